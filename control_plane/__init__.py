@@ -1,0 +1,1 @@
+"""The OrQuanta control plane."""

@@ -1,0 +1,1 @@
+"""The OrQuanta daemon that runs on each GPU host."""

@@ -1,0 +1,1 @@
+"""Sources of GPU hosts: clouds, clusters and hosts you own."""
