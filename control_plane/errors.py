@@ -16,9 +16,24 @@ The services' error interceptor is the only place that turns them into a status 
 """
 
 from collections.abc import Mapping
+from enum import Enum, auto
 from typing import ClassVar
 
-import grpc
+
+class Code(Enum):
+    """The gRPC status codes that domain errors use, by gRPC's own names, without importing gRPC."""
+
+    INVALID_ARGUMENT = auto()
+    NOT_FOUND = auto()
+    ALREADY_EXISTS = auto()
+    FAILED_PRECONDITION = auto()
+    ABORTED = auto()
+    RESOURCE_EXHAUSTED = auto()
+    OUT_OF_RANGE = auto()
+    UNAUTHENTICATED = auto()
+    PERMISSION_DENIED = auto()
+    UNAVAILABLE = auto()
+    INTERNAL = auto()
 
 
 class OrQuantaError(Exception):
@@ -27,7 +42,7 @@ class OrQuantaError(Exception):
     `reason` is UPPER_SNAKE_CASE and stable; the message says what is wrong and what to do about it.
     """
 
-    code: ClassVar[grpc.StatusCode] = grpc.StatusCode.INTERNAL
+    code: ClassVar[Code] = Code.INTERNAL
     default_reason: ClassVar[str] = "INTERNAL"
 
     def __init__(
@@ -42,68 +57,68 @@ class OrQuantaError(Exception):
 class InvalidArgument(OrQuantaError):
     """The request itself is wrong; repeating it cannot help."""
 
-    code = grpc.StatusCode.INVALID_ARGUMENT
+    code = Code.INVALID_ARGUMENT
     default_reason = "INVALID_ARGUMENT"
 
 
 class NotFound(OrQuantaError):
     """There is no such thing, or the caller may not see it."""
 
-    code = grpc.StatusCode.NOT_FOUND
+    code = Code.NOT_FOUND
     default_reason = "NOT_FOUND"
 
 
 class AlreadyExists(OrQuantaError):
     """The name or request id is taken by something else."""
 
-    code = grpc.StatusCode.ALREADY_EXISTS
+    code = Code.ALREADY_EXISTS
     default_reason = "ALREADY_EXISTS"
 
 
 class PreconditionFailed(OrQuantaError):
     """The request is right, but not in the present state."""
 
-    code = grpc.StatusCode.FAILED_PRECONDITION
+    code = Code.FAILED_PRECONDITION
     default_reason = "FAILED_PRECONDITION"
 
 
 class Conflict(OrQuantaError):
     """Somebody else changed it first; read again and retry."""
 
-    code = grpc.StatusCode.ABORTED
+    code = Code.ABORTED
     default_reason = "CONFLICT"
 
 
 class ResourceExhausted(OrQuantaError):
     """A budget, a quota or a bound is used up."""
 
-    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    code = Code.RESOURCE_EXHAUSTED
     default_reason = "RESOURCE_EXHAUSTED"
 
 
 class OutOfRange(OrQuantaError):
     """A page or resume token is too old or not ours."""
 
-    code = grpc.StatusCode.OUT_OF_RANGE
+    code = Code.OUT_OF_RANGE
     default_reason = "OUT_OF_RANGE"
 
 
 class Unauthenticated(OrQuantaError):
     """There are no credentials, or bad ones."""
 
-    code = grpc.StatusCode.UNAUTHENTICATED
+    code = Code.UNAUTHENTICATED
     default_reason = "UNAUTHENTICATED"
 
 
 class PermissionDenied(OrQuantaError):
     """The credentials are good, the role is not enough."""
 
-    code = grpc.StatusCode.PERMISSION_DENIED
+    code = Code.PERMISSION_DENIED
     default_reason = "PERMISSION_DENIED"
 
 
 class Unavailable(OrQuantaError):
     """Try again later; nothing was changed."""
 
-    code = grpc.StatusCode.UNAVAILABLE
+    code = Code.UNAVAILABLE
     default_reason = "UNAVAILABLE"
