@@ -1,0 +1,1 @@
+"""Subjects, streams, the embedded broker and its client: the only NATS code."""

@@ -1,0 +1,1 @@
+"""Who is who: certificates, passwords, tokens, API keys and roles."""
