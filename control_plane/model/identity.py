@@ -35,7 +35,7 @@ class Role(Enum):
         except ValueError:
             known = ", ".join(role.value for role in cls)
             raise InvalidArgument(
-                f"{ascii(text[:40])} is not a role; use one of {known}", reason="ROLE_UNKNOWN"
+                f"{text[:40]!a} is not a role; use one of {known}", reason="ROLE_UNKNOWN"
             ) from None
 
 

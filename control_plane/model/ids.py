@@ -73,8 +73,8 @@ def parse_id(prefix: Prefix[_Id], text: str) -> _Id:
     if text.startswith(start) and _BODY.fullmatch(text[len(start) :]):
         return cast("_Id", text)
     raise InvalidArgument(
-        f"{_shown(text)} is not an id of this kind: expected {start} and {_LENGTH} characters of {_ALPHABET}; "
-        "copy the id from a list or show command",
+        f"{_shown(text)} is not an id of this kind: expected {start} and {_LENGTH} characters of "
+        f"{_ALPHABET}; copy the id from a list or show command",
         reason="ID_INVALID",
     )
 

@@ -1,0 +1,35 @@
+"""Accounts and API keys, as the store keeps them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from control_plane.model.identity import Role
+from control_plane.model.ids import KeyId, UserId
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """An account. `budget_usd` None means no limit; `max_gpus` None means the server's default."""
+
+    id: UserId
+    email: str
+    role: Role
+    disabled: bool
+    created_at: datetime
+    budget_usd: Decimal | None
+    spent_usd: Decimal
+    reserved_usd: Decimal
+    max_gpus: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKeyRecord:
+    """An API key without its secret."""
+
+    id: KeyId
+    user_id: UserId
+    name: str
+    created_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None

@@ -1,0 +1,174 @@
+"""Actions: effects that are proposed to the governor, typed and frozen."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum
+
+from control_plane.model.ids import ActionId, AllocationId, GoalId, JobId, NodeId, UserId
+from control_plane.model.job import JobSpec
+
+
+class ActionState(Enum):
+    """Where an action is in its life."""
+
+    PROPOSED = "proposed"
+    DENIED = "denied"
+    AWAITING_APPROVAL = "awaiting_approval"
+    APPROVED = "approved"
+    EXECUTING = "executing"
+    DONE = "done"
+    FAILED = "failed"
+    UNDONE = "undone"
+    EXPIRED = "expired"
+    SUPERSEDED = "superseded"
+    REJECTED = "rejected"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the action will never change state again."""
+        return self not in (
+            ActionState.PROPOSED,
+            ActionState.AWAITING_APPROVAL,
+            ActionState.APPROVED,
+            ActionState.EXECUTING,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to be launched. `id` is fixed beforehand, so that launching twice is launching once."""
+
+    id: JobId
+    spec: JobSpec
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchJobs:
+    """Queue jobs, all of a goal at once, and reserve what they may cost.
+
+    `budget_usd` caps the whole goal; None means that only the user's own budget counts.
+    """
+
+    jobs: tuple[NewJob, ...]
+    goal_id: GoalId | None = None
+    budget_usd: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """GPUs of one node for one rank."""
+
+    rank: int
+    node_id: NodeId
+    gpu_uuids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceJob:
+    """Give a queued job its GPUs: all members or none. `epoch` is the attempt this starts."""
+
+    job_id: JobId
+    epoch: int
+    gpu_type: str
+    placements: tuple[Placement, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopJob:
+    """Stop a job for good."""
+
+    job_id: JobId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequeueJob:
+    """Give up a lost attempt of a job and queue it again."""
+
+    job_id: JobId
+    allocation_id: AllocationId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CordonNode:
+    """Take a node out of scheduling."""
+
+    node_id: NodeId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class UncordonNode:
+    """Put a node back into scheduling."""
+
+    node_id: NodeId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeNode:
+    """Take a node out of the fleet for good."""
+
+    node_id: NodeId
+    reason: str
+
+
+Effect = LaunchJobs | PlaceJob | StopJob | RequeueJob | CordonNode | UncordonNode | RevokeNode
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """An effect, who proposes it, for whom and why.
+
+    `proposer` is an agent's name or a person's e-mail; `user_id` is the person on whose behalf it is.
+    `is_person` says that a person proposed it directly over an authenticated call.
+    """
+
+    id: ActionId
+    effect: Effect
+    proposer: str
+    reasoning: str
+    is_person: bool
+    user_id: UserId | None = None
+    goal_id: GoalId | None = None
+    job_id: JobId | None = None
+    node_id: NodeId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """A recorded proposal and what became of it. `hash` is SHA-256 of the frozen effect, in hex."""
+
+    id: ActionId
+    kind: str
+    effect: Effect
+    proposer: str
+    user_id: UserId | None
+    goal_id: GoalId | None
+    job_id: JobId | None
+    node_id: NodeId | None
+    state: ActionState
+    summary: str
+    reasoning: str
+    decision: tuple[str, ...]
+    hash: str
+    arguments_json: str
+    estimate_usd: Decimal
+    decided_by: str
+    outcome: str
+    created_at: datetime
+    expires_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class KillSwitch:
+    """Whether all effects are stopped, and who said so."""
+
+    engaged: bool
+    changed_by: str
+    reason: str
+    changed_at: datetime | None
