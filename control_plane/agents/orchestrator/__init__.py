@@ -1,0 +1,1 @@
+"""The orchestrator: turns a goal in plain words into a typed plan."""
