@@ -37,13 +37,13 @@ class Prefix(Generic[_Id]):
     text: str
 
 
-GOAL: Final = Prefix[GoalId]("g")
-JOB: Final = Prefix[JobId]("j")
-ALLOCATION: Final = Prefix[AllocationId]("a")
-NODE: Final = Prefix[NodeId]("n")
-ACTION: Final = Prefix[ActionId]("act")
-TOKEN: Final = Prefix[TokenId]("t")
-KEY: Final = Prefix[KeyId]("k")
+GOAL: Final[Prefix[GoalId]] = Prefix("g")
+JOB: Final[Prefix[JobId]] = Prefix("j")
+ALLOCATION: Final[Prefix[AllocationId]] = Prefix("a")
+NODE: Final[Prefix[NodeId]] = Prefix("n")
+ACTION: Final[Prefix[ActionId]] = Prefix("act")
+TOKEN: Final[Prefix[TokenId]] = Prefix("t")
+KEY: Final[Prefix[KeyId]] = Prefix("k")
 
 _BODY: Final = re.compile(f"[{_ALPHABET}]{{{_LENGTH}}}")
 _UUID: Final = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -99,8 +99,7 @@ def parse_user_id(text: str) -> UserId:
     if _UUID.fullmatch(text):
         return UserId(text)
     raise InvalidArgument(
-        f"{_shown(text)} is not a user id: expected a lower-case UUID such as "
-        "0b8f3c1e-6a54-4c0e-9d0a-1f5f6a7b8c9d",
+        f"{_shown(text)} is not a user id: expected a lower-case UUID such as 0b8f3c1e-6a54-4c0e-9d0a-1f5f6a7b8c9d",
         reason="ID_INVALID",
     )
 
