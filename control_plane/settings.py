@@ -1,0 +1,426 @@
+"""Settings of the control plane, from one class: defaults, a TOML file, the environment, flags; the later wins.
+
+This is the only module that reads the environment. Every field's docstring is its help text, its name is its
+key in the file, `ORQUANTA_<NAME>` in the environment and `--<name-with-dashes>` on the command line.
+"""
+
+import argparse
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self, get_args, get_origin
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from control_plane.errors import InvalidArgument
+
+ENVIRONMENT_PREFIX: Final = "ORQUANTA_"
+DEFAULT_FILE: Final = Path("/etc/orquanta/server.toml")
+
+_CONFIG_KEY: Final = "config"
+_MASK: Final = "********"
+_MAX_PORT: Final = 65_535
+_MAX_FILE_BYTES: Final = 1024 * 1024
+_CLOSE: Final = 0.8  # how alike an unknown ORQUANTA_ variable must be to a setting to be taken for a typing error
+_ADDRESS: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]\s/]*):(?P<port>[0-9]{1,5})")
+_MIB: Final = 1024 * 1024
+
+
+class Origin(Enum):
+    """Where a value came from; a later one of this list wins."""
+
+    DEFAULT = "default"
+    FILE = "file"
+    ENVIRONMENT = "environment"
+    FLAG = "flag"
+
+
+@dataclass(frozen=True, slots=True)
+class SettingSource:
+    """One setting as `config show` prints it. `value` is masked where it is secret."""
+
+    name: str
+    value: str
+    origin: Origin
+    place: str
+    """What to change: the flag, the variable, or the file; empty for a default."""
+
+
+class SettingsError(InvalidArgument):
+    """A setting cannot be used; the message has a line for each."""
+
+    default_reason = "SETTINGS_INVALID"
+
+
+def _address(text: str) -> str:
+    split_address(text)
+    return text
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+Address = Annotated[str, AfterValidator(_address)]
+FilePath = Annotated[Path, AfterValidator(_absolute)]
+Names = tuple[str, ...]
+Seconds = Annotated[float, Field(gt=0, le=30 * 86_400, allow_inf_nan=False)]
+WholeSeconds = Annotated[int, Field(gt=0, le=365 * 86_400)]
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """Return host and port of `host:port`; the host of `[::1]:50051` comes without brackets.
+
+    Raises ValueError.
+    """
+    match = _ADDRESS.fullmatch(text)
+    if match is None or int(match["port"]) > _MAX_PORT:
+        raise ValueError(f"should be host:port with a port from 0 to {_MAX_PORT}, for example 127.0.0.1:50051")
+    return match["host"].strip("[]"), int(match["port"])
+
+
+def _default_state_dir() -> Path:
+    if os.geteuid() == 0:
+        return Path("/var/lib/orquanta")
+    base = os.environ.get("XDG_STATE_HOME", "")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "orquanta"
+
+
+class Settings(BaseSettings):
+    """All settings of the control plane. Use `load_settings`; the constructor reads no environment."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True)
+
+    state_dir: FilePath = Field(default_factory=_default_state_dir)
+    """Directory of everything the control plane keeps: CA, secrets, database, broker data, job logs."""
+    people_address: Address = "127.0.0.1:50051"
+    """Where people and joining hosts connect (gRPC, server TLS); port 0 takes any free port."""
+    nodes_address: Address = "127.0.0.1:50052"
+    """Where daemons connect (gRPC, mutual TLS); port 0 takes any free port."""
+    advertise_names: Names = ()
+    """Host names and addresses by which hosts and people reach this machine; they go into the server
+    certificate, and the first one into what joining hosts are told. Local names only if empty."""
+    insecure: bool = False
+    """Serve the people's port without TLS: passwords and tokens then cross the network in clear. For a proxy
+    on the same machine that does TLS itself; the daemons' port and the broker keep their TLS."""
+    nats_address: Address = "127.0.0.1:0"
+    """Where the embedded broker listens; port 0 takes any free port and keeps it."""
+    nats_url: Names = ()
+    """URLs of your own NATS cluster, tls://host:4222; the embedded broker is then not started."""
+    nats_ca_file: FilePath | None = None
+    """CA certificate (PEM) of your own NATS cluster; the control plane's own CA if unset."""
+    nats_certificate_file: FilePath | None = None
+    """Client certificate (PEM) for your own NATS cluster."""
+    nats_key_file: FilePath | None = None
+    """Private key (PEM) of that client certificate."""
+    nats_user: str = ""
+    """User name at your own NATS cluster."""
+    nats_password: SecretStr | None = None
+    """Password at your own NATS cluster."""
+    nats_password_file: FilePath | None = None
+    """File that holds the password at your own NATS cluster."""
+    database_url: str = ""
+    """sqlite:///path or postgresql://user:password@host/database; a SQLite file in the state directory if
+    empty."""
+    lease_seconds: Seconds = 15.0
+    """A node silent for this long is lost: it gets no new jobs."""
+    heartbeat_seconds: Seconds = 3.0
+    """How often a daemon says that it is alive, in seconds; shorter than the lease."""
+    fence_seconds: Seconds = 300.0
+    """A host out of contact for this long stops its jobs by itself; only then are they started elsewhere."""
+    fence_margin_seconds: Seconds = 5.0
+    """Waited on top of lease and fence before jobs of a lost node are started elsewhere."""
+    approval_above_usd: Annotated[Decimal, Field(ge=0, allow_inf_nan=False)] = Decimal(100)
+    """A launch that may cost more than this, in US dollars, waits for a person's approval."""
+    max_gpus_per_user: Annotated[int, Field(ge=0)] = 64
+    """GPUs that one user may hold at a time, unless the account says otherwise."""
+    default_max_runtime_seconds: WholeSeconds = 86_400
+    """Wall-clock limit of a job that names none."""
+    default_stop_grace_seconds: WholeSeconds = 10
+    """Time between SIGTERM and SIGKILL for a job that names none."""
+    default_max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
+    """Attempts of a job that names none, when hosts fail."""
+    node_certificate_hours: Annotated[int, Field(ge=1, le=24 * 30)] = 24
+    """Life of a node's certificate, in hours; the daemon renews it when a third is left."""
+    server_certificate_days: Annotated[int, Field(ge=1, le=397)] = 90
+    """Life of the server's own certificates, in days."""
+    ca_certificate_file: FilePath | None = None
+    """CA that you bring: its certificate (PEM), followed by those above it. A CA is made if unset."""
+    ca_key_file: FilePath | None = None
+    """Private key (PEM) of the CA that you bring."""
+    ca_key_passphrase: SecretStr | None = None
+    """Passphrase of that key, or the one under which the built-in CA's key is kept."""
+    admin_email: str = "admin@localhost"
+    """E-mail of the administrator that the first start makes."""
+    admin_password: SecretStr | None = None
+    """Password of that administrator; one is made and printed once if neither this nor the file is set."""
+    admin_password_file: FilePath | None = None
+    """File that holds the password of that administrator."""
+    price_file: FilePath | None = None
+    """TOML file with prices that replace or extend the built-in table."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least level of log lines that are written."""
+    log_format: Literal["auto", "text", "json"] = "auto"
+    """Form of log lines; auto: text on a terminal, JSON otherwise."""
+    job_log_max_bytes: Annotated[int, Field(ge=64 * 1024)] = 64 * _MIB
+    """Output kept for each member of a job, in bytes; beyond it the older half is dropped and counted."""
+    job_logs_total_max_bytes: Annotated[int, Field(ge=_MIB)] = 8 * 1024 * _MIB
+    """Output kept over all jobs, in bytes; beyond it that of the oldest ended jobs is deleted."""
+
+    _origins: dict[str, tuple[Origin, str]] = PrivateAttr(default_factory=dict)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic's
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take only what `load_settings` hands over: it reads the sources itself, to know who said what."""
+        return (init_settings,)
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if self.heartbeat_seconds >= self.lease_seconds:
+            raise ValueError("lease_seconds should be longer than heartbeat_seconds, best three times as long")
+        if self.fence_seconds <= self.heartbeat_seconds:
+            raise ValueError("fence_seconds should be longer than heartbeat_seconds")
+        for one, other in (
+            ("ca_certificate_file", "ca_key_file"),
+            ("nats_certificate_file", "nats_key_file"),
+        ):
+            if (getattr(self, one) is None) != (getattr(self, other) is None):
+                raise ValueError(f"{one} and {other} should be set together")
+        for value in ("admin_password", "nats_password"):
+            if getattr(self, value) is not None and getattr(self, f"{value}_file") is not None:
+                raise ValueError(f"{value} and {value}_file should not be set both")
+        return self
+
+    @property
+    def database(self) -> str:
+        """The URL of the database in use."""
+        return self.database_url or f"sqlite:///{self.state_dir / 'orquanta.db'}"
+
+    def password(self, name: Literal["admin_password", "nats_password"]) -> str | None:
+        """Return a password, from its setting or its file; None if neither is set. Raises SettingsError."""
+        value: SecretStr | None = getattr(self, name)
+        path: Path | None = getattr(self, f"{name}_file")
+        if value is not None:
+            return value.get_secret_value()
+        if path is None:
+            return None
+        try:
+            text = path.read_text().rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{name}_file: {path} cannot be read ({error}); fix its path or mode") from error
+        if not text:
+            raise SettingsError(f"{name}_file: {path} is empty; write the password into it")
+        return text
+
+    def sources(self) -> tuple[SettingSource, ...]:
+        """Return every setting, where its value came from, and secrets masked, in the order of the class."""
+        shown = []
+        for name in type(self).model_fields:
+            origin, place = self._origins.get(name, (Origin.DEFAULT, ""))
+            shown.append(SettingSource(name, _shown(getattr(self, name)), origin, place))
+        return tuple(shown)
+
+    def remember_origins(self, origins: Mapping[str, tuple[Origin, str]]) -> None:
+        """Keep where values came from, for `sources`."""
+        self._origins.update(origins)
+
+
+def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `--config` and a flag for each setting; secrets have none, as every user of a machine sees flags."""
+    parser.add_argument(
+        "--config", metavar="FILE", dest=_CONFIG_KEY, help=f"TOML file with settings (default: {DEFAULT_FILE})"
+    )
+    group = parser.add_argument_group("settings")
+    for name, field in Settings.model_fields.items():
+        if _is_secret(field):
+            continue
+        text = " ".join((field.description or "").split()).replace("%", "%%")
+        flag = _flag(name)
+        if field.annotation is bool:
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, dest=name, help=text)
+        elif _is_many(field):
+            group.add_argument(flag, action="append", default=None, dest=name, metavar="NAME", help=text)
+        else:
+            group.add_argument(flag, default=None, dest=name, metavar=_metavar(field), help=text)
+
+
+def load_settings(
+    argv: Sequence[str], *, environ: Mapping[str, str] | None = None, default_file: Path = DEFAULT_FILE
+) -> Settings:
+    """Return the settings for a command line (without the program's name).
+
+    Raises SettingsError, which names the source, the key and what is allowed; argparse itself ends the
+    process for an unknown flag and for --help.
+    """
+    parser = argparse.ArgumentParser(prog="orquanta-server", allow_abbrev=False)
+    add_settings_arguments(parser)
+    return settings_from(parser.parse_args(list(argv)), environ=environ, default_file=default_file)
+
+
+def settings_from(
+    arguments: argparse.Namespace,
+    *,
+    environ: Mapping[str, str] | None = None,
+    default_file: Path = DEFAULT_FILE,
+) -> Settings:
+    """Return the settings for arguments that `add_settings_arguments` has parsed. Raises SettingsError."""
+    environ = os.environ if environ is None else environ
+    values: dict[str, Any] = {}  # Any: as written in the source; the class decides
+    origins: dict[str, tuple[Origin, str]] = {}
+    file = _file(arguments, environ, default_file)
+    if file is not None:
+        for name, value in _read_file(file).items():
+            values[name], origins[name] = value, (Origin.FILE, str(file))
+    for name, text in _read_environment(environ).items():
+        values[name], origins[name] = text, (Origin.ENVIRONMENT, _variable(name))
+    for name, field in Settings.model_fields.items():
+        given = getattr(arguments, name, None)
+        if given is not None:
+            values[name] = _many(",".join(given)) if _is_many(field) else given
+            origins[name] = (Origin.FLAG, _flag(name))
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(error, values, origins))) from None
+    settings.remember_origins(origins)
+    return settings
+
+
+def _file(arguments: argparse.Namespace, environ: Mapping[str, str], default_file: Path) -> Path | None:
+    named = getattr(arguments, _CONFIG_KEY, None) or environ.get(_variable(_CONFIG_KEY))
+    if named:
+        return Path(named).expanduser()
+    return default_file if default_file.is_file() else None
+
+
+def _read_file(file: Path) -> dict[str, Any]:  # Any: TOML values
+    try:
+        if file.stat().st_size > _MAX_FILE_BYTES:
+            raise SettingsError(f"{file} is larger than {_MAX_FILE_BYTES} bytes; is it a settings file?")
+        content = tomllib.loads(file.read_text())
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be read: {error.strerror or error}; fix --config or its mode") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file} is not TOML: {error}") from error
+    faults = [f"{file}: {key} is not a setting{_did_you_mean(key)}" for key in content if key not in _names()]
+    if faults:
+        raise SettingsError("\n".join(faults))
+    return content
+
+
+def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:  # Any: text, or names split at commas
+    found: dict[str, Any] = {}  # Any: as above
+    faults = []
+    for variable, text in environ.items():
+        if not variable.startswith(ENVIRONMENT_PREFIX) or not text:
+            continue  # an empty variable is an unset one
+        name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+        if name in _names() and variable == _variable(name):
+            found[name] = _many(text) if _is_many(Settings.model_fields[name]) else text
+        elif difflib.get_close_matches(name, _names(), 1, _CLOSE):
+            # Other variables with this prefix belong to the command line client and the daemon.
+            faults.append(f"{variable} in the environment is not a setting{_did_you_mean(name, as_variable=True)}")
+    if faults:
+        raise SettingsError("\n".join(faults))
+    return found
+
+
+def _explain(
+    error: ValidationError,
+    values: Mapping[str, Any],  # Any: as written in the sources
+    origins: Mapping[str, tuple[Origin, str]],
+) -> list[str]:
+    lines = []
+    for fault in error.errors(include_url=False):
+        allowed = fault["msg"].removeprefix("Value error, ")
+        allowed = allowed[:1].lower() + allowed[1:]
+        if not fault["loc"]:
+            lines.append(allowed)
+            continue
+        name = str(fault["loc"][0])
+        origin, place = origins.get(name, (Origin.DEFAULT, ""))
+        secret = _is_secret(Settings.model_fields[name])
+        value = _MASK if secret else _shown(values.get(name))
+        lines.append(f"{name} = {value!r} ({place or origin.value}): {allowed}")
+    return lines
+
+
+def _did_you_mean(key: str, *, as_variable: bool = False) -> str:
+    close = difflib.get_close_matches(key.lower().replace("-", "_"), _names(), 1)
+    if not close:
+        return "; `orquanta-server config show` lists them all"
+    return f"; did you mean {_variable(close[0]) if as_variable else close[0]}?"
+
+
+def _names() -> tuple[str, ...]:
+    return tuple(Settings.model_fields)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _variable(name: str) -> str:
+    return ENVIRONMENT_PREFIX + name.upper()
+
+
+def _many(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _is_many(field: FieldInfo) -> bool:
+    return get_origin(field.annotation) is tuple
+
+
+def _is_secret(field: FieldInfo) -> bool:
+    return field.annotation is SecretStr or SecretStr in get_args(field.annotation)
+
+
+def _metavar(field: FieldInfo) -> str:
+    if get_origin(field.annotation) is Literal:
+        return "{" + ",".join(get_args(field.annotation)) + "}"
+    if field.annotation in (int, float, Decimal):
+        return "NUMBER"
+    return "TEXT" if field.annotation is str else "PATH"
+
+
+def _shown(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case SecretStr():
+            return _MASK
+        case bool():
+            return str(value).lower()
+        case tuple() | list():
+            return ", ".join(_shown(item) for item in value)
+        case _:
+            return _without_password(str(value))
+
+
+def _without_password(text: str) -> str:
+    """Hide the password of a URL."""
+    if "://" not in text or "@" not in text:
+        return text
+    parts = urlsplit(text)
+    userinfo, _, host = parts.netloc.rpartition("@")
+    user, colon, _ = userinfo.partition(":")
+    if not colon:
+        return text
+    return urlunsplit(parts._replace(netloc=f"{user}:{_MASK}@{host}"))
