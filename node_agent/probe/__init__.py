@@ -1,0 +1,1 @@
+"""What the host is and how its GPUs do, read through NVML and /proc."""
