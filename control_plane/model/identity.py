@@ -34,9 +34,7 @@ class Role(Enum):
             return cls(text)
         except ValueError:
             known = ", ".join(role.value for role in cls)
-            raise InvalidArgument(
-                f"{text[:40]!a} is not a role; use one of {known}", reason="ROLE_UNKNOWN"
-            ) from None
+            raise InvalidArgument(f"{text[:40]!a} is not a role; use one of {known}", reason="ROLE_UNKNOWN") from None
 
 
 _RANK = {role: rank for rank, role in enumerate(Role)}

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
-from control_plane.model.ids import NodeId, TokenId
 from control_plane.model.identity import CertificateSerial
+from control_plane.model.ids import NodeId, TokenId
 
 
 class NodeState(Enum):

@@ -26,9 +26,7 @@ class Intent(StrEnum):
     UNSAFE = "unsafe"
 
 
-LAUNCH_INTENTS = frozenset(
-    {Intent.TRAIN, Intent.FINETUNE, Intent.INFERENCE, Intent.BATCH, Intent.BENCHMARK}
-)
+LAUNCH_INTENTS = frozenset({Intent.TRAIN, Intent.FINETUNE, Intent.INFERENCE, Intent.BATCH, Intent.BENCHMARK})
 """The intents that start jobs; each has a job template of the same name."""
 
 

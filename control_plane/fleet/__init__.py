@@ -1,0 +1,1 @@
+"""Pure rules of the fleet: lifecycles, placement, progress and cost. No I/O, no await."""

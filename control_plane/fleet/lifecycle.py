@@ -1,0 +1,131 @@
+"""Which changes of state are possible. One that is not in its table is a bug, and raises."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, TypeVar
+
+from control_plane.model.action import ActionState
+from control_plane.model.goal import GoalState
+from control_plane.model.job import AllocationState, JobState
+from control_plane.model.node import NodeState
+
+S = TypeVar("S", bound=Enum)
+
+
+class LifecycleError(Exception):
+    """A change of state that cannot happen was attempted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lifecycle(Generic[S]):
+    """The allowed transitions of one noun."""
+
+    noun: str
+    transitions: Mapping[S, frozenset[S]]
+
+    def allows(self, before: S, after: S) -> bool:
+        """Tell whether the change is possible."""
+        return after in self.transitions.get(before, frozenset())
+
+    def check(self, before: S, after: S) -> None:
+        """Raise LifecycleError if the change is not possible."""
+        if not self.allows(before, after):
+            raise LifecycleError(f"a {self.noun} cannot go from {before.value} to {after.value}")
+
+
+GOAL = Lifecycle(
+    "goal",
+    {
+        GoalState.SUBMITTED: frozenset({GoalState.PLANNING, GoalState.CANCELLED}),
+        GoalState.PLANNING: frozenset(
+            {
+                GoalState.NEEDS_INPUT,
+                GoalState.AWAITING_APPROVAL,
+                GoalState.RUNNING,
+                GoalState.SUCCEEDED,
+                GoalState.FAILED,
+                GoalState.CANCELLED,
+                GoalState.REFUSED,
+            }
+        ),
+        GoalState.NEEDS_INPUT: frozenset({GoalState.PLANNING, GoalState.CANCELLED}),
+        GoalState.AWAITING_APPROVAL: frozenset(
+            {GoalState.RUNNING, GoalState.FAILED, GoalState.CANCELLED, GoalState.REFUSED}
+        ),
+        GoalState.RUNNING: frozenset({GoalState.SUCCEEDED, GoalState.FAILED, GoalState.CANCELLED}),
+    },
+)
+
+JOB = Lifecycle(
+    "job",
+    {
+        JobState.QUEUED: frozenset({JobState.PLACED, JobState.CANCELLED, JobState.FAILED}),
+        JobState.PLACED: frozenset(
+            {JobState.RUNNING, JobState.QUEUED, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
+        ),
+        JobState.RUNNING: frozenset({JobState.QUEUED, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}),
+    },
+)
+
+_FORWARD = (
+    AllocationState.PENDING,
+    AllocationState.STARTING,
+    AllocationState.RUNNING,
+    AllocationState.STOPPING,
+    AllocationState.ENDED,
+)
+
+# An attempt only moves forward, and may skip states: a report can be the last of several.
+ALLOCATION = Lifecycle(
+    "allocation",
+    {state: frozenset(_FORWARD[index + 1 :]) for index, state in enumerate(_FORWARD)},
+)
+
+_IN_SERVICE = frozenset({NodeState.READY, NodeState.CORDONED, NodeState.LOST, NodeState.REVOKED})
+
+NODE = Lifecycle(
+    "node",
+    {
+        NodeState.JOINING: _IN_SERVICE,
+        NodeState.READY: frozenset(
+            {NodeState.JOINING, NodeState.CORDONED, NodeState.DRAINING, NodeState.LOST, NodeState.REVOKED}
+        ),
+        NodeState.CORDONED: frozenset(
+            {
+                NodeState.JOINING,
+                NodeState.READY,
+                NodeState.DRAINING,
+                NodeState.QUARANTINED,
+                NodeState.LOST,
+                NodeState.REVOKED,
+            }
+        ),
+        NodeState.DRAINING: frozenset({NodeState.REPAIRING, NodeState.CORDONED, NodeState.LOST, NodeState.REVOKED}),
+        NodeState.REPAIRING: frozenset({NodeState.VERIFYING, NodeState.QUARANTINED, NodeState.LOST, NodeState.REVOKED}),
+        NodeState.VERIFYING: frozenset(
+            {NodeState.READY, NodeState.REPAIRING, NodeState.QUARANTINED, NodeState.LOST, NodeState.REVOKED}
+        ),
+        NodeState.QUARANTINED: frozenset({NodeState.CORDONED, NodeState.READY, NodeState.LOST, NodeState.REVOKED}),
+        NodeState.LOST: frozenset({NodeState.JOINING, NodeState.READY, NodeState.CORDONED, NodeState.REVOKED}),
+    },
+)
+
+ACTION = Lifecycle(
+    "action",
+    {
+        ActionState.PROPOSED: frozenset({ActionState.DENIED, ActionState.AWAITING_APPROVAL, ActionState.APPROVED}),
+        ActionState.AWAITING_APPROVAL: frozenset(
+            {
+                ActionState.APPROVED,
+                ActionState.REJECTED,
+                ActionState.EXPIRED,
+                ActionState.SUPERSEDED,
+                ActionState.DENIED,
+            }
+        ),
+        ActionState.APPROVED: frozenset({ActionState.EXECUTING, ActionState.DENIED, ActionState.EXPIRED}),
+        ActionState.EXECUTING: frozenset({ActionState.DONE, ActionState.FAILED}),
+        ActionState.DONE: frozenset({ActionState.UNDONE}),
+    },
+)

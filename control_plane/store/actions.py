@@ -1,0 +1,174 @@
+"""Actions and the kill switch in the database."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlmodel import col
+
+from control_plane.errors import NotFound
+from control_plane.fleet import lifecycle
+from control_plane.model.action import Action, ActionState, KillSwitch
+from control_plane.model.effects import effect_from_json
+from control_plane.model.ids import ActionId, GoalId, JobId, NodeId, UserId
+from control_plane.model.money import from_micros, to_micros
+from control_plane.model.record import Noun
+from control_plane.store.database import Tx
+from control_plane.store.pages import Page, PageRequest, newest_first
+from control_plane.store.tables import ActionRow, ControlRow
+
+_KILL_SWITCH = "kill_switch"
+_ENGAGED = "engaged"
+
+
+@dataclass(frozen=True, slots=True)
+class ActionFilter:
+    """Which actions; empty means all."""
+
+    states: tuple[ActionState, ...] = ()
+    goal_id: GoalId | None = None
+
+
+def _model(row: ActionRow) -> Action:
+    return Action(
+        id=ActionId(row.id),
+        kind=row.kind,
+        effect=effect_from_json(row.arguments_json),
+        proposer=row.proposer,
+        user_id=None if row.user_id is None else UserId(row.user_id),
+        goal_id=None if row.goal_id is None else GoalId(row.goal_id),
+        job_id=None if row.job_id is None else JobId(row.job_id),
+        node_id=None if row.node_id is None else NodeId(row.node_id),
+        state=ActionState(row.state),
+        summary=row.summary,
+        reasoning=row.reasoning,
+        decision=tuple(row.decision),
+        hash=row.hash,
+        arguments_json=row.arguments_json,
+        estimate_usd=from_micros(row.estimate_usd_micros),
+        decided_by=row.decided_by,
+        outcome=row.outcome,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        finished_at=row.finished_at,
+    )
+
+
+def get(tx: Tx, action_id: ActionId) -> Action | None:
+    """Return the action, or None."""
+    row = tx.session.get(ActionRow, action_id)
+    return None if row is None else _model(row)
+
+
+def require(tx: Tx, action_id: ActionId) -> Action:
+    """Return the action. Raises NotFound."""
+    action = get(tx, action_id)
+    if action is None:
+        raise NotFound(
+            f"there is no action {action_id}; list them with: orquanta action list", reason="ACTION_NOT_FOUND"
+        )
+    return action
+
+
+def page(tx: Tx, which: ActionFilter, request: PageRequest) -> Page[Action]:
+    """Return a page of actions, newest first."""
+    query = select(ActionRow)
+    if which.states:
+        query = query.where(col(ActionRow.state).in_([state.value for state in which.states]))
+    if which.goal_id:
+        query = query.where(col(ActionRow.goal_id) == which.goal_id)
+    rows, token = newest_first(tx.session, query, request, col(ActionRow.created_at), col(ActionRow.id))
+    return Page(tuple(_model(row) for row in rows), token)
+
+
+def awaiting(tx: Tx, goal_id: GoalId | None = None) -> tuple[Action, ...]:
+    """Return the actions that await approval, oldest first."""
+    query = select(ActionRow).where(col(ActionRow.state) == ActionState.AWAITING_APPROVAL.value)
+    if goal_id is not None:
+        query = query.where(col(ActionRow.goal_id) == goal_id)
+    rows = tx.session.execute(query.order_by(col(ActionRow.created_at))).scalars()
+    return tuple(_model(row) for row in rows)
+
+
+def insert(tx: Tx, action: Action) -> None:
+    """Record a proposal."""
+    row = ActionRow(
+        id=action.id,
+        kind=action.kind,
+        proposer=action.proposer,
+        user_id=action.user_id,
+        goal_id=action.goal_id,
+        job_id=action.job_id,
+        node_id=action.node_id,
+        state=action.state.value,
+        summary=action.summary,
+        reasoning=action.reasoning,
+        decision=list(action.decision),
+        hash=action.hash,
+        arguments_json=action.arguments_json,
+        estimate_usd_micros=to_micros(action.estimate_usd),
+        decided_by=action.decided_by,
+        outcome=action.outcome,
+        created_at=action.created_at,
+        expires_at=action.expires_at,
+        finished_at=action.finished_at,
+    )
+    tx.session.add(row)
+    tx.session.flush()
+    _emit(tx, row)
+
+
+def update(
+    tx: Tx,
+    action_id: ActionId,
+    state: ActionState,
+    *,
+    decision: tuple[str, ...] | None = None,
+    decided_by: str | None = None,
+    outcome: str | None = None,
+    expires_at: datetime | None = None,
+) -> Action:
+    """Move the action on and return it. Raises NotFound, or LifecycleError for an impossible change."""
+    row = tx.session.get(ActionRow, action_id)
+    if row is None:
+        raise NotFound(f"there is no action {action_id}", reason="ACTION_NOT_FOUND")
+    lifecycle.ACTION.check(ActionState(row.state), state)
+    row.state = state.value
+    if decision is not None:
+        row.decision = list(decision)
+    if decided_by is not None:
+        row.decided_by = decided_by
+    if outcome is not None:
+        row.outcome = outcome
+    if expires_at is not None:
+        row.expires_at = expires_at
+    if state.ended:
+        row.finished_at = tx.now
+    tx.session.add(row)
+    _emit(tx, row)
+    return _model(row)
+
+
+def _emit(tx: Tx, row: ActionRow) -> None:
+    tx.emit(Noun.ACTION, row.id, f"action.{row.state}", row.summary, parent_id=row.goal_id or "")
+
+
+def kill_switch(tx: Tx) -> KillSwitch:
+    """Return the kill switch."""
+    row = tx.session.get(ControlRow, _KILL_SWITCH)
+    if row is None:
+        return KillSwitch(engaged=False, changed_by="", reason="", changed_at=None)
+    return KillSwitch(row.value == _ENGAGED, row.changed_by, row.reason, row.changed_at)
+
+
+def set_kill_switch(tx: Tx, *, engaged: bool, changed_by: str, reason: str) -> KillSwitch:
+    """Engage or release the kill switch."""
+    row = tx.session.get(ControlRow, _KILL_SWITCH) or ControlRow(key=_KILL_SWITCH, value="")
+    row.value = _ENGAGED if engaged else ""
+    row.changed_by = changed_by
+    row.reason = reason
+    row.changed_at = tx.now
+    tx.session.add(row)
+    kind = "kill_switch.engaged" if engaged else "kill_switch.released"
+    tx.emit(Noun.ACTION, "kill-switch", kind, reason)
+    return kill_switch(tx)

@@ -1,0 +1,226 @@
+"""Allocations, their members and the GPUs they hold."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import delete, func, select
+from sqlmodel import col
+
+from control_plane.fleet import lifecycle
+from control_plane.model.ids import AllocationId, JobId, NodeId, UserId
+from control_plane.model.job import Allocation, AllocationMember, AllocationState, ExitReason
+from control_plane.model.money import from_micros, to_micros
+from control_plane.model.record import Noun
+from control_plane.store.database import Tx
+from control_plane.store.tables import AllocationMemberRow, AllocationRow, GpuHoldRow, JobRow
+
+ASSIGNMENTS_CHANGED = "node.assignments_changed"
+
+
+@dataclass(frozen=True, slots=True)
+class GpuHold:
+    """Who holds a GPU."""
+
+    gpu_uuid: str
+    node_id: NodeId
+    allocation_id: AllocationId
+    job_id: JobId
+    user_id: UserId
+
+
+def _member(row: AllocationMemberRow) -> AllocationMember:
+    return AllocationMember(
+        rank=row.rank,
+        node_id=NodeId(row.node_id),
+        node_name=row.node_name,
+        gpu_uuids=tuple(row.gpu_uuids),
+        state=AllocationState(row.state),
+        exit_reason=ExitReason(row.exit_reason) if row.exit_reason else None,
+        exit_code=row.exit_code,
+        signal=row.signal,
+        message=row.message,
+        peak_memory_bytes=row.peak_memory_bytes,
+        gpu_seconds=row.gpu_seconds,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+    )
+
+
+def _model(tx: Tx, row: AllocationRow) -> Allocation:
+    members = tx.session.execute(
+        select(AllocationMemberRow)
+        .where(col(AllocationMemberRow.allocation_id) == row.id)
+        .order_by(col(AllocationMemberRow.rank))
+    ).scalars()
+    return Allocation(
+        id=AllocationId(row.id),
+        job_id=JobId(row.job_id),
+        epoch=row.epoch,
+        state=AllocationState(row.state),
+        gpu_type=row.gpu_type,
+        price_usd_per_gpu_hour=from_micros(row.price_usd_micros_per_gpu_hour),
+        max_runtime_seconds=row.max_runtime_seconds,
+        master_address=row.master_address,
+        master_port=row.master_port,
+        placement_reason=row.placement_reason,
+        created_at=row.created_at,
+        members=tuple(_member(member) for member in members),
+        stop_requested=row.stop_requested,
+        cost_usd=from_micros(row.cost_usd_micros),
+        waived=row.waived,
+        ended_at=row.ended_at,
+    )
+
+
+def get(tx: Tx, allocation_id: AllocationId) -> Allocation | None:
+    """Return the allocation, or None."""
+    row = tx.session.get(AllocationRow, allocation_id)
+    return None if row is None else _model(tx, row)
+
+
+def of_job(tx: Tx, job_id: JobId) -> tuple[Allocation, ...]:
+    """Return the job's attempts, newest last."""
+    query = select(AllocationRow).where(col(AllocationRow.job_id) == job_id).order_by(col(AllocationRow.epoch))
+    return tuple(_model(tx, row) for row in tx.session.execute(query).scalars())
+
+
+def live(tx: Tx, *, node_id: NodeId | None = None) -> tuple[Allocation, ...]:
+    """Return the allocations that have not ended, on one node or on all."""
+    query = select(AllocationRow).where(col(AllocationRow.state) != AllocationState.ENDED.value)
+    if node_id is not None:
+        here = select(col(AllocationMemberRow.allocation_id)).where(
+            col(AllocationMemberRow.node_id) == node_id,
+            col(AllocationMemberRow.state) != AllocationState.ENDED.value,
+        )
+        query = query.where(col(AllocationRow.id).in_(here))
+    return tuple(_model(tx, row) for row in tx.session.execute(query.order_by(col(AllocationRow.id))).scalars())
+
+
+def insert(tx: Tx, allocation: Allocation, user_id: UserId) -> None:
+    """Record an attempt and take its GPUs. A GPU that is already held raises the database's own error."""
+    tx.session.add(
+        AllocationRow(
+            id=allocation.id,
+            job_id=allocation.job_id,
+            epoch=allocation.epoch,
+            state=allocation.state.value,
+            gpu_type=allocation.gpu_type,
+            price_usd_micros_per_gpu_hour=to_micros(allocation.price_usd_per_gpu_hour),
+            max_runtime_seconds=allocation.max_runtime_seconds,
+            master_address=allocation.master_address,
+            master_port=allocation.master_port,
+            placement_reason=allocation.placement_reason,
+            created_at=allocation.created_at,
+        )
+    )
+    tx.session.flush()
+    for member in allocation.members:
+        tx.session.add(
+            AllocationMemberRow(
+                allocation_id=allocation.id,
+                rank=member.rank,
+                node_id=member.node_id,
+                node_name=member.node_name,
+                gpu_uuids=list(member.gpu_uuids),
+                state=member.state.value,
+            )
+        )
+        for gpu_uuid in member.gpu_uuids:
+            tx.session.add(
+                GpuHoldRow(
+                    gpu_uuid=gpu_uuid,
+                    node_id=member.node_id,
+                    allocation_id=allocation.id,
+                    job_id=allocation.job_id,
+                    user_id=user_id,
+                )
+            )
+        _assignments_changed(tx, member.node_id)
+    tx.session.flush()
+
+
+def update(tx: Tx, before: Allocation, after: Allocation) -> None:
+    """Write what differs between two versions of an allocation, and free its GPUs when it ends."""
+    row = tx.session.get(AllocationRow, after.id)
+    if row is None:
+        raise LookupError(f"allocation {after.id} vanished")
+    if after.state is not before.state:
+        lifecycle.ALLOCATION.check(before.state, after.state)
+    row.state = after.state.value
+    row.stop_requested = after.stop_requested
+    row.cost_usd_micros = to_micros(after.cost_usd)
+    row.waived = after.waived
+    row.ended_at = after.ended_at
+    tx.session.add(row)
+    earlier = {member.rank: member for member in before.members}
+    for member in after.members:
+        if member != earlier[member.rank]:
+            _update_member(tx, after.id, member)
+            if member.state is AllocationState.ENDED and earlier[member.rank].state is not AllocationState.ENDED:
+                _free(tx, after.id, member)
+    if after.stop_requested and not before.stop_requested:
+        for member in after.members:
+            _assignments_changed(tx, member.node_id)
+
+
+def _update_member(tx: Tx, allocation_id: AllocationId, member: AllocationMember) -> None:
+    row = tx.session.get(AllocationMemberRow, (allocation_id, member.rank))
+    if row is None:
+        raise LookupError(f"member {member.rank} of allocation {allocation_id} vanished")
+    row.state = member.state.value
+    row.exit_reason = member.exit_reason.value if member.exit_reason else ""
+    row.exit_code = member.exit_code
+    row.signal = member.signal
+    row.message = member.message
+    row.peak_memory_bytes = member.peak_memory_bytes
+    row.gpu_seconds = member.gpu_seconds
+    row.started_at = member.started_at
+    row.ended_at = member.ended_at
+    tx.session.add(row)
+
+
+def _free(tx: Tx, allocation_id: AllocationId, member: AllocationMember) -> None:
+    tx.session.execute(
+        delete(GpuHoldRow).where(
+            col(GpuHoldRow.allocation_id) == allocation_id, col(GpuHoldRow.gpu_uuid).in_(member.gpu_uuids)
+        )
+    )
+    _assignments_changed(tx, member.node_id)
+
+
+def _assignments_changed(tx: Tx, node_id: NodeId) -> None:
+    tx.emit(Noun.NODE, node_id, ASSIGNMENTS_CHANGED, "", parent_id=node_id)
+
+
+def holds(tx: Tx, *, node_id: NodeId | None = None) -> dict[str, GpuHold]:
+    """Return who holds which GPU, by GPU UUID, on one node or on all."""
+    query = select(GpuHoldRow)
+    if node_id is not None:
+        query = query.where(col(GpuHoldRow.node_id) == node_id)
+    return {
+        row.gpu_uuid: GpuHold(
+            row.gpu_uuid,
+            NodeId(row.node_id),
+            AllocationId(row.allocation_id),
+            JobId(row.job_id),
+            UserId(row.user_id),
+        )
+        for row in tx.session.execute(query).scalars()
+    }
+
+
+def held_by_user(tx: Tx, user_id: UserId) -> int:
+    """Return how many GPUs the user's jobs hold now."""
+    query = select(func.count()).select_from(GpuHoldRow).where(col(GpuHoldRow.user_id) == user_id)
+    return int(tx.session.execute(query).scalar_one())
+
+
+def is_ours(tx: Tx, node_id: NodeId, job_id: JobId) -> bool:
+    """Tell whether the job ever had a member on the node."""
+    query = (
+        select(col(JobRow.id))
+        .join(AllocationRow, col(AllocationRow.job_id) == col(JobRow.id))
+        .join(AllocationMemberRow, col(AllocationMemberRow.allocation_id) == col(AllocationRow.id))
+        .where(col(JobRow.id) == job_id, col(AllocationMemberRow.node_id) == node_id)
+        .limit(1)
+    )
+    return tx.session.execute(query).first() is not None

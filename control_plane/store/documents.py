@@ -1,0 +1,32 @@
+"""Nested values as JSON columns: typed on the way in and validated on the way out."""
+
+from typing import Any, Generic, TypeVar
+
+from pydantic import TypeAdapter
+
+from control_plane.model.job import JobSpec
+from control_plane.model.node import HostInventory
+from control_plane.model.plan import Plan
+
+T = TypeVar("T")
+
+
+class Document(Generic[T]):
+    """Converts one type to and from the JSON that a column holds."""
+
+    def __init__(self, adapter: TypeAdapter[T]) -> None:
+        self._adapter = adapter
+
+    def dump(self, value: T) -> dict[str, Any]:  # Any: nested JSON
+        """Return the value as JSON-compatible data."""
+        data: dict[str, Any] = self._adapter.dump_python(value, mode="json")  # Any: nested JSON
+        return data
+
+    def load(self, data: dict[str, Any]) -> T:  # Any: nested JSON
+        """Return the value. Raises pydantic.ValidationError if the column does not hold one."""
+        return self._adapter.validate_python(data)
+
+
+JOB_SPEC = Document(TypeAdapter(JobSpec))
+HOST_INVENTORY = Document(TypeAdapter(HostInventory))
+PLAN = Document(TypeAdapter(Plan))

@@ -1,0 +1,88 @@
+"""Opens the database: SQLite in WAL mode or PostgreSQL, migrated to the newest schema."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from control_plane.errors import InvalidArgument
+
+_READERS = 4
+_BUSY_MILLISECONDS = 10_000
+
+
+def open_engine(url: str) -> Engine:
+    """Return an engine for `sqlite:///path` or `postgresql://...`.
+
+    Raises InvalidArgument for any other URL.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise InvalidArgument(
+            "database_url is not a URL; use sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME",
+            reason="DATABASE_URL_INVALID",
+        ) from error
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        if not parsed.database or parsed.database == ":memory:":
+            raise InvalidArgument("SQLite needs a file: sqlite:///PATH", reason="DATABASE_URL_INVALID")
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(parsed, pool_size=_READERS + 1, max_overflow=0)
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    if backend == "postgresql":
+        return create_engine(
+            parsed.set(drivername="postgresql+psycopg"),
+            pool_size=_READERS + 1,
+            max_overflow=0,
+            pool_pre_ping=True,
+            isolation_level="REPEATABLE READ",
+            connect_args={"connect_timeout": 5},
+        )
+    raise InvalidArgument(
+        f"database_url names {backend!r}; use sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME",
+        reason="DATABASE_URL_INVALID",
+    )
+
+
+def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    # The driver must not open transactions by itself: `_begin_sqlite` does.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute(f"PRAGMA busy_timeout={_BUSY_MILLISECONDS}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Any) -> None:  # Any: SQLAlchemy's event passes its Connection untyped
+    # A write transaction takes the lock at once: upgrading a read lock later could fail half way.
+    mode = connection.get_execution_options().get("sqlite_begin", "DEFERRED")
+    connection.exec_driver_sql(f"BEGIN {mode}")
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the schema to its newest version; safe when several control planes start at once."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("SELECT pg_advisory_lock(7236001)")
+            connection.commit()
+        try:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.commit()
+        finally:
+            if engine.dialect.name == "postgresql":
+                connection.rollback()
+                connection.exec_driver_sql("SELECT pg_advisory_unlock(7236001)")
+                connection.commit()

@@ -1,0 +1,172 @@
+"""Goals in the database."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from sqlalchemy import func, select
+from sqlmodel import col
+
+from control_plane.errors import NotFound
+from control_plane.fleet import lifecycle
+from control_plane.model.goal import Bill, BillLine, Goal, GoalState
+from control_plane.model.ids import GoalId, UserId
+from control_plane.model.money import from_micros, optional_from_micros, optional_to_micros
+from control_plane.model.plan import Plan
+from control_plane.model.record import Noun
+from control_plane.store.database import Tx
+from control_plane.store.documents import PLAN
+from control_plane.store.pages import Page, PageRequest, newest_first
+from control_plane.store.tables import AllocationMemberRow, AllocationRow, GoalRow, JobRow
+
+
+@dataclass(frozen=True, slots=True)
+class GoalFilter:
+    """Which goals; empty means all."""
+
+    states: tuple[GoalState, ...] = ()
+    user_id: UserId | None = None
+
+
+def _model(row: GoalRow) -> Goal:
+    return Goal(
+        id=GoalId(row.id),
+        user_id=UserId(row.user_id),
+        user_email=row.user_email,
+        text=row.raw_text,
+        timezone=row.timezone,
+        state=GoalState(row.status),
+        status_reason=row.status_reason,
+        plan=None if row.plan is None else PLAN.load(row.plan),
+        answers=tuple(sorted(row.answers.items())),
+        budget_usd=optional_from_micros(row.budget_usd_micros),
+        result=row.result,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        version=row.version,
+    )
+
+
+def get(tx: Tx, goal_id: GoalId) -> Goal | None:
+    """Return the goal, or None."""
+    row = tx.session.get(GoalRow, goal_id)
+    return None if row is None else _model(row)
+
+
+def require(tx: Tx, goal_id: GoalId) -> Goal:
+    """Return the goal. Raises NotFound."""
+    goal = get(tx, goal_id)
+    if goal is None:
+        raise NotFound(f"there is no goal {goal_id}; list them with: orquanta goal list", reason="GOAL_NOT_FOUND")
+    return goal
+
+
+def page(tx: Tx, which: GoalFilter, request: PageRequest) -> Page[Goal]:
+    """Return a page of goals, newest first."""
+    query = select(GoalRow)
+    if which.states:
+        query = query.where(col(GoalRow.status).in_([state.value for state in which.states]))
+    if which.user_id:
+        query = query.where(col(GoalRow.user_id) == which.user_id)
+    rows, token = newest_first(tx.session, query, request, col(GoalRow.created_at), col(GoalRow.id))
+    return Page(tuple(_model(row) for row in rows), token)
+
+
+def insert(tx: Tx, goal: Goal) -> None:
+    """Record a goal."""
+    row = GoalRow(
+        id=goal.id,
+        user_id=goal.user_id,
+        user_email=goal.user_email,
+        raw_text=goal.text,
+        timezone=goal.timezone,
+        status=goal.state.value,
+        status_reason=goal.status_reason,
+        plan=None if goal.plan is None else PLAN.dump(goal.plan),
+        answers=dict(goal.answers),
+        budget_usd_micros=optional_to_micros(goal.budget_usd),
+        result=goal.result,
+        created_at=goal.created_at,
+        updated_at=goal.updated_at,
+        version=goal.version,
+    )
+    tx.session.add(row)
+    tx.session.flush()
+    tx.emit(Noun.GOAL, goal.id, f"goal.{goal.state.value}", goal.status_reason, parent_id=goal.id)
+
+
+def update(
+    tx: Tx,
+    goal_id: GoalId,
+    *,
+    state: GoalState | None = None,
+    status_reason: str | None = None,
+    plan: Plan | None = None,
+    answers: dict[str, str] | None = None,
+    result: str | None = None,
+) -> Goal:
+    """Change what is given and return the goal. Raises NotFound, or LifecycleError for an impossible change."""
+    row = tx.session.get(GoalRow, goal_id)
+    if row is None:
+        raise NotFound(f"there is no goal {goal_id}", reason="GOAL_NOT_FOUND")
+    if state is not None and state.value != row.status:
+        lifecycle.GOAL.check(GoalState(row.status), state)
+        row.status = state.value
+    if status_reason is not None:
+        row.status_reason = status_reason
+    if plan is not None:
+        row.plan = PLAN.dump(plan)
+    if answers is not None:
+        row.answers = answers
+    if result is not None:
+        row.result = result
+    row.updated_at = tx.now
+    row.version += 1
+    tx.session.add(row)
+    tx.emit(Noun.GOAL, goal_id, f"goal.{row.status}", row.status_reason, parent_id=goal_id)
+    return _model(row)
+
+
+def bill(tx: Tx, goal_id: GoalId) -> Bill:
+    """Return what the goal costs so far, one line for each allocation."""
+    jobs = {row.id: row for row in tx.session.execute(select(JobRow).where(col(JobRow.goal_id) == goal_id)).scalars()}
+    allocations = tx.session.execute(
+        select(AllocationRow)
+        .where(col(AllocationRow.job_id).in_(jobs))
+        .order_by(col(AllocationRow.created_at), col(AllocationRow.id))
+    ).scalars()
+    lines = []
+    for row in allocations:
+        members = _members(tx, row.id)
+        job = jobs[row.job_id]
+        lines.append(
+            BillLine(
+                job_id=job.id,
+                job_name=job.name,
+                epoch=row.epoch,
+                gpu_type=row.gpu_type,
+                gpu_count=sum(len(member.gpu_uuids) for member in members),
+                gpu_seconds=sum(member.gpu_seconds for member in members),
+                price_usd_per_gpu_hour=from_micros(row.price_usd_micros_per_gpu_hour),
+                cost_usd=from_micros(row.cost_usd_micros),
+                waived=row.waived,
+                node_ids=tuple(member.node_id for member in members),
+            )
+        )
+    return Bill(
+        cost_usd=sum((line.cost_usd for line in lines), Decimal(0)),
+        reserved_usd=from_micros(sum(job.reserved_usd_micros for job in jobs.values())),
+        gpu_seconds=sum(line.gpu_seconds for line in lines if not line.waived),
+        waived_gpu_seconds=sum(line.gpu_seconds for line in lines if line.waived),
+        lines=tuple(lines),
+    )
+
+
+def _members(tx: Tx, allocation_id: str) -> list[AllocationMemberRow]:
+    query = select(AllocationMemberRow).where(col(AllocationMemberRow.allocation_id) == allocation_id)
+    return list(tx.session.execute(query.order_by(col(AllocationMemberRow.rank))).scalars())
+
+
+def count_by_state(tx: Tx) -> dict[GoalState, int]:
+    """Return how many goals are in each state."""
+    rows = tx.session.execute(select(col(GoalRow.status), func.count()).group_by(col(GoalRow.status)))
+    return {GoalState(status): count for status, count in rows}

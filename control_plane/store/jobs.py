@@ -1,0 +1,220 @@
+"""Jobs in the database."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy import func, select
+from sqlmodel import col
+
+from control_plane.errors import NotFound
+from control_plane.fleet import lifecycle
+from control_plane.model.ids import GoalId, JobId, NodeId, UserId
+from control_plane.model.job import Job, JobState
+from control_plane.model.money import from_micros, to_micros
+from control_plane.model.record import Noun
+from control_plane.store import allocations
+from control_plane.store.database import Tx
+from control_plane.store.documents import JOB_SPEC
+from control_plane.store.pages import Page, PageRequest, newest_first
+from control_plane.store.tables import AllocationMemberRow, AllocationRow, JobRow
+
+_ENDED = [state.value for state in JobState if state.ended]
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs; empty means all."""
+
+    states: tuple[JobState, ...] = ()
+    goal_id: GoalId | None = None
+    user_id: UserId | None = None
+    node_id: NodeId | None = None
+
+
+def _model(tx: Tx, row: JobRow, *, with_allocations: bool = True) -> Job:
+    return Job(
+        id=JobId(row.id),
+        goal_id=None if row.goal_id is None else GoalId(row.goal_id),
+        user_id=UserId(row.user_id),
+        user_email=row.user_email,
+        spec=JOB_SPEC.load(row.spec),
+        state=JobState(row.status),
+        status_reason=row.status_reason,
+        epoch=row.epoch,
+        provider=row.provider,
+        created_at=row.created_at,
+        queued_at=row.queued_at,
+        version=row.version,
+        cancel_requested=row.cancel_requested,
+        cost_usd=from_micros(row.cost_usd_micros),
+        reserved_usd=from_micros(row.reserved_usd_micros),
+        exit_code=row.exit_code,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        allocations=allocations.of_job(tx, JobId(row.id)) if with_allocations and row.epoch else (),
+    )
+
+
+def get(tx: Tx, job_id: JobId, *, with_allocations: bool = True) -> Job | None:
+    """Return the job, or None."""
+    row = tx.session.get(JobRow, job_id)
+    return None if row is None else _model(tx, row, with_allocations=with_allocations)
+
+
+def require(tx: Tx, job_id: JobId, *, with_allocations: bool = True) -> Job:
+    """Return the job. Raises NotFound."""
+    job = get(tx, job_id, with_allocations=with_allocations)
+    if job is None:
+        raise NotFound(f"there is no job {job_id}; list them with: orquanta job list", reason="JOB_NOT_FOUND")
+    return job
+
+
+def of_goal(tx: Tx, goal_id: GoalId) -> tuple[Job, ...]:
+    """Return the goal's jobs in the order of its plan."""
+    query = select(JobRow).where(col(JobRow.goal_id) == goal_id)
+    rows = sorted(tx.session.execute(query).scalars(), key=lambda row: (row.job_metadata.get("position", 0), row.id))
+    return tuple(_model(tx, row) for row in rows)
+
+
+def page(tx: Tx, which: JobFilter, request: PageRequest) -> Page[Job]:
+    """Return a page of jobs, newest first."""
+    query = select(JobRow)
+    if which.states:
+        query = query.where(col(JobRow.status).in_([state.value for state in which.states]))
+    if which.goal_id:
+        query = query.where(col(JobRow.goal_id) == which.goal_id)
+    if which.user_id:
+        query = query.where(col(JobRow.user_id) == which.user_id)
+    if which.node_id:
+        there = (
+            select(col(AllocationRow.job_id))
+            .join(AllocationMemberRow, col(AllocationMemberRow.allocation_id) == col(AllocationRow.id))
+            .where(col(AllocationMemberRow.node_id) == which.node_id)
+        )
+        query = query.where(col(JobRow.id).in_(there))
+    rows, token = newest_first(tx.session, query, request, col(JobRow.created_at), col(JobRow.id))
+    return Page(tuple(_model(tx, row) for row in rows), token)
+
+
+def queued(tx: Tx) -> tuple[Job, ...]:
+    """Return the queue: every queued job, highest priority first, then longest waiting."""
+    query = (
+        select(JobRow)
+        .where(col(JobRow.status) == JobState.QUEUED.value)
+        .order_by(col(JobRow.priority).desc(), col(JobRow.queued_at), col(JobRow.id))
+    )
+    return tuple(_model(tx, row, with_allocations=False) for row in tx.session.execute(query).scalars())
+
+
+def states(tx: Tx, job_ids: set[JobId]) -> dict[JobId, JobState]:
+    """Return the state of each of the jobs that exists."""
+    if not job_ids:
+        return {}
+    query = select(col(JobRow.id), col(JobRow.status)).where(col(JobRow.id).in_(sorted(job_ids)))
+    return {JobId(job_id): JobState(status) for job_id, status in tx.session.execute(query)}
+
+
+def dependents(tx: Tx, job: Job) -> tuple[Job, ...]:
+    """Return the queued jobs of the same user that wait for this one."""
+    query = select(JobRow).where(
+        col(JobRow.status) == JobState.QUEUED.value, col(JobRow.user_id) == job.user_id, col(JobRow.id) != job.id
+    )
+    candidates = (_model(tx, row, with_allocations=False) for row in tx.session.execute(query).scalars())
+    return tuple(candidate for candidate in candidates if job.id in candidate.spec.depends_on)
+
+
+def gpus_wanted(tx: Tx, user_id: UserId) -> int:
+    """Return how many GPUs the user's jobs that have not ended ask for."""
+    query = select(func.coalesce(func.sum(col(JobRow.gpu_count)), 0)).where(
+        col(JobRow.user_id) == user_id, col(JobRow.status).not_in(_ENDED)
+    )
+    return int(tx.session.execute(query).scalar_one())
+
+
+def reserved_of_goal(tx: Tx, goal_id: GoalId) -> Decimal:
+    """Return what the goal's jobs have spent and reserved together."""
+    query = select(func.coalesce(func.sum(col(JobRow.cost_usd_micros) + col(JobRow.reserved_usd_micros)), 0)).where(
+        col(JobRow.goal_id) == goal_id
+    )
+    return from_micros(int(tx.session.execute(query).scalar_one()))
+
+
+def insert(tx: Tx, job: Job, *, position: int) -> None:
+    """Record a job; `position` is its place in its goal's plan."""
+    row = JobRow(
+        id=job.id,
+        goal_id=job.goal_id,
+        user_id=job.user_id,
+        user_email=job.user_email,
+        name=job.spec.name,
+        provider=job.provider,
+        gpu_type="|".join(job.spec.resources.gpu_types),
+        gpu_count=job.spec.resources.gpu_count,
+        status=job.state.value,
+        status_reason=job.status_reason,
+        epoch=job.epoch,
+        priority=int(job.spec.priority),
+        cost_usd_micros=to_micros(job.cost_usd),
+        reserved_usd_micros=to_micros(job.reserved_usd),
+        spec=JOB_SPEC.dump(job.spec),
+        job_metadata={"position": position},
+        created_at=job.created_at,
+        queued_at=job.queued_at,
+        version=job.version,
+    )
+    tx.session.add(row)
+    tx.session.flush()
+    _emit(tx, row, "job.queued")
+
+
+def update(
+    tx: Tx,
+    job_id: JobId,
+    *,
+    state: JobState | None = None,
+    status_reason: str | None = None,
+    epoch: int | None = None,
+    cancel_requested: bool | None = None,
+    cost_usd: Decimal | None = None,
+    reserved_usd: Decimal | None = None,
+    exit_code: int | None = None,
+    started_at: datetime | None = None,
+    finished_at: datetime | None = None,
+) -> Job:
+    """Change what is given and return the job. Raises NotFound, or LifecycleError for an impossible change."""
+    row = tx.session.get(JobRow, job_id)
+    if row is None:
+        raise NotFound(f"there is no job {job_id}", reason="JOB_NOT_FOUND")
+    if state is not None and state.value != row.status:
+        lifecycle.JOB.check(JobState(row.status), state)
+        row.status = state.value
+        if state is JobState.QUEUED:
+            row.queued_at = tx.now
+    values = {
+        "status_reason": status_reason,
+        "epoch": epoch,
+        "cancel_requested": cancel_requested,
+        "cost_usd_micros": None if cost_usd is None else to_micros(cost_usd),
+        "reserved_usd_micros": None if reserved_usd is None else to_micros(reserved_usd),
+        "exit_code": exit_code,
+        "started_at": started_at,
+        "finished_at": finished_at,
+    }
+    for name, value in values.items():
+        if value is not None:
+            setattr(row, name, value)
+    row.version += 1
+    tx.session.add(row)
+    _emit(tx, row, f"job.{row.status}")
+    return _model(tx, row)
+
+
+def _emit(tx: Tx, row: JobRow, kind: str) -> None:
+    tx.emit(Noun.JOB, row.id, kind, f"{row.name}: {row.status_reason}", parent_id=row.goal_id or "")
+
+
+def count_by_state(tx: Tx) -> dict[JobState, int]:
+    """Return how many jobs are in each state."""
+    rows = tx.session.execute(select(col(JobRow.status), func.count()).group_by(col(JobRow.status)))
+    return {JobState(status): count for status, count in rows}

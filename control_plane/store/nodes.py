@@ -1,0 +1,192 @@
+"""Nodes in the database."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy import update as sql_update
+from sqlmodel import col
+
+from control_plane.errors import NotFound
+from control_plane.fleet import lifecycle
+from control_plane.model.identity import CertificateSerial
+from control_plane.model.ids import NodeId
+from control_plane.model.node import HostInventory, Node, NodeState
+from control_plane.model.record import Noun
+from control_plane.store.database import Tx
+from control_plane.store.documents import HOST_INVENTORY
+from control_plane.store.pages import Page, PageRequest, by_key
+from control_plane.store.tables import NodeRow
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFilter:
+    """Which nodes; without states, all but revoked ones."""
+
+    states: tuple[NodeState, ...] = ()
+    gpu_type: str = ""
+
+
+def _model(row: NodeRow) -> Node:
+    return Node(
+        id=NodeId(row.id),
+        name=row.name,
+        state=NodeState(row.state),
+        status_reason=row.status_reason,
+        cordoned=row.cordoned,
+        connected=row.connected,
+        inventory=None if row.inventory is None else HOST_INVENTORY.load(row.inventory),
+        labels=row.labels,
+        certificate_serial=CertificateSerial(row.certificate_serial),
+        certificate_expires_at=row.certificate_expires_at,
+        last_seen_at=row.last_seen_at,
+        created_at=row.created_at,
+        version=row.version,
+        lost_at=row.lost_at,
+    )
+
+
+def get(tx: Tx, node_id: NodeId) -> Node | None:
+    """Return the node, or None."""
+    row = tx.session.get(NodeRow, node_id)
+    return None if row is None else _model(row)
+
+
+def by_name(tx: Tx, name: str) -> Node | None:
+    """Return the node with this name that is not revoked, or None."""
+    query = select(NodeRow).where(col(NodeRow.name) == name, col(NodeRow.state) != NodeState.REVOKED.value)
+    row = tx.session.execute(query).scalars().first()
+    return None if row is None else _model(row)
+
+
+def resolve(tx: Tx, id_or_name: str) -> Node:
+    """Return the node with this id or name. Raises NotFound."""
+    node = get(tx, NodeId(id_or_name)) or by_name(tx, id_or_name)
+    if node is None:
+        raise NotFound(f"there is no node {id_or_name!r}; list them with: orquanta node list", reason="NODE_NOT_FOUND")
+    return node
+
+
+def page(tx: Tx, which: NodeFilter, request: PageRequest) -> Page[Node]:
+    """Return a page of nodes by id."""
+    query = select(NodeRow)
+    if which.states:
+        query = query.where(col(NodeRow.state).in_([state.value for state in which.states]))
+    else:
+        query = query.where(col(NodeRow.state) != NodeState.REVOKED.value)
+    if which.gpu_type:
+        ids = [node.id for node in active(tx) if node.inventory and _has(node.inventory, which.gpu_type)]
+        query = query.where(col(NodeRow.id).in_(ids))
+    rows, token = by_key(tx.session, query, request, col(NodeRow.id))
+    return Page(tuple(_model(row) for row in rows), token)
+
+
+def _has(inventory: HostInventory, gpu_type: str) -> bool:
+    return any(gpu.gpu_type.lower() == gpu_type.lower() for gpu in inventory.gpus)
+
+
+def active(tx: Tx) -> tuple[Node, ...]:
+    """Return every node that is not revoked, by name."""
+    query = select(NodeRow).where(col(NodeRow.state) != NodeState.REVOKED.value)
+    return tuple(
+        _model(row) for row in tx.session.execute(query.order_by(col(NodeRow.name), col(NodeRow.id))).scalars()
+    )
+
+
+def insert(tx: Tx, node: Node) -> None:
+    """Record a node."""
+    row = NodeRow(
+        id=node.id,
+        name=node.name,
+        state=node.state.value,
+        status_reason=node.status_reason,
+        cordoned=node.cordoned,
+        connected=node.connected,
+        inventory=None if node.inventory is None else HOST_INVENTORY.dump(node.inventory),
+        labels=dict(node.labels),
+        certificate_serial=node.certificate_serial,
+        certificate_expires_at=node.certificate_expires_at,
+        last_seen_at=node.last_seen_at,
+        created_at=node.created_at,
+        version=node.version,
+    )
+    tx.session.add(row)
+    tx.session.flush()
+    _emit(tx, row)
+
+
+def update(
+    tx: Tx,
+    node_id: NodeId,
+    *,
+    state: NodeState | None = None,
+    status_reason: str | None = None,
+    cordoned: bool | None = None,
+    connected: bool | None = None,
+    inventory: HostInventory | None = None,
+    last_seen_at: datetime | None = None,
+) -> Node:
+    """Change what is given and return the node. Raises NotFound, or LifecycleError for an impossible change."""
+    row = tx.session.get(NodeRow, node_id)
+    if row is None:
+        raise NotFound(f"there is no node {node_id}", reason="NODE_NOT_FOUND")
+    if state is not None and state.value != row.state:
+        lifecycle.NODE.check(NodeState(row.state), state)
+        row.state = state.value
+        row.lost_at = tx.now if state is NodeState.LOST else None
+    if status_reason is not None:
+        row.status_reason = status_reason
+    if cordoned is not None:
+        row.cordoned = cordoned
+    if connected is not None:
+        row.connected = connected
+    if inventory is not None:
+        row.inventory = HOST_INVENTORY.dump(inventory)
+    if last_seen_at is not None:
+        row.last_seen_at = last_seen_at
+    row.version += 1
+    tx.session.add(row)
+    _emit(tx, row)
+    return _model(row)
+
+
+def renew_certificate(tx: Tx, node_id: NodeId, serial: CertificateSerial, expires_at: datetime) -> None:
+    """Record a fresh certificate; the one before stays good until it runs out."""
+    row = tx.session.get(NodeRow, node_id)
+    if row is None:
+        raise NotFound(f"there is no node {node_id}", reason="NODE_NOT_FOUND")
+    row.previous_serial = row.certificate_serial
+    row.certificate_serial = serial
+    row.certificate_expires_at = expires_at
+    row.version += 1
+    tx.session.add(row)
+    _emit(tx, row)
+
+
+def is_allowed(tx: Tx, node_id: NodeId, serial: CertificateSerial) -> bool:
+    """Tell whether the node may connect with the certificate of this serial number."""
+    row = tx.session.get(NodeRow, node_id)
+    if row is None or row.state == NodeState.REVOKED.value:
+        return False
+    return serial in (row.certificate_serial, row.previous_serial)
+
+
+def seen(tx: Tx, node_ids: Sequence[NodeId], at: datetime) -> None:
+    """Record when nodes were last heard, without an event: it is not a change of state."""
+    tx.session.execute(sql_update(NodeRow).where(col(NodeRow.id).in_(node_ids)).values(last_seen_at=at))
+
+
+def disconnect_all(tx: Tx) -> None:
+    """Forget every link, as a control plane must when it starts."""
+    tx.session.execute(sql_update(NodeRow).values(connected=False))
+
+
+def _emit(tx: Tx, row: NodeRow) -> None:
+    tx.emit(Noun.NODE, row.id, f"node.{row.state}", f"{row.name}: {row.status_reason}", parent_id=row.id)
+
+
+def count_by_state(tx: Tx) -> dict[NodeState, int]:
+    """Return how many nodes are in each state."""
+    rows = tx.session.execute(select(col(NodeRow.state), func.count()).group_by(col(NodeRow.state)))
+    return {NodeState(state): count for state, count in rows}
