@@ -1,0 +1,231 @@
+"""The link that never gives up: connect, obey, renew, connect again."""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import NoReturn
+
+import grpc
+import structlog
+from orquanta.v1 import node_link_pb2, node_link_pb2_grpc, node_pb2
+
+from node_agent.clock import Clock
+from node_agent.errors import AgentError, LinkRefused, StateUnusable
+from node_agent.link import renewal
+from node_agent.link.backoff import Backoff
+from node_agent.link.certificate import CertificateRejected
+from node_agent.link.epoch import ControlEpoch
+from node_agent.link.host import BootClock, Host
+from node_agent.link.identity import Identity, IdentityStore
+from node_agent.link.newest import Newest
+from node_agent.link.session import Session, SessionParts, StreamEnd, Terms
+from node_agent.link.tls import Address, client_context, find_fault, link_channel
+
+log = structlog.get_logger()
+
+_CERTIFICATE_SECONDS = 30.0  # for the control plane to answer a signing request
+_RENEWAL_RETRY_SECONDS = 60.0
+_RENEWAL_CHECK_SECONDS = 60.0  # the wall clock may be set while the daemon sleeps
+_CLOCK_OFF_SECONDS = 60.0
+_OBEY_RETRY_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class LinkStatus:
+    """How the link is, for people."""
+
+    connected: bool = False
+    server: str = ""
+    reason: str = "not tried yet"
+    """Why it is not connected; empty if it is."""
+    clock_ahead_seconds: float = 0.0
+
+
+class NodeLink:
+    """Keeps one stream to one of the link servers."""
+
+    def __init__(
+        self,
+        *,
+        identities: IdentityStore,
+        identity: Identity,
+        host: Host,
+        epoch: ControlEpoch,
+        clock: Clock,
+        boot_clock: BootClock,
+        on_status: Callable[[LinkStatus], None],
+        on_identity: Callable[[Identity], None],
+    ) -> None:
+        self._identities = identities
+        self._identity = identity
+        self._host = host
+        self._epoch = epoch
+        self._clock = clock
+        self._boot_clock = boot_clock
+        self._on_status = on_status
+        self._on_identity = on_identity
+        self._status = LinkStatus()
+        self._session: Session | None = None
+        self._up = asyncio.Event()
+        self._orders: Newest[node_link_pb2.DesiredState] = Newest()
+        self._certificates: Newest[bytes] = Newest()
+
+    @property
+    def identity(self) -> Identity:
+        """Who the node is at this moment."""
+        return self._identity
+
+    @property
+    def status(self) -> LinkStatus:
+        """How the link is at this moment."""
+        return self._status
+
+    def member_changed(self, report: node_link_pb2.MemberReport) -> None:
+        """Tell the control plane at once; without a stream it is in the next Hello."""
+        if self._session is not None:
+            self._session.outbox.put_report(report)
+
+    def inventory_changed(self, inventory: node_pb2.HostInventory) -> None:
+        """Tell the control plane that the hardware changed."""
+        if self._session is not None:
+            self._session.outbox.put_inventory(inventory)
+
+    async def run(self) -> NoReturn:
+        """Stay linked until cancelled; raises LinkRefused when the control plane does not want the node back."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._stay_connected())
+                group.create_task(self._obey())
+                group.create_task(self._renew())
+        except BaseExceptionGroup as failures:
+            refusals = failures.subgroup(AgentError)
+            if refusals is not None and len(failures.exceptions) == 1:
+                raise failures.exceptions[0] from None
+            raise
+        raise AssertionError("the link's tasks end by raising")
+
+    async def _stay_connected(self) -> NoReturn:
+        backoff = Backoff()
+        servers = itertools.cycle(self._identity.link_servers)
+        server = next(servers)
+        while True:
+            began = self._clock.monotonic()
+            end, welcomed = await self._connect(Address.parse(server))
+            lived_seconds = self._clock.monotonic() - began if welcomed else 0.0
+            self._note(replace(self._status, connected=False, server=server, reason=end.reason))
+            if end.permanent:
+                raise LinkRefused(
+                    f"The control plane does not want this node back: {end.reason}. Jobs that still run here stop "
+                    "when their fence passes. To return, join again with a fresh token and --force."
+                )
+            if not welcomed:
+                server = next(servers)
+            await asyncio.sleep(end.retry_after_seconds or backoff.next_seconds(lived_seconds))
+
+    async def _connect(self, server: Address) -> tuple[StreamEnd, bool]:
+        """Speak on one stream; return why it ended and whether it ever was up."""
+        session = Session(
+            SessionParts(
+                node_id=self._identity.node_id,
+                host=self._host,
+                epoch=self._epoch,
+                clock=self._clock,
+                boot_clock=self._boot_clock,
+                orders=self._orders,
+                certificates=self._certificates,
+                on_up=lambda terms: self._note_up(server, terms),
+            )
+        )
+        try:
+            async with link_channel(server, self._identity) as channel:
+                self._session = session
+                end = await session.run(node_link_pb2_grpc.NodeLinkServiceStub(channel).Connect())
+        except OSError as error:
+            end = StreamEnd(f"the identity cannot be read: {error}")
+        finally:
+            self._session = None
+            self._up.clear()
+        if session.terms is None and end.code is grpc.StatusCode.UNAVAILABLE:
+            end = await self._explain(server, end)
+        return end, session.terms is not None
+
+    async def _explain(self, server: Address, end: StreamEnd) -> StreamEnd:
+        """Replace gRPC's words for a failed connection by what a person can act on."""
+        if self._identity.certificate.clock_error(self._clock.now()) > timedelta():
+            return StreamEnd(
+                f"this node's certificate ran out on {self._identity.certificate.not_after:%Y-%m-%d %H:%M} UTC; "
+                "check the clock, or join again with a fresh token and --force"
+            )
+        with contextlib.suppress(OSError):
+            fault = await find_fault(server, client_context(self._identity))
+            if fault is not None:
+                return StreamEnd(str(fault))
+        return end
+
+    def _note_up(self, server: Address, terms: Terms) -> None:
+        self._up.set()
+        if abs(terms.clock_ahead_seconds) > _CLOCK_OFF_SECONDS:
+            log.error("link.clock_off", ahead_seconds=round(terms.clock_ahead_seconds, 1), todo="set the clock")
+        self._note(
+            LinkStatus(
+                connected=True,
+                server=str(server),
+                reason="",
+                clock_ahead_seconds=terms.clock_ahead_seconds,
+            )
+        )
+        self._host.use_nats(terms.nats_servers)
+
+    def _note(self, status: LinkStatus) -> None:
+        if status == self._status:
+            return  # the same failure every five seconds is one line in the log
+        self._status = status
+        if status.connected:
+            log.info("link.up", server=status.server, node_id=self._identity.node_id)
+        else:
+            log.warning("link.down", server=status.server, reason=status.reason)
+        self._on_status(status)
+
+    async def _obey(self) -> NoReturn:
+        """Converge to the newest order; apart from the stream, so that neither ever waits for the other."""
+        order = await self._orders.take()
+        while True:
+            try:
+                await self._host.converge(order.members)
+            except Exception:
+                log.exception("link.converge_failed", revision=order.revision)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_OBEY_RETRY_SECONDS):
+                        order = await self._orders.take()
+            else:
+                order = await self._orders.take()
+
+    async def _renew(self) -> NoReturn:
+        while True:
+            left = self._identity.certificate.renewal_due_at() - self._clock.now()
+            if left > timedelta():
+                await asyncio.sleep(min(_RENEWAL_CHECK_SECONDS, left.total_seconds()))
+                continue
+            await self._up.wait()
+            try:
+                await self._renew_once()
+            except (CertificateRejected, StateUnusable, TimeoutError, OSError) as error:
+                log.error("link.renewal_failed", reason=str(error) or "no answer in time")  # noqa: TRY400 - the reason is whole
+                await asyncio.sleep(_RENEWAL_RETRY_SECONDS)
+
+    async def _renew_once(self) -> None:
+        request = await renewal.make_request(self._identities)
+        self._certificates.clear()
+        if self._session is None:
+            return
+        self._session.outbox.put_signing_request(request)
+        async with asyncio.timeout(_CERTIFICATE_SECONDS):
+            chain = await self._certificates.take()
+        self._identity = await renewal.accept(self._identities, self._identity, chain)
+        log.info("link.certificate_renewed", not_after=self._identity.certificate.not_after.isoformat())
+        self._on_identity(self._identity)
+        if self._session is not None:
+            self._session.close("the certificate was renewed")

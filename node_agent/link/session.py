@@ -1,0 +1,274 @@
+"""One stream, from Hello to its end."""
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC
+
+import grpc
+import structlog
+from google.protobuf.timestamp_pb2 import Timestamp
+from orquanta.v1 import job_pb2, node_link_pb2
+
+from node_agent.clock import Clock
+from node_agent.link.epoch import ControlEpoch
+from node_agent.link.host import BootClock, Host
+from node_agent.link.newest import Newest
+from node_agent.link.outbox import Outbox
+
+log = structlog.get_logger()
+
+_WELCOME_SECONDS = 10.0
+_RESEND_SECONDS = 10.0  # an end that is not acknowledged for this long is told again
+_MAX_UNACKNOWLEDGED = 64  # heartbeats; the lease ends a stream long before
+_MIN_HEARTBEAT_SECONDS = 0.02
+_LONGEST_RETRY_AFTER_SECONDS = 600.0
+
+Call = grpc.aio.StreamStreamCall[node_link_pb2.ConnectRequest, node_link_pb2.ConnectResponse]
+
+
+class StreamEnd(Exception):
+    """The stream is over; `reason` says why, `code` how the peer ended it if it did."""
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        code: grpc.StatusCode | None = None,
+        permanent: bool = False,
+        retry_after_seconds: float = 0.0,
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.code = code
+        self.permanent = permanent
+        self.retry_after_seconds = retry_after_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the control plane's Welcome said."""
+
+    heartbeat_seconds: float
+    lease_seconds: float
+    fence_seconds: float
+    nats_servers: tuple[str, ...]
+    clock_ahead_seconds: float
+    """How far this host's wall clock is ahead of the control plane's."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionParts:
+    """What a session works with; it belongs to the link and outlives the session."""
+
+    node_id: str
+    host: Host
+    epoch: ControlEpoch
+    clock: Clock
+    boot_clock: BootClock
+    orders: Newest[node_link_pb2.DesiredState]
+    certificates: Newest[bytes]
+    on_up: Callable[[Terms], None]
+
+
+class Session:
+    """Speaks on one stream until it ends."""
+
+    def __init__(self, parts: SessionParts) -> None:
+        self._parts = parts
+        self._sent: deque[tuple[int, float]] = deque(maxlen=_MAX_UNACKNOWLEDGED)
+        self._heard_at = parts.clock.monotonic()
+        self._revision = -1
+        self._close_reason: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.outbox = Outbox()
+        self.terms: Terms | None = None
+        """Set once the stream is up."""
+
+    def close(self, reason: str) -> None:
+        """Let `run` end."""
+        if not self._close_reason.done():
+            self._close_reason.set_result(reason)
+
+    async def run(self, call: Call) -> StreamEnd:
+        """Speak until the stream ends and return why it did."""
+        try:
+            terms = await self._greet(call)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._read(call, terms))
+                group.create_task(self._write(call))
+                group.create_task(self._beat(terms))
+                group.create_task(self._wait_for_close())
+        except StreamEnd as end:
+            return end
+        except grpc.aio.AioRpcError as error:
+            return _end_of(error)
+        except BaseExceptionGroup as failures:
+            return _first_end(failures)
+        finally:
+            call.cancel()
+        raise AssertionError("a session's tasks end by raising")
+
+    async def _greet(self, call: Call) -> Terms:
+        """Send Hello with the full state, and wait for Welcome; the lease runs from when Hello was sent."""
+        parts = self._parts
+        hello = node_link_pb2.Hello(
+            inventory=parts.host.inventory(),
+            members=parts.host.member_reports(),
+            host_time=self._now(),
+            control_epoch=parts.epoch.value,
+        )
+        sent_at = parts.boot_clock.boottime()
+        try:
+            async with asyncio.timeout(_WELCOME_SECONDS):
+                await call.write(node_link_pb2.ConnectRequest(hello=hello))
+                response = await call.read()
+        except TimeoutError as error:
+            raise StreamEnd(f"no welcome within {_WELCOME_SECONDS:.0f} s") from error
+        except asyncio.InvalidStateError as error:
+            raise await _status_of(call) from error
+        if not isinstance(response, node_link_pb2.ConnectResponse):
+            raise await _status_of(call)
+        if response.WhichOneof("message") == "disconnect":
+            raise _disconnect(response.disconnect)
+        if response.WhichOneof("message") != "welcome":
+            raise StreamEnd(f"the control plane spoke before its welcome: {response.WhichOneof('message')}")
+        terms = self._accept(response.welcome)
+        await parts.host.set_fence(sent_at + terms.fence_seconds)
+        return terms
+
+    def _accept(self, welcome: node_link_pb2.Welcome) -> Terms:
+        parts = self._parts
+        if welcome.node_id != parts.node_id:
+            raise StreamEnd(f"the control plane takes this node for {welcome.node_id!r}; it is {parts.node_id}")
+        if not parts.epoch.admit(welcome.control_epoch):
+            raise StreamEnd(
+                f"a control plane of the older epoch {welcome.control_epoch} answered; "
+                f"this node obeys {parts.epoch.value}"
+            )
+        heartbeat = max(_MIN_HEARTBEAT_SECONDS, welcome.heartbeat_interval.ToTimedelta().total_seconds())
+        lease = max(2 * heartbeat, welcome.lease.ToTimedelta().total_seconds())
+        ahead = 0.0
+        if welcome.HasField("server_time"):
+            ahead = (parts.clock.now() - welcome.server_time.ToDatetime(tzinfo=UTC)).total_seconds()
+        self.terms = Terms(
+            heartbeat_seconds=heartbeat,
+            lease_seconds=lease,
+            fence_seconds=max(lease, welcome.fence.ToTimedelta().total_seconds()),
+            nats_servers=tuple(welcome.nats_servers),
+            clock_ahead_seconds=ahead,
+        )
+        self._heard_at = parts.clock.monotonic()
+        parts.on_up(self.terms)
+        return self.terms
+
+    async def _read(self, call: Call, terms: Terms) -> None:
+        while True:
+            response = await call.read()
+            if not isinstance(response, node_link_pb2.ConnectResponse):
+                raise await _status_of(call)
+            await self._handle(response, terms)
+
+    async def _handle(self, response: node_link_pb2.ConnectResponse, terms: Terms) -> None:
+        match response.WhichOneof("message"):
+            case "heartbeat_ack":
+                await self._handle_heartbeat_ack(response.heartbeat_ack.sequence, terms)
+            case "desired_state":
+                self._handle_order(response.desired_state)
+            case "member_report_ack":
+                ack = response.member_report_ack
+                await self._parts.host.acknowledge(ack.allocation_id, ack.rank)
+            case "certificate":
+                self._parts.certificates.put(response.certificate)
+            case "disconnect":
+                raise _disconnect(response.disconnect)
+            case other:
+                log.warning("link.message_unknown", message=other)
+
+    async def _handle_heartbeat_ack(self, sequence: int, terms: Terms) -> None:
+        while self._sent and self._sent[0][0] <= sequence:
+            sent_sequence, sent_at = self._sent.popleft()
+            if sent_sequence == sequence:
+                self._heard_at = self._parts.clock.monotonic()
+                await self._parts.host.set_fence(sent_at + terms.fence_seconds)
+
+    def _handle_order(self, order: node_link_pb2.DesiredState) -> None:
+        if not self._parts.epoch.admit(order.control_epoch):
+            log.warning(
+                "link.order_refused",
+                reason="its control epoch is older than one already obeyed",
+                epoch=order.control_epoch,
+                obeyed_epoch=self._parts.epoch.value,
+            )
+        elif order.revision > self._revision:
+            self._revision = order.revision
+            self._parts.orders.put(order)
+
+    async def _write(self, call: Call) -> None:
+        while True:
+            for request in await self.outbox.take():
+                if request.WhichOneof("message") == "heartbeat":
+                    self._sent.append((request.heartbeat.sequence, self._parts.boot_clock.boottime()))
+                try:
+                    await call.write(request)
+                except asyncio.InvalidStateError as error:
+                    raise await _status_of(call) from error
+
+    async def _beat(self, terms: Terms) -> None:
+        """Send heartbeats, and end the stream when they are no longer acknowledged: it is then half open."""
+        told_at = self._parts.clock.monotonic()
+        for sequence in itertools.count(1):
+            now = self._parts.clock.monotonic()
+            silent = now - self._heard_at
+            if silent > terms.lease_seconds:
+                raise StreamEnd(f"no heartbeat was acknowledged for {silent:.1f} s")
+            if now - told_at >= _RESEND_SECONDS:
+                told_at = now
+                self._tell_ends_again()
+            self.outbox.put_heartbeat(node_link_pb2.Heartbeat(sequence=sequence, host_time=self._now()))
+            await asyncio.sleep(terms.heartbeat_seconds)
+
+    def _tell_ends_again(self) -> None:
+        for report in self._parts.host.member_reports():
+            if report.state == job_pb2.ALLOCATION_STATE_ENDED:
+                self.outbox.put_report(report)
+
+    async def _wait_for_close(self) -> None:
+        raise StreamEnd(await self._close_reason)
+
+    def _now(self) -> Timestamp:
+        stamp = Timestamp()
+        stamp.FromDatetime(self._parts.clock.now())
+        return stamp
+
+
+async def _status_of(call: Call) -> StreamEnd:
+    """Return why the peer ended the stream."""
+    code = await call.code()
+    if code is grpc.StatusCode.OK:
+        return StreamEnd("the control plane closed the stream")
+    return StreamEnd(f"{code.name}: {await call.details()}", code=code)
+
+
+def _end_of(error: grpc.aio.AioRpcError) -> StreamEnd:
+    return StreamEnd(f"{error.code().name}: {error.details()}", code=error.code())
+
+
+def _disconnect(message: node_link_pb2.Disconnect) -> StreamEnd:
+    return StreamEnd(
+        message.reason or "the control plane gave no reason",
+        permanent=message.permanent,
+        retry_after_seconds=min(_LONGEST_RETRY_AFTER_SECONDS, message.retry_after.ToTimedelta().total_seconds()),
+    )
+
+
+def _first_end(failures: BaseExceptionGroup[BaseException]) -> StreamEnd:
+    """Return why the stream ended; raises the group again if something else went wrong."""
+    for failure in failures.exceptions:
+        if isinstance(failure, grpc.aio.AioRpcError):
+            return _end_of(failure)
+        if not isinstance(failure, StreamEnd):
+            raise failures
+    first = failures.exceptions[0]
+    return first if isinstance(first, StreamEnd) else StreamEnd(str(first))
