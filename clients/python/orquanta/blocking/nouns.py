@@ -1,0 +1,107 @@
+"""The nouns of the blocking client. Arguments, results and documentation are those of `orquanta.nouns`."""
+
+from orquanta.blocking.loop import Blocking, call, stream
+from orquanta.nouns.actions import AsyncActions
+from orquanta.nouns.agents import AsyncAgents
+from orquanta.nouns.audit import AsyncAudit
+from orquanta.nouns.auth import AsyncAuth
+from orquanta.nouns.catalog import AsyncCatalog
+from orquanta.nouns.goals import AsyncGoals
+from orquanta.nouns.jobs import AsyncJobs
+from orquanta.nouns.metrics import AsyncMetrics
+from orquanta.nouns.nodes import AsyncNodes
+
+
+class Goals(Blocking[AsyncGoals]):
+    """Create, preview, follow, answer and cancel goals."""
+
+    create = call(AsyncGoals.create)
+    preview = call(AsyncGoals.preview)
+    get = call(AsyncGoals.get)
+    list = stream(AsyncGoals.list)
+    watch = stream(AsyncGoals.watch)
+    wait = call(AsyncGoals.wait)
+    cancel = call(AsyncGoals.cancel)
+    answer = call(AsyncGoals.answer)
+
+
+class Jobs(Blocking[AsyncJobs]):
+    """Submit, follow and cancel jobs, and read their output."""
+
+    submit = call(AsyncJobs.submit)
+    get = call(AsyncJobs.get)
+    list = stream(AsyncJobs.list)
+    watch = stream(AsyncJobs.watch)
+    wait = call(AsyncJobs.wait)
+    logs = stream(AsyncJobs.logs)
+    cancel = call(AsyncJobs.cancel)
+    templates = call(AsyncJobs.templates)
+
+
+class Nodes(Blocking[AsyncNodes]):
+    """Look at nodes, take them out of service, let hosts join."""
+
+    get = call(AsyncNodes.get)
+    list = stream(AsyncNodes.list)
+    watch = stream(AsyncNodes.watch)
+    cordon = call(AsyncNodes.cordon)
+    uncordon = call(AsyncNodes.uncordon)
+    revoke = call(AsyncNodes.revoke)
+    create_join_token = call(AsyncNodes.create_join_token)
+    list_join_tokens = stream(AsyncNodes.list_join_tokens)
+    revoke_join_token = call(AsyncNodes.revoke_join_token)
+
+
+class Actions(Blocking[AsyncActions]):
+    """Look at what was proposed, approve or reject it, stop everything."""
+
+    get = call(AsyncActions.get)
+    list = stream(AsyncActions.list)
+    watch = stream(AsyncActions.watch)
+    approve = call(AsyncActions.approve)
+    reject = call(AsyncActions.reject)
+    stop_all = call(AsyncActions.stop_all)
+    resume_all = call(AsyncActions.resume_all)
+    kill_switch = call(AsyncActions.kill_switch)
+
+
+class Agents(Blocking[AsyncAgents]):
+    """Look at agents, pause and resume them."""
+
+    list = call(AsyncAgents.list)
+    get = call(AsyncAgents.get)
+    pause = call(AsyncAgents.pause)
+    resume = call(AsyncAgents.resume)
+
+
+class Audit(Blocking[AsyncAudit]):
+    """Read the audit."""
+
+    list = stream(AsyncAudit.list)
+
+
+class Auth(Blocking[AsyncAuth]):
+    """Log in, manage accounts and API keys."""
+
+    login = call(AsyncAuth.login)
+    who_am_i = call(AsyncAuth.who_am_i)
+    change_password = call(AsyncAuth.change_password)
+    create_user = call(AsyncAuth.create_user)
+    list_users = stream(AsyncAuth.list_users)
+    update_user = call(AsyncAuth.update_user)
+    create_api_key = call(AsyncAuth.create_api_key)
+    list_api_keys = stream(AsyncAuth.list_api_keys)
+    revoke_api_key = call(AsyncAuth.revoke_api_key)
+
+
+class Metrics(Blocking[AsyncMetrics]):
+    """Read figures and telemetry."""
+
+    fleet = call(AsyncMetrics.fleet)
+    telemetry = call(AsyncMetrics.telemetry)
+
+
+class Catalog(Blocking[AsyncCatalog]):
+    """Read prices."""
+
+    prices = call(AsyncCatalog.prices)

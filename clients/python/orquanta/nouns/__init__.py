@@ -1,0 +1,1 @@
+"""The calls of `AsyncClient`, one class per noun of the contract."""

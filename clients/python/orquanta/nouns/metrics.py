@@ -1,0 +1,25 @@
+"""The fleet in figures."""
+
+from orquanta.convert.metrics import read_fleet_metrics, read_node_telemetry
+from orquanta.transport import Transport
+from orquanta.types.metrics import FleetMetrics, NodeTelemetry
+from orquanta.v1 import metrics_pb2 as pb
+from orquanta.v1.metrics_pb2_grpc import MetricsServiceStub
+
+
+class AsyncMetrics:
+    """Read figures and telemetry."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._stub = MetricsServiceStub(transport.channel)
+
+    async def fleet(self) -> FleetMetrics:
+        """The fleet's figures now."""
+        response = await self._transport.call(self._stub.GetFleetMetrics, pb.GetFleetMetricsRequest())
+        return read_fleet_metrics(response)
+
+    async def telemetry(self, node_id: str = "") -> tuple[NodeTelemetry, ...]:
+        """The newest telemetry of one node, by id or name, or of all."""
+        response = await self._transport.call(self._stub.GetTelemetry, pb.GetTelemetryRequest(node_id=node_id))
+        return tuple(read_node_telemetry(entry) for entry in response.nodes)

@@ -1,0 +1,153 @@
+"""How every call is made: deadline, credentials, retries, and watches that resume by themselves."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from typing import Protocol, TypeVar
+from uuid import uuid4
+
+import grpc
+
+from orquanta.errors import OrQuantaError, Unavailable
+from orquanta.retry import RetryPolicy
+from orquanta.status import error_from_rpc
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+Item = TypeVar("Item")
+
+# A watch is one call, so it needs a deadline too; when this one passes, the watch resumes where it was.
+WATCH_DEADLINE_SECONDS = 3600.0
+
+
+class Resumable(Protocol):
+    """A streamed response that says where to go on after it."""
+
+    resume_token: str
+
+
+Event = TypeVar("Event", bound=Resumable)
+
+
+class Transport:
+    """Makes calls on one channel. `pause`, `monotonic` and `jitter` are injected so that time can be."""
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        server: str,
+        *,
+        credential: str,
+        timeout_seconds: float,
+        retry: RetryPolicy,
+        watch_retry: RetryPolicy,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.channel = channel
+        self.server = server
+        self._credential = credential
+        self._timeout_seconds = timeout_seconds
+        self._retry = retry
+        self._watch_retry = watch_retry
+        self._pause = pause
+        self._monotonic = monotonic
+        self._jitter = jitter
+
+    def use_credential(self, credential: str) -> None:
+        """Authenticate every later call with this token or API key; an empty one sends none."""
+        self._credential = credential
+
+    async def call(
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        *,
+        repeatable: bool = True,
+    ) -> Response:
+        """One answer. The same request, with the same request id, is sent again as the policy allows.
+
+        Pass `repeatable=False` for a mutation without a request id. Raises OrQuantaError.
+        """
+        began = self._monotonic()
+        attempt = 0
+        timeout_seconds = self._timeout_seconds
+        while True:
+            attempt += 1
+            try:
+                return await method(request, timeout=timeout_seconds, metadata=self._metadata())
+            except grpc.aio.AioRpcError as error:
+                failure = error_from_rpc(error, self.server)
+                elapsed = self._monotonic() - began
+                pause = self._retry.pause_seconds(failure, attempt, elapsed, self._jitter())
+                if pause is None or not repeatable:
+                    raise failure from error
+                timeout_seconds = min(self._timeout_seconds, self._retry.total_seconds - elapsed - pause)
+            await self._pause(pause)
+
+    async def watch(
+        self,
+        method: grpc.aio.UnaryStreamMultiCallable[Request, Event],
+        request: Callable[[str], Request],
+        read: Callable[[Event], Item],
+        *,
+        until: Callable[[Item], bool] | None,
+    ) -> AsyncGenerator[Item, None]:
+        """A stream that goes on after a broken connection, from the last resume token.
+
+        `request` makes the request for a resume token ("" at first), `read` converts what arrives. The stream
+        ends after the item of which `until` is true; before that, even an orderly end only means that the
+        server went away. With `until=None` it ends when the server says so. Raises OrQuantaError once the
+        policy gives up; its attempts and time count anew after each sign of life.
+        """
+        token, attempt, down_since = "", 0, None
+        while True:
+            opened = self._monotonic()
+            stream = method(request(token), timeout=WATCH_DEADLINE_SECONDS, metadata=self._metadata())
+            try:
+                async for event in stream:
+                    token, attempt, down_since = event.resume_token or token, 0, None
+                    item = read(event)
+                    yield item
+                    if until is not None and until(item):
+                        return
+                if until is None:
+                    return
+                failure: OrQuantaError = Unavailable(f"{self.server} ended the stream before its time")
+            except grpc.aio.AioRpcError as error:
+                failure = error_from_rpc(error, self.server)
+                failure.__cause__ = error
+            finally:
+                stream.cancel()
+            now = self._monotonic()
+            if now - opened > self._watch_retry.total_seconds:  # it was up and quiet, not down
+                attempt, down_since = 0, None
+            attempt += 1
+            down_since = now if down_since is None else down_since
+            pause = self._watch_retry.pause_seconds(failure, attempt, now - down_since, self._jitter())
+            if pause is None:
+                raise failure
+            await self._pause(pause)
+
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        return (("authorization", f"Bearer {self._credential}"),) if self._credential else ()
+
+
+async def paged(
+    fetch: Callable[[str], Awaitable[tuple[Sequence[Item], str]]],
+) -> AsyncGenerator[Item, None]:
+    """The items of all pages; the next page is asked for when the one before it is used up."""
+    token = ""
+    while True:
+        items, token = await fetch(token)
+        for item in items:
+            yield item
+        if not token:
+            return
+
+
+def request_id_or_new(request_id: str | None) -> str:
+    """The caller's request id, or a fresh one."""
+    return request_id or str(uuid4())

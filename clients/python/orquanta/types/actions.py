@@ -1,0 +1,62 @@
+"""Actions: every effect that was proposed, and what the governor decided."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+
+
+class ActionState(StrEnum):
+    """Where an action is in its life."""
+
+    UNKNOWN = "unknown"
+    PROPOSED = "proposed"
+    DENIED = "denied"
+    AWAITING_APPROVAL = "awaiting_approval"
+    APPROVED = "approved"
+    EXECUTING = "executing"
+    DONE = "done"
+    FAILED = "failed"
+    UNDONE = "undone"
+    EXPIRED = "expired"
+    SUPERSEDED = "superseded"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """A proposed effect.
+
+    `hash` is the SHA-256 of the frozen action in hex; an approval is bound to it. `arguments_json` is the
+    frozen arguments as canonical JSON. `decision` has one line for each rule of the governor that spoke.
+    """
+
+    id: str
+    kind: str
+    proposer: str
+    user_id: str
+    goal_id: str
+    job_id: str
+    node_id: str
+    state: ActionState
+    summary: str
+    reasoning: str
+    decision: tuple[str, ...]
+    hash: str
+    estimate_usd: Decimal
+    arguments_json: str
+    decided_by: str
+    created_at: datetime | None
+    expires_at: datetime | None
+    finished_at: datetime | None
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class KillSwitch:
+    """The kill switch. While it is engaged, no effect happens; reads and running jobs go on."""
+
+    engaged: bool
+    changed_by: str
+    reason: str
+    changed_at: datetime | None

@@ -1,0 +1,71 @@
+"""The fleet in figures."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class GpuTypeMetrics:
+    """GPUs of one model. `utilization_percent` is None without telemetry."""
+
+    gpu_type: str
+    total: int
+    allocated: int
+    free: int
+    utilization_percent: float | None
+    price_usd_per_gpu_hour: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class FleetMetrics:
+    """The fleet's figures at one moment; the counts are keyed by state, for example "ready"."""
+
+    gpu_types: tuple[GpuTypeMetrics, ...]
+    nodes_by_state: Mapping[str, int]
+    jobs_by_state: Mapping[str, int]
+    goals_by_state: Mapping[str, int]
+    spent_usd: Decimal
+    reserved_usd: Decimal
+    measured_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class GpuSample:
+    """Telemetry of one GPU. A value that the driver does not tell is None."""
+
+    uuid: str
+    utilization_percent: int | None
+    memory_used_bytes: int | None
+    memory_total_bytes: int | None
+    temperature_celsius: int | None
+    power_watts: float | None
+    sm_clock_mhz: int | None
+    memory_clock_mhz: int | None
+    clock_event_reasons: int | None
+    ecc_corrected: int | None
+    ecc_uncorrected: int | None
+    pcie_replays: int | None
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostSample:
+    """Telemetry of the host itself."""
+
+    cpu_percent: float | None
+    memory_used_bytes: int | None
+    load_1m: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTelemetry:
+    """The newest telemetry of one node; GPUs in index order."""
+
+    node_id: str
+    sampled_at: datetime | None
+    gpus: tuple[GpuSample, ...]
+    host: HostSample
+    batches: int
+    received_at: datetime | None

@@ -1,0 +1,121 @@
+"""Nodes: GPU hosts that run the daemon."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class NodeState(StrEnum):
+    """Where a node is in its life."""
+
+    UNKNOWN = "unknown"
+    JOINING = "joining"
+    READY = "ready"
+    CORDONED = "cordoned"
+    DRAINING = "draining"
+    REPAIRING = "repairing"
+    VERIFYING = "verifying"
+    QUARANTINED = "quarantined"
+    LOST = "lost"
+    REVOKED = "revoked"
+
+
+class GpuHealth(StrEnum):
+    """How well a GPU is."""
+
+    UNKNOWN = "unknown"
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class GpuInventory:
+    """A GPU as its driver describes it. `error` says why it cannot be read, if it cannot."""
+
+    index: int
+    uuid: str
+    gpu_type: str
+    product_name: str
+    memory_bytes: int
+    pci_bus_id: str
+    serial: str
+    nvlink_peer_uuids: tuple[str, ...]
+    mig_enabled: bool
+    mig_device_uuids: tuple[str, ...]
+    compute_capability: str
+    power_limit_watts: float
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostInventory:
+    """A host as its daemon describes it; GPUs in index order."""
+
+    hostname: str
+    kernel: str
+    operating_system: str
+    cpu_model: str
+    cpu_count: int
+    memory_bytes: int
+    driver_version: str
+    cuda_version: str
+    virtual_gpus: bool
+    gpus: tuple[GpuInventory, ...]
+    boot_id: str
+    agent_version: str
+    container_engine: str
+    enforceable_limits: tuple[str, ...]
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A GPU as the control plane sees it; `allocation_id` and `job_id` are empty while it is free."""
+
+    inventory: GpuInventory
+    health: GpuHealth
+    allocation_id: str
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node; GPUs in index order."""
+
+    id: str
+    name: str
+    state: NodeState
+    status_reason: str
+    connected: bool
+    inventory: HostInventory
+    gpus: tuple[Gpu, ...]
+    labels: Mapping[str, str]
+    last_seen_at: datetime | None
+    certificate_expires_at: datetime | None
+    created_at: datetime | None
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class JoinToken:
+    """A join token, without its secret."""
+
+    id: str
+    created_by: str
+    created_at: datetime | None
+    expires_at: datetime | None
+    used_at: datetime | None
+    used_by_node_id: str
+    revoked_at: datetime | None
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class NewJoinToken:
+    """A join token with its secret, which the server never shows again, and the address to join at."""
+
+    join_token: JoinToken
+    secret: str
+    server: str
