@@ -1,0 +1,164 @@
+"""How reports from hosts move an attempt and its job forward. Pure: old values in, new values out."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from control_plane.fleet.lifecycle import ALLOCATION
+from control_plane.model.job import Allocation, AllocationMember, AllocationState, ExitReason, Job, JobState
+from control_plane.model.report import MemberReport
+
+_ACTIVE = (AllocationState.PENDING, AllocationState.STARTING, AllocationState.RUNNING, AllocationState.STOPPING)
+
+
+def merge(allocation: Allocation, report: MemberReport, now: datetime) -> Allocation:
+    """Return the attempt after a report. A report that says less than is known changes nothing."""
+    members = []
+    for member in allocation.members:
+        if member.rank == report.rank and ALLOCATION.allows(member.state, report.state):
+            members.append(_merge_member(allocation, member, report))
+        else:
+            members.append(member)
+    return _settle(replace(allocation, members=tuple(members)), now)
+
+
+def _merge_member(allocation: Allocation, member: AllocationMember, report: MemberReport) -> AllocationMember:
+    reason = report.exit_reason
+    gang_mate_ended = any(other.rank != member.rank and _failed(other) for other in allocation.members)
+    if reason is ExitReason.STOPPED and gang_mate_ended:
+        reason = ExitReason.GANG_STOPPED
+    return replace(
+        member,
+        state=report.state,
+        exit_reason=reason,
+        exit_code=report.exit_code,
+        signal=report.signal,
+        message=report.message,
+        peak_memory_bytes=max(member.peak_memory_bytes, report.peak_memory_bytes),
+        gpu_seconds=max(member.gpu_seconds, report.gpu_seconds),
+        started_at=member.started_at or report.started_at,
+        ended_at=report.ended_at,
+    )
+
+
+def lose(allocation: Allocation, now: datetime) -> Allocation:
+    """Return the attempt after its nodes were given up: what had not ended has ended as lost."""
+    members = tuple(
+        member
+        if member.state is AllocationState.ENDED
+        else replace(
+            member,
+            state=AllocationState.ENDED,
+            exit_reason=ExitReason.NODE_LOST,
+            message="its node was lost",
+            ended_at=now,
+        )
+        for member in allocation.members
+    )
+    return _settle(replace(allocation, members=members), now)
+
+
+def request_stop(allocation: Allocation) -> Allocation:
+    """Return the attempt with a stop on its way; hosts stop what they are no longer asked to run."""
+    return replace(allocation, stop_requested=True)
+
+
+def _failed(member: AllocationMember) -> bool:
+    return member.state is AllocationState.ENDED and not _succeeded(member)
+
+
+def _succeeded(member: AllocationMember) -> bool:
+    return member.exit_reason is ExitReason.EXITED and member.exit_code == 0
+
+
+def _settle(allocation: Allocation, now: datetime) -> Allocation:
+    """Return the attempt with its own state, stop request and waiver derived from its members."""
+    states = [member.state for member in allocation.members]
+    if all(state is AllocationState.ENDED for state in states):
+        cause = first_failure(allocation)
+        waived = cause is not None and cause.exit_reason is not None and cause.exit_reason.is_infrastructure
+        return replace(allocation, state=AllocationState.ENDED, waived=waived, ended_at=allocation.ended_at or now)
+    # A gang is all or nothing: once one member has failed, the others are stopped.
+    stop = allocation.stop_requested or any(_failed(member) for member in allocation.members)
+    if stop or AllocationState.STOPPING in states:
+        derived = AllocationState.STOPPING
+    elif all(state in (AllocationState.RUNNING, AllocationState.ENDED) for state in states):
+        derived = AllocationState.RUNNING
+    elif any(state is not AllocationState.PENDING for state in states):
+        derived = AllocationState.STARTING
+    else:
+        derived = AllocationState.PENDING
+    state = derived if ALLOCATION.allows(allocation.state, derived) else allocation.state
+    return replace(allocation, state=state, stop_requested=stop)
+
+
+def first_failure(allocation: Allocation) -> AllocationMember | None:
+    """Return the member that is to blame for a failed attempt, or None if none failed.
+
+    Those that were only stopped because of another one are not to blame.
+    """
+    failed = [member for member in allocation.members if _failed(member)]
+    if not failed:
+        return None
+    consequences = (ExitReason.GANG_STOPPED, ExitReason.STOPPED)
+    causes = [member for member in failed if member.exit_reason not in consequences] or failed
+    return min(causes, key=lambda member: (member.ended_at is None, member.ended_at or datetime.min, member.rank))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What an attempt's new state means for its job."""
+
+    state: JobState
+    reason: str
+    exit_code: int | None = None
+
+
+def judge(job: Job, allocation: Allocation, *, max_attempts: int) -> Verdict:
+    """Return what the job becomes, given its newest attempt."""
+    if allocation.state is not AllocationState.ENDED:
+        return _judge_live(job, allocation)
+    cause = first_failure(allocation)
+    if cause is None:
+        return Verdict(JobState.SUCCEEDED, "every process ended with exit code 0", 0)
+    if job.cancel_requested:
+        return Verdict(JobState.CANCELLED, job.status_reason, cause.exit_code)
+    if allocation.waived:
+        if allocation.epoch < max_attempts:
+            return Verdict(
+                JobState.QUEUED, f"attempt {allocation.epoch} was lost ({describe(cause)}); it is tried again"
+            )
+        return Verdict(
+            JobState.FAILED, f"attempt {allocation.epoch} of at most {max_attempts} was lost: {describe(cause)}"
+        )
+    return Verdict(JobState.FAILED, describe(cause), cause.exit_code)
+
+
+def _judge_live(job: Job, allocation: Allocation) -> Verdict:
+    nodes = ", ".join(member.node_name for member in allocation.members)
+    if allocation.state is AllocationState.RUNNING:
+        return Verdict(JobState.RUNNING, f"runs on {nodes}")
+    if allocation.state is AllocationState.STOPPING:
+        return Verdict(job.state, job.status_reason if job.cancel_requested else f"is being stopped on {nodes}")
+    return Verdict(job.state, f"starts on {nodes}")
+
+
+def describe(member: AllocationMember) -> str:
+    """Return how a member ended, for a person."""
+    texts = {
+        ExitReason.EXITED: f"exit code {member.exit_code}",
+        ExitReason.SIGNALED: f"killed by signal {member.signal}",
+        ExitReason.OOM_KILLED: "out of memory: the kernel killed it; ask for more memory",
+        ExitReason.STOPPED: "stopped on request",
+        ExitReason.TIMED_OUT: "ran longer than its time limit",
+        ExitReason.FENCED: "its host was out of contact for too long and stopped it",
+        ExitReason.START_FAILED: "could not be started",
+        ExitReason.SUPERVISOR_LOST: "its supervisor was killed",
+        ExitReason.NODE_LOST: "its node was lost",
+        ExitReason.GANG_STOPPED: "stopped because another member of its gang ended",
+    }
+    text = texts[member.exit_reason] if member.exit_reason else "still runs"
+    where = (
+        f"rank {member.rank} on {member.node_name}: " if member.rank or member.message else f"on {member.node_name}: "
+    )
+    detail = f" ({member.message})" if member.message and member.exit_reason is not ExitReason.NODE_LOST else ""
+    return f"{where}{text}{detail}"

@@ -1,0 +1,33 @@
+"""Job templates: what runs when a job names neither command nor image. The programs ship with the daemon."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, slots=True)
+class JobTemplate:
+    """A named program and how long it may run when the job does not say."""
+
+    name: str
+    description: str
+    intent: str
+    default_max_runtime_seconds: int
+
+
+_HOUR = 3600
+
+TEMPLATES: Mapping[str, JobTemplate] = MappingProxyType(
+    {
+        template.name: template
+        for template in (
+            JobTemplate(
+                "train", "Trains a small model and prints its loss; averages gradients over a gang", "train", _HOUR
+            ),
+            JobTemplate("finetune", "Loads a checkpoint and trains it further", "finetune", _HOUR),
+            JobTemplate("batch", "Works through a set of records and prints its progress", "batch", _HOUR),
+            JobTemplate("inference", "Serves a small model over HTTP and reports its latency", "inference", _HOUR),
+            JobTemplate("benchmark", "Measures arithmetic and memory speed", "benchmark", _HOUR),
+        )
+    }
+)
