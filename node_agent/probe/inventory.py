@@ -10,7 +10,7 @@ import pynvml
 
 from node_agent.probe import host
 from node_agent.probe.model_name import UNKNOWN_MODEL, short_model_name
-from node_agent.probe.nvml import GpuSlot, Nvml, Reader
+from node_agent.probe.nvml import UNREADABLE, GpuSlot, Nvml, Reader
 from node_agent.probe.samples import ReadFailure
 
 _NUMA_WORDS: Final = 4  # 256 NUMA nodes, 64 to a word
@@ -128,7 +128,6 @@ def _read_gpu(slot: GpuSlot, nvlink_peers: tuple[str, ...]) -> GpuInventory:
         reader.failures.extend([slot.failure] if slot.failure else ())
     name = reader.read(pynvml.nvmlDeviceGetName)
     memory = reader.read(pynvml.nvmlDeviceGetMemoryInfo)
-    pci = reader.read(pynvml.nvmlDeviceGetPciInfo)
     power_limit_milliwatts = reader.read(pynvml.nvmlDeviceGetEnforcedPowerLimit)
     mig_mode = reader.read(pynvml.nvmlDeviceGetMigMode)
     mig_enabled = None if mig_mode is None else mig_mode[0] == pynvml.NVML_DEVICE_MIG_ENABLE
@@ -138,7 +137,7 @@ def _read_gpu(slot: GpuSlot, nvlink_peers: tuple[str, ...]) -> GpuInventory:
         model=short_model_name(name) if name else UNKNOWN_MODEL,
         name=name,
         memory_bytes=None if memory is None else int(memory.total),
-        pci_bus_id=None if pci is None else _text(pci.busId),
+        pci_bus_id=_pci_bus_id(reader),
         serial=reader.read(pynvml.nvmlDeviceGetSerial),
         minor_number=reader.read(pynvml.nvmlDeviceGetMinorNumber),
         numa_node=_numa_node(reader),
@@ -152,9 +151,14 @@ def _read_gpu(slot: GpuSlot, nvlink_peers: tuple[str, ...]) -> GpuInventory:
     )
 
 
-def _text(value: bytes | str) -> str:
-    """Decode what pynvml hands out as bytes: the strings inside structures."""
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
+def _pci_bus_id(reader: Reader) -> str | None:
+    pci = reader.read(pynvml.nvmlDeviceGetPciInfo)
+    try:
+        bus_id = None if pci is None else pci.busId  # decoded here by pynvml, and as bytes by its older versions
+        return bus_id.decode() if isinstance(bus_id, bytes) else bus_id
+    except UnicodeDecodeError:
+        reader.failures.append(ReadFailure("nvmlDeviceGetPciInfo", UNREADABLE))
+        return None
 
 
 def _numa_node(reader: Reader) -> int | None:
