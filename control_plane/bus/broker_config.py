@@ -79,6 +79,7 @@ def render(config: BrokerConfig, *, port: int, monitor_path: str) -> bytes:
                 "key_file": str(config.key_file),
                 "ca_file": str(config.ca_file),
                 "verify": True,
+                "handshake_first": True,  # nothing is said in plain text, so nothing can be stripped of TLS
                 "timeout": 5,
             },
             "jetstream": {

@@ -1,0 +1,401 @@
+"""The connection to the broker: one that mends itself.
+
+nats-py gives a client up for good after an authorisation error or an expired grant, and waits without jitter
+between attempts. So each of its clients lives for one connection here and never reconnects; the bus makes the
+next one, for ever, and subscribes again. While there is no connection a publish fails at once with Unavailable:
+what must not be lost is in the store and is told again.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Final, Self
+
+import nats.errors
+import structlog
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription as NatsSubscription
+
+from control_plane.bus.consumer import deliveries
+from control_plane.bus.jetstream import consumer_config, ensure_stream
+from control_plane.bus.messages import Delivery, Message, Receipt
+from control_plane.bus.session import BusEndpoint, Session, disconnected, too_large
+from control_plane.bus.streams import Stream, StreamSpec
+from control_plane.errors import OrQuantaError, Unauthenticated, Unavailable
+
+__all__ = ["Bus", "BusEndpoint", "Delivery", "Message", "Receipt", "Subscription"]
+
+log = structlog.get_logger()
+
+Handler = Callable[[Message], Awaitable[None]]
+Answer = Callable[[bytes], Awaitable[bytes | None]]
+
+_FIRST_RETRY_SECONDS: Final = 0.05
+_MAX_RETRY_SECONDS: Final = 5.0
+_CONSUMER_RETRY_SECONDS: Final = 0.5
+_MIB: Final = 1 << 20
+_DROPS_LOGGED_EVERY: Final = 10_000
+
+
+@dataclass(eq=False, slots=True)
+class Subscription:
+    """A core subscription that survives reconnects. `dropped`: messages lost because the handler was too slow."""
+
+    subject: str
+    queue: str
+    pending_messages: int
+    pending_bytes: int
+    _on_message: Callable[[Msg], Awaitable[None]]
+    _bus: "Bus"
+    _current: NatsSubscription | None = None
+    dropped: int = 0
+    running: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def close(self) -> None:
+        """Stop receiving; answers that are being worked on are given up."""
+        await self._bus._unsubscribe(self)  # noqa: SLF001 - the two are one unit
+        if tasks := tuple(self.running):
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    async def _attach(self, session: Session) -> None:
+        self._current = await session.client.subscribe(
+            self.subject,
+            queue=self.queue,
+            cb=self._on_message,
+            pending_msgs_limit=self.pending_messages,
+            pending_bytes_limit=self.pending_bytes,
+        )
+
+    async def _detach(self) -> None:
+        if self._current is not None:
+            with contextlib.suppress(nats.errors.Error):
+                await self._current.unsubscribe()
+            self._current = None
+
+
+class Bus:
+    """Publishes, subscribes and consumes; connects in `start` and again whenever the connection is lost."""
+
+    def __init__(
+        self, endpoint: BusEndpoint, *, name: str = "control-plane", connect_timeout_seconds: float = 10.0
+    ) -> None:
+        self._endpoint = endpoint
+        self._name = name
+        self._connect_timeout_seconds = connect_timeout_seconds
+        self._session: Session | None = None
+        self._changed = asyncio.Condition()
+        self._closing = False
+        self._attaching = asyncio.Lock()  # so that no subscription falls between two connections
+        self._keeper: asyncio.Task[None] | None = None
+        self._specs: tuple[StreamSpec, ...] = ()
+        self._subscriptions: list[Subscription] = []
+        self._reconnect_callbacks: list[Callable[[], Awaitable[None]]] = []
+        self.reconnects = 0
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether there is a connection now."""
+        return self._session is not None and not self._session.closed.is_set()
+
+    async def start(self) -> None:
+        """Connect; keep trying for `connect_timeout_seconds` if the broker does not answer.
+
+        Raises:
+            Unavailable: BUS_UNREACHABLE. Unauthenticated: BUS_REFUSED. PreconditionFailed: BUS_TLS.
+        """
+        last: Unavailable | None = None
+        try:
+            async with asyncio.timeout(self._connect_timeout_seconds):
+                for delay_seconds in _delays():
+                    try:
+                        await self._connect()
+                        break
+                    except Unavailable as error:
+                        last = error
+                    await asyncio.sleep(delay_seconds)
+        except TimeoutError:
+            raise last or Unavailable(
+                f"the message broker at {', '.join(self._endpoint.urls)} does not answer: check that it runs",
+                reason="BUS_UNREACHABLE",
+            ) from None
+        self._keeper = asyncio.create_task(self._keep_connected(), name="bus")
+
+    async def close(self) -> None:
+        """Send what was published, close the connection, end all consumers."""
+        self._closing = True
+        if self._keeper is not None:
+            self._keeper.cancel()
+            (ended,), _ = await asyncio.wait([self._keeper])
+            if not ended.cancelled() and (error := ended.exception()):
+                log.error("bus.keeper_failed", exc_info=error)
+            self._keeper = None
+        if self._session is not None:
+            await self._session.close()
+        await self._set_session(None)
+
+    def on_reconnect(self, callback: Callable[[], Awaitable[None]]) -> None:
+        """Have `callback` awaited after each reconnect, when streams and subscriptions are back."""
+        self._reconnect_callbacks.append(callback)
+
+    async def ensure_streams(self, specs: Sequence[StreamSpec]) -> None:
+        """Create or update streams, now and after each reconnect.
+
+        Raises:
+            Unavailable: BUS_STREAM_FAILED or BUS_DISCONNECTED.
+        """
+        session = self._connected()
+        for spec in specs:
+            await ensure_stream(session.jetstream, spec)
+        self._specs = tuple(specs)
+
+    async def publish(self, subject: str, data: bytes) -> None:
+        """Publish by core NATS: whoever listens now gets it, nobody confirms it.
+
+        Raises:
+            Unavailable: BUS_DISCONNECTED. InvalidArgument: BUS_MESSAGE_TOO_LARGE.
+        """
+        try:
+            await self._connected().client.publish(subject, data)
+        except nats.errors.MaxPayloadError:
+            raise too_large(len(data)) from None
+        except nats.errors.Error as error:
+            raise disconnected(str(error)) from None
+
+    async def publish_event(self, subject: str, data: bytes, *, message_id: str) -> Receipt:
+        """Publish to the stream that takes `subject` and wait until it is stored.
+
+        Publishing again under the same `message_id` within the stream's window stores nothing.
+
+        Raises:
+            Unavailable: BUS_DISCONNECTED, BUS_NO_CONFIRMATION, BUS_NO_STREAM or BUS_NOT_STORED.
+            ResourceExhausted: BUS_STORAGE_FULL. InvalidArgument: BUS_MESSAGE_TOO_LARGE.
+        """
+        return await self._connected().publish_event(subject, data, message_id)
+
+    async def request(self, subject: str, data: bytes, *, timeout_seconds: float = 2.0) -> bytes:
+        """Ask a service of the broker and return its answer.
+
+        Raises:
+            Unavailable: BUS_DISCONNECTED or BUS_NO_ANSWER.
+        """
+        try:
+            answer = await self._connected().client.request(subject, data, timeout=timeout_seconds)
+        except (nats.errors.TimeoutError, nats.errors.NoRespondersError):
+            raise Unavailable(f"nobody answers on {subject}: try again", reason="BUS_NO_ANSWER") from None
+        except nats.errors.Error as error:
+            raise disconnected(str(error)) from None
+        return answer.data
+
+    async def subscribe(
+        self,
+        subject: str,
+        handler: Handler,
+        *,
+        pending_messages: int = 65_536,
+        pending_bytes: int = 64 * _MIB,
+        queue: str = "",
+    ) -> Subscription:
+        """Have `handler` awaited for each message on `subject`, one after the other.
+
+        Beyond `pending_messages` or `pending_bytes` of backlog messages are dropped and counted. An exception in
+        the handler is logged and the next message follows.
+        """
+
+        async def on_message(message: Msg) -> None:
+            await _guarded(handler, Message(message.subject, message.data, message.headers or {}))
+
+        return await self._subscribe(subject, on_message, pending_messages, pending_bytes, queue)
+
+    async def serve(
+        self,
+        subject: str,
+        answer: Answer,
+        *,
+        queue: str = "",
+        concurrency: int = 1,
+        pending_messages: int = 16_384,
+    ) -> Subscription:
+        """Answer the broker's own requests on `subject`, up to `concurrency` at a time; None means silence."""
+        slots = asyncio.Semaphore(concurrency)
+        running: set[asyncio.Task[None]] = set()
+
+        async def respond(message: Msg) -> None:
+            async def reply(request: Message) -> None:
+                said = await answer(request.data)
+                if said is not None and message.reply:
+                    await self.publish(message.reply, said)
+
+            try:
+                await _guarded(reply, Message(message.subject, message.data, message.headers or {}))
+            finally:
+                slots.release()
+
+        async def on_message(message: Msg) -> None:
+            await slots.acquire()
+            task = asyncio.create_task(respond(message))
+            running.add(task)
+            task.add_done_callback(running.discard)
+
+        subscription = await self._subscribe(subject, on_message, pending_messages, 64 * _MIB, queue)
+        subscription.running = running
+        return subscription
+
+    async def consume(
+        self,
+        stream: Stream,
+        durable: str,
+        *,
+        filter_subject: str | None = None,
+        batch: int = 256,
+        ack_wait_seconds: float = 30.0,
+        max_in_flight: int = 1024,
+    ) -> AsyncGenerator[Delivery, None]:
+        """Yield the messages of a stream to the consumer named `durable`, from the first it has not settled.
+
+        What is not settled within `ack_wait_seconds` is delivered again; at most `max_in_flight` are unsettled
+        at a time. Reconnects are not noticed, apart from messages that come twice. Ends when the bus is closed.
+        """
+        config = consumer_config(
+            durable,
+            filter_subject=filter_subject,
+            ack_wait_seconds=ack_wait_seconds,
+            max_in_flight=max_in_flight,
+        )
+        while (session := await self._next_session()) is not None:
+            source = deliveries(session, stream.value, config, batch=batch)
+            try:
+                async with contextlib.aclosing(source):
+                    async for delivery in source:
+                        yield delivery
+            except (nats.errors.Error, TimeoutError) as error:
+                if not session.closed.is_set():
+                    log.warning("bus.consumer_retries", durable=durable, error=str(error) or "timeout")
+                    await asyncio.sleep(_CONSUMER_RETRY_SECONDS)
+
+    def _connected(self) -> Session:
+        if self._session is None or self._session.closed.is_set():
+            raise disconnected()
+        return self._session
+
+    async def _next_session(self) -> Session | None:
+        """Wait for a connection; None when the bus is closed."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._closing or self.healthy)
+        return None if self._closing else self._session
+
+    async def _set_session(self, session: Session | None) -> None:
+        async with self._changed:
+            self._session = session
+            self._changed.notify_all()
+
+    async def _connect(self) -> None:
+        session = await Session.open(self._endpoint, name=self._name, on_error=self._on_error)
+        try:
+            for spec in self._specs:
+                await ensure_stream(session.jetstream, spec)
+            async with self._attaching:
+                for subscription in self._subscriptions:
+                    await subscription._attach(session)  # noqa: SLF001 - the two are one unit
+                await self._set_session(session)
+        except nats.errors.Error as error:
+            await session.close()
+            raise disconnected(str(error)) from None
+        except BaseException:
+            await session.close()
+            raise
+        log.info("bus.connected", url=", ".join(self._endpoint.urls))
+
+    async def _keep_connected(self) -> None:
+        while True:
+            session = self._session
+            if session is not None:
+                await session.closed.wait()
+                await session.close()
+                await self._set_session(None)
+                log.warning("bus.disconnected")
+            await self._reconnect()
+            self.reconnects += 1
+            for callback in self._reconnect_callbacks:
+                try:
+                    await callback()
+                except Exception:
+                    log.exception("bus.reconnect_callback_failed")
+
+    async def _reconnect(self) -> None:
+        for attempt, delay_seconds in enumerate(_delays(), start=1):
+            await asyncio.sleep(delay_seconds)
+            try:
+                await self._connect()
+            except OrQuantaError as error:
+                if attempt == 1 or isinstance(error, Unauthenticated) or attempt % 10 == 0:
+                    log.warning("bus.connect_failed", attempt=attempt, reason=error.reason, error=error.message)
+            else:
+                return
+
+    async def _subscribe(
+        self,
+        subject: str,
+        on_message: Callable[[Msg], Awaitable[None]],
+        pending_messages: int,
+        pending_bytes: int,
+        queue: str,
+    ) -> Subscription:
+        subscription = Subscription(subject, queue, pending_messages, pending_bytes, on_message, self)
+        async with self._attaching:
+            self._subscriptions.append(subscription)
+            session = self._session
+            if session is not None:
+                with contextlib.suppress(nats.errors.Error):  # then the next connection attaches it
+                    await subscription._attach(session)  # noqa: SLF001 - the two are one unit
+                    await session.client.flush()
+        return subscription
+
+    async def _unsubscribe(self, subscription: Subscription) -> None:
+        with contextlib.suppress(ValueError):
+            self._subscriptions.remove(subscription)
+        await subscription._detach()  # noqa: SLF001 - the two are one unit
+
+    async def _on_error(self, error: Exception) -> None:
+        if isinstance(error, nats.errors.SlowConsumerError):
+            for subscription in self._subscriptions:
+                if subscription._current is error.sub:  # noqa: SLF001 - the two are one unit
+                    subscription.dropped += 1
+                    if subscription.dropped % _DROPS_LOGGED_EVERY == 1:
+                        log.warning("bus.messages_dropped", subject=subscription.subject, dropped=subscription.dropped)
+            return
+        log.warning("bus.error", error=str(error))
+
+
+async def _guarded(handler: Handler, message: Message) -> None:
+    """Run a handler so that nothing it raises ends its subscription, except being cancelled itself."""
+    try:
+        await handler(message)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        log.warning("bus.handler_cancelled", subject=message.subject)
+    except Exception:
+        log.exception("bus.handler_failed", subject=message.subject)
+
+
+def _delays() -> Iterator[float]:
+    """Seconds between attempts: doubling up to five, half of each at random, so that many do not come at once."""
+    delay_seconds = _FIRST_RETRY_SECONDS
+    while True:
+        yield delay_seconds * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
+        delay_seconds = min(delay_seconds * 2, _MAX_RETRY_SECONDS)

@@ -1,0 +1,45 @@
+"""nats-py's client, made safe against what a hostile host may put on the wire.
+
+nats-py decodes subjects and inline header lines strictly and lets the error end its read loop, and it swallows a
+cancellation that arrives while its buffer is being flushed.
+"""
+
+import asyncio
+from typing import Any
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+
+class WireClient(Client):
+    """A client that outlives subjects and headers that are not text.
+
+    Such a message arrives with replacement characters in its subject, or without headers: whoever reads it finds
+    that it is malformed and discards it.
+    """
+
+    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        try:
+            return await super()._process_headers(headers)
+        except (UnicodeDecodeError, IndexError):
+            return None
+
+    def _build_message(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> Msg:
+        return Msg(
+            _client=self,
+            subject=subject.decode(errors="replace"),
+            reply=reply.decode(errors="replace"),
+            data=data,
+            headers=headers,
+            _sid=sid,
+        )
+
+    async def publish(self, *args: Any, **options: Any) -> None:
+        """Publish as nats-py does, and be cancelled when the task is. Any: nats-py's own signature."""
+        task = asyncio.current_task()
+        before = task.cancelling() if task else 0
+        await super().publish(*args, **options)
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError
