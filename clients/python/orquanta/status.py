@@ -12,7 +12,7 @@ _DOMAIN = "orquanta"
 
 # gRPC reports a failed TLS handshake as UNAVAILABLE with these words and nothing more exact. They only
 # choose between two kinds of "cannot be reached", so that a wrong CA is not retried as an outage.
-_HANDSHAKE_WORDS = ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER", "Hostname Verification Check failed")
+_HANDSHAKE_WORDS = ("SSL_ERROR_SSL", "is not in peer certificate")
 
 
 def error_from_rpc(failure: grpc.aio.AioRpcError, server: str) -> OrQuantaError:

@@ -52,7 +52,8 @@ class AsyncGoals:
 
     async def get(self, goal_id: str) -> GoalView:
         """One goal with its jobs and bill. Raises NotFound."""
-        return read_goal_view(await self._transport.call(self._stub.GetGoal, pb.GetGoalRequest(goal_id=goal_id)))
+        response = await self._transport.call(self._stub.GetGoal, pb.GetGoalRequest(goal_id=goal_id))
+        return read_goal_view(response)
 
     def list(
         self, *, states: Iterable[GoalState] = (), user_id: str = "", page_size: int = 0
