@@ -1,0 +1,92 @@
+"""The environment that a job starts with: small, its own, and nothing of the daemon's.
+
+Rendezvous. `torchrun` reads each of its options from `PET_<OPTION>` before its own default (torch.distributed.run,
+torch.distributed.argparse_util), so `torchrun train.py` on every host of a gang is enough: PET_NNODES,
+PET_NODE_RANK, PET_NPROC_PER_NODE, PET_MASTER_ADDR, PET_MASTER_PORT, PET_RDZV_ID, PET_RDZV_BACKEND and
+PET_RDZV_ENDPOINT. The backend is "static": rank 0's host keeps the store and ranks are the ones given here. Options on
+torchrun's own command line win, and so does `--standalone`.
+
+RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE speak of worker processes, which torchrun sets for each worker. They
+are set here only where one process per host is what runs: several hosts with at most one GPU each. Anywhere else they
+would tell a program started directly that it is the only worker of a host with many GPUs. NNODES, NODE_RANK,
+NPROC_PER_NODE, MASTER_ADDR and MASTER_PORT speak of hosts and are always set; other launchers read those.
+"""
+
+from collections.abc import Mapping
+
+from node_agent.jobs.spec import MemberSpec
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+MARKER = "ORQUANTA_MEMBER"
+"""Every process of a job carries this variable, so that leftovers can be found."""
+
+
+def marker_entry(name: str) -> bytes:
+    """Return the environment entry that marks the processes of the member with this name."""
+    return f"{MARKER}={name}".encode()
+
+
+def host_environment(work_dir: str, temporary_dir: str, user_name: str, extra: Mapping[str, str]) -> dict[str, str]:
+    """Return what a program on this host needs; `extra` is the operator's choice for all jobs."""
+    base = {
+        "PATH": DEFAULT_PATH,
+        "HOME": work_dir,
+        "USER": user_name,
+        "LOGNAME": user_name,
+        "LANG": "C.UTF-8",
+        "TMPDIR": temporary_dir,
+        "PYTHONUNBUFFERED": "1",  # output of Python programs shows as it is written
+    }
+    return {**base, **extra}
+
+
+def rendezvous(spec: MemberSpec) -> dict[str, str]:
+    """Return where and as what this member meets the others of its gang."""
+    workers = max(1, spec.gpus_per_node or len(spec.gpu_uuids))
+    found = {
+        "MASTER_ADDR": spec.master_addr,
+        "MASTER_PORT": str(spec.master_port),
+        "NNODES": str(spec.world),
+        "NODE_RANK": str(spec.rank),
+        "NPROC_PER_NODE": str(workers),
+    }
+    found |= {f"PET_{name}": value for name, value in found.items()}
+    found |= {
+        "PET_RDZV_ID": spec.allocation_id,
+        "PET_RDZV_BACKEND": "static",
+        "PET_RDZV_ENDPOINT": f"{spec.master_addr}:{spec.master_port}",
+    }
+    if spec.world > 1 and workers == 1:
+        found |= {"RANK": str(spec.rank), "WORLD_SIZE": str(spec.world), "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
+    return found
+
+
+def identity(spec: MemberSpec, *, virtual_gpus: bool) -> dict[str, str]:
+    """Return what a job may not choose for itself: who it is, and which GPUs it sees."""
+    return {
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "CUDA_VISIBLE_DEVICES": ",".join(spec.gpu_uuids),
+        "ORQUANTA_JOB_ID": spec.job_id,
+        "ORQUANTA_ALLOCATION_ID": spec.allocation_id,
+        "ORQUANTA_EPOCH": str(spec.epoch),
+        MARKER: str(spec.key),
+        "ORQUANTA_GPU_COUNT": str(len(spec.gpu_uuids)),
+        "ORQUANTA_GPU_UUIDS": ",".join(spec.gpu_uuids),
+        "ORQUANTA_VIRTUAL_GPUS": "1" if virtual_gpus else "0",
+    }
+
+
+def process_environment(spec: MemberSpec, base: Mapping[str, str], *, virtual_gpus: bool) -> dict[str, str]:
+    """Return the whole environment of a job that runs as a process of this host."""
+    chosen = {**base, **rendezvous(spec), **spec.env, **identity(spec, virtual_gpus=virtual_gpus)}
+    return {**chosen, "NVIDIA_VISIBLE_DEVICES": ",".join(spec.gpu_uuids) or "void"}
+
+
+def container_environment(spec: MemberSpec, *, virtual_gpus: bool) -> dict[str, str]:
+    """Return what is added to an image's own environment; its GPUs come in as CDI devices."""
+    return {
+        "PYTHONUNBUFFERED": "1",
+        **rendezvous(spec),
+        **spec.env,
+        **identity(spec, virtual_gpus=virtual_gpus),
+    }

@@ -1,0 +1,78 @@
+"""From a specification to what a supervisor does: exact arguments, environment and paths."""
+
+import os
+import pwd
+from pathlib import Path
+from typing import Any
+
+from node_agent.jobs import container, environment, proc
+from node_agent.jobs.settings import RunnerSettings
+from node_agent.jobs.spec import MemberSpec
+
+NOTICE_SOCKET = "notices.sock"
+WORK_DIRECTORY = "work"
+TEMPORARY_DIRECTORY = "tmp"
+ENV_FILE = "container.env"
+
+
+def make(spec: MemberSpec, settings: RunnerSettings, directory: Path) -> tuple[dict[str, Any], str | None]:
+    """Return the plan for a member that lives in `directory`, and the text of its container's env file if it has one.
+
+    The fields are those of supervisor/plan.py. Raises NoEngineError.
+    """
+    common = {
+        "name": str(spec.key),
+        "fence_file": str(settings.fence_file),
+        "boot_id": proc.boot_id(),
+        "notice_socket": f"../{NOTICE_SOCKET}",  # relative: a socket's address holds at most 107 bytes
+        "log_segment_bytes": settings.log_segment_bytes,
+        "log_segments": settings.log_segments,
+        "max_runtime_seconds": spec.max_runtime_seconds,
+        "stop_grace_seconds": spec.stop_grace_seconds,
+        "fence_grace_seconds": settings.fence_grace_seconds,
+        "cgroup_parent": settings.cgroup_parent,
+        "isolate": settings.isolate_pids,
+        "limits": {
+            "memory_bytes": spec.memory_limit_bytes,
+            "cpu_milli": spec.cpu_limit_milli,
+            "pids": spec.pids_limit,
+        },
+    }
+    if spec.image is None:
+        return {**common, **_process(spec, settings, directory)}, None
+    env = environment.container_environment(spec, virtual_gpus=settings.virtual_gpus)
+    commands = container.build(
+        spec, env, str(directory / ENV_FILE), settings.container, virtual_gpus=settings.virtual_gpus
+    )
+    client_env = {**settings.container.environment, environment.MARKER: str(spec.key)}
+    plan = {
+        **common,
+        "argv": commands.run,
+        "env": client_env,
+        "cwd": "/",
+        "user": None,
+        "container": dict(commands.calls),
+    }
+    return plan, container.env_file_text(env)
+
+
+def _process(spec: MemberSpec, settings: RunnerSettings, directory: Path) -> dict[str, Any]:
+    uid = os.getuid() if settings.run_as is None else settings.run_as[0]
+    base = environment.host_environment(
+        str(directory / WORK_DIRECTORY), str(directory / TEMPORARY_DIRECTORY), _user_name(uid), settings.base_env
+    )
+    command = ("/bin/sh", "-c", spec.command) if isinstance(spec.command, str) else spec.command
+    return {
+        "argv": command,
+        "env": environment.process_environment(spec, base, virtual_gpus=settings.virtual_gpus),
+        "cwd": spec.working_dir or str(directory / WORK_DIRECTORY),
+        "user": settings.run_as,
+        "container": None,
+    }
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

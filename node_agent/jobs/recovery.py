@@ -1,0 +1,104 @@
+"""After a supervisor died without a word: leave no process of its job behind, then write down what is known."""
+
+import asyncio
+import os
+import signal
+import subprocess
+from datetime import datetime
+from typing import Any
+
+from node_agent.jobs import proc
+from node_agent.jobs.directory import MemberDirectory
+from node_agent.jobs.environment import marker_entry
+from node_agent.jobs.status import Outcome
+from node_agent.jobs.supervisor.cgroups import Cgroup
+
+_FIRST_PAUSE_SECONDS = 0.01
+_LONGEST_PAUSE_SECONDS = 2.0
+_ENGINE_TIMEOUT_SECONDS = 60.0
+
+
+async def recover(directory: MemberDirectory, *, now: datetime, watched: bool) -> dict[str, Any]:
+    """Kill what is left of a member and bury it; return its last status.
+
+    Returns only when no process of the job is left, however long a driver holds one. `watched` says that the
+    supervisor was seen to die just now, so that the job's end is known. Raises LockedError when the supervisor lives.
+    """
+    document = await asyncio.to_thread(directory.read_document)
+    plan = document["plan"]
+    same_boot = plan["boot_id"] == proc.boot_id()
+    last_sign = directory.last_sign_of_life()
+    if plan["container"] is not None:
+        await asyncio.to_thread(_remove_container, plan)
+    killed_any = await _kill_all(directory, plan) if same_boot else False
+    status = directory.read_status() or {}
+    started_at = status.get("started_at")
+    ended_at = now.timestamp() if killed_any or watched else last_sign
+    fields: dict[str, Any] = {
+        "outcome": Outcome.SUPERVISOR_LOST.value,
+        "message": _message(directory, started=started_at is not None, same_boot=same_boot),
+        "ended_at": ended_at,
+        "runtime_seconds": max(0.0, ended_at - started_at) if started_at is not None else 0.0,
+    }
+    if same_boot and plan["cgroup_parent"] is not None:
+        group = Cgroup.find(plan["cgroup_parent"], plan["name"])
+        fields["peak_memory_bytes"] = group.peak_memory_bytes()
+        await asyncio.to_thread(group.remove)
+    return await asyncio.to_thread(directory.bury, fields)
+
+
+def _message(directory: MemberDirectory, *, started: bool, same_boot: bool) -> str:
+    if not same_boot:
+        return "the host restarted while the job ran; run it again"
+    trace = directory.error_tail()
+    what = "the job's supervisor was killed" if started else "the job's supervisor died before the job started"
+    return f"{what}; the job's processes were killed with it, run it again" + (
+        f". Its last words: {trace}" if trace else ""
+    )
+
+
+async def _kill_all(directory: MemberDirectory, plan: dict[str, Any]) -> bool:
+    """Kill until nothing is left; say whether anything was."""
+    pause = _FIRST_PAUSE_SECONDS
+    killed_any = False
+    while await asyncio.to_thread(_kill_once, directory, plan):
+        killed_any = True
+        await asyncio.sleep(pause)
+        pause = min(_LONGEST_PAUSE_SECONDS, pause * 2)
+    return killed_any
+
+
+def _kill_once(directory: MemberDirectory, plan: dict[str, Any]) -> bool:
+    found: set[int] = set()
+    if plan["cgroup_parent"] is not None:
+        group = Cgroup.find(plan["cgroup_parent"], plan["name"])
+        group.kill()
+        found |= {pid for pid in group.pids() if proc.start_time(pid) is not None}
+    init = (directory.read_status() or {}).get("init")
+    if init is not None and proc.is_alive(init[0], init[1]):
+        found.add(init[0])
+    entry = marker_entry(plan["name"])
+    for pid in proc.all_pids():
+        if pid not in found and proc.has_environment_entry(pid, entry) and proc.start_time(pid) is not None:
+            found.add(pid)
+    found -= {os.getpid(), 0}  # a daemon started from within a job would carry its mark
+    for pid in found:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            continue
+    return bool(found)
+
+
+def _remove_container(plan: dict[str, Any]) -> None:
+    try:
+        subprocess.run(
+            plan["container"]["remove"],
+            env=plan["env"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_ENGINE_TIMEOUT_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return  # what the engine cannot remove, the search for the job's processes below still finds
