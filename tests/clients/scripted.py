@@ -100,13 +100,13 @@ class ScriptedServer:
 
     @property
     def address(self) -> str:
-        return f"localhost:{self.port}"
+        return f"127.0.0.1:{self.port}"
 
     async def start(self, port: int = 0) -> None:
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         self._server.add_generic_rpc_handlers((_Handlers(self),))
         credentials = grpc.ssl_server_credentials([(self._key, self._certificate)])
-        self.port = self._server.add_secure_port(f"localhost:{port}", credentials)
+        self.port = self._server.add_secure_port(f"127.0.0.1:{port}", credentials)
         await self._server.start()
 
     async def stop(self) -> None:

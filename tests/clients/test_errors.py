@@ -60,12 +60,8 @@ async def test_wrong_certificate_authority_is_untrusted_and_not_retried(server: 
     assert server.calls == []
 
 
-async def test_certificate_for_another_name_is_untrusted(
-    server: ScriptedServer, certificates: Certificates
-) -> None:
-    async with AsyncClient(
-        server.address, ca_certificate=certificates.ca, tls_server_name="fleet.example"
-    ) as client:
+async def test_certificate_for_another_name_is_untrusted(server: ScriptedServer, certificates: Certificates) -> None:
+    async with AsyncClient(server.address, ca_certificate=certificates.ca, tls_server_name="fleet.example") as client:
         with pytest.raises(UntrustedServer):
             await client.goals.get("g-1")
 

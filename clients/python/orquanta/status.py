@@ -12,7 +12,7 @@ _DOMAIN = "orquanta"
 
 # gRPC reports a failed TLS handshake as UNAVAILABLE with these words and nothing more exact. They only
 # choose between two kinds of "cannot be reached", so that a wrong CA is not retried as an outage.
-_HANDSHAKE_WORDS = ("SSL_ERROR_SSL", "is not in peer certificate")
+_HANDSHAKE_WORDS = ("SSL_ERROR_SSL", "Hostname Verification Check failed", "is not in peer certificate")
 
 
 def error_from_rpc(failure: grpc.aio.AioRpcError, server: str) -> OrQuantaError:
@@ -36,7 +36,7 @@ def error_from_rpc(failure: grpc.aio.AioRpcError, server: str) -> OrQuantaError:
     if not reason:
         if any(words in message for words in _HANDSHAKE_WORDS):
             kind = UntrustedServer
-        message = f"{server}: {message}" + (f". {kind.advice}" if kind.advice else "")
+        message = f"{server}: {message.rstrip('.')}. {kind.advice}".rstrip()
     return kind(message, reason=reason, metadata=metadata, retry_after_seconds=retry_after_seconds)
 
 
