@@ -1,13 +1,13 @@
 """How reports from hosts move an attempt and its job forward. Pure: old values in, new values out."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from control_plane.fleet.lifecycle import ALLOCATION
 from control_plane.model.job import Allocation, AllocationMember, AllocationState, ExitReason, Job, JobState
 from control_plane.model.report import MemberReport
 
-_ACTIVE = (AllocationState.PENDING, AllocationState.STARTING, AllocationState.RUNNING, AllocationState.STOPPING)
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 def merge(allocation: Allocation, report: MemberReport, now: datetime) -> Allocation:
@@ -94,14 +94,16 @@ def _settle(allocation: Allocation, now: datetime) -> Allocation:
 def first_failure(allocation: Allocation) -> AllocationMember | None:
     """Return the member that is to blame for a failed attempt, or None if none failed.
 
-    Those that were only stopped because of another one are not to blame.
+    A lost host is to blame before anything else: its gang mates fail because they cannot reach it. Those that were
+    only stopped because of another one are not to blame.
     """
     failed = [member for member in allocation.members if _failed(member)]
     if not failed:
         return None
     consequences = (ExitReason.GANG_STOPPED, ExitReason.STOPPED)
-    causes = [member for member in failed if member.exit_reason not in consequences] or failed
-    return min(causes, key=lambda member: (member.ended_at is None, member.ended_at or datetime.min, member.rank))
+    lost = [member for member in failed if member.exit_reason is not None and member.exit_reason.is_infrastructure]
+    causes = lost or [member for member in failed if member.exit_reason not in consequences] or failed
+    return min(causes, key=lambda member: (member.ended_at or _NEVER, member.rank))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ wait at the same time share one commit, each behind its own savepoint: a failing
 import asyncio
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -51,6 +52,22 @@ class Tx:
         )
         self.session.add(row)
         self.events.append(row)
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo what is done inside if it raises, and let the rest of the transaction go on."""
+        events = len(self.events)
+        self.session.flush()
+        nested = self.session.begin_nested()
+        try:
+            yield
+            self.session.flush()
+        except BaseException:
+            nested.rollback()
+            self.session.expire_all()
+            del self.events[events:]
+            raise
+        nested.commit()
 
 
 class _Write(Generic[T]):

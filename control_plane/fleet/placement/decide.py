@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from control_plane.fleet.placement.snapshot import FreeGpu, HostView, Snapshot
-from control_plane.model.action import Placement, PlaceJob
+from control_plane.model.action import PlaceJob, Placement
 from control_plane.model.ids import JobId
 from control_plane.model.job import Job, JobState, ResourceRequest
 

@@ -1,0 +1,163 @@
+"""Keeps the books: what hosts report moves attempts, jobs, money and goals forward, each exactly once."""
+
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+import structlog
+
+from control_plane.fleet import cost, progress
+from control_plane.model.goal import GoalState
+from control_plane.model.ids import GoalId, NodeId
+from control_plane.model.job import Allocation, AllocationMember, AllocationState, Job, JobState
+from control_plane.model.money import format_usd
+from control_plane.model.report import MemberReport
+from control_plane.store import allocations, audit, goals, jobs, users
+from control_plane.store.database import Tx
+
+log = structlog.get_logger()
+
+_AGENT = "safety_governor"
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One member that should run on a node."""
+
+    job: Job
+    allocation: Allocation
+    member: AllocationMember
+
+
+@dataclass(frozen=True, slots=True)
+class ReportOutcome:
+    """What became of a report. `ack` tells the host that it may forget an ended member."""
+
+    ack: bool
+    changed: bool
+
+
+def desired(tx: Tx, node_id: NodeId) -> tuple[Assignment, ...]:
+    """Return all that should run on the node. What is being stopped is not in it."""
+    found: list[Assignment] = []
+    for allocation in allocations.live(tx, node_id=node_id):
+        if allocation.stop_requested:
+            continue
+        job = jobs.require(tx, allocation.job_id, with_allocations=False)
+        found.extend(
+            Assignment(job, allocation, member)
+            for member in allocation.members
+            if member.node_id == node_id and member.state is not AllocationState.ENDED
+        )
+    return tuple(found)
+
+
+def apply_report(tx: Tx, node_id: NodeId, report: MemberReport) -> ReportOutcome:
+    """Take a host's report into the books.
+
+    A report about an attempt that has ended in the books, that is older than the job's newest, or that is not this
+    node's, changes nothing. The same report twice is the same as once.
+    """
+    ended = report.state is AllocationState.ENDED
+    before = allocations.get(tx, report.allocation_id)
+    if before is None:
+        log.warning("report.unknown_allocation", node_id=node_id, allocation_id=report.allocation_id)
+        return ReportOutcome(ack=ended, changed=False)
+    if not any(member.rank == report.rank and member.node_id == node_id for member in before.members):
+        log.warning("report.foreign_allocation", node_id=node_id, allocation_id=report.allocation_id)
+        return ReportOutcome(ack=False, changed=False)
+    if before.state is AllocationState.ENDED:
+        return ReportOutcome(ack=ended, changed=False)
+    after = progress.merge(before, report, tx.now)
+    if after == before:
+        return ReportOutcome(ack=ended, changed=False)
+    advance(tx, before, after)
+    return ReportOutcome(ack=ended, changed=True)
+
+
+def advance(tx: Tx, before: Allocation, after: Allocation) -> Job:
+    """Write an attempt's new state and all that follows from it for its job, its money and its goal."""
+    job = jobs.require(tx, after.job_id, with_allocations=False)
+    if after.state is AllocationState.ENDED:
+        charge = cost.attempt_usd(after, reserved_usd=job.reserved_usd)
+        after = replace(after, cost_usd=charge)
+        job = jobs.update(tx, job.id, cost_usd=job.cost_usd + charge, reserved_usd=job.reserved_usd - charge)
+        users.account(tx, job.user_id, spent_usd=charge, reserved_usd=-charge)
+    allocations.update(tx, before, after)
+    verdict = progress.judge(job, after, max_attempts=job.spec.max_attempts)
+    if verdict.state.ended:
+        return close_job(tx, job, verdict.state, verdict.reason, exit_code=verdict.exit_code)
+    started = tx.now if verdict.state is JobState.RUNNING and job.started_at is None else None
+    if verdict.state is not job.state or verdict.reason != job.status_reason:
+        if verdict.state is JobState.QUEUED:
+            _record(tx, job, "job.requeued", verdict.reason, cost_impact_usd=Decimal(0))
+        job = jobs.update(tx, job.id, state=verdict.state, status_reason=verdict.reason, started_at=started)
+    return job
+
+
+def close_job(tx: Tx, job: Job, state: JobState, reason: str, *, exit_code: int | None = None) -> Job:
+    """End a job: give back what is still reserved, cancel what waits for it, and end its goal if it was the last."""
+    released = job.reserved_usd
+    users.account(tx, job.user_id, spent_usd=Decimal(0), reserved_usd=-released)
+    closed = jobs.update(
+        tx,
+        job.id,
+        state=state,
+        status_reason=reason,
+        exit_code=exit_code,
+        reserved_usd=Decimal(0),
+        finished_at=tx.now,
+    )
+    text = f"{reason}; cost {format_usd(closed.cost_usd)}, {format_usd(released)} given back"
+    _record(tx, closed, f"job.{state.value}", text, cost_impact_usd=-released)
+    if state is not JobState.SUCCEEDED:
+        for dependent in jobs.dependents(tx, closed):
+            close_job(
+                tx, dependent, JobState.CANCELLED, f"{job.spec.name} ({job.id}), which it needs, has {state.value}"
+            )
+    if closed.goal_id is not None:
+        close_goal_if_done(tx, closed.goal_id)
+    return closed
+
+
+def close_goal_if_done(tx: Tx, goal_id: GoalId) -> None:
+    """End a running goal whose jobs have all ended."""
+    goal = goals.require(tx, goal_id)
+    if goal.state.ended:
+        return
+    of_goal = jobs.of_goal(tx, goal_id)
+    if not all(job.state.ended for job in of_goal):
+        return
+    bill = goals.bill(tx, goal_id)
+    failed = [job for job in of_goal if job.state is JobState.FAILED]
+    if all(job.state is JobState.SUCCEEDED for job in of_goal):
+        state, reason = GoalState.SUCCEEDED, "every job succeeded"
+    elif failed:
+        state, reason = GoalState.FAILED, f"{failed[0].spec.name} failed: {failed[0].status_reason}"
+    else:
+        state, reason = GoalState.CANCELLED, "its jobs were cancelled"
+    lines = [f"{job.spec.name}: {job.state.value} ({job.status_reason})" for job in of_goal]
+    lines.append(f"cost {format_usd(bill.cost_usd)} for {bill.gpu_seconds:,.1f} GPU-seconds")
+    goals.update(tx, goal_id, state=state, status_reason=reason, result="\n".join(lines))
+    audit.append(
+        tx,
+        agent_name="master_orchestrator",
+        action=f"goal.{state.value}",
+        reasoning=reason,
+        outcome=state.value,
+        goal_id=goal_id,
+        user_id=goal.user_id,
+    )
+
+
+def _record(tx: Tx, job: Job, action: str, reasoning: str, *, cost_impact_usd: Decimal) -> None:
+    audit.append(
+        tx,
+        agent_name=_AGENT,
+        action=action,
+        reasoning=reasoning,
+        outcome=job.state.value,
+        cost_impact_usd=cost_impact_usd,
+        goal_id=job.goal_id or "",
+        job_id=job.id,
+        user_id=job.user_id,
+    )

@@ -1,0 +1,167 @@
+"""Carries out approved effects. Each is a change of the store; hosts then converge on what the store says."""
+
+import hashlib
+from dataclasses import dataclass
+from decimal import Decimal
+
+from control_plane.fleet import progress
+from control_plane.fleet.cost import estimate_usd, usd
+from control_plane.fleet.prices import OWNED, PriceTable
+from control_plane.governor import books
+from control_plane.model.action import (
+    CordonNode,
+    LaunchJobs,
+    PlaceJob,
+    Proposal,
+    RequeueJob,
+    RevokeNode,
+    StopJob,
+    UncordonNode,
+)
+from control_plane.model.ids import ALLOCATION, UserId, derived_id
+from control_plane.model.job import Allocation, AllocationMember, AllocationState, Job, JobState
+from control_plane.model.money import format_usd
+from control_plane.model.node import NodeState
+from control_plane.store import allocations, jobs, nodes, users
+from control_plane.store.database import Tx
+
+_FIRST_PORT = 20_000
+_PORTS = 12_000
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an effect came to, for a person, and the money it reserved (or, negative, gave back)."""
+
+    text: str
+    cost_impact_usd: Decimal = Decimal(0)
+
+
+def execute(tx: Tx, proposal: Proposal, prices: PriceTable) -> Outcome:
+    """Carry out a proposal whose facts were checked in this transaction."""
+    effect = proposal.effect
+    match effect:
+        case LaunchJobs():
+            return _launch(tx, effect, proposal.user_id, prices)
+        case PlaceJob():
+            return _place(tx, effect, prices)
+        case StopJob():
+            return _stop(tx, effect)
+        case RequeueJob():
+            return _requeue(tx, effect)
+        case CordonNode():
+            nodes.update(tx, effect.node_id, cordoned=True, status_reason=effect.reason)
+            return _show_cordon(tx, effect.node_id)
+        case UncordonNode():
+            nodes.update(tx, effect.node_id, cordoned=False, status_reason="")
+            return _show_cordon(tx, effect.node_id)
+        case RevokeNode():
+            node = nodes.update(tx, effect.node_id, state=NodeState.REVOKED, status_reason=effect.reason)
+            return Outcome(f"{node.name} is revoked; its credentials no longer work")
+
+
+def _launch(tx: Tx, effect: LaunchJobs, user_id: UserId | None, prices: PriceTable) -> Outcome:
+    if user_id is None:
+        raise ValueError("jobs are launched on behalf of an account")
+    user = users.require(tx, user_id)
+    total = Decimal(0)
+    for position, new in enumerate(effect.jobs):
+        reserved = estimate_usd(new.spec, prices)
+        total += reserved
+        jobs.insert(
+            tx,
+            Job(
+                id=new.id,
+                goal_id=effect.goal_id,
+                user_id=user.id,
+                user_email=user.email,
+                spec=new.spec,
+                state=JobState.QUEUED,
+                status_reason="waits for the scheduler",
+                epoch=0,
+                provider=OWNED,
+                created_at=tx.now,
+                queued_at=tx.now,
+                version=1,
+                reserved_usd=reserved,
+            ),
+            position=position,
+        )
+    users.account(tx, user.id, spent_usd=Decimal(0), reserved_usd=total)
+    names = ", ".join(f"{new.spec.name} ({new.id})" for new in effect.jobs)
+    return Outcome(f"queued {names}; reserved {format_usd(total)}", total)
+
+
+def _place(tx: Tx, effect: PlaceJob, prices: PriceTable) -> Outcome:
+    job = jobs.require(tx, effect.job_id, with_allocations=False)
+    price = prices.usd_per_gpu_hour(effect.gpu_type) if effect.gpu_type else Decimal(0)
+    allocation_id = derived_id(ALLOCATION, job.id, str(effect.epoch))
+    members = []
+    master_address = ""
+    for placement in effect.placements:
+        node = nodes.resolve(tx, placement.node_id)
+        if placement.rank == 0 and node.inventory is not None:
+            master_address = node.inventory.address
+        members.append(AllocationMember(placement.rank, node.id, node.name, placement.gpu_uuids))
+    allocation = Allocation(
+        id=allocation_id,
+        job_id=job.id,
+        epoch=effect.epoch,
+        state=AllocationState.PENDING,
+        gpu_type=effect.gpu_type,
+        price_usd_per_gpu_hour=price,
+        max_runtime_seconds=job.spec.max_runtime_seconds,
+        master_address=master_address,
+        master_port=_port(allocation_id),
+        placement_reason=effect.reason,
+        created_at=tx.now,
+        members=tuple(members),
+    )
+    allocations.insert(tx, allocation, job.user_id)
+    # The model is known now, so what was reserved for the dearest acceptable one can shrink to its price.
+    needed = usd(price, allocation.gpu_count * job.spec.max_runtime_seconds)
+    released = max(job.reserved_usd - needed, Decimal(0))
+    users.account(tx, job.user_id, spent_usd=Decimal(0), reserved_usd=-released)
+    jobs.update(
+        tx,
+        job.id,
+        state=JobState.PLACED,
+        status_reason=f"starts on {', '.join(member.node_name for member in members)}",
+        epoch=effect.epoch,
+        reserved_usd=job.reserved_usd - released,
+    )
+    return Outcome(f"placed {job.spec.name} ({job.id}), attempt {effect.epoch}: {effect.reason}", -released)
+
+
+def _port(allocation_id: str) -> int:
+    """Return a rendezvous port below the range that kernels hand out, the same for all members."""
+    return _FIRST_PORT + int.from_bytes(hashlib.sha256(allocation_id.encode()).digest()[:4], "big") % _PORTS
+
+
+def _stop(tx: Tx, effect: StopJob) -> Outcome:
+    job = jobs.require(tx, effect.job_id)
+    if job.state is JobState.QUEUED:
+        books.close_job(tx, job, JobState.CANCELLED, effect.reason)
+        return Outcome(f"cancelled {job.spec.name} ({job.id}) before it started")
+    jobs.update(tx, job.id, cancel_requested=True, status_reason=f"is being stopped: {effect.reason}")
+    for allocation in job.allocations:
+        if allocation.state is not AllocationState.ENDED:
+            books.advance(tx, allocation, progress.request_stop(allocation))
+    return Outcome(f"stopping {job.spec.name} ({job.id}); its GPUs are free when its hosts report its end")
+
+
+def _requeue(tx: Tx, effect: RequeueJob) -> Outcome:
+    allocation = allocations.get(tx, effect.allocation_id)
+    if allocation is None:
+        raise LookupError(f"allocation {effect.allocation_id} vanished")
+    job = books.advance(tx, allocation, progress.lose(allocation, tx.now))
+    return Outcome(f"gave up attempt {allocation.epoch} of {job.spec.name} ({job.id}): {job.status_reason}")
+
+
+def _show_cordon(tx: Tx, node_id: str) -> Outcome:
+    """Let the node's state follow its cordon, unless it is lost, joining or under repair."""
+    node = nodes.resolve(tx, node_id)
+    wanted = NodeState.CORDONED if node.cordoned else NodeState.READY
+    if node.state in (NodeState.READY, NodeState.CORDONED) and node.state is not wanted:
+        node = nodes.update(tx, node.id, state=wanted)
+    return Outcome(f"{node.name} is {'cordoned' if node.cordoned else 'back in scheduling'}")

@@ -1,0 +1,43 @@
+"""Gathers what the rules look at, from the store, inside the transaction that decides."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+from control_plane.fleet.cost import estimate_usd
+from control_plane.fleet.prices import PriceTable
+from control_plane.governor.rules import Facts, Limits
+from control_plane.governor.validity import invalid
+from control_plane.model.action import LaunchJobs, PlaceJob, Proposal
+from control_plane.store import actions, allocations, jobs, users
+from control_plane.store.database import Tx
+
+
+def gather(tx: Tx, proposal: Proposal, *, approved: bool, limits: Limits, prices: PriceTable) -> Facts:
+    """Return the facts of a proposal as they are now."""
+    effect = proposal.effect
+    facts = Facts(
+        effect,
+        is_person=proposal.is_person,
+        approved=approved,
+        kill_switch=actions.kill_switch(tx),
+        limits=limits,
+        user=None if proposal.user_id is None else users.get(tx, proposal.user_id),
+        invalid=invalid(tx, effect),
+    )
+    if isinstance(effect, LaunchJobs):
+        return replace(
+            facts,
+            estimate_usd=sum((estimate_usd(job.spec, prices) for job in effect.jobs), Decimal(0)),
+            goal_committed_usd=jobs.reserved_of_goal(tx, effect.goal_id) if effect.goal_id else Decimal(0),
+            largest_gpus=max((job.spec.resources.gpu_count for job in effect.jobs), default=0),
+        )
+    if isinstance(effect, PlaceJob):
+        job = jobs.get(tx, effect.job_id, with_allocations=False)
+        owner = None if job is None else users.get(tx, job.user_id)
+        return replace(
+            facts,
+            user=owner,
+            held_gpus=allocations.held_by_user(tx, owner.id) if owner else 0,
+            wanted_gpus=sum(len(placement.gpu_uuids) for placement in effect.placements),
+        )
+    return facts

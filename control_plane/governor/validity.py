@@ -1,0 +1,153 @@
+"""Whether an effect can be carried out in the present state; if not, the first reason why."""
+
+from control_plane.fleet.templates import TEMPLATES
+from control_plane.model.action import (
+    CordonNode,
+    Effect,
+    LaunchJobs,
+    PlaceJob,
+    RequeueJob,
+    RevokeNode,
+    StopJob,
+    UncordonNode,
+)
+from control_plane.model.ids import JobId, NodeId
+from control_plane.model.job import AllocationState, JobSpec, JobState
+from control_plane.model.node import GpuHealth, Node, NodeState
+from control_plane.store import allocations, goals, jobs, nodes
+from control_plane.store.database import Tx
+
+Invalid = tuple[str, str] | None
+
+_MAX_JOBS = 100
+_MAX_GPUS = 4096
+
+
+def invalid(tx: Tx, effect: Effect) -> Invalid:
+    """Return the reason code and text of what stands in the way, or None."""
+    match effect:
+        case LaunchJobs():
+            return _launch(tx, effect)
+        case PlaceJob():
+            return _place(tx, effect)
+        case StopJob():
+            return _stop(tx, effect)
+        case RequeueJob():
+            return _requeue(tx, effect)
+        case CordonNode() | UncordonNode() | RevokeNode():
+            return _node(tx, effect.node_id)
+
+
+def _launch(tx: Tx, effect: LaunchJobs) -> Invalid:
+    if not 1 <= len(effect.jobs) <= _MAX_JOBS:
+        return "JOB_COUNT", f"{len(effect.jobs)} jobs at once; 1 to {_MAX_JOBS} are possible"
+    if effect.goal_id is not None:
+        goal = goals.get(tx, effect.goal_id)
+        if goal is None or goal.state.ended:
+            return "GOAL_ENDED", f"goal {effect.goal_id} has ended"
+    together = {job.id for job in effect.jobs}
+    if len(together) != len(effect.jobs):
+        return "JOB_EXISTS", "two jobs have the same id"
+    seen: set[JobId] = set()
+    for job in effect.jobs:
+        if jobs.get(tx, job.id, with_allocations=False) is not None:
+            return "JOB_EXISTS", f"job {job.id} exists already"
+        found = _spec(tx, job.spec, together, seen)
+        if found is not None:
+            return found
+        seen.add(job.id)
+    return None
+
+
+def _spec(tx: Tx, spec: JobSpec, together: set[JobId], seen: set[JobId]) -> Invalid:
+    resources = spec.resources
+    if not 0 <= resources.gpu_count <= _MAX_GPUS:
+        return "GPU_COUNT", f"{spec.name} asks for {resources.gpu_count} GPUs; 0 to {_MAX_GPUS} are possible"
+    if resources.node_count < 0 or (resources.node_count and resources.gpu_count % resources.node_count):
+        return (
+            "NODE_COUNT",
+            f"{spec.name}: {resources.gpu_count} GPUs do not spread evenly over {resources.node_count} nodes",
+        )
+    if not spec.command and not spec.image and spec.template not in TEMPLATES:
+        return (
+            "NO_PROGRAM",
+            f"{spec.name} has no command, no image and none of the templates {', '.join(TEMPLATES)}",
+        )
+    if set(resources.gpu_types) & set(resources.exclude_gpu_types):
+        return "GPU_TYPES", f"{spec.name} both wants and excludes {', '.join(resources.gpu_types)}"
+    for dependency in spec.depends_on:
+        if dependency in together:
+            if dependency not in seen:
+                return "DEPENDENCY_ORDER", f"{spec.name} needs {dependency}, which must come before it"
+        elif jobs.get(tx, dependency, with_allocations=False) is None:
+            return "DEPENDENCY_UNKNOWN", f"{spec.name} needs {dependency}, which does not exist"
+    return None
+
+
+def _place(tx: Tx, effect: PlaceJob) -> Invalid:
+    job = jobs.get(tx, effect.job_id, with_allocations=False)
+    if job is None or job.state is not JobState.QUEUED or job.epoch + 1 != effect.epoch:
+        return "STALE", f"job {effect.job_id} is no longer queued for attempt {effect.epoch}"
+    waiting = [
+        key for key, state in jobs.states(tx, set(job.spec.depends_on)).items() if state is not JobState.SUCCEEDED
+    ]
+    if waiting:
+        return "DEPENDENCY_UNFINISHED", f"job {job.id} waits for {', '.join(waiting)}"
+    gpu_count = sum(len(placement.gpu_uuids) for placement in effect.placements)
+    if gpu_count != job.spec.resources.gpu_count or not effect.placements:
+        return "GANG", f"job {job.id} needs {job.spec.resources.gpu_count} GPUs, not {gpu_count}: all or nothing"
+    if len({placement.node_id for placement in effect.placements}) != len(effect.placements):
+        return "GANG", f"job {job.id} has two members on one node"
+    for placement in effect.placements:
+        node = nodes.get(tx, placement.node_id)
+        found = _gpus(tx, node, placement.gpu_uuids, effect.gpu_type)
+        if found is not None:
+            return found
+    return None
+
+
+def _gpus(tx: Tx, node: Node | None, gpu_uuids: tuple[str, ...], gpu_type: str) -> Invalid:
+    if node is None or node.state is not NodeState.READY or node.inventory is None:
+        return "STALE", f"node {node.name if node else '?'} is not ready"
+    here = {gpu.uuid: gpu for gpu in node.inventory.gpus}
+    held = allocations.holds(tx, node_id=node.id)
+    for gpu_uuid in gpu_uuids:
+        gpu = here.get(gpu_uuid)
+        if gpu is None or gpu.health is GpuHealth.FAILED or gpu.gpu_type != gpu_type:
+            return "STALE", f"GPU {gpu_uuid} does not serve on {node.name} as a {gpu_type}"
+        if gpu_uuid in held:
+            return "STALE", f"GPU {gpu_uuid} is held by {held[gpu_uuid].job_id}"
+    return None
+
+
+def _stop(tx: Tx, effect: StopJob) -> Invalid:
+    job = jobs.get(tx, effect.job_id, with_allocations=False)
+    if job is None:
+        return "JOB_UNKNOWN", f"there is no job {effect.job_id}"
+    if job.state.ended:
+        return "JOB_ENDED", f"job {job.id} has {job.state.value} already"
+    return None
+
+
+def _requeue(tx: Tx, effect: RequeueJob) -> Invalid:
+    allocation = allocations.get(tx, effect.allocation_id)
+    if allocation is None or allocation.job_id != effect.job_id or allocation.state is AllocationState.ENDED:
+        return "STALE", f"attempt {effect.allocation_id} of {effect.job_id} has ended already"
+    for member in allocation.members:
+        node = nodes.get(tx, member.node_id)
+        if member.state is not AllocationState.ENDED and (node is None or _is_gone(node)):
+            return None
+    return "NODE_NOT_LOST", f"no node of attempt {effect.allocation_id} is lost"
+
+
+def _is_gone(node: Node) -> bool:
+    return node.state in (NodeState.LOST, NodeState.REVOKED)
+
+
+def _node(tx: Tx, node_id: NodeId) -> Invalid:
+    node = nodes.get(tx, node_id)
+    if node is None:
+        return "NODE_UNKNOWN", f"there is no node {node_id}"
+    if node.state is NodeState.REVOKED:
+        return "NODE_REVOKED", f"node {node.name} is revoked"
+    return None
