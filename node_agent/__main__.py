@@ -1,0 +1,221 @@
+"""`orquanta-node`: the command line of the daemon."""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+from orquanta import __version__
+
+from node_agent.errors import AgentError, NotJoined, SettingsInvalid
+from node_agent.link.identity import IdentityStore
+from node_agent.local_status import read_status
+from node_agent.lock import StateLock, holder
+from node_agent.settings import Engine, LogLevel, Settings, join_token, load
+
+_NOT_RUNNING_EXIT_CODE = 3
+_NOT_CONNECTED_EXIT_CODE = 4
+_LABEL = re.compile(r"(?P<key>[A-Za-z0-9][A-Za-z0-9._/-]{0,62})=(?P<value>[A-Za-z0-9._/-]{0,63})")
+_LEVELS = {LogLevel.DEBUG: 10, LogLevel.INFO: 20, LogLevel.WARNING: 30, LogLevel.ERROR: 40}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; see `orquanta-node --help`."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run_command(options))
+    except AgentError as error:
+        sys.stderr.write(f"orquanta-node: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="orquanta-node", description="The OrQuanta daemon of a GPU host.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    join = commands.add_parser("join", help="make this host a node, with a one-time token")
+    join.add_argument("--server", required=True, metavar="HOST:PORT", help="the control plane's port for people")
+    join.add_argument("--token", help="the token; read from ORQUANTA_NODE_TOKEN or standard input (-) if not given")
+    join.add_argument("--name", default=platform.node(), help="the node's name (default: %(default)s)")
+    join.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="a label; repeatable")
+    join.add_argument("--force", action="store_true", help="replace the identity that this host has")
+    join.add_argument("--run", action="store_true", help="run the daemon afterwards")
+    _add_settings(join)
+    join.set_defaults(run_command=_join)
+
+    run = commands.add_parser("run", help="run the daemon in the foreground")
+    _add_settings(run)
+    run.set_defaults(run_command=_run)
+
+    status = commands.add_parser("status", help="show the state of this host's daemon")
+    status.add_argument("--json", action="store_true", help="print JSON")
+    _add_settings(status)
+    status.set_defaults(run_command=_status)
+
+    version = commands.add_parser("version", help="print the version")
+    version.set_defaults(run_command=_version)
+    return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add the settings as flags; without a default, so that file and environment show through."""
+    add = parser.add_argument_group("settings").add_argument
+    add("--state-dir", type=Path, metavar="DIR", help="identity, jobs and logs of the daemon")
+    add("--config", type=Path, metavar="FILE", help="TOML file (default: /etc/orquanta/node.toml)")
+    add("--virtual-gpus", metavar="SPEC", help="pretend to have GPUs, for example 8xH100")
+    add("--container-engine", choices=[engine.value for engine in Engine], help="what runs images")
+    add("--engine-arg", action="append", dest="engine_args", metavar="ARG", help="argument before the engine's command")
+    add("--address", help="where other members of a gang reach this host")
+    add("--log-level", choices=[level.value for level in LogLevel], help="how much to tell")
+    add("--log-json", action="store_const", const=True, help="log JSON lines")
+    add("--stop-jobs", action="store_const", const=True, help="stop the jobs too when the daemon is stopped")
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    names = (
+        *("state_dir", "config", "virtual_gpus", "container_engine", "engine_args"),
+        *("address", "log_level", "log_json", "stop_jobs"),
+    )
+    settings = load({name: getattr(options, name) for name in names})
+    _configure_log(settings)
+    return settings
+
+
+def _configure_log(settings: Settings) -> None:
+    renderer: Any = structlog.processors.JSONRenderer() if settings.log_json else structlog.processors.LogfmtRenderer()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[settings.log_level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _join(options: argparse.Namespace) -> int:
+    # Only this command needs the certificate library, which would cost the daemon 8 MB for nothing.
+    from node_agent.clock import SystemClock  # noqa: PLC0415 - see above
+    from node_agent.link.join import JoinOrder, join  # noqa: PLC0415 - see above
+    from node_agent.link.tls import Address  # noqa: PLC0415 - see above
+    from node_agent.link.token import JoinToken  # noqa: PLC0415 - see above
+
+    settings = _settings(options)
+    order = JoinOrder(
+        server=Address.parse(options.server),
+        token=JoinToken.parse(_token_text(options.token)),
+        node_name=options.name,
+        labels=_labels(options.label),
+        agent_version=__version__,
+        force=options.force,
+    )
+    with StateLock(settings.state_dir):
+        identity = asyncio.run(join(order, IdentityStore(settings.state_dir), clock=SystemClock()))
+    sys.stdout.write(f"Joined as node {identity.node_id} ({identity.node_name}); state in {settings.state_dir}\n")
+    if options.run:
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, "-m", "node_agent", "run", *_flags_of(options)])  # noqa: S606 - no shell on purpose
+    sys.stdout.write("Start the daemon with `orquanta-node run` (or `systemctl start orquanta-node`).\n")
+    return 0
+
+
+def _token_text(given: str | None) -> str:
+    if given == "-":
+        return sys.stdin.readline()
+    text = given or join_token()
+    if not text:
+        raise SettingsInvalid("No token: give --token, set ORQUANTA_NODE_TOKEN, or pass --token - and pipe it in.")
+    return text
+
+
+def _labels(texts: Sequence[str]) -> dict[str, str]:
+    labels = {}
+    for text in texts:
+        match = _LABEL.fullmatch(text)
+        if match is None:
+            raise SettingsInvalid(f"{text!r} is not a label: write KEY=VALUE of letters, digits and ._/-.")
+        labels[match["key"]] = match["value"]
+    return labels
+
+
+def _flags_of(options: argparse.Namespace) -> list[str]:
+    """Return the settings of a `join --run` as flags of `run`."""
+    flags: list[str] = []
+    for name in ("state_dir", "config", "virtual_gpus", "container_engine", "address", "log_level"):
+        value = getattr(options, name)
+        flags += [] if value is None else [f"--{name.replace('_', '-')}", str(value)]
+    for argument in options.engine_args or ():
+        flags.append(f"--engine-arg={argument}")
+    for name in ("log_json", "stop_jobs"):
+        flags += [f"--{name.replace('_', '-')}"] if getattr(options, name) else []
+    return flags
+
+
+def _run(options: argparse.Namespace) -> int:
+    from node_agent import daemon  # noqa: PLC0415 - `status` and `version` answer at once without gRPC and NATS
+
+    asyncio.run(daemon.run(_settings(options)))
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    pid = holder(settings.state_dir)
+    found = read_status(settings.state_dir)
+    store = IdentityStore(settings.state_dir)
+    identity = store.load() if store.is_joined() else None
+    connected = bool(pid and found.get("link", {}).get("connected"))
+    value = {
+        "joined": identity is not None,
+        "node_id": identity.node_id if identity else "",
+        "node_name": identity.node_name if identity else "",
+        "certificate_expires_at": identity.certificate.not_after.isoformat() if identity else "",
+        "state_dir": str(settings.state_dir),
+        **found,
+        "running": pid is not None,
+        "pid": pid,
+        "connected": connected,
+    }
+    sys.stdout.write(json.dumps(value, indent=2) + "\n" if options.json else _describe(value))
+    if identity is None:
+        return NotJoined.exit_code
+    return _NOT_RUNNING_EXIT_CODE if pid is None else 0 if connected else _NOT_CONNECTED_EXIT_CODE
+
+
+def _describe(value: dict[str, Any]) -> str:
+    """Return the status for a person. Any: it comes from JSON."""
+    if not value["joined"]:
+        return f"not joined ({value['state_dir']}); run `orquanta-node join` first\n"
+    link = value.get("link", {})
+    lines = [
+        f"node      {value['node_id']} ({value['node_name']})",
+        f"daemon    {'running, pid ' + str(value['pid']) if value['running'] else 'not running'}",
+        f"link      {'up, ' + link['server'] if value['connected'] else 'down: ' + link.get('reason', '')}",
+        f"expires   {value['certificate_expires_at']}",
+        f"gpus      {len(value.get('gpus', []))}",
+    ]
+    for member in value.get("members", []):
+        end = "" if member["exit_code"] is None else f", exit code {member['exit_code']}"
+        lines.append(f"member    {member['job_id']} {member['allocation_id']}.{member['rank']} {member['state']}{end}")
+    return "\n".join(lines) + "\n"
+
+
+def _version(_options: argparse.Namespace) -> int:
+    sys.stdout.write(f"orquanta-node {__version__}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
