@@ -361,7 +361,7 @@ class Bus:
             if session is not None:
                 with contextlib.suppress(nats.errors.Error):  # then the next connection attaches it
                     await subscription._attach(session)  # noqa: SLF001 - the two are one unit
-                    await session.client.flush()
+                    await session.client.settle()
         return subscription
 
     async def _unsubscribe(self, subscription: Subscription) -> None:

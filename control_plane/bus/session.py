@@ -130,7 +130,7 @@ class Session:
         """Close the connection, after what was published has been sent."""
         with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
             if self.client.is_connected:
-                await self.client.flush(timeout=1)
+                await self.client.settle()
         await _close(self.client)
         self._end()
 

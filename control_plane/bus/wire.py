@@ -5,10 +5,12 @@ cancellation that arrives while its buffer is being flushed.
 """
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+
+_SETTLE_SECONDS: Final = 2
 
 
 class WireClient(Client):
@@ -43,3 +45,12 @@ class WireClient(Client):
         await super().publish(*args, **options)
         if task and task.cancelling() > before:
             raise asyncio.CancelledError
+
+    async def settle(self) -> None:
+        """Return when the broker has processed all that was sent before.
+
+        nats-py's ping overtakes what is still in its buffer; the second one cannot, for the answer to the first
+        comes after the buffer has been written.
+        """
+        await self.flush(timeout=_SETTLE_SECONDS)
+        await self.flush(timeout=_SETTLE_SECONDS)
