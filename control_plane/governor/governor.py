@@ -181,14 +181,16 @@ class Governor:
 
     def expire(self, tx: Tx) -> int:
         """End every action whose approval has run out, and return how many there were."""
-        late = [
-            action for action in actions.awaiting(tx) if action.expires_at is not None and action.expires_at <= tx.now
-        ]
+        late = _late(tx)
         for action in late:
             expired = actions.update(tx, action.id, ActionState.EXPIRED, outcome="nobody approved it in time")
             _record(tx, expired, "nobody approved it in time")
             _follow_goal(tx, expired)
         return len(late)
+
+    def has_expired(self, tx: Tx) -> bool:
+        """Tell whether `expire` has something to do."""
+        return bool(_late(tx))
 
     def withdraw(self, tx: Tx, action: Action, reason: str) -> None:
         """End an action that awaits approval because its goal was cancelled."""
@@ -212,6 +214,10 @@ class Governor:
             return actions.set_kill_switch(tx, engaged=engaged, changed_by=principal.email, reason=reason)
 
         return await self._store.write(change)
+
+
+def _late(tx: Tx) -> list[Action]:
+    return [action for action in actions.awaiting(tx) if action.expires_at is not None and action.expires_at <= tx.now]
 
 
 def denial_error(action: Action) -> OrQuantaError:

@@ -1,0 +1,48 @@
+"""Keeps the store bounded, and ends approvals that nobody gave in time."""
+
+from datetime import timedelta
+
+from control_plane.agents.loop import Agent
+from control_plane.governor.governor import NAME, Governor
+from control_plane.store import events, requests
+from control_plane.store.database import Store, Tx
+
+_CHECK_SECONDS = 5.0
+_EVENTS_KEPT = 200_000
+_REQUESTS_KEPT = timedelta(days=7)
+_PRUNE_EVERY = 720  # rounds of 5 s: about once an hour
+
+
+class Housekeeping(Agent):
+    """Runs under the governor's own name: expiry is the governor's rule."""
+
+    name = NAME
+
+    def __init__(self, store: Store, governor: Governor) -> None:
+        super().__init__(store, interval_seconds=_CHECK_SECONDS)
+        self._governor = governor
+        self._until_prune = 0
+
+    async def _wait(self, seen: int) -> int:
+        # Nothing here depends on changes: wait for the interval alone.
+        await super()._wait(self._store.changes.newest + _EVENTS_KEPT)
+        return seen
+
+    async def round(self) -> str:
+        """Expire approvals, and once in a while prune."""
+        if await self._store.read(self._has_late):
+            expired = await self._store.write(self._governor.expire)
+            self.count("approvals_expired", expired)
+            return f"{expired} approvals ran out"
+        if self._until_prune == 0:
+            await self._store.write(_prune)
+        self._until_prune = (self._until_prune - 1) % _PRUNE_EVERY
+        return ""
+
+    def _has_late(self, tx: Tx) -> bool:
+        return self._governor.has_expired(tx)
+
+
+def _prune(tx: Tx) -> None:
+    events.prune(tx, keep=_EVENTS_KEPT)
+    requests.prune(tx, older_than=tx.now - _REQUESTS_KEPT)

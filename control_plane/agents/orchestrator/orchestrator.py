@@ -1,0 +1,314 @@
+"""The orchestrator: turns a goal in plain words into a plan, and proposes the plan's jobs to the governor."""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime, tzinfo
+from decimal import Decimal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from control_plane.agents.orchestrator.answers import NOT_YET, answer
+from control_plane.agents.orchestrator.jobs import jobs_of
+from control_plane.agents.orchestrator.planner import plan_goal
+from control_plane.clock import Clock
+from control_plane.errors import InvalidArgument, PermissionDenied, PreconditionFailed
+from control_plane.fleet.cost import estimate_usd
+from control_plane.governor.defaults import JobDefaults, complete
+from control_plane.governor.governor import Governor
+from control_plane.model.action import LaunchJobs, Proposal, StopJob
+from control_plane.model.goal import Goal, GoalState
+from control_plane.model.identity import Principal, Role
+from control_plane.model.ids import ACTION, GOAL, GoalId, JobId, derived_id
+from control_plane.model.plan import BudgetPeriod, Intent, Plan
+from control_plane.store import actions, agents, audit, goals, jobs, requests
+from control_plane.store.database import Store, Tx
+
+NAME = "master_orchestrator"
+
+# What one unit of a currency is worth in US dollars. Set your own with the setting `fx_usd`.
+DEFAULT_FX_USD: Mapping[str, Decimal] = {
+    "USD": Decimal(1),
+    "EUR": Decimal("1.10"),
+    "GBP": Decimal("1.30"),
+    "CNY": Decimal("0.14"),
+    "JPY": Decimal("0.0065"),
+}
+
+
+class Orchestrator:
+    """Plans goals by rules. What it wants done, it proposes; the governor decides."""
+
+    def __init__(
+        self,
+        store: Store,
+        governor: Governor,
+        *,
+        defaults: JobDefaults,
+        clock: Clock,
+        fx_usd: Mapping[str, Decimal] = DEFAULT_FX_USD,
+    ) -> None:
+        self._store = store
+        self._governor = governor
+        self._defaults = defaults
+        self._clock = clock
+        self._fx_usd = fx_usd
+        self._floor_prices = {price.gpu_type: price.usd_per_gpu_hour for price in governor.prices.prices}
+
+    async def start(self) -> None:
+        """Register, so that people see the orchestrator among the agents."""
+        await self._store.write(lambda tx: agents.register(tx, NAME))
+
+    async def create_goal(
+        self, principal: Principal, *, text: str, request_id: str, budget_usd: Decimal | None, timezone: str
+    ) -> Goal:
+        """Record, plan and propose a goal in one transaction. The same request id returns the same goal.
+
+        Raises InvalidArgument for a text that cannot be planned, AlreadyExists for a reused request id.
+        """
+        now = self._clock.now()
+        plan = await self._plan(text, timezone, now, {})
+        goal_id = derived_id(GOAL, principal.user_id, "CreateGoal", request_id)
+        fingerprint = hashlib.sha256(repr((text, budget_usd, timezone)).encode()).hexdigest()
+
+        def write(tx: Tx) -> Goal:
+            if not _is_first(tx, principal, "CreateGoal", request_id, fingerprint, goal_id):
+                return goals.require(tx, goal_id)
+            goals.insert(tx, _new_goal(goal_id, principal, text, timezone, budget_usd, tx.now))
+            _record(tx, goal_id, principal, "goal.submitted", "a person asked for it", {"text": text})
+            return self._pursue(tx, principal, goal_id, plan, attempt="1")
+
+        return await self._store.write(write)
+
+    async def preview(self, text: str, *, timezone: str) -> Plan:
+        """Return how a text is understood, without recording anything."""
+        return await self._plan(text, timezone, self._clock.now(), {})
+
+    def estimate_usd(self, plan: Plan) -> Decimal:
+        """Return the most the plan's jobs may cost."""
+        if not plan.jobs or plan.refusal or plan.infeasible:
+            return Decimal(0)
+        launch = LaunchJobs(jobs_of(plan, GoalId("g-preview"), attempt="1", now=self._clock.now()))
+        return sum(
+            (estimate_usd(job.spec, self._governor.prices) for job in complete(launch, self._defaults).jobs), Decimal(0)
+        )
+
+    async def answer(self, principal: Principal, goal_id: GoalId, answers: Mapping[str, str], request_id: str) -> Goal:
+        """Plan a goal again with a person's answers. Repeating the same answers changes nothing.
+
+        Raises NotFound, PermissionDenied, PreconditionFailed if the goal asks nothing, InvalidArgument.
+        """
+        goal = await self._store.read(lambda tx: goals.require(tx, goal_id))
+        _check_owner(principal, goal)
+        together = {**dict(goal.answers), **answers}
+        fingerprint = hashlib.sha256(repr((goal_id, sorted(answers.items()))).encode()).hexdigest()
+        plan = await self._plan(goal.text, goal.timezone, self._clock.now(), together)
+
+        def write(tx: Tx) -> Goal:
+            if not _is_first(tx, principal, "AnswerGoal", request_id, fingerprint, goal_id):
+                return goals.require(tx, goal_id)
+            current = goals.require(tx, goal_id)
+            if current.state is not GoalState.NEEDS_INPUT or current.version != goal.version:
+                raise PreconditionFailed(
+                    f"goal {goal_id} asks nothing at the moment (it is {current.state.value})",
+                    reason="GOAL_ASKS_NOTHING",
+                )
+            asked = {question.field for question in current.plan.questions} if current.plan else set()
+            unknown = sorted(set(answers) - asked)
+            if unknown:
+                raise InvalidArgument(
+                    f"goal {goal_id} did not ask for {', '.join(unknown)}; it asks for {', '.join(sorted(asked))}",
+                    reason="ANSWER_UNKNOWN",
+                )
+            _record(tx, goal_id, principal, "goal.answered", "a person answered", dict(answers))
+            goals.update(tx, goal_id, answers=together)
+            return self._pursue(tx, principal, goal_id, plan, attempt=str(current.version))
+
+        return await self._store.write(write)
+
+    async def cancel(self, principal: Principal, goal_id: GoalId, *, reason: str, request_id: str) -> Goal:
+        """Stop every job of a goal that has not ended, and the goal with them. Cancelling twice is cancelling once.
+
+        Raises NotFound, PermissionDenied, PreconditionFailed when the governor refuses.
+        """
+        why = reason or f"{principal.email} cancelled the goal"
+
+        def write(tx: Tx) -> Goal:
+            goal = goals.require(tx, goal_id)
+            _check_owner(principal, goal)
+            if goal.state.ended:
+                return goal
+            _record(tx, goal_id, principal, "goal.cancel", why, {})
+            for action in actions.awaiting(tx, goal_id):
+                self._governor.withdraw(tx, action, why)
+            # Later jobs first: stopping an earlier one would cancel those that wait for it, for another reason.
+            for job in reversed(jobs.of_goal(tx, goal_id)):
+                current = jobs.require(tx, job.id, with_allocations=False)
+                if not current.state.ended and not current.cancel_requested:
+                    self._stop(tx, principal, goal_id, job.id, why, request_id)
+            goal = goals.require(tx, goal_id)
+            if goal.state.ended:
+                return goal
+            if all(job.state.ended for job in jobs.of_goal(tx, goal_id)):
+                return goals.update(tx, goal_id, state=GoalState.CANCELLED, status_reason=why)
+            return goals.update(tx, goal_id, status_reason=f"is being cancelled: {why}")
+
+        return await self._store.write(write)
+
+    async def _plan(self, text: str, timezone: str, now: datetime, answers: Mapping[str, str]) -> Plan:
+        # Planning is pure but may take milliseconds on a long text: other calls must not wait for it.
+        return await asyncio.to_thread(
+            plan_goal,
+            text,
+            now=now,
+            timezone=_zone(timezone),
+            fx_usd=self._fx_usd,
+            floor_price_usd_per_hour=self._floor_prices,
+            answers=answers,
+        )
+
+    def _pursue(self, tx: Tx, principal: Principal, goal_id: GoalId, plan: Plan, *, attempt: str) -> Goal:
+        """Let a freshly planned goal go as far as it can: ask, refuse, answer, or propose its jobs."""
+        goals.update(tx, goal_id, state=GoalState.PLANNING, plan=plan, status_reason="")
+        if plan.refusal is not None:
+            return self._end(tx, principal, goal_id, GoalState.REFUSED, plan.refusal.reason)
+        if plan.questions:
+            text = " ".join(question.text for question in plan.questions)
+            return goals.update(tx, goal_id, state=GoalState.NEEDS_INPUT, status_reason=text)
+        if plan.infeasible is not None:
+            return self._end(tx, principal, goal_id, GoalState.FAILED, plan.infeasible.reason)
+        if plan.plan_only:
+            return self._end(tx, principal, goal_id, GoalState.SUCCEEDED, f"plan only, nothing was run: {plan.summary}")
+        if plan.intent is Intent.CANCEL:
+            return self._cancel_targets(tx, principal, goal_id, plan)
+        if plan.intent in NOT_YET:
+            return self._end(tx, principal, goal_id, GoalState.FAILED, NOT_YET[plan.intent])
+        if not plan.jobs:
+            return self._end(tx, principal, goal_id, GoalState.SUCCEEDED, answer(tx, principal, plan))
+        self._governor.propose_in(
+            tx,
+            Proposal(
+                id=derived_id(ACTION, NAME, goal_id, attempt),
+                effect=LaunchJobs(
+                    jobs_of(plan, goal_id, attempt=attempt, now=tx.now),
+                    goal_id,
+                    _budget(plan, goals.require(tx, goal_id)),
+                ),
+                proposer=NAME,
+                reasoning=plan.summary,
+                is_person=False,
+                user_id=principal.user_id,
+                goal_id=goal_id,
+            ),
+        )
+        return goals.require(tx, goal_id)
+
+    def _cancel_targets(self, tx: Tx, principal: Principal, goal_id: GoalId, plan: Plan) -> Goal:
+        """Stop the jobs that a goal names, if they are the person's own."""
+        lines = []
+        for text in plan.targets.job_ids:
+            job = jobs.get(tx, JobId(text), with_allocations=False)
+            if job is None:
+                lines.append(f"there is no job {text}")
+            elif job.user_id != principal.user_id and not principal.role.allows(Role.OPERATOR):
+                lines.append(f"{text} is not yours; its owner or an operator can cancel it")
+            elif job.state.ended:
+                lines.append(f"{text} has {job.state.value} already")
+            else:
+                lines.append(self._stop(tx, principal, goal_id, job.id, f"goal {goal_id} asked for it", goal_id))
+        done = any(jobs.states(tx, {JobId(text)}) for text in plan.targets.job_ids)
+        result = "\n".join(lines) or "name the job to cancel; list them with: orquanta job list"
+        return self._end(tx, principal, goal_id, GoalState.SUCCEEDED if done else GoalState.FAILED, result)
+
+    def _stop(self, tx: Tx, principal: Principal, goal_id: GoalId, job_id: JobId, reason: str, request_id: str) -> str:
+        action = self._governor.propose_in(
+            tx,
+            Proposal(
+                id=derived_id(ACTION, principal.user_id, "stop", job_id, request_id),
+                effect=StopJob(job_id, reason),
+                proposer=principal.email,
+                reasoning=reason,
+                is_person=True,
+                user_id=principal.user_id,
+                goal_id=goal_id,
+                job_id=job_id,
+            ),
+        )
+        return action.outcome
+
+    def _end(self, tx: Tx, principal: Principal, goal_id: GoalId, state: GoalState, text: str) -> Goal:
+        _record(tx, goal_id, principal, f"goal.{state.value}", text, {})
+        reason = text if state is not GoalState.SUCCEEDED else ""
+        return goals.update(tx, goal_id, state=state, status_reason=reason, result=text)
+
+
+def _is_first(tx: Tx, principal: Principal, method: str, request_id: str, fingerprint: str, result_id: str) -> bool:
+    """Tell whether this is the first call with its request id, and remember it."""
+    user_id = principal.user_id
+    known = requests.remembered(tx, user_id=user_id, method=method, request_id=request_id, fingerprint=fingerprint)
+    if known is None:
+        requests.remember(
+            tx, user_id=user_id, method=method, request_id=request_id, fingerprint=fingerprint, result_id=result_id
+        )
+    return known is None
+
+
+def _new_goal(
+    goal_id: GoalId, principal: Principal, text: str, timezone: str, budget_usd: Decimal | None, now: datetime
+) -> Goal:
+    return Goal(
+        id=goal_id,
+        user_id=principal.user_id,
+        user_email=principal.email,
+        text=text,
+        timezone=timezone,
+        state=GoalState.SUBMITTED,
+        status_reason="",
+        plan=None,
+        answers=(),
+        budget_usd=budget_usd,
+        result="",
+        created_at=now,
+        updated_at=now,
+        version=1,
+    )
+
+
+def _budget(plan: Plan, goal: Goal) -> Decimal | None:
+    """Return the stricter of the caller's cap and the total that the text names."""
+    said = plan.constraints.budget
+    caps = [goal.budget_usd, said.amount_usd if said is not None and said.per is BudgetPeriod.TOTAL else None]
+    known = [cap for cap in caps if cap is not None]
+    return min(known) if known else None
+
+
+def _check_owner(principal: Principal, goal: Goal) -> None:
+    if goal.user_id != principal.user_id and not principal.role.allows(Role.OPERATOR):
+        raise PermissionDenied(
+            f"goal {goal.id} belongs to {goal.user_email}; its owner or an operator can change it", reason="NOT_OWNER"
+        )
+
+
+def _zone(name: str) -> tzinfo:
+    if not name:
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise InvalidArgument(
+            f"timezone {name!r} is not known; use an IANA name such as Europe/Madrid", reason="TIMEZONE_UNKNOWN"
+        ) from None
+
+
+def _record(
+    tx: Tx, goal_id: GoalId, principal: Principal, action: str, reasoning: str, payload: Mapping[str, object]
+) -> None:
+    audit.append(
+        tx,
+        agent_name=principal.email if action in ("goal.submitted", "goal.answered", "goal.cancel") else NAME,
+        action=action,
+        reasoning=reasoning,
+        outcome=action.partition(".")[2],
+        payload=payload,
+        goal_id=goal_id,
+        user_id=principal.user_id,
+    )
