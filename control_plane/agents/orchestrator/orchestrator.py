@@ -79,9 +79,9 @@ class Orchestrator:
 
         return await self._store.write(write)
 
-    async def preview(self, text: str, *, timezone: str) -> Plan:
-        """Return how a text is understood, without recording anything."""
-        return await self._plan(text, timezone, self._clock.now(), {})
+    def preview(self, text: str, *, timezone: str) -> Plan:
+        """Return how a text is understood, without recording anything. Blocking: milliseconds on a long text."""
+        return self._plan_now(text, timezone, self._clock.now(), {})
 
     def estimate_usd(self, plan: Plan) -> Decimal:
         """Return the most the plan's jobs may cost."""
@@ -156,8 +156,10 @@ class Orchestrator:
 
     async def _plan(self, text: str, timezone: str, now: datetime, answers: Mapping[str, str]) -> Plan:
         # Planning is pure but may take milliseconds on a long text: other calls must not wait for it.
-        return await asyncio.to_thread(
-            plan_goal,
+        return await asyncio.to_thread(self._plan_now, text, timezone, now, answers)
+
+    def _plan_now(self, text: str, timezone: str, now: datetime, answers: Mapping[str, str]) -> Plan:
+        return plan_goal(
             text,
             now=now,
             timezone=_zone(timezone),

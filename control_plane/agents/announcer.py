@@ -1,0 +1,76 @@
+"""Announces committed changes on the event bus, in order. A message only wakes; the truth is in the store."""
+
+import asyncio
+
+import structlog
+from google.protobuf.timestamp_pb2 import Timestamp
+from orquanta.v1 import event_pb2
+
+from control_plane.bus.client import Bus
+from control_plane.bus.subjects import EventNoun, event
+from control_plane.errors import OrQuantaError, Unavailable
+from control_plane.model.record import Event, Noun
+from control_plane.store import events
+from control_plane.store.database import Store
+
+log = structlog.get_logger()
+
+_BATCH = 256
+_RETRY_SECONDS = 0.5
+_NOUNS = {
+    Noun.GOAL: EventNoun.GOAL,
+    Noun.JOB: EventNoun.JOB,
+    Noun.NODE: EventNoun.NODE,
+    Noun.ACTION: EventNoun.ACTION,
+    Noun.AGENT: EventNoun.AGENT,
+}
+
+
+class Announcer:
+    """Follows the store's events and publishes each with its sequence number as message id."""
+
+    def __init__(self, store: Store, bus: Bus) -> None:
+        self._store = store
+        self._bus = bus
+
+    async def run(self) -> None:
+        """Announce everything committed from now on, until cancelled.
+
+        While the broker is away, events wait in the store. What was committed before a restart is not announced
+        again: those who listen load the current state when they start.
+        """
+        position = self._store.changes.newest
+        while True:
+            await self._store.changes.wait_beyond(position)
+            position = await self._announce_after(position)
+
+    async def _announce_after(self, position: int) -> int:
+        batch = await self._store.read(lambda tx: events.after(tx, position, limit=_BATCH))
+        for one in batch:
+            try:
+                await self._bus.publish_event(
+                    event(_NOUNS[one.noun], one.id),
+                    _message(one).SerializeToString(),
+                    message_id=f"event-{one.sequence}",
+                )
+            except Unavailable as error:
+                log.warning("announcer.waiting", sequence=one.sequence, reason=error.reason)
+                await asyncio.sleep(_RETRY_SECONDS)
+                return position
+            except OrQuantaError as error:
+                log.error("announcer.skipped", sequence=one.sequence, reason=error.reason, error=str(error))
+            position = one.sequence
+        return position
+
+
+def _message(one: Event) -> event_pb2.PlatformEvent:
+    created_at = Timestamp()
+    created_at.FromDatetime(one.created_at)
+    return event_pb2.PlatformEvent(
+        sequence=one.sequence,
+        noun=one.noun.value,
+        id=one.id,
+        kind=one.kind,
+        message=one.message,
+        created_at=created_at,
+    )
