@@ -19,6 +19,8 @@ from control_plane.bus.broker_config import BrokerConfig, render
 from control_plane.errors import Unavailable
 from control_plane.identity.files import explained, replace_file
 
+NO_ANSWER: Final = "no answer"
+
 _LAUNCHER: Final = Path(__file__).with_name("launcher.py")
 _POLL_SECONDS: Final = 0.005
 _PROBE_SECONDS: Final = 2.0
@@ -36,9 +38,9 @@ class BrokerProcess:
     monitor_port: int
     monitor_path: str
 
-    async def is_well(self) -> bool:
-        """Return whether the server says that it and JetStream are well."""
-        return await _complaint(self.monitor_port, self.monitor_path) is None
+    async def complaint(self) -> str | None:
+        """Return what the server says is wrong with it or JetStream; None: nothing; NO_ANSWER: it hangs."""
+        return await _complaint(self.monitor_port, self.monitor_path)
 
     async def stop(self) -> None:
         """Let the server close its connections and files; kill it if that takes more than five seconds."""
@@ -180,11 +182,11 @@ async def _complaint(port: int, path: str) -> str | None:
                 with contextlib.suppress(OSError):
                     await writer.wait_closed()
     except TimeoutError:
-        return "no answer"
+        return NO_ANSWER
     except OSError as error:
         return str(error)
-    status = answer.split(b"\r\n", 1)[0]
-    return None if b" 200 " in status else answer.decode(errors="replace")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return None if b" 200 " in head.split(b"\r\n", 1)[0] else body.decode(errors="replace").strip() or NO_ANSWER
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

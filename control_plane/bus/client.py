@@ -305,8 +305,6 @@ class Bus:
     async def _connect(self) -> None:
         session = await Session.open(self._endpoint, name=self._name, on_error=self._on_error)
         try:
-            for spec in self._specs:
-                await ensure_stream(session.jetstream, spec)
             async with self._attaching:
                 for subscription in self._subscriptions:
                     await subscription._attach(session)  # noqa: SLF001 - the two are one unit
@@ -329,11 +327,20 @@ class Bus:
                 log.warning("bus.disconnected")
             await self._reconnect()
             self.reconnects += 1
+            await self._restore_streams()
             for callback in self._reconnect_callbacks:
                 try:
                     await callback()
                 except Exception:
                     log.exception("bus.reconnect_callback_failed")
+
+    async def _restore_streams(self) -> None:
+        """Make streams that the broker has lost with its data; what does not need them works without."""
+        for spec in self._specs:
+            try:
+                await ensure_stream(self._connected().jetstream, spec, update=False)
+            except Unavailable as error:
+                log.warning("bus.stream_not_restored", stream=spec.stream.value, error=error.message)
 
     async def _reconnect(self) -> None:
         for attempt, delay_seconds in enumerate(_delays(), start=1):

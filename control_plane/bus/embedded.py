@@ -14,7 +14,7 @@ from typing import Final, Self
 import structlog
 
 from control_plane.bus.broker_config import BrokerConfig, Sync
-from control_plane.bus.broker_process import BrokerProcess, config_file, start_broker
+from control_plane.bus.broker_process import NO_ANSWER, BrokerProcess, config_file, start_broker
 from control_plane.clock import Clock
 from control_plane.errors import OrQuantaError, Unavailable
 from control_plane.identity.files import explained, private_directory
@@ -24,7 +24,8 @@ __all__ = ["BrokerConfig", "EmbeddedNats", "Sync"]
 log = structlog.get_logger()
 
 _PROBE_EVERY_SECONDS: Final = 2.0
-_PROBES_MISSED: Final = 3  # then a server that runs but does not answer is killed
+_SILENT_PROBES: Final = 3  # then a server that runs but does not answer is killed
+_COMPLAINTS: Final = 15  # then one that says that it is unwell, e.g. after a full disk, is restarted
 _BACKOFF_SECONDS: Final = 0.2
 _MAX_BACKOFF_SECONDS: Final = 10.0
 _STABLE_SECONDS: Final = 60.0  # a run of this length starts the back-off afresh
@@ -43,7 +44,7 @@ class EmbeddedNats:
         self._clock = clock
         self._port = config.port
         self._broker: BrokerProcess | None = None
-        self._well = False
+        self.complaint: str | None = "not started"
         self._supervisor: asyncio.Task[None] | None = None
         self._lock: int | None = None
         self.restarts = 0
@@ -75,8 +76,8 @@ class EmbeddedNats:
 
     @property
     def healthy(self) -> bool:
-        """Whether the server runs and answered when it was last asked."""
-        return self.pid is not None and self._well
+        """Whether the server runs and had no `complaint` when it was last asked, every two seconds."""
+        return self.pid is not None and self.complaint is None
 
     async def start(self) -> None:
         """Start the server and return when it serves.
@@ -108,7 +109,7 @@ class EmbeddedNats:
             await self._broker.stop()
             self._broker = None
             log.info("broker.stopped")
-        self._well = False
+        self.complaint = "stopped"
         self._release()
 
     def reload(self) -> None:
@@ -125,7 +126,7 @@ class EmbeddedNats:
         begin = self._clock.monotonic()
         self._broker = await start_broker(self._config, port=self._port)
         self._port = self._broker.port
-        self._well = True
+        self.complaint = None
         seconds = round(self._clock.monotonic() - begin, 3)
         log.info("broker.started", url=self.url, pid=self.pid, seconds=seconds)
 
@@ -149,23 +150,28 @@ class EmbeddedNats:
                 log.error("broker.restart_failed", reason="PATH_UNUSABLE", error=str(error))  # noqa: TRY400 - as above
 
     async def _watch(self, broker: BrokerProcess) -> None:
-        """Return when the server has ended; end it when it no longer answers."""
-        missed = 0
-        while missed < _PROBES_MISSED:
+        """Return when the server has ended; end it when it does not answer, or has been unwell for long."""
+        silent = unwell = 0
+        while silent < _SILENT_PROBES and unwell < _COMPLAINTS:
             try:
                 async with asyncio.timeout(_PROBE_EVERY_SECONDS):
                     status = await broker.process.wait()
             except TimeoutError:
-                self._well = await broker.is_well()
-                missed = 0 if self._well else missed + 1
+                complaint = await broker.complaint()
+                silent = silent + 1 if complaint == NO_ANSWER else 0
+                unwell = unwell + 1 if complaint is not None else 0
+                if complaint != self.complaint:
+                    log.warning("broker.health_changed", complaint=complaint)
+                self.complaint = complaint
             else:
-                self._well = False
+                self.complaint = f"ended with status {status}"
                 log.warning("broker.ended", status=status)
                 return
-        log.warning("broker.hangs", probes_missed=missed)
-        with contextlib.suppress(ProcessLookupError):
-            broker.process.kill()
-        await broker.process.wait()
+        log.warning("broker.restarting", complaint=self.complaint)
+        if silent:
+            with contextlib.suppress(ProcessLookupError):
+                broker.process.kill()
+        await broker.stop()
 
 
 def _lock(path: Path) -> int:

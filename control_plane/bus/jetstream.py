@@ -8,8 +8,8 @@ from control_plane.bus.streams import StreamSpec
 from control_plane.errors import Unavailable
 
 
-async def ensure_stream(context: JetStreamContext, spec: StreamSpec) -> None:
-    """Create a stream, or bring the one that is there to its present settings.
+async def ensure_stream(context: JetStreamContext, spec: StreamSpec, *, update: bool = True) -> None:
+    """Create a stream; with `update`, bring one that is there to its present settings.
 
     Raises:
         Unavailable: BUS_STREAM_FAILED.
@@ -21,7 +21,8 @@ async def ensure_stream(context: JetStreamContext, spec: StreamSpec) -> None:
         except nats.js.errors.NotFoundError:
             await context.add_stream(config)
         else:
-            await context.update_stream(config)
+            if update:
+                await context.update_stream(config)
     except (nats.errors.Error, TimeoutError) as error:
         raise Unavailable(
             f"the broker does not set up the stream {spec.stream.value} ({error}): check that JetStream is on and "

@@ -153,7 +153,7 @@ class Session:
             except TimeoutError:
                 raise Unavailable(
                     f"JetStream has not confirmed a message within {_ACK_SECONDS:g} seconds: publish it again "
-                    "under the same id",
+                    "under the same id, and see that its disk has space",
                     reason="BUS_NO_CONFIRMATION",
                 ) from None
             except nats.errors.Error as error:

@@ -137,6 +137,17 @@ class NodeClient:
 Connect = Callable[..., Awaitable[NodeClient]]
 
 
+async def eventually(happens: Callable[[], bool | Awaitable[bool]], seconds: float = 20) -> None:
+    """Wait for something that a process does; fail when it does not."""
+    deadline = CLOCK.monotonic() + seconds
+    while True:
+        outcome = happens()
+        if await outcome if isinstance(outcome, Awaitable) else outcome:
+            return
+        assert CLOCK.monotonic() < deadline, "it has not happened"
+        await asyncio.sleep(0.01)
+
+
 @pytest.fixture(scope="module")
 def shared_site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     """Keys take a while to make; tests of one module share them, each with a broker of its own."""
