@@ -58,7 +58,7 @@ class Announcer:
                 await asyncio.sleep(_RETRY_SECONDS)
                 return position
             except OrQuantaError as error:
-                log.error("announcer.skipped", sequence=one.sequence, reason=error.reason, error=str(error))
+                log.exception("announcer.skipped", sequence=one.sequence, reason=error.reason)
             position = one.sequence
         return position
 
