@@ -15,7 +15,7 @@ from control_plane.model.action import ActionState, Proposal, RequeueJob
 from control_plane.model.ids import ACTION, NodeId, derived_id
 from control_plane.model.job import Allocation, AllocationState
 from control_plane.model.node import Node, NodeState
-from control_plane.store import actions, allocations, nodes
+from control_plane.store import actions, allocations, jobs, nodes
 from control_plane.store.database import Store, Tx
 
 NAME = "healing_agent"
@@ -38,16 +38,23 @@ class Leases:
     fence_seconds: float
     margin_seconds: float
 
-    @property
-    def give_up_seconds(self) -> float:
-        """Silence after which a host has surely stopped its jobs."""
-        return self.lease_seconds + self.fence_seconds + self.margin_seconds
+    def give_up_seconds(self, stop_grace_seconds: float) -> float:
+        """Return the silence after which a host has surely stopped a job with this grace."""
+        return self.lease_seconds + self.fence_seconds + stop_grace_seconds + self.margin_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """An attempt that has not ended, and the seconds its host may take to stop it."""
+
+    allocation: Allocation
+    stop_grace_seconds: int
 
 
 @dataclass(frozen=True, slots=True)
 class _View:
     nodes: tuple[Node, ...]
-    live: tuple[Allocation, ...]
+    live: tuple[_Live, ...]
     stopped: bool
 
 
@@ -83,32 +90,28 @@ class Healing(Agent):
         self.count("nodes_lost")
         return f"{node.name} is lost: {reason}"
 
-    def _is_hopeless(self, allocation: Allocation, by_id: dict[NodeId, Node]) -> bool:
+    def _is_hopeless(self, live: _Live, by_id: dict[NodeId, Node]) -> bool:
         return any(
-            member.state is not AllocationState.ENDED and self._is_gone(by_id.get(member.node_id), member.node_id)
-            for member in allocation.members
+            member.state is not AllocationState.ENDED and self._is_gone(live, by_id.get(member.node_id), member.node_id)
+            for member in live.allocation.members
         )
 
-    def _is_gone(self, node: Node | None, node_id: NodeId) -> bool:
+    def _is_gone(self, live: _Live, node: Node | None, node_id: NodeId) -> bool:
         if node is not None and node.state is not NodeState.LOST:
             return False
-        return self._links.silent_for_seconds(node_id) > self._leases.give_up_seconds
+        return self._links.silent_for_seconds(node_id) > self._leases.give_up_seconds(live.stop_grace_seconds)
 
-    async def _give_up(self, allocation: Allocation, by_id: dict[NodeId, Node]) -> str:
-        names = ", ".join(
-            sorted(
-                member.node_name
-                for member in allocation.members
-                if self._is_gone(by_id.get(member.node_id), member.node_id)
-            )
-        )
+    async def _give_up(self, live: _Live, by_id: dict[NodeId, Node]) -> str:
+        allocation = live.allocation
+        gone = {m.node_name for m in allocation.members if self._is_gone(live, by_id.get(m.node_id), m.node_id)}
+        names, seconds = ", ".join(sorted(gone)), self._leases.give_up_seconds(live.stop_grace_seconds)
         action = await self._governor.propose(
             Proposal(
                 id=derived_id(ACTION, NAME, allocation.id, str(self._store.changes.newest)),
                 effect=RequeueJob(
                     allocation.job_id,
                     allocation.id,
-                    f"{names} was silent for over {self._leases.give_up_seconds:g} s and has stopped its jobs by now",
+                    f"{names} was silent for over {seconds:g} s and has stopped its jobs by now",
                 ),
                 proposer=NAME,
                 reasoning="a lost node's work goes back to the queue under a new epoch",
@@ -123,4 +126,8 @@ class Healing(Agent):
 
 
 def _load(tx: Tx) -> _View:
-    return _View(nodes.active(tx), allocations.live(tx), actions.kill_switch(tx).engaged)
+    live = tuple(
+        _Live(one, jobs.require(tx, one.job_id, with_allocations=False).spec.stop_grace_seconds)
+        for one in allocations.live(tx)
+    )
+    return _View(nodes.active(tx), live, actions.kill_switch(tx).engaged)
