@@ -113,7 +113,10 @@ class EmbeddedNats:
         self._release()
 
     def reload(self) -> None:
-        """Make the server read its certificates again, after they were renewed; no client is cut off."""
+        """Make the server read its certificates again, after they were renewed.
+
+        nats-server drops the hosts' connections on this, and they come again; the control plane's own stays.
+        """
         if self._broker is not None:
             self._broker.reload()
 

@@ -29,7 +29,14 @@ from control_plane.bus.subjects import (
 from control_plane.errors import InvalidArgument
 from control_plane.identity.ca import CertificateAuthority
 from control_plane.model.ids import JOB, NodeId, new_id
-from tests.control_plane.bus.conftest import CLOCK, Connect, Node, NodeClient, Site, node_client
+from tests.control_plane.bus.conftest import (
+    CLOCK,
+    Connect,
+    Node,
+    NodeClient,
+    Site,
+    node_client,
+)
 
 Streams = tuple[StreamSpec, ...]
 
@@ -451,3 +458,16 @@ async def test_host_that_floods_its_log_does_not_push_out_health_events(streams:
 async def test_grant_for_a_hostile_node_id_is_never_made() -> None:
     with pytest.raises(InvalidArgument):
         node_telemetry(NodeId("n-*"))
+
+
+async def test_reload_of_the_broker_lets_hosts_come_again_and_keeps_the_control_plane(
+    bus: Bus, broker: EmbeddedNats, connect: Connect, a: Node
+) -> None:
+    before = await connect(a.pem, node_inbox_prefix(a.node_id))
+    broker.reload()
+    await before.closed.wait()
+
+    after = await connect(a.pem, node_inbox_prefix(a.node_id))
+    await after.client.publish(node_telemetry(a.node_id), b"x")
+    assert await after.violations() == []
+    assert bus.reconnects == 0
