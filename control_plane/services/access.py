@@ -1,0 +1,125 @@
+"""Who may call what: the one table of RPCs, the role each one needs and the port that serves it.
+
+A method that is not in the table cannot be called: the gate refuses it, and a test walks the contract to find it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from control_plane.model.identity import Role
+
+PACKAGE: Final = "orquanta.v1"
+
+
+class Port(Enum):
+    """The two gRPC ports."""
+
+    PEOPLE = "people"
+    """Server TLS; callers carry a token or an API key."""
+    NODES = "nodes"
+    """Mutual TLS; callers are known by their certificate."""
+
+
+class Special(Enum):
+    """Who may call what no role of a person decides."""
+
+    PUBLIC = "public"
+    """Anybody: the request itself carries the secret."""
+    NODE = "node"
+    """A host with a client certificate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Who may call one method, and on which port. `changes` is false for methods that only read."""
+
+    needs: Role | Special
+    port: Port = Port.PEOPLE
+    changes: bool = True
+
+
+def _reads(needs: Role) -> Rule:
+    return Rule(needs, changes=False)
+
+
+_VIEWER, _USER, _OPERATOR, _ADMIN = Role.VIEWER, Role.USER, Role.OPERATOR, Role.ADMIN
+
+_TABLE: Final[Mapping[str, Mapping[str, Rule]]] = {
+    "GoalService": {
+        "CreateGoal": Rule(_USER),
+        "PreviewGoal": _reads(_VIEWER),
+        "GetGoal": _reads(_VIEWER),
+        "ListGoals": _reads(_VIEWER),
+        "WatchGoal": _reads(_VIEWER),
+        "CancelGoal": Rule(_USER),  # their own; anybody's for an operator
+        "AnswerGoal": Rule(_USER),  # their own; anybody's for an operator
+    },
+    "JobService": {
+        "SubmitJob": Rule(_USER),
+        "GetJob": _reads(_VIEWER),
+        "ListJobs": _reads(_VIEWER),
+        "WatchJobs": _reads(_VIEWER),
+        "CancelJob": Rule(_USER),  # their own; anybody's for an operator
+        "ReadLogs": _reads(_VIEWER),
+        "ListJobTemplates": _reads(_VIEWER),
+    },
+    "NodeService": {
+        "GetNode": _reads(_VIEWER),
+        "ListNodes": _reads(_VIEWER),
+        "WatchNodes": _reads(_VIEWER),
+        "CordonNode": Rule(_OPERATOR),
+        "UncordonNode": Rule(_OPERATOR),
+        "RevokeNode": Rule(_ADMIN),
+        "CreateJoinToken": Rule(_OPERATOR),
+        "ListJoinTokens": _reads(_OPERATOR),
+        "RevokeJoinToken": Rule(_OPERATOR),
+    },
+    "ActionService": {
+        "GetAction": _reads(_VIEWER),
+        "ListActions": _reads(_VIEWER),
+        "WatchActions": _reads(_VIEWER),
+        "ApproveAction": Rule(_OPERATOR),
+        "RejectAction": Rule(_OPERATOR),
+        "StopAll": Rule(_OPERATOR),
+        "ResumeAll": Rule(_ADMIN),
+        "GetKillSwitch": _reads(_VIEWER),
+    },
+    "AgentService": {
+        "ListAgents": _reads(_VIEWER),
+        "GetAgent": _reads(_VIEWER),
+        "PauseAgent": Rule(_OPERATOR),
+        "ResumeAgent": Rule(_OPERATOR),
+    },
+    "AuditService": {
+        "ListAuditRecords": _reads(_USER),  # of their own goals and jobs; everything for an operator
+    },
+    "AuthService": {
+        "Login": Rule(Special.PUBLIC),
+        "WhoAmI": _reads(_VIEWER),
+        "ChangePassword": Rule(_VIEWER),
+        "CreateUser": Rule(_ADMIN),
+        "ListUsers": _reads(_ADMIN),
+        "UpdateUser": Rule(_ADMIN),
+        "CreateApiKey": Rule(_VIEWER),
+        "ListApiKeys": _reads(_VIEWER),
+        "RevokeApiKey": Rule(_VIEWER),  # their own; anybody's for an admin
+    },
+    "MetricsService": {
+        "GetFleetMetrics": _reads(_VIEWER),
+        "GetTelemetry": _reads(_VIEWER),
+    },
+    "CatalogService": {
+        "ListPrices": _reads(_VIEWER),
+    },
+    "NodeLinkService": {
+        "Join": Rule(Special.PUBLIC),
+        "Connect": Rule(Special.NODE, Port.NODES),
+    },
+}
+
+RULES: Final[Mapping[str, Rule]] = {
+    f"/{PACKAGE}.{service}/{method}": rule for service, methods in _TABLE.items() for method, rule in methods.items()
+}
+"""The table by full method name, as in `/orquanta.v1.JobService/GetJob`."""

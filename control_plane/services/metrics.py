@@ -1,0 +1,147 @@
+"""MetricsService: the fleet in figures."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Final
+
+from orquanta.v1 import metrics_pb2
+from orquanta.v1.metrics_pb2_grpc import MetricsServiceServicer
+from typing_extensions import override
+
+from control_plane.fleet.prices import PriceTable
+from control_plane.model.goal import GoalState
+from control_plane.model.job import JobState
+from control_plane.model.money import to_micros
+from control_plane.model.node import GpuHealth, Node, NodeState
+from control_plane.services.convert.scalars import timestamp
+from control_plane.services.validate.fields import Fields
+from control_plane.services.validate.others import node_reference
+from control_plane.store import allocations, goals, jobs, nodes, users
+from control_plane.store.allocations import GpuHold
+from control_plane.store.database import Store, Tx
+from control_plane.telemetry.windows import TelemetryWindows
+
+UTILIZATION_SECONDS: Final = 30.0
+"""The period over which utilisation is averaged."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Figures:
+    """What one transaction says about the fleet."""
+
+    nodes: Sequence[Node]
+    holds: Mapping[str, GpuHold]
+    nodes_by_state: Mapping[NodeState, int]
+    jobs_by_state: Mapping[JobState, int]
+    goals_by_state: Mapping[GoalState, int]
+    spent_usd: Decimal
+    reserved_usd: Decimal
+    measured_at: datetime
+
+
+@dataclass(slots=True)
+class _Model:
+    """Running totals of one GPU model."""
+
+    total: int = 0
+    allocated: int = 0
+    free: int = 0
+    utilizations: list[float] = field(default_factory=list)
+
+
+class Metrics(MetricsServiceServicer):
+    """Serves figures."""
+
+    def __init__(self, *, store: Store, telemetry: TelemetryWindows, prices: PriceTable) -> None:
+        self._store = store
+        self._telemetry = telemetry
+        self._prices = prices
+
+    @override
+    async def GetFleetMetrics(
+        self, request: metrics_pb2.GetFleetMetricsRequest, context: object
+    ) -> metrics_pb2.GetFleetMetricsResponse:
+        figures = await self._store.read(_figures)
+        return metrics_pb2.GetFleetMetricsResponse(
+            gpu_types=self._gpu_types(figures),
+            nodes_by_state=_by_state(figures.nodes_by_state),
+            jobs_by_state=_by_state(figures.jobs_by_state),
+            goals_by_state=_by_state(figures.goals_by_state),
+            spent_usd_micros=to_micros(figures.spent_usd),
+            reserved_usd_micros=to_micros(figures.reserved_usd),
+            measured_at=timestamp(figures.measured_at),
+        )
+
+    @override
+    async def GetTelemetry(
+        self, request: metrics_pb2.GetTelemetryRequest, context: object
+    ) -> metrics_pb2.GetTelemetryResponse:
+        wanted = self._telemetry.nodes()
+        if request.node_id:
+            fields = Fields()
+            reference = node_reference(fields, "node_id", request.node_id)
+            fields.check()
+            node = await self._store.read(lambda tx: nodes.resolve(tx, reference))
+            wanted = tuple(node_id for node_id in wanted if node_id == node.id)
+        return metrics_pb2.GetTelemetryResponse(
+            nodes=[
+                metrics_pb2.NodeTelemetry(
+                    node_id=node_id,
+                    newest=self._telemetry.newest(node_id),
+                    batches=self._telemetry.batches(node_id),
+                    received_at=timestamp(self._telemetry.received_at(node_id)),
+                )
+                for node_id in wanted
+            ]
+        )
+
+    def _gpu_types(self, figures: _Figures) -> list[metrics_pb2.GpuTypeMetrics]:
+        models: defaultdict[str, _Model] = defaultdict(_Model)
+        for node in figures.nodes:
+            if node.state is not NodeState.LOST and node.inventory is not None:
+                for gpu in node.inventory.gpus:
+                    model = models[gpu.gpu_type]
+                    model.total += 1
+                    if gpu.uuid in figures.holds:
+                        model.allocated += 1
+                        busy = self._telemetry.utilization(node.id, gpu.uuid, UTILIZATION_SECONDS)
+                        model.utilizations.extend(() if busy is None else (busy,))
+                    elif node.state is NodeState.READY and gpu.health is not GpuHealth.FAILED:
+                        model.free += 1
+        return [
+            metrics_pb2.GpuTypeMetrics(
+                gpu_type=gpu_type,
+                total=model.total,
+                allocated=model.allocated,
+                free=model.free,
+                utilization_percent=(sum(model.utilizations) / len(model.utilizations) if model.utilizations else None),
+                price_usd_micros_per_gpu_hour=to_micros(self._prices.usd_per_gpu_hour(gpu_type)),
+            )
+            for gpu_type, model in sorted(models.items())
+        ]
+
+
+def _figures(tx: Tx) -> _Figures:
+    spent, reserved = users.totals(tx)
+    return _Figures(
+        nodes=nodes.active(tx),
+        holds=allocations.holds(tx),
+        nodes_by_state=nodes.count_by_state(tx),
+        jobs_by_state=jobs.count_by_state(tx),
+        goals_by_state=goals.count_by_state(tx),
+        spent_usd=spent,
+        reserved_usd=reserved,
+        measured_at=tx.now,
+    )
+
+
+def _by_state(counts: Mapping[NodeState, int] | Mapping[JobState, int] | Mapping[GoalState, int]) -> dict[str, int]:
+    return {_name(state): count for state, count in counts.items()}
+
+
+def _name(state: Enum) -> str:
+    return str(state.value)

@@ -1,0 +1,163 @@
+"""What a submitted job must be."""
+
+import re
+from typing import Final
+
+from google.protobuf.internal.containers import ScalarMap
+from orquanta.v1 import job_pb2
+
+from control_plane.model.ids import JOB, JobId
+from control_plane.model.job import JobPriority, JobSpec, ResourceRequest
+from control_plane.services.convert.jobs import PRIORITY
+from control_plane.services.convert.scalars import from_wire
+from control_plane.services.validate.fields import Fields, shown
+
+GPU_COUNT_MAX: Final = 4_096
+COMMAND_BYTES_MAX: Final = 32 * 1024
+ENVIRONMENT_MAX: Final = 256
+ENVIRONMENT_BYTES_MAX: Final = 64 * 1024
+RUNTIME_SECONDS_MAX: Final = 366 * 24 * 3600
+STOP_GRACE_SECONDS_MAX: Final = 3_600
+ATTEMPTS_MAX: Final = 100
+DEPENDENCIES_MAX: Final = 64
+GPU_TYPES_MAX: Final = 16
+MEMORY_BYTES_MAX: Final = 1 << 50  # a pebibyte
+CPU_MILLI_MAX: Final = 10_000_000
+
+_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_GPU_TYPE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")
+_TEMPLATE: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_ENVIRONMENT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_RESERVED_PREFIXES: Final = ("ORQUANTA_", "CUDA_VISIBLE")
+# [registry[:port]/]path[:tag][@digest], as container engines read it.
+_IMAGE: Final = re.compile(
+    r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?/)?"
+    r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
+)
+_IMAGE_CHARACTERS_MAX: Final = 512
+_PRIORITIES: Final = from_wire(PRIORITY)
+
+
+def job_spec(fields: Fields, path: str, message: job_pb2.JobSpec) -> JobSpec:
+    """Check what a job runs and needs, field by field, and return it."""
+    if not _NAME.fullmatch(message.name):
+        fields.wrong(
+            f"{path}.name",
+            f"{shown(message.name)} is not a name: use 1 to 63 letters, digits, '-', '_' or '.', beginning and "
+            "ending with a letter or digit",
+            "NAME_INVALID",
+        )
+    _program(fields, path, message)
+    return JobSpec(
+        name=message.name,
+        resources=_resources(fields, f"{path}.resources", message.resources),
+        command=message.command,
+        image=message.image,
+        template=message.template,
+        environment=_environment(fields, f"{path}.environment", message.environment),
+        max_runtime_seconds=fields.integer(
+            f"{path}.max_runtime_seconds", message.max_runtime_seconds, least=0, most=RUNTIME_SECONDS_MAX
+        ),
+        stop_grace_seconds=fields.integer(
+            f"{path}.stop_grace_seconds", message.stop_grace_seconds, least=0, most=STOP_GRACE_SECONDS_MAX
+        ),
+        priority=_priority(fields, f"{path}.priority", message.priority),
+        depends_on=_dependencies(fields, f"{path}.depends_on", message),
+        max_attempts=fields.integer(f"{path}.max_attempts", message.max_attempts, least=0, most=ATTEMPTS_MAX),
+    )
+
+
+def _program(fields: Fields, path: str, message: job_pb2.JobSpec) -> None:
+    size = len(message.command.encode())
+    if size > COMMAND_BYTES_MAX:
+        fields.wrong(
+            f"{path}.command",
+            f"has {size} bytes; at most {COMMAND_BYTES_MAX} are allowed; put the script into the image",
+            "TEXT_TOO_LONG",
+        )
+    else:
+        fields.text(f"{path}.command", message.command, most=COMMAND_BYTES_MAX)
+    if message.image and (len(message.image) > _IMAGE_CHARACTERS_MAX or not _IMAGE.fullmatch(message.image)):
+        fields.wrong(
+            f"{path}.image",
+            f"{shown(message.image)} is not an image reference such as registry.example.com/team/train:1.0",
+            "IMAGE_INVALID",
+        )
+    if message.template and not _TEMPLATE.fullmatch(message.template):
+        fields.wrong(
+            f"{path}.template",
+            f"{shown(message.template)} is not the name of a template; see ListJobTemplates",
+            "TEMPLATE_INVALID",
+        )
+    if message.template and (message.command or message.image):
+        fields.wrong(
+            f"{path}.template", "is used only without command and image; give one or the other", "PROGRAM_AMBIGUOUS"
+        )
+    if not (message.template or message.command or message.image):
+        fields.wrong(f"{path}.command", "is missing; give a command, an image or a template", "PROGRAM_MISSING")
+
+
+def _resources(fields: Fields, path: str, message: job_pb2.ResourceRequest) -> ResourceRequest:
+    gpu_count = fields.integer(f"{path}.gpu_count", message.gpu_count, least=0, most=GPU_COUNT_MAX)
+    node_count = fields.integer(f"{path}.node_count", message.node_count, least=0, most=GPU_COUNT_MAX)
+    if gpu_count > 0 and node_count > 0 and gpu_count % node_count:
+        fields.wrong(
+            f"{path}.node_count",
+            f"is {node_count}, over which {gpu_count} GPUs cannot be spread evenly",
+            "GANG_UNEVEN",
+        )
+    return ResourceRequest(
+        gpu_types=_gpu_types(fields, f"{path}.gpu_types", tuple(message.gpu_types)),
+        gpu_count=gpu_count,
+        node_count=node_count,
+        min_gpu_memory_bytes=fields.integer(
+            f"{path}.min_gpu_memory_bytes", message.min_gpu_memory_bytes, least=0, most=MEMORY_BYTES_MAX
+        ),
+        exclude_gpu_types=_gpu_types(fields, f"{path}.exclude_gpu_types", tuple(message.exclude_gpu_types)),
+        cpu_milli=fields.integer(f"{path}.cpu_milli", message.cpu_milli, least=0, most=CPU_MILLI_MAX),
+        memory_bytes=fields.integer(f"{path}.memory_bytes", message.memory_bytes, least=0, most=MEMORY_BYTES_MAX),
+    )
+
+
+def _gpu_types(fields: Fields, path: str, values: tuple[str, ...]) -> tuple[str, ...]:
+    kept = fields.count(path, values, most=GPU_TYPES_MAX)
+    for index, value in enumerate(kept):
+        gpu_type(fields, f"{path}[{index}]", value)
+    return kept
+
+
+def gpu_type(fields: Fields, path: str, value: str) -> str:
+    """Check the name of a GPU model."""
+    if not _GPU_TYPE.fullmatch(value):
+        fields.wrong(path, f"{shown(value)} is not the name of a GPU model such as H100", "GPU_TYPE_INVALID")
+    return value
+
+
+def _environment(fields: Fields, path: str, values: ScalarMap[str, str]) -> tuple[tuple[str, str], ...]:
+    total = 0
+    for name in fields.count(path, values, most=ENVIRONMENT_MAX):
+        value = values[name]
+        total += len(name.encode()) + len(value.encode())
+        here = f"{path}[{shown(name)}]"
+        if not _ENVIRONMENT_NAME.fullmatch(name):
+            fields.wrong(
+                here, "a variable's name is 1 to 128 letters, digits or '_', not beginning with a digit", "ENV_INVALID"
+            )
+        elif name.upper().startswith(_RESERVED_PREFIXES):
+            fields.wrong(here, f"names beginning with {' or '.join(_RESERVED_PREFIXES)} are set by us", "ENV_RESERVED")
+        fields.text(here, value, most=COMMAND_BYTES_MAX)
+    if total > ENVIRONMENT_BYTES_MAX:
+        fields.wrong(path, f"has {total} bytes; at most {ENVIRONMENT_BYTES_MAX} are allowed", "ENV_TOO_LARGE")
+    return tuple(sorted(values.items()))
+
+
+def _priority(fields: Fields, path: str, value: int) -> JobPriority:
+    if value == job_pb2.JOB_PRIORITY_UNSPECIFIED:
+        return JobPriority.NORMAL
+    return fields.enum(path, value, _PRIORITIES, JobPriority.NORMAL)
+
+
+def _dependencies(fields: Fields, path: str, message: job_pb2.JobSpec) -> tuple[JobId, ...]:
+    values = fields.count(path, message.depends_on, most=DEPENDENCIES_MAX)
+    return tuple(dict.fromkeys(fields.id(f"{path}[{index}]", JOB, value) for index, value in enumerate(values)))
