@@ -16,6 +16,7 @@ import node_agent
 from node_agent.jobs import plan, proc
 from node_agent.jobs.settings import RunnerSettings
 from node_agent.jobs.spec import MemberKey, MemberSpec
+from node_agent.jobs.supervisor import status_writer
 from node_agent.jobs.supervisor.plan import LOG_DIRECTORY, SPEC_FILE, STATUS_FILE, STOP_FILE, SUPERVISOR_FILE
 
 _LOCK_FILE = "lock"
@@ -152,7 +153,7 @@ class MemberDirectory:
             if status is not None and status.get("state") == "ended":
                 return status
             status = {**(status or {}), **fields, "state": "ended"}
-            write_atomically(self.path / STATUS_FILE, json.dumps(status), durable=True)
+            status_writer.write_last(str(self.path), status)
             return status
 
     def error_tail(self) -> str:
@@ -214,6 +215,7 @@ def prepare(spec: MemberSpec, settings: RunnerSettings) -> MemberDirectory:
         if env_file is not None:
             write_atomically(draft / plan.ENV_FILE, env_file)
         document = json.dumps({"spec": spec.to_json(), "plan": made})
+        status_writer.reserve(str(draft))
         write_atomically(draft / SPEC_FILE, document, durable=True)
         draft.rename(final)
         sync_directory(settings.jobs_dir)

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -185,7 +185,7 @@ class JobLogs:
         """Return output from `offset` on, about `limit_bytes` at most; an unknown member has none."""
         return await asyncio.to_thread(self._read, key, offset, limit_bytes)
 
-    async def follow(self, key: MemberKey, offset: int = 0) -> AsyncIterator[LogChunk]:
+    async def follow(self, key: MemberKey, offset: int = 0) -> AsyncGenerator[LogChunk, None]:
         """Yield output from `offset` on as the job writes it, until the member has ended and all is read."""
         wake = asyncio.Event()
         self._followers.setdefault(key, set()).add(wake)

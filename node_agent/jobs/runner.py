@@ -3,7 +3,7 @@
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
@@ -13,7 +13,7 @@ import structlog
 from node_agent.clock import Clock
 from node_agent.jobs import retention
 from node_agent.jobs.container import NoEngineError
-from node_agent.jobs.directory import LockedError, MemberDirectory, prepare, scan, write_atomically
+from node_agent.jobs.directory import LockedError, MemberDirectory, prepare, scan
 from node_agent.jobs.feed import StatusFeed
 from node_agent.jobs.logs import JobLogs
 from node_agent.jobs.member import Member
@@ -23,7 +23,7 @@ from node_agent.jobs.recovery import recover
 from node_agent.jobs.settings import RunnerSettings
 from node_agent.jobs.spec import MemberKey, MemberSpec
 from node_agent.jobs.status import MemberState, MemberStatus, Outcome, waiting
-from node_agent.jobs.supervisor.plan import read_fence
+from node_agent.jobs.supervisor.fence import read_fence, write_fence
 
 log = structlog.get_logger()
 
@@ -120,7 +120,7 @@ class JobRunner:
         """Return every member that this host knows, until it is acknowledged and its retention is over."""
         return {**self._refused, **{key: member.current() for key, member in self._members.items()}}
 
-    async def changes(self) -> AsyncIterator[MemberStatus]:
+    async def changes(self) -> AsyncGenerator[MemberStatus, None]:
         """Yield every known status, then each change; a reader that lags sees only the latest of each member."""
         feed = StatusFeed(self.statuses().values())
         self._feeds.add(feed)
@@ -154,7 +154,7 @@ class JobRunner:
         the fence then stays where it was.
         """
         was_closed = self._fence_has_passed()
-        write_atomically(self._settings.fence_file, f"{deadline_boottime_seconds:.3f} {boot_id()}\n")
+        write_fence(str(self._settings.fence_file), boot_id(), deadline_boottime_seconds)
         if was_closed and not self._fence_has_passed():
             self._spawn(self._start_what_waits())
 
@@ -228,7 +228,7 @@ class JobRunner:
                 log.info("job.already_supervised", member=str(key))
             except OSError as error:
                 await self._cannot_start(member, error)
-        if member.status.ended:
+        if member.status.outcome is Outcome.START_FAILED:
             log.warning("job.start_failed", member=str(key), reason=member.status.message)
             self._publish(member.status)
             return

@@ -15,9 +15,10 @@ from node_agent.jobs import proc
 from node_agent.jobs.records import MAX_PAYLOAD_BYTES, STDERR, STDOUT
 from node_agent.jobs.supervisor.cgroups import Cgroup
 from node_agent.jobs.supervisor.child import Command, Pipes, StartError
+from node_agent.jobs.supervisor.fence import read_fence
 from node_agent.jobs.supervisor.log_writer import LogWriter
 from node_agent.jobs.supervisor.notices import Notifier
-from node_agent.jobs.supervisor.plan import LOG_DIRECTORY, STATUS_FILE, STOP_FILE, SUPERVISOR_FILE, Plan, read_fence
+from node_agent.jobs.supervisor.plan import LOG_DIRECTORY, STATUS_FILE, STOP_FILE, SUPERVISOR_FILE, Plan
 from node_agent.jobs.supervisor.status_writer import StatusWriter
 from node_agent.jobs.supervisor.tree import Tree, start_tree
 
@@ -62,7 +63,6 @@ class Supervisor:
             return
         oom_before = proc.kernel_oom_kills()
         try:
-            self._status.reserve()
             tree, pipes = self._start()
         except StartError as error:
             self._end_without_start("start_failed", str(error))
@@ -75,7 +75,7 @@ class Supervisor:
         self._watch(pipes, wake_read)
         self._status.update(
             state="running",
-            pid=tree.main_pid,
+            pid=tree.main_pid or None,
             init=tree.init,
             isolated=tree.isolated,
             limits_enforced=self._cgroup.enforced,
@@ -288,6 +288,10 @@ class Supervisor:
             return f"killed for using more than its {limit} bytes of memory; ask for more or use less"
         return "killed by the kernel because the host ran out of memory; ask for more or use less"
 
+    def refuse(self, message: str) -> None:
+        """End the member before anything is started."""
+        self._end_without_start("start_failed", message)
+
     def _end_without_start(self, outcome: str, message: str) -> None:
         self._finish(outcome, message, runtime_seconds=0.0)
 
@@ -343,7 +347,11 @@ def main(directory: str, lock_fd: int) -> None:
         return  # whoever was here before has run or buried this job; nothing runs twice
     plan = Plan(directory)
     supervisor = Supervisor(directory, plan)  # takes stop signals from here on, so it may be found from here on
-    _introduce(directory)
+    try:
+        _introduce(directory)
+    except OSError as error:
+        supervisor.refuse(f"cannot start on this host: {error}; make room on its disk")
+        return
     try:
         with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
             file.write(_SUPERVISOR_OOM_SCORE)

@@ -37,15 +37,3 @@ class Plan:
         self.stop_grace_seconds: float = raw["stop_grace_seconds"]
         self.fence_grace_seconds: float = raw["fence_grace_seconds"]
         self.container: dict[str, list[str]] | None = raw["container"]
-
-
-def read_fence(path: str, boot_id: str) -> float | None:
-    """Return the CLOCK_BOOTTIME second after which jobs must not run; None when none is set in this boot."""
-    try:
-        with open(path, encoding="ascii") as file:
-            words = file.read().split()
-        if len(words) == 2 and words[1] == boot_id:  # noqa: PLR2004 - deadline and boot
-            return float(words[0])
-    except (OSError, ValueError):
-        pass
-    return None

@@ -1,7 +1,7 @@
 """The member's status on disk: replaced whole at each change, and sure to be written in the end."""
 
 # The supervisor starts in milliseconds, and loading pathlib would take a good part of them.
-# ruff: noqa: PTH105, PTH118, PTH120
+# ruff: noqa: PTH105, PTH118
 from __future__ import annotations
 
 import json
@@ -16,41 +16,47 @@ _RETRY_SECONDS = 1.0
 Fields = dict[str, object]
 
 
-class StatusWriter:
-    """Writes status.json in the current directory.
+def reserve(directory: str) -> None:
+    """Take up the room for a member's last status, so that a disk that fills up later cannot lose a result.
 
-    Room for the last status is taken up when the job starts, so that a disk that fills up later cannot lose a result.
+    Raises OSError when the disk has none.
     """
+    _write_whole(_reserve_path(directory), b" " * _RESERVED_BYTES, truncate=True)
+
+
+def write_last(directory: str, fields: Fields) -> None:
+    """Write a member's last status to survive a power cut, in the room reserved for it. Raises OSError."""
+    path = _reserve_path(directory)
+    _write_whole(path, json.dumps(fields).encode().ljust(_RESERVED_BYTES), truncate=False)
+    os.replace(path, os.path.join(directory, STATUS_FILE))
+    _sync_directory(directory)
+
+
+class StatusWriter:
+    """Writes one member's status."""
 
     def __init__(self, directory: str) -> None:
         self.fields: Fields = {}
         self.pending = False
-        self._path = os.path.join(directory, STATUS_FILE)
-        self._draft = self._path + ".draft"
-        self._reserve = self._path + ".reserve"
-
-    def reserve(self) -> None:
-        """Take up the room for the last status. Raises OSError when the disk has none."""
-        _write_whole(self._reserve, b" " * _RESERVED_BYTES, truncate=True)
+        self._directory = directory
 
     def update(self, **changes: object) -> None:
         """Change fields and replace the file; what the disk refuses now is `pending` until the next call."""
         self.fields.update(changes)
+        path = os.path.join(self._directory, STATUS_FILE)
         try:
-            _write_whole(self._draft, self._encode(), truncate=True)
-            os.replace(self._draft, self._path)
+            _write_whole(path + ".draft", json.dumps(self.fields).encode(), truncate=True)
+            os.replace(path + ".draft", path)
             self.pending = False
         except OSError:
             self.pending = True
 
     def finish(self, **changes: object) -> None:
-        """Write the last status to survive a power cut; tries until the disk takes it or the directory is gone."""
+        """Write the last status; tries until the disk takes it or the directory is gone."""
         self.fields.update(changes)
         while True:
             try:
-                _write_whole(self._reserve, self._encode().ljust(_RESERVED_BYTES), truncate=False)
-                os.replace(self._reserve, self._path)
-                _sync_directory(os.path.dirname(self._path))
+                write_last(self._directory, self.fields)
             except FileNotFoundError:
                 return
             except OSError:
@@ -58,8 +64,9 @@ class StatusWriter:
             else:
                 return
 
-    def _encode(self) -> bytes:
-        return json.dumps(self.fields).encode()
+
+def _reserve_path(directory: str) -> str:
+    return os.path.join(directory, STATUS_FILE + ".reserve")
 
 
 def _write_whole(path: str, content: bytes, *, truncate: bool) -> None:

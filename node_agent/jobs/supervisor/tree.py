@@ -89,7 +89,7 @@ class Tree:
         if pid == 0:
             return False
         self.max_rss_bytes = max(self.max_rss_bytes, usage.ru_maxrss * _KIB)
-        if pid == self.main_pid:
+        if pid == self.main_pid and not self.isolated:  # else init tells, and its own status says nothing of the job
             self.exit_status = status
         return True
 
@@ -153,7 +153,7 @@ class IsolatedTree(Tree):
             self._wait_until_empty()
             kernel.own_pid_namespace_for_children()
             raise OSError(errno.EPERM, str(error)) from None
-        self.main_pid = proc.first_child(pid) or pid
+        self.main_pid = proc.first_child(pid) or 0  # gone already, if it was quick
         return pipes
 
     def _read_report(self, pipes: Pipes) -> None:

@@ -1,0 +1,178 @@
+"""A host to run jobs on, and ways to look at what is left of them."""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from node_agent.clock import SystemClock
+from node_agent.jobs.directory import MemberDirectory
+from node_agent.jobs.environment import marker_entry
+from node_agent.jobs.proc import all_pids, has_environment_entry, start_time
+from node_agent.jobs.runner import JobRunner
+from node_agent.jobs.settings import RunnerSettings
+from node_agent.jobs.spec import MemberKey, MemberSpec
+from node_agent.jobs.status import MemberState, MemberStatus
+from node_agent.jobs.supervisor.cgroups import Cgroup
+
+PATIENCE_SECONDS = 20.0
+DEFAULTS = {"stop_grace_seconds": 5.0}
+
+DAEMON = """
+import asyncio, json, sys
+from pathlib import Path
+import structlog
+from node_agent.clock import SystemClock
+from node_agent.jobs.container import ContainerSettings
+from node_agent.jobs.runner import JobRunner
+from node_agent.jobs.settings import RunnerSettings
+from node_agent.jobs.spec import MemberSpec
+
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+
+async def main():
+    options = json.loads(sys.argv[2])
+    if "container" in options:
+        options["container"] = ContainerSettings(**options["container"])
+    specs = [MemberSpec.from_json(raw) for raw in json.loads(sys.argv[3])]
+    async with JobRunner(RunnerSettings(Path(sys.argv[1]), **options), SystemClock()) as runner:
+        await runner.converge({spec.key: spec for spec in specs})
+        print("converged", flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+def spec(name: str, command: str | tuple[str, ...], **fields: Any) -> MemberSpec:  # any field of a specification
+    """A member of an allocation and a job named after it, alone in its gang."""
+    return MemberSpec(f"a-{name}", f"j-{name}", 1, command=command, **{"rank": 0, "world": 1, **DEFAULTS, **fields})
+
+
+class Host:
+    """One state directory, on which daemons come and go."""
+
+    def __init__(self, state_dir: Path, **options: Any) -> None:  # any field of the settings
+        self.options = {"log_segment_bytes": 1024 * 1024, **options}
+        self.settings = RunnerSettings(state_dir, **self.options)
+        self._daemons: list[subprocess.Popen[bytes]] = []
+
+    @contextlib.asynccontextmanager
+    async def daemon(self) -> AsyncIterator[JobRunner]:
+        async with JobRunner(self.settings, SystemClock()) as runner:
+            yield runner
+
+    def daemon_process(self, *specs: MemberSpec, wait: bool = True) -> subprocess.Popen[bytes]:
+        """A daemon that can be killed, with these members wanted; with `wait` returns when it has started them."""
+        documents = json.dumps([spec.to_json() for spec in specs])
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                DAEMON,
+                str(self.settings.state_dir),
+                json.dumps(self.options, default=asdict),
+                documents,
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        self._daemons.append(process)
+        if wait:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"converged\n"
+        return process
+
+    def work_dir(self, key: MemberKey) -> Path:
+        return self.settings.jobs_dir / str(key) / "work"
+
+    async def run(self, runner: JobRunner, *specs: MemberSpec) -> dict[MemberKey, MemberStatus]:
+        """Run members to their end."""
+        await runner.converge({spec.key: spec for spec in specs})
+        return {spec.key: await ended(runner, spec.key) for spec in specs}
+
+    def clean_up(self) -> None:
+        """Kill what a failed test left."""
+        for process in self._daemons:
+            kill_daemon(process)
+        for path in self.settings.jobs_dir.glob("a-*.*"):
+            for pid in processes_of(path.name):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, 9)
+            supervisor = MemberDirectory(path).read_supervisor()
+            if supervisor is not None and supervisor.alive:
+                os.kill(supervisor.pid, 9)
+        shutil.rmtree(self.settings.state_dir, ignore_errors=True)
+
+
+def kill_daemon(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+async def until(runner: JobRunner, key: MemberKey, reached: Callable[[MemberStatus], bool]) -> MemberStatus:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        async with contextlib.aclosing(runner.changes()) as changes:
+            async for status in changes:
+                if status.key == key and reached(status):
+                    return status
+    raise AssertionError("the feed ended")
+
+
+async def ended(runner: JobRunner, key: MemberKey) -> MemberStatus:
+    return await until(runner, key, lambda status: status.ended)
+
+
+async def running(runner: JobRunner, key: MemberKey) -> MemberStatus:
+    return await until(runner, key, lambda status: status.state is MemberState.RUNNING)
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Wait for something that another process does."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not condition():  # noqa: ASYNC110 - another process tells nobody
+            await asyncio.sleep(0.005)
+
+
+async def output(runner: JobRunner, key: MemberKey) -> bytes:
+    """All that an ended member wrote."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        return b"".join([chunk.data async for chunk in runner.logs.follow(key)])
+
+
+def processes_of(key: MemberKey | str) -> list[int]:
+    """The live processes that carry a member's mark."""
+    entry = marker_entry(str(key))
+    return [pid for pid in all_pids() if has_environment_entry(pid, entry) and start_time(pid) is not None]
+
+
+def processes_with_argument(text: str) -> list[int]:
+    """The live processes with an argument that nothing else on the machine has."""
+    found = []
+    for pid in all_pids():
+        with contextlib.suppress(OSError):
+            arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if text.encode() in arguments and start_time(pid) is not None:
+                found.append(pid)
+    return found
+
+
+def supervisor_pid(host: Host, key: MemberKey) -> int:
+    supervisor = MemberDirectory(host.settings.jobs_dir / str(key)).read_supervisor()
+    assert supervisor is not None
+    return supervisor.pid
+
+
+def can_limit_memory() -> bool:
+    group = Cgroup.create("/orquanta-test", f"probe-{os.getpid()}", {"memory_bytes": 64 * 1024 * 1024})
+    group.remove()
+    return "memory" in group.enforced

@@ -1,0 +1,56 @@
+"""What a job finds in its environment."""
+
+from node_agent.jobs.environment import container_environment, host_environment, process_environment, rendezvous
+from tests.node_agent.jobs.host import spec
+
+BASE = host_environment("/work", "/tmp/x", "nobody", {"PATH": "/opt/bin:/usr/bin"})
+
+
+def test_a_gang_of_many_gpus_gets_what_torchrun_reads_and_no_worker_ranks() -> None:
+    job = spec("gang", "x", rank=1, world=2, gpus_per_node=8, master_addr="10.0.0.1", master_port=29501)
+    env = rendezvous(job)
+    assert env == {
+        "MASTER_ADDR": "10.0.0.1",
+        "MASTER_PORT": "29501",
+        "NNODES": "2",
+        "NODE_RANK": "1",
+        "NPROC_PER_NODE": "8",
+        "PET_MASTER_ADDR": "10.0.0.1",
+        "PET_MASTER_PORT": "29501",
+        "PET_NNODES": "2",
+        "PET_NODE_RANK": "1",
+        "PET_NPROC_PER_NODE": "8",
+        "PET_RDZV_ID": "a-gang",
+        "PET_RDZV_BACKEND": "static",
+        "PET_RDZV_ENDPOINT": "10.0.0.1:29501",
+    }
+
+
+def test_a_gang_of_single_gpus_can_start_without_torchrun() -> None:
+    env = rendezvous(spec("gang", "x", rank=3, world=4, gpus_per_node=1))
+    assert (env["RANK"], env["WORLD_SIZE"], env["LOCAL_RANK"], env["LOCAL_WORLD_SIZE"]) == ("3", "4", "0", "1")
+
+
+def test_a_job_alone_is_not_told_that_it_is_distributed() -> None:
+    assert not {"RANK", "WORLD_SIZE", "LOCAL_RANK"} & set(rendezvous(spec("one", "x", gpus_per_node=1)))
+
+
+def test_a_job_sees_its_own_gpus_by_uuid_and_cannot_choose_others() -> None:
+    job = spec("gpus", "x", gpu_uuids=("GPU-a", "GPU-b"), env={"CUDA_VISIBLE_DEVICES": "0", "HOME": "/h"})
+    env = process_environment(job, BASE, virtual_gpus=True)
+    assert env["CUDA_VISIBLE_DEVICES"] == env["NVIDIA_VISIBLE_DEVICES"] == "GPU-a,GPU-b"
+    assert env["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert (env["ORQUANTA_GPU_COUNT"], env["ORQUANTA_VIRTUAL_GPUS"]) == ("2", "1")
+    assert (env["ORQUANTA_MEMBER"], env["ORQUANTA_EPOCH"]) == ("a-gpus.0", "1")
+    assert (env["HOME"], env["PATH"]) == ("/h", "/opt/bin:/usr/bin")
+
+
+def test_a_job_without_gpus_sees_none() -> None:
+    env = process_environment(spec("cpu", "x"), BASE, virtual_gpus=False)
+    assert env["CUDA_VISIBLE_DEVICES"] == ""
+    assert env["NVIDIA_VISIBLE_DEVICES"] == "void"
+
+
+def test_a_container_keeps_the_images_own_paths() -> None:
+    env = container_environment(spec("image", "x", image="busybox"), virtual_gpus=False)
+    assert not {"PATH", "HOME", "TMPDIR", "USER", "NVIDIA_VISIBLE_DEVICES"} & set(env)
