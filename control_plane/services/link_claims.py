@@ -1,0 +1,41 @@
+"""Which node each GPU of the fleet belongs to, so that no host can pass off another one's GPU as its own."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from control_plane.model.ids import NodeId
+from control_plane.model.node import HostInventory, Node
+
+
+class GpuClaims:
+    """The owner of each GPU UUID: the first node that had it, until that node reports without it or is revoked."""
+
+    def __init__(self) -> None:
+        self._owners: dict[str, NodeId] = {}
+        self._claims: dict[NodeId, frozenset[str]] = {}
+
+    def load(self, nodes: Iterable[Node]) -> None:
+        """Start with what the store knows."""
+        for node in nodes:
+            if node.inventory is not None:
+                self.claim(node.id, node.inventory)
+
+    def claim(self, node_id: NodeId, inventory: HostInventory) -> tuple[HostInventory, tuple[str, ...]]:
+        """Return the inventory without the GPUs of others, and the UUIDs of those."""
+        foreign = tuple(gpu.uuid for gpu in inventory.gpus if self._owners.get(gpu.uuid, node_id) != node_id)
+        if foreign:
+            own = tuple(gpu for gpu in inventory.gpus if gpu.uuid not in foreign)
+            inventory = replace(inventory, gpus=own)
+        self.release(node_id)
+        self._claims[node_id] = frozenset(gpu.uuid for gpu in inventory.gpus)
+        self._owners.update(dict.fromkeys(self._claims[node_id], node_id))
+        return inventory, foreign
+
+    def owner(self, gpu_uuid: str) -> NodeId | None:
+        """Return whose the GPU is."""
+        return self._owners.get(gpu_uuid)
+
+    def release(self, node_id: NodeId) -> None:
+        """Give up the claims of a node."""
+        for gpu_uuid in self._claims.pop(node_id, frozenset()):
+            self._owners.pop(gpu_uuid, None)

@@ -1,0 +1,80 @@
+"""What waits to be said to one host: the newest state of each thing, not a history of it.
+
+So a host that reads slowly costs no memory and holds nobody up: what it missed is superseded.
+"""
+
+import asyncio
+from typing import Final
+
+from orquanta.v1 import node_link_pb2
+
+_ACKS_MAX: Final = 4096
+"""Acknowledgements kept for one host; one that is dropped is sent again when the host repeats its report."""
+
+
+class Outbox:
+    """Collects messages for one stream; belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self._waiting = asyncio.Event()
+        self._heartbeat: int | None = None
+        self._desired: node_link_pb2.DesiredState | None = None
+        self._certificate = b""
+        self._acks: dict[tuple[str, int], None] = {}
+        self._farewell: node_link_pb2.Disconnect | None = None
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more can be said."""
+        return self._closed
+
+    def put_heartbeat_ack(self, sequence: int) -> None:
+        """Say that a heartbeat was received."""
+        self._heartbeat = sequence
+        self._waiting.set()
+
+    def put_desired(self, desired: node_link_pb2.DesiredState) -> None:
+        """Say all that should run; it supersedes what was not sent yet."""
+        self._desired = desired
+        self._waiting.set()
+
+    def put_report_ack(self, allocation_id: str, rank: int) -> None:
+        """Say that a final report is in the books."""
+        if len(self._acks) < _ACKS_MAX:
+            self._acks[allocation_id, rank] = None
+            self._waiting.set()
+
+    def put_certificate(self, pem: bytes) -> None:
+        """Hand over a fresh certificate."""
+        self._certificate = pem
+        self._waiting.set()
+
+    def end(self, farewell: node_link_pb2.Disconnect | None = None) -> None:
+        """End the stream once what waits is sent; the first farewell counts."""
+        if not self._closed:
+            self._farewell = farewell
+            self._closed = True
+            self._waiting.set()
+
+    async def take(self) -> list[node_link_pb2.ConnectResponse]:
+        """Wait until something is to be said and return all of it; empty: the stream has ended."""
+        await self._waiting.wait()
+        if not self._closed:
+            self._waiting.clear()
+        responses = []
+        if self._heartbeat is not None:
+            ack = node_link_pb2.HeartbeatAck(sequence=self._heartbeat)
+            responses.append(node_link_pb2.ConnectResponse(heartbeat_ack=ack))
+        if self._desired is not None:
+            responses.append(node_link_pb2.ConnectResponse(desired_state=self._desired))
+        for allocation_id, rank in self._acks:
+            report_ack = node_link_pb2.MemberReportAck(allocation_id=allocation_id, rank=rank)
+            responses.append(node_link_pb2.ConnectResponse(member_report_ack=report_ack))
+        if self._certificate:
+            responses.append(node_link_pb2.ConnectResponse(certificate=self._certificate))
+        if self._farewell is not None:
+            responses.append(node_link_pb2.ConnectResponse(disconnect=self._farewell))
+        self._heartbeat, self._desired, self._certificate, self._farewell = None, None, b"", None
+        self._acks.clear()
+        return responses

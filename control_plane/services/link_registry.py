@@ -1,0 +1,150 @@
+"""Which hosts are linked now, and when each was last heard. In memory: a heartbeat costs no write."""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
+
+from control_plane.clock import Clock
+from control_plane.model.ids import NodeId
+
+ChangeHook = Callable[[NodeId, bool], None]
+"""Called with a node and whether its link is up now; must not block or raise."""
+
+_REPLACEMENTS_MAX: Final = 6
+_REPLACEMENTS_SECONDS: Final = 60.0
+_RIVALS_TOLD_SECONDS: Final = 600.0
+
+
+class Link(Protocol):
+    """One host's live stream."""
+
+    @property
+    def node_id(self) -> NodeId:
+        """The node of its certificate."""
+        ...
+
+    @property
+    def boot_id(self) -> str:
+        """The boot of the host that speaks."""
+        ...
+
+    def end(self, reason: str, *, permanent: bool = False, retry_after_seconds: float = 0.0) -> None:
+        """Say farewell and end the stream; returns at once."""
+        ...
+
+
+class LinkRegistry:
+    """The live links of this control plane; belongs to one event loop.
+
+    A node that was not heard since this control plane started counts as heard at its start: while the control
+    plane was away nobody could be heard, and that is nobody's fault.
+    """
+
+    def __init__(self, *, clock: Clock) -> None:
+        self._clock = clock
+        self._started = clock.monotonic()
+        self._links: dict[NodeId, Link] = {}
+        self._last_heard: dict[NodeId, float] = {}
+        self._heard_since_taken: set[NodeId] = set()
+        self._replaced: dict[NodeId, deque[float]] = {}
+        self._rivals: dict[NodeId, float] = {}
+        self._hooks: list[ChangeHook] = []
+
+    def connected(self, node_id: NodeId) -> bool:
+        """Return whether the node's link is up."""
+        return node_id in self._links
+
+    def connected_nodes(self) -> tuple[NodeId, ...]:
+        """Return every node whose link is up."""
+        return tuple(self._links)
+
+    def last_heard(self, node_id: NodeId) -> float:
+        """Return the monotonic time at which the node was last heard, at the earliest this control plane's start."""
+        return self._last_heard.get(node_id, self._started)
+
+    def silent_for_seconds(self, node_id: NodeId) -> float:
+        """Return for how long nothing was heard of the node."""
+        return self._clock.monotonic() - self.last_heard(node_id)
+
+    def on_change(self, hook: ChangeHook) -> None:
+        """Have `hook` called whenever a link comes up or goes down."""
+        self._hooks.append(hook)
+
+    def link(self, node_id: NodeId) -> Link | None:
+        """Return the node's live link."""
+        return self._links.get(node_id)
+
+    def links(self) -> tuple[Link, ...]:
+        """Return every live link."""
+        return tuple(self._links.values())
+
+    def heard(self, node_id: NodeId) -> None:
+        """Take note that something was heard of a node."""
+        self._last_heard[node_id] = self._clock.monotonic()
+        self._heard_since_taken.add(node_id)
+
+    def take_heard(self) -> tuple[NodeId, ...]:
+        """Return the nodes heard since the last call."""
+        heard, self._heard_since_taken = tuple(sorted(self._heard_since_taken)), set()
+        return heard
+
+    def give_back_heard(self, node_ids: Iterable[NodeId]) -> None:
+        """Return nodes whose being heard could not be recorded."""
+        self._heard_since_taken.update(node_ids)
+
+    def rival(self, node_id: NodeId, boot_id: str, *, alive_seconds: float) -> str:
+        """Return why a second stream of a node must not replace the first, or nothing if it may.
+
+        A host that reconnects has the same boot id, and one that was booted anew leaves a silent stream behind.
+        Anything else is two hosts with one identity, or two daemons on one host that keep replacing each other.
+        """
+        present = self._links.get(node_id)
+        if present is None:
+            return ""
+        if present.boot_id != boot_id:
+            if self.silent_for_seconds(node_id) < alive_seconds:
+                return "another host is connected with the same certificate"
+            return ""
+        now = self._clock.monotonic()
+        times = self._replaced.setdefault(node_id, deque(maxlen=_REPLACEMENTS_MAX))
+        if len(times) == _REPLACEMENTS_MAX and now - times[0] < _REPLACEMENTS_SECONDS:
+            return "two daemons of one host keep replacing each other"
+        times.append(now)
+        return ""
+
+    def first_rival(self, node_id: NodeId) -> bool:
+        """Return whether no rival of this node was told of in the last ten minutes."""
+        now = self._clock.monotonic()
+        if now - self._rivals.get(node_id, -_RIVALS_TOLD_SECONDS) < _RIVALS_TOLD_SECONDS:
+            return False
+        self._rivals[node_id] = now
+        return True
+
+    def add(self, link: Link) -> None:
+        """Make this the node's live link; the one before is ended."""
+        before = self._links.get(link.node_id)
+        self._links[link.node_id] = link
+        self.heard(link.node_id)
+        if before is not None:
+            before.end("replaced: a newer stream of this node took over")
+        else:
+            self._tell(link.node_id, up=True)
+
+    def remove(self, link: Link) -> bool:
+        """Take a link out; return whether it was its node's live one."""
+        if self._links.get(link.node_id) is not link:
+            return False
+        del self._links[link.node_id]
+        self._tell(link.node_id, up=False)
+        return True
+
+    def forget(self, node_id: NodeId) -> None:
+        """Drop what is known of a node that left the fleet."""
+        self._last_heard.pop(node_id, None)
+        self._heard_since_taken.discard(node_id)
+        self._replaced.pop(node_id, None)
+        self._rivals.pop(node_id, None)
+
+    def _tell(self, node_id: NodeId, *, up: bool) -> None:
+        for hook in self._hooks:
+            hook(node_id, up)

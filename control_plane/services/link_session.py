@@ -1,0 +1,164 @@
+"""One host's stream after its Hello: what it says is put where the writer finds it, and answered at once if it can be.
+
+Reading never waits for the database, so a heartbeat is acknowledged even while the database is away.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+import structlog
+from orquanta.v1 import node_link_pb2, node_pb2
+
+from control_plane.clock import Clock
+from control_plane.errors import InvalidArgument
+from control_plane.model.identity import NodePrincipal
+from control_plane.model.ids import NodeId
+from control_plane.model.job import AllocationState
+from control_plane.model.node import HostInventory
+from control_plane.model.report import MemberReport
+from control_plane.services.link_books import MemberKey
+from control_plane.services.link_outbox import Outbox
+from control_plane.services.link_registry import LinkRegistry
+from control_plane.services.link_terms import LinkTerms, farewell
+from control_plane.services.link_wire import read_inventory, read_report
+
+log = structlog.get_logger()
+
+MESSAGES_PER_SECOND: Final = 200
+MESSAGES_AT_ONCE: Final = 4000
+"""A host may say this much at once, and then MESSAGES_PER_SECOND; one that says more is sent away for a while."""
+
+_REPORTS_WAITING_MAX: Final = 2048
+"""Members of one host whose newest report waits to be written; one beyond is dropped, and the host sends it again."""
+
+_RENEWALS_MAX: Final = 5  # in one stream; a certificate lasts for hours
+_COME_BACK_SECONDS: Final = 5.0
+
+
+class LinkSession:
+    """The state of one stream. `changed` is called when something waits for the writer."""
+
+    def __init__(
+        self,
+        principal: NodePrincipal,
+        boot_id: str,
+        *,
+        clock: Clock,
+        terms: LinkTerms,
+        registry: LinkRegistry,
+        changed: Callable[["LinkSession"], None],
+    ) -> None:
+        self.principal = principal
+        self.outbox = Outbox()
+        self.welcomed = False
+        self.revision = 0
+        self.desired: tuple[node_link_pb2.MemberAssignment, ...] | None = None
+        self.inventory: HostInventory | None = None
+        self.leftovers: set[MemberKey] = set()
+        self.reports: dict[MemberKey, MemberReport] = {}
+        self.fresh_inventory: HostInventory | None = None
+        self.signing_request = b""
+        self.refused_reports = 0
+        self._boot_id = boot_id
+        self._clock = clock
+        self._terms = terms
+        self._registry = registry
+        self._changed = changed
+        self._renewals = 0
+        self._allowance = float(MESSAGES_AT_ONCE)
+        self._allowance_at = clock.monotonic()
+
+    @property
+    def node_id(self) -> NodeId:
+        """The node of its certificate."""
+        return self.principal.node_id
+
+    @property
+    def boot_id(self) -> str:
+        """The boot of the host that speaks."""
+        return self._boot_id
+
+    def end(self, reason: str, *, permanent: bool = False, retry_after_seconds: float = 0.0) -> None:
+        """Say farewell and end the stream; returns at once."""
+        log.info("link.ending", node_id=self.node_id, reason=reason, permanent=permanent)
+        self.outbox.end(farewell(reason, permanent=permanent, retry_after_seconds=retry_after_seconds))
+
+    async def listen(self, requests: AsyncIterator[node_link_pb2.ConnectRequest]) -> None:
+        """Take what the host says until it stops, then end the stream."""
+        try:
+            while not self.outbox.closed:
+                async with asyncio.timeout(self._terms.lease_seconds):
+                    request = await anext(requests)
+                self._registry.heard(self.node_id)
+                if not self._allowed():
+                    self.end(
+                        f"more than {MESSAGES_PER_SECOND} messages a second", retry_after_seconds=_COME_BACK_SECONDS
+                    )
+                    return
+                self._take(request)
+        except StopAsyncIteration:
+            pass
+        except TimeoutError:
+            self.end(f"silent for {self._terms.lease_seconds:g} seconds")
+        except Exception as error:  # noqa: BLE001 - whatever breaks a stream ends this stream alone
+            log.info("link.broken", node_id=self.node_id, why=f"{type(error).__name__}: {error}"[:200])
+            self.end("what was received cannot be read", retry_after_seconds=_COME_BACK_SECONDS)
+        finally:
+            self.outbox.end()
+
+    def _allowed(self) -> bool:
+        now = self._clock.monotonic()
+        earned = (now - self._allowance_at) * MESSAGES_PER_SECOND
+        self._allowance = min(self._allowance + earned, MESSAGES_AT_ONCE) - 1
+        self._allowance_at = now
+        return self._allowance >= 0
+
+    def _take(self, request: node_link_pb2.ConnectRequest) -> None:
+        match request.WhichOneof("message"):
+            case "heartbeat":
+                self.outbox.put_heartbeat_ack(request.heartbeat.sequence)
+            case "member_report":
+                self._take_report(request.member_report)
+            case "inventory":
+                self._take_inventory(request.inventory)
+            case "certificate_signing_request":
+                self._take_signing_request(request.certificate_signing_request)
+            case "hello":
+                self.end("a second Hello on one stream", retry_after_seconds=_COME_BACK_SECONDS)
+            case None:
+                pass  # said by a newer daemon; what it means is not known here
+
+    def _take_report(self, wire: node_link_pb2.MemberReport) -> None:
+        """Only the newest of a member waits: it says all that the older ones said."""
+        try:
+            report = read_report(wire, self._clock.now())
+        except InvalidArgument as error:
+            self.refused_reports += 1
+            log.warning("link.report_refused", node_id=self.node_id, why=error.message)
+            return
+        key = (report.allocation_id, report.rank)
+        waiting = self.reports.get(key)
+        if waiting is not None and waiting.state is AllocationState.ENDED and waiting.epoch == report.epoch:
+            return
+        if waiting is None and len(self.reports) >= _REPORTS_WAITING_MAX:
+            self.refused_reports += 1
+            return
+        self.reports[key] = report
+        self._changed(self)
+
+    def _take_inventory(self, wire: node_pb2.HostInventory) -> None:
+        try:
+            self.fresh_inventory = read_inventory(wire)
+        except InvalidArgument as error:
+            log.warning("link.inventory_refused", node_id=self.node_id, why=error.message)
+            return
+        self._changed(self)
+
+    def _take_signing_request(self, pem: bytes) -> None:
+        self._renewals += 1
+        if self._renewals > _RENEWALS_MAX:
+            log.warning("link.renewals_refused", node_id=self.node_id, renewals=self._renewals)
+            return
+        self.signing_request = pem
+        self._changed(self)

@@ -1,0 +1,46 @@
+"""What a control plane and its hosts agree on when a stream begins."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from orquanta.v1 import node_link_pb2
+
+from control_plane.model.ids import NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class LinkTerms:
+    """Intervals of the link, and the life of the certificates that are renewed over it.
+
+    `hello_seconds`: how long a fresh stream may say nothing. `flush_seconds`: how often `last_seen` is written.
+    """
+
+    heartbeat_seconds: float = 3.0
+    lease_seconds: float = 15.0
+    fence_seconds: float = 300.0
+    certificate_lifetime: timedelta = timedelta(hours=24)
+    hello_seconds: float = 10.0
+    flush_seconds: float = 5.0
+
+    @property
+    def alive_seconds(self) -> float:
+        """A stream silent for longer than this may be one that its host has left behind."""
+        return min(2.5 * self.heartbeat_seconds, self.lease_seconds)
+
+    def welcome(
+        self, node_id: NodeId, control_epoch: int, nats_servers: tuple[str, ...], now: datetime
+    ) -> node_link_pb2.ConnectResponse:
+        """Return the first message of an accepted stream."""
+        welcome = node_link_pb2.Welcome(node_id=node_id, control_epoch=control_epoch, nats_servers=nats_servers)
+        welcome.heartbeat_interval.FromTimedelta(timedelta(seconds=self.heartbeat_seconds))
+        welcome.lease.FromTimedelta(timedelta(seconds=self.lease_seconds))
+        welcome.fence.FromTimedelta(timedelta(seconds=self.fence_seconds))
+        welcome.server_time.FromDatetime(now)
+        return node_link_pb2.ConnectResponse(welcome=welcome)
+
+
+def farewell(reason: str, *, permanent: bool = False, retry_after_seconds: float = 0.0) -> node_link_pb2.Disconnect:
+    """Return the last message of a stream."""
+    made = node_link_pb2.Disconnect(reason=reason, permanent=permanent)
+    made.retry_after.FromTimedelta(timedelta(seconds=retry_after_seconds))
+    return made
