@@ -13,7 +13,7 @@ from orquanta.v1 import job_pb2, node_link_pb2
 
 from node_agent.clock import Clock, SystemClock
 from node_agent.convert import to_report, to_telemetry
-from node_agent.errors import AgentError, AlreadyRunning, StateUnusable
+from node_agent.errors import AlreadyRunning, StateUnusable, only_agent_error
 from node_agent.hardware import Hardware, container_settings, find_hardware
 from node_agent.host import NodeHost
 from node_agent.jobs.runner import JobRunner, StateDirectoryBusyError
@@ -87,28 +87,23 @@ class Daemon:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; jobs go on afterwards unless the settings say otherwise."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(self._link.run()),
-                    group.create_task(self._broker.run(self._shipper.run)),
-                    group.create_task(self._host.let_go(self._shipper)),
-                    group.create_task(self._sampler.run()),
-                    group.create_task(self._follow_jobs()),
-                    group.create_task(self._local_status.run()),
-                ]
-                notify(notify_socket(), "READY=1")
-                await stop.wait()
-                notify(notify_socket(), "STOPPING=1")
-                if self._settings.stop_jobs:
-                    await self._host.leave()
-                    await asyncio.sleep(_LAST_WORDS_SECONDS if self._link.status.connected else 0)
-                for task in tasks:
-                    task.cancel()
-        except BaseExceptionGroup as failures:
-            if len(failures.exceptions) == 1 and isinstance(failures.exceptions[0], AgentError):
-                raise failures.exceptions[0] from None
-            raise
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self._link.run()),
+                group.create_task(self._broker.run(self._shipper.run)),
+                group.create_task(self._host.let_go(self._shipper)),
+                group.create_task(self._sampler.run()),
+                group.create_task(self._follow_jobs()),
+                group.create_task(self._local_status.run()),
+            ]
+            notify(notify_socket(), "READY=1")
+            await stop.wait()
+            notify(notify_socket(), "STOPPING=1")
+            if self._settings.stop_jobs:
+                await self._host.leave()
+                await asyncio.sleep(_LAST_WORDS_SECONDS if self._link.status.connected else 0)
+            for task in tasks:
+                task.cancel()
 
     async def _follow_jobs(self) -> None:
         """Hand every change of a member to whoever needs it."""
@@ -167,6 +162,17 @@ async def run(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    try:
+        await _run_parts(settings, identity, clock, stop)
+    except BaseExceptionGroup as failures:
+        error = only_agent_error(failures)
+        if error is None:
+            raise
+        raise error from None
+    log.info("daemon.stopped", node_id=identity.node_id)
+
+
+async def _run_parts(settings: Settings, identity: Identity, clock: Clock, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as stack:
         stack.enter_context(StateLock(settings.state_dir))
         hardware = await find_hardware(
@@ -182,7 +188,6 @@ async def run(settings: Settings) -> None:
         _clean_shipped(settings.state_dir / _SHIPPED_DIRECTORY, runner)
         log.info("daemon.started", node_id=identity.node_id, gpus=len(hardware.inventory.gpus), version=__version__)
         await Daemon(settings, identity, hardware, runner, clock).run(stop)
-    log.info("daemon.stopped", node_id=identity.node_id)
 
 
 async def _enter_runner(stack: AsyncExitStack, settings: Settings, clock: Clock, *, virtual_gpus: bool) -> JobRunner:

@@ -71,3 +71,13 @@ class NotJoined(AgentError):
     """The host has no identity yet."""
 
     exit_code = 78
+
+
+def only_agent_error(failures: BaseExceptionGroup[BaseException]) -> AgentError | None:
+    """Return the AgentError that a group of failures comes down to, or None if there is anything else in it."""
+    if len(failures.exceptions) != 1:
+        return None
+    failure = failures.exceptions[0]
+    if isinstance(failure, BaseExceptionGroup):
+        return only_agent_error(failure)
+    return failure if isinstance(failure, AgentError) else None

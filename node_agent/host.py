@@ -97,9 +97,9 @@ class NodeHost:
         """Stop every job, whatever the control plane wants; return once all have ended."""
         self._leaving = True
         await self._runner.converge({})
-        async for _ in self._runner.changes():
-            if all(status.ended for status in self._runner.statuses().values()):
-                return
+        changes = self._runner.changes()
+        while not all(status.ended for status in self._runner.statuses().values()):
+            await anext(changes)
 
     # Where the log shipper gets its output from.
 

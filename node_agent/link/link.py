@@ -13,7 +13,7 @@ import structlog
 from orquanta.v1 import node_link_pb2, node_link_pb2_grpc, node_pb2
 
 from node_agent.clock import Clock
-from node_agent.errors import AgentError, LinkRefused, StateUnusable
+from node_agent.errors import LinkRefused, StateUnusable, only_agent_error
 from node_agent.link import renewal
 from node_agent.link.backoff import Backoff
 from node_agent.link.certificate import CertificateRejected
@@ -101,10 +101,10 @@ class NodeLink:
                 group.create_task(self._obey())
                 group.create_task(self._renew())
         except BaseExceptionGroup as failures:
-            refusals = failures.subgroup(AgentError)
-            if refusals is not None and len(failures.exceptions) == 1:
-                raise failures.exceptions[0] from None
-            raise
+            error = only_agent_error(failures)
+            if error is None:
+                raise
+            raise error from None
         raise AssertionError("the link's tasks end by raising")
 
     async def _stay_connected(self) -> NoReturn:

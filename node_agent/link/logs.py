@@ -116,11 +116,10 @@ class LogShipper:
             while pieces := await batches.take():
                 end = pieces[-1].offset + len(pieces[-1].data)
                 file.attempt(end)
-                await self._publish(key, file, pieces, pieces[0].offset, end)
+                await self._publish(key, file, pieces, end)
                 file.acknowledge(end, ended=False)
-        end = file.value.acknowledged
-        await self._publish(key, file, [], end, end)
-        file.acknowledge(end, ended=True)
+        await self._publish(key, file, [], file.value.acknowledged)
+        file.acknowledge(file.value.acknowledged, ended=True)
         self._on_shipped(key)
 
     async def _read(self, key: LogKey, offset: int, queue: asyncio.Queue[LogPiece | None]) -> None:
@@ -129,8 +128,12 @@ class LogShipper:
                 await queue.put(piece)
         await queue.put(None)
 
-    async def _publish(self, key: LogKey, file: ShippedFile, pieces: Sequence[LogPiece], begin: int, end: int) -> None:
-        """Send one chunk until NATS has it; no pieces mean that nothing follows."""
+    async def _publish(self, key: LogKey, file: ShippedFile, pieces: Sequence[LogPiece], end: int) -> None:
+        """Send one chunk until NATS has it; no pieces mean that nothing follows.
+
+        A chunk begins where the one before it ended. If it holds less than it spans, its first bytes were lost.
+        """
+        begin = file.value.acknowledged
         chunk = event_pb2.LogChunk(
             job_id=key.job_id,
             allocation_id=key.allocation_id,
@@ -161,7 +164,7 @@ class LogShipper:
 
 
 class _Batches:
-    """Cuts a stream of pieces into what one chunk can hold: contiguous, bounded, gathered for a moment."""
+    """Cuts a stream of pieces into what one chunk can hold: without a gap, bounded, gathered for a moment."""
 
     def __init__(self, queue: asyncio.Queue[LogPiece | None], *, first_end: int) -> None:
         self._queue = queue
@@ -177,7 +180,7 @@ class _Batches:
         deadline: float | None = None
         while (piece := await self._next(deadline)) is not None:
             if pieces and piece.offset != pieces[-1].offset + len(pieces[-1].data):
-                self._left = piece  # bytes before it are lost: a chunk of its own shows the gap
+                self._left = piece  # bytes before it are lost, which is told at the front of a chunk only
                 break
             room = CHUNK_BYTES - size
             if piece.offset < self._first_end:

