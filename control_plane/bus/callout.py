@@ -19,9 +19,10 @@ from typing import Any, Final, Self
 
 import structlog
 
-from control_plane.bus.client import Bus, Subscription
+from control_plane.bus.client import Bus
 from control_plane.bus.nats_jwt import Issuer, MalformedJwt, claims_of
 from control_plane.bus.subjects import FLEET_ACCOUNT, node_grant, node_inbox_prefix
+from control_plane.bus.subscriptions import Subscription
 from control_plane.clock import Clock
 from control_plane.errors import OrQuantaError, Unauthenticated
 from control_plane.identity.certificates import node_principal_from_pem

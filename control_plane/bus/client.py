@@ -10,72 +10,28 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
 
 import nats.errors
 import structlog
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription as NatsSubscription
 
 from control_plane.bus.consumer import deliveries
 from control_plane.bus.jetstream import consumer_config, ensure_stream
 from control_plane.bus.messages import Delivery, Message, Receipt
 from control_plane.bus.session import BusEndpoint, Session, disconnected, too_large
 from control_plane.bus.streams import Stream, StreamSpec
+from control_plane.bus.subscriptions import Answer, Handler, HandlerLoop, ResponderLoop, Subscription
 from control_plane.errors import OrQuantaError, Unauthenticated, Unavailable
 
 __all__ = ["Bus", "BusEndpoint", "Delivery", "Message", "Receipt", "Subscription"]
 
 log = structlog.get_logger()
 
-Handler = Callable[[Message], Awaitable[None]]
-Answer = Callable[[bytes], Awaitable[bytes | None]]
-
 _FIRST_RETRY_SECONDS: Final = 0.05
 _MAX_RETRY_SECONDS: Final = 5.0
 _CONSUMER_RETRY_SECONDS: Final = 0.5
 _MIB: Final = 1 << 20
-_DROPS_LOGGED_EVERY: Final = 10_000
-
-
-@dataclass(eq=False, slots=True)
-class Subscription:
-    """A core subscription that survives reconnects. `dropped`: messages lost because the handler was too slow."""
-
-    subject: str
-    queue: str
-    pending_messages: int
-    pending_bytes: int
-    _on_message: Callable[[Msg], Awaitable[None]]
-    _bus: "Bus"
-    _current: NatsSubscription | None = None
-    dropped: int = 0
-    running: set[asyncio.Task[None]] = field(default_factory=set)
-
-    async def close(self) -> None:
-        """Stop receiving; answers that are being worked on are given up."""
-        await self._bus._unsubscribe(self)  # noqa: SLF001 - the two are one unit
-        if tasks := tuple(self.running):
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
-
-    async def _attach(self, session: Session) -> None:
-        self._current = await session.client.subscribe(
-            self.subject,
-            queue=self.queue,
-            cb=self._on_message,
-            pending_msgs_limit=self.pending_messages,
-            pending_bytes_limit=self.pending_bytes,
-        )
-
-    async def _detach(self) -> None:
-        if self._current is not None:
-            with contextlib.suppress(nats.errors.Error):
-                await self._current.unsubscribe()
-            self._current = None
 
 
 class Bus:
@@ -214,11 +170,10 @@ class Bus:
         Beyond `pending_messages` or `pending_bytes` of backlog messages are dropped and counted. An exception in
         the handler is logged and the next message follows.
         """
-
-        async def on_message(message: Msg) -> None:
-            await _guarded(handler, Message(message.subject, message.data, message.headers or {}))
-
-        return await self._subscribe(subject, on_message, pending_messages, pending_bytes, queue)
+        loop = HandlerLoop(handler)
+        return await self._subscribe(
+            subject, loop, queue=queue, pending_messages=pending_messages, pending_bytes=pending_bytes
+        )
 
     async def serve(
         self,
@@ -230,29 +185,10 @@ class Bus:
         pending_messages: int = 16_384,
     ) -> Subscription:
         """Answer the broker's own requests on `subject`, up to `concurrency` at a time; None means silence."""
-        slots = asyncio.Semaphore(concurrency)
-        running: set[asyncio.Task[None]] = set()
-
-        async def respond(message: Msg) -> None:
-            async def reply(request: Message) -> None:
-                said = await answer(request.data)
-                if said is not None and message.reply:
-                    await self.publish(message.reply, said)
-
-            try:
-                await _guarded(reply, Message(message.subject, message.data, message.headers or {}))
-            finally:
-                slots.release()
-
-        async def on_message(message: Msg) -> None:
-            await slots.acquire()
-            task = asyncio.create_task(respond(message))
-            running.add(task)
-            task.add_done_callback(running.discard)
-
-        subscription = await self._subscribe(subject, on_message, pending_messages, 64 * _MIB, queue)
-        subscription.running = running
-        return subscription
+        loop = ResponderLoop(answer, self.publish, concurrency=concurrency)
+        return await self._subscribe(
+            subject, loop, queue=queue, pending_messages=pending_messages, pending_bytes=64 * _MIB
+        )
 
     async def consume(
         self,
@@ -307,7 +243,7 @@ class Bus:
         try:
             async with self._attaching:
                 for subscription in self._subscriptions:
-                    await subscription._attach(session)  # noqa: SLF001 - the two are one unit
+                    await subscription.attach(session)
                 await self._set_session(session)
         except nats.errors.Error as error:
             await session.close()
@@ -356,48 +292,40 @@ class Bus:
     async def _subscribe(
         self,
         subject: str,
-        on_message: Callable[[Msg], Awaitable[None]],
+        loop: HandlerLoop | ResponderLoop,
+        *,
+        queue: str,
         pending_messages: int,
         pending_bytes: int,
-        queue: str,
     ) -> Subscription:
-        subscription = Subscription(subject, queue, pending_messages, pending_bytes, on_message, self)
+        subscription = Subscription(
+            subject,
+            loop,
+            queue=queue,
+            pending_messages=pending_messages,
+            pending_bytes=pending_bytes,
+            forget=self._forget,
+        )
         async with self._attaching:
             self._subscriptions.append(subscription)
             session = self._session
             if session is not None:
                 with contextlib.suppress(nats.errors.Error):  # then the next connection attaches it
-                    await subscription._attach(session)  # noqa: SLF001 - the two are one unit
-                    await session.client.settle()
+                    await subscription.attach(session)
+                    await session.settle()
         return subscription
 
-    async def _unsubscribe(self, subscription: Subscription) -> None:
+    def _forget(self, subscription: Subscription) -> None:
         with contextlib.suppress(ValueError):
             self._subscriptions.remove(subscription)
-        await subscription._detach()  # noqa: SLF001 - the two are one unit
 
     async def _on_error(self, error: Exception) -> None:
         if isinstance(error, nats.errors.SlowConsumerError):
             for subscription in self._subscriptions:
-                if subscription._current is error.sub:  # noqa: SLF001 - the two are one unit
-                    subscription.dropped += 1
-                    if subscription.dropped % _DROPS_LOGGED_EVERY == 1:
-                        log.warning("bus.messages_dropped", subject=subscription.subject, dropped=subscription.dropped)
-            return
-        log.warning("bus.error", error=str(error))
-
-
-async def _guarded(handler: Handler, message: Message) -> None:
-    """Run a handler so that nothing it raises ends its subscription, except being cancelled itself."""
-    try:
-        await handler(message)
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        log.warning("bus.handler_cancelled", subject=message.subject)
-    except Exception:
-        log.exception("bus.handler_failed", subject=message.subject)
+                if subscription.is_on(error.sub):
+                    subscription.note_drop()
+        else:
+            log.warning("bus.error", error=str(error))
 
 
 def _delays() -> Iterator[float]:

@@ -33,7 +33,7 @@ _CONNECT_SECONDS: Final = 5
 _PING_SECONDS: Final = 5  # two pings without an answer end the connection
 _ACK_SECONDS: Final = 5.0
 _MAX_UNACKNOWLEDGED: Final = 4096  # publishes in flight; more wait
-_CLOSE_SECONDS: Final = 5.0
+_CLOSE_SECONDS: Final = 1.0  # nats-py waits for ever for a connection whose handshake has failed
 _STORAGE_ERRORS: Final = {10023, 10028, 10047, 10077}  # JetStream: resources, storage, stream bytes exceeded
 _TOO_LARGE_ERROR: Final = 10054
 
@@ -126,11 +126,21 @@ class Session:
             raise
         return session
 
+    async def settle(self) -> None:
+        """Return when the broker has processed all that was sent before, or the connection has ended."""
+        settling = asyncio.ensure_future(self.client.settle())
+        ending = asyncio.ensure_future(self.closed.wait())
+        try:
+            await asyncio.wait({settling, ending}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            settling.cancel()
+            ending.cancel()
+            await asyncio.gather(settling, ending, return_exceptions=True)
+
     async def close(self) -> None:
         """Close the connection, after what was published has been sent."""
-        with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
-            if self.client.is_connected:
-                await self.client.settle()
+        if self.client.is_connected:
+            await self.settle()
         await _close(self.client)
         self._end()
 
