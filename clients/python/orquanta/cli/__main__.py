@@ -1,0 +1,56 @@
+"""The entry point: runs a command and turns what goes wrong into a message and an exit code."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+from typer.main import get_command
+
+from orquanta.cli.app import app
+from orquanta.cli.documents import dump
+from orquanta.cli.exits import CommandError, ExitCode, code_for_error
+from orquanta.cli.formats import clean
+from orquanta.errors import OrQuantaError
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; returns its exit code. Errors are reported on stderr, as JSON if asked for."""
+    ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    as_json = "--json" in ours
+    try:
+        code = get_command(app).main(args=list(arguments), prog_name="orquanta", standalone_mode=False)
+        return code if isinstance(code, int) else ExitCode.OK
+    except OrQuantaError as error:
+        return _report(error.message, error.reason, code_for_error(error), error.metadata, as_json=as_json)
+    except CommandError as error:
+        return _report(error.message, error.reason, error.code, {}, as_json=as_json)
+    except typer.TyperException as error:
+        help_command = getattr(getattr(error, "ctx", None), "command_path", "orquanta")
+        hint = f"{error.format_message()}\nSee: {help_command} --help"
+        return _report(hint, "USAGE", error.exit_code, {}, as_json=as_json)
+    except ValueError as error:  # a value that the contract cannot carry, such as a number beyond 32 bits
+        return _report(str(error), "USAGE", ExitCode.USAGE, {}, as_json=as_json)
+    except (KeyboardInterrupt, typer.Abort):
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:  # `orquanta ... | head`: the reader has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+
+
+def _report(message: str, reason: str, code: int, metadata: dict[str, str], *, as_json: bool) -> int:
+    if as_json:
+        error = {"message": message, "reason": reason, "metadata": metadata, "exit_code": int(code)}
+        typer.echo(dump({"error": error}), err=True)
+    else:
+        typer.echo(f"orquanta: {clean(message)}", err=True)
+    return int(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""All commands, put together."""
+
+from typing import Annotated
+
+import typer
+
+from orquanta import __version__
+from orquanta.cli.account import login, logout, passwd, whoami
+from orquanta.cli.action import action_commands
+from orquanta.cli.agent import agent_commands
+from orquanta.cli.audit import audit_commands
+from orquanta.cli.config import config_commands
+from orquanta.cli.exits import EXIT_CODES_HELP
+from orquanta.cli.goal import goal_commands
+from orquanta.cli.job import job_commands
+from orquanta.cli.key import key_commands
+from orquanta.cli.metrics import metrics
+from orquanta.cli.node import node_commands
+from orquanta.cli.options import AsJson
+from orquanta.cli.price import price_commands
+from orquanta.cli.session import Session, session_of
+from orquanta.cli.settings import Flags, read_environment
+from orquanta.cli.up import up
+from orquanta.cli.user import user_commands
+
+app = typer.Typer(
+    name="orquanta",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: rich would cost a tenth of a second at every completion
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EXIT_CODES_HELP,
+)
+
+
+@app.callback()
+def main(
+    ctx: typer.Context,
+    profile: Annotated[str, typer.Option("--profile", "-p", help="Use this profile.")] = "",
+    server: Annotated[str, typer.Option("--server", help="HOST:PORT; ORQUANTA_SERVER does the same.")] = "",
+    ca: Annotated[str, typer.Option("--ca", help="CA certificate (PEM); ORQUANTA_CA does the same.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Run goals and jobs on a GPU fleet: `orquanta up` starts one, `orquanta goal submit` uses it."""
+    ctx.obj = Session(
+        environment=read_environment(),
+        flags=Flags(server=server, ca_path=ca, profile=profile),
+        as_json=as_json,
+    )
+
+
+@app.command()
+def version(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Print the version of this command line."""
+    session = session_of(ctx, as_json=as_json)
+    if session.as_json:
+        session.output.document({"version": __version__})
+    session.output.say(f"orquanta {__version__}")
+
+
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(up)
+app.command()(login)
+app.command()(logout)
+app.command()(whoami)
+app.command()(passwd)
+app.add_typer(goal_commands, name="goal")
+app.add_typer(job_commands, name="job")
+app.add_typer(node_commands, name="node")
+app.add_typer(action_commands, name="action")
+app.add_typer(agent_commands, name="agent")
+app.add_typer(audit_commands, name="audit")
+app.add_typer(user_commands, name="user")
+app.add_typer(key_commands, name="key")
+app.add_typer(price_commands, name="price")
+app.command()(metrics)
+app.add_typer(config_commands, name="config")

@@ -1,0 +1,100 @@
+"""Programs that `orquanta up` runs: started in their own process group, logged to a file, stopped in time."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from orquanta.cli.exits import CommandError, ExitCode
+
+# The server and the daemon bound their own shutdown well below this.
+_STOP_SECONDS = 30.0
+_TAIL_LINES = 15
+
+
+def find_program(name: str, extra: str) -> str:
+    """The path of a program beside this Python, else on PATH. Raises CommandError with how to install it."""
+    beside = Path(sys.executable).with_name(name)
+    found = str(beside) if os.access(beside, os.X_OK) else shutil.which(name)
+    if found is None:
+        raise CommandError(
+            f"{name} is not installed here. Install it with: pip install 'orquanta[{extra}]'",
+            reason="PROGRAM_MISSING",
+            code=ExitCode.FAILED,
+        )
+    return found
+
+
+class Child:
+    """A running program. Its output goes to a file, so that the terminal stays readable."""
+
+    def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
+        self.name = name
+        self._process = process
+        self._log = log
+
+    @classmethod
+    async def start(cls, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> "Child":
+        """Start a program. Its own process group keeps the terminal's Ctrl-C from reaching it first."""
+        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=environment,
+                process_group=0,
+            )
+        return cls(name, process, log)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """How it exited; None while it runs."""
+        return self._process.returncode
+
+    async def wait(self) -> int:
+        """Wait until it exits."""
+        return await self._process.wait()
+
+    def failure(self) -> CommandError:
+        """What to raise when it exited by itself: the end of its log says why."""
+        with self._log.open(errors="replace") as lines:
+            tail = "".join(deque(lines, maxlen=_TAIL_LINES))
+        return CommandError(
+            f"{self.name} ended with exit code {self.returncode}. The end of {self._log}:\n{tail}".rstrip(),
+            reason="PROGRAM_ENDED",
+            code=ExitCode.FAILED,
+        )
+
+    def kill(self) -> None:
+        """End its process group at once."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    async def stop(self) -> None:
+        """SIGTERM, a grace, then SIGKILL of its group."""
+        if self._process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
+        try:
+            async with asyncio.timeout(_STOP_SECONDS):
+                await self._process.wait()
+        except TimeoutError:
+            self.kill()
+            await self._process.wait()
+        except asyncio.CancelledError:  # asked to stop a second time: do not wait
+            self.kill()
+            raise

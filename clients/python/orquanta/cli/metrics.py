@@ -1,0 +1,92 @@
+"""`orquanta metrics`: the fleet in figures."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import typer
+
+from orquanta.cli.formats import moment, money, relative, size, words
+from orquanta.cli.options import AsJson
+from orquanta.cli.output import Output
+from orquanta.cli.session import session_of
+from orquanta.types.metrics import FleetMetrics, NodeTelemetry
+
+
+def metrics(
+    ctx: typer.Context,
+    telemetry: Annotated[bool, typer.Option("--telemetry", help="Show each GPU's newest sample.")] = False,
+    node: Annotated[str, typer.Option("--node", help="With --telemetry: only this node.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Show the fleet in figures, or the newest telemetry of its GPUs."""
+    session = session_of(ctx, as_json=as_json)
+    with session.connect() as client:
+        if telemetry or node:
+            samples = client.metrics.telemetry(node)
+            if session.as_json:
+                session.output.document({"nodes": samples})
+            else:
+                _print_telemetry(session.output, samples)
+            return
+        fleet = client.metrics.fleet()
+    if session.as_json:
+        session.output.document(fleet)
+    else:
+        _print_fleet(session.output, fleet)
+
+
+def _print_fleet(output: Output, fleet: FleetMetrics) -> None:
+    output.table(
+        ("gpu", "total", "allocated", "free", "utilisation", "per GPU hour"),
+        [
+            (
+                entry.gpu_type,
+                str(entry.total),
+                str(entry.allocated),
+                str(entry.free),
+                _percent(entry.utilization_percent),
+                money(entry.price_usd_per_gpu_hour),
+            )
+            for entry in fleet.gpu_types
+        ],
+        empty="No GPUs. Let a host join: orquanta node token create",
+    )
+    output.say()
+    output.fields(
+        [
+            ("nodes", _counts(fleet.nodes_by_state)),
+            ("jobs", _counts(fleet.jobs_by_state)),
+            ("goals", _counts(fleet.goals_by_state)),
+            ("spent", money(fleet.spent_usd)),
+            ("reserved", money(fleet.reserved_usd)),
+            ("measured", moment(fleet.measured_at)),
+        ]
+    )
+
+
+def _print_telemetry(output: Output, nodes: tuple[NodeTelemetry, ...]) -> None:
+    output.table(
+        ("node", "gpu", "utilisation", "memory", "temperature", "power", "sampled"),
+        [
+            (
+                node.node_id,
+                gpu.uuid,
+                _percent(gpu.utilization_percent),
+                "-" if gpu.memory_used_bytes is None else size(gpu.memory_used_bytes),
+                "-" if gpu.temperature_celsius is None else f"{gpu.temperature_celsius} C",
+                gpu.error or ("-" if gpu.power_watts is None else f"{gpu.power_watts:.0f} W"),
+                relative(node.sampled_at),
+            )
+            for node in nodes
+            for gpu in node.gpus
+        ],
+        empty="No telemetry yet.",
+    )
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f} %"
+
+
+def _counts(by_state: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {words(state)}" for state, count in sorted(by_state.items()) if count) or "none"
