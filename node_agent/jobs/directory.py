@@ -16,6 +16,7 @@ import node_agent
 from node_agent.jobs import plan, proc
 from node_agent.jobs.settings import RunnerSettings
 from node_agent.jobs.spec import MemberKey, MemberSpec
+from node_agent.jobs.status import well_formed
 from node_agent.jobs.supervisor import status_writer
 from node_agent.jobs.supervisor.plan import LOG_DIRECTORY, SPEC_FILE, STATUS_FILE, STOP_FILE, SUPERVISOR_FILE
 
@@ -69,20 +70,22 @@ class MemberDirectory:
         return document
 
     def read_status(self) -> dict[str, Any] | None:
-        """Return the status last written, or None when the supervisor has not begun."""
+        """Return the status last written, or None when there is none, or none that can be believed."""
         try:
             status: dict[str, Any] = json.loads((self.path / STATUS_FILE).read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             return None
-        return status
+        return status if well_formed(status) else None
 
     def read_supervisor(self) -> Supervisor | None:
         """Return the supervisor that was started here, alive or not; None when none was, or before this boot."""
         try:
             raw = json.loads((self.path / SUPERVISOR_FILE).read_text(encoding="ascii"))
-        except (FileNotFoundError, ValueError):
+            if raw["boot_id"] != proc.boot_id():
+                return None
+            return Supervisor(int(raw["pid"]), str(raw["start_time"]))
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
-        return Supervisor(raw["pid"], str(raw["start_time"])) if raw["boot_id"] == proc.boot_id() else None
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[int]:

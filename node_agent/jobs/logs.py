@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
@@ -58,8 +58,9 @@ class LogCursor:
         self._directory = directory
         self.offset = max(0, offset)
         self._fd = -1
-        self._position = 0
         self._buffer = b""
+        self._buffer_position = 0  # where in the file the buffer begins
+        self._index = 0  # where in the buffer the next record begins
 
     def close(self) -> None:
         """Give back the open file."""
@@ -68,20 +69,23 @@ class LogCursor:
             self._fd = -1
 
     def read(self, limit_bytes: int) -> list[LogChunk]:
-        """Return what comes next, about `limit_bytes` of it at most; nothing when the log does not go on yet."""
+        """Return what comes next, `limit_bytes` of it at most; nothing when the log does not go on yet."""
         chunks: list[LogChunk] = []
-        size = 0
+        parts: list[LogChunk] = []
+        size = parts_size = 0
         while size < limit_bytes:
-            chunk = self._next(limit_bytes - size)
-            if chunk is None:
+            piece = self._next(limit_bytes - size)
+            if piece is None:
                 break
-            size += len(chunk.data)
-            last = chunks[-1] if chunks else None
-            fits = last is not None and len(last.data) + len(chunk.data) <= MAX_PAYLOAD_BYTES
-            if last is not None and fits and last.stream is chunk.stream and not chunk.missing_before:
-                chunks[-1] = LogChunk(last.stream, last.offset, last.data + chunk.data, last.time, last.missing_before)
-            else:
-                chunks.append(chunk)
+            size += len(piece.data)
+            full = parts_size + len(piece.data) > MAX_PAYLOAD_BYTES
+            if parts and (full or piece.missing_before or piece.stream is not parts[0].stream):
+                chunks.append(_joined(parts))
+                parts, parts_size = [], 0
+            parts.append(piece)
+            parts_size += len(piece.data)
+        if parts:
+            chunks.append(_joined(parts))
         return chunks
 
     def _next(self, limit_bytes: int) -> LogChunk | None:
@@ -90,24 +94,23 @@ class LogCursor:
                 return None
             record = self._record()
             if record is None:
-                if not self._advance():
+                later = [start for start in segments(self._directory) if start > self._segment]
+                if not later:
                     return None
-                continue
+                record = self._record()  # what was written before the log went on in another file
+                if record is None:
+                    if not self._open_segment(later[0]):
+                        return None
+                    continue
             stream, offset, time_us, payload = record
             if offset + len(payload) <= self.offset:
                 continue  # before the place asked for
             start = max(0, self.offset - offset)
             data = payload[start : start + limit_bytes]
             if start + len(data) < len(payload):  # the rest of the record is for the next call
-                self._position -= HEADER.size + len(payload)
-                self._buffer = b""
-            chunk = LogChunk(
-                Stream(stream),
-                offset + start,
-                data,
-                datetime.fromtimestamp(time_us / 1e6, UTC),
-                max(0, offset - self.offset),
-            )
+                self._index -= HEADER.size + len(payload)
+            time = datetime.fromtimestamp(time_us / 1e6, UTC)
+            chunk = LogChunk(Stream(stream), offset + start, data, time, max(0, offset - self.offset))
             self.offset = chunk.end_offset
             return chunk
 
@@ -125,43 +128,37 @@ class LogCursor:
         self.close()
         self._fd = fd
         self._segment = start
-        self._position = 0
-        self._buffer = b""
+        self._buffer, self._buffer_position, self._index = b"", 0, 0
         return True
 
-    def _advance(self) -> bool:
-        """Go to the next segment, if there is one and this one is read to its end."""
-        later = [start for start in segments(self._directory) if start > self._segment]
-        if not later:
-            return False
-        if self._fill(HEADER.size) and self._peek_is_whole():
-            return True  # the last record came in between
-        return self._open_segment(later[0])
-
     def _fill(self, size: int) -> bool:
-        while len(self._buffer) < size:
-            data = os.pread(self._fd, _STEP_BYTES, self._position + len(self._buffer))
+        """Have at least this much in the buffer from the next record on; False at the end of the file."""
+        while len(self._buffer) - self._index < size:
+            self._buffer = self._buffer[self._index :]
+            self._buffer_position += self._index
+            self._index = 0
+            data = os.pread(self._fd, _STEP_BYTES, self._buffer_position + len(self._buffer))
             if not data:
                 return False
             self._buffer += data
         return True
 
-    def _peek_is_whole(self) -> bool:
-        _, _, length, _, _ = HEADER.unpack_from(self._buffer)
-        return self._fill(HEADER.size + int(length))
-
     def _record(self) -> tuple[int, int, int, bytes] | None:
         if not self._fill(HEADER.size):
             return None
-        magic, stream, length, offset, time_us = HEADER.unpack_from(self._buffer)
+        magic, stream, length, offset, time_us = HEADER.unpack_from(self._buffer, self._index)
         if magic != MAGIC or stream not in {STDOUT, STDERR} or length > MAX_PAYLOAD_BYTES:
             return None  # a power cut left rubbish: what follows in this segment cannot be told apart
         if not self._fill(HEADER.size + length):
             return None
-        payload = self._buffer[HEADER.size : HEADER.size + length]
-        self._buffer = self._buffer[HEADER.size + length :]
-        self._position += HEADER.size + length
+        start = self._index + HEADER.size
+        payload = self._buffer[start : start + length]
+        self._index = start + length
         return stream, offset, time_us, payload
+
+
+def _joined(parts: list[LogChunk]) -> LogChunk:
+    return replace(parts[0], data=b"".join(part.data for part in parts))
 
 
 def segments(directory: Path) -> list[int]:
@@ -182,7 +179,7 @@ class JobLogs:
         self._followers: dict[MemberKey, set[asyncio.Event]] = {}
 
     async def read(self, key: MemberKey, offset: int = 0, limit_bytes: int = _STEP_BYTES) -> LogRead:
-        """Return output from `offset` on, about `limit_bytes` at most; an unknown member has none."""
+        """Return output from `offset` on, `limit_bytes` at most; an unknown member has none."""
         return await asyncio.to_thread(self._read, key, offset, limit_bytes)
 
     async def follow(self, key: MemberKey, offset: int = 0) -> AsyncGenerator[LogChunk, None]:

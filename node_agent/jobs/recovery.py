@@ -91,14 +91,15 @@ def _kill_once(directory: MemberDirectory, plan: dict[str, Any]) -> bool:
 
 
 def _remove_container(plan: dict[str, Any]) -> None:
-    try:
-        subprocess.run(
-            plan["container"]["remove"],
-            env=plan["env"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_ENGINE_TIMEOUT_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return  # what the engine cannot remove, the search for the job's processes below still finds
+    for call in ("kill", "remove"):  # removing alone would first give the container time to end
+        try:
+            subprocess.run(
+                plan["container"][call],
+                env=plan["env"],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=_ENGINE_TIMEOUT_SECONDS,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            continue  # what the engine cannot remove, the search for the job's processes below still finds

@@ -22,7 +22,7 @@ from node_agent.jobs.proc import boot_id, boottime_seconds
 from node_agent.jobs.recovery import recover
 from node_agent.jobs.settings import RunnerSettings
 from node_agent.jobs.spec import MemberKey, MemberSpec
-from node_agent.jobs.status import MemberState, MemberStatus, Outcome, waiting
+from node_agent.jobs.status import MemberState, MemberStatus, Outcome, never_started, waiting
 from node_agent.jobs.supervisor.fence import read_fence, write_fence
 
 log = structlog.get_logger()
@@ -182,7 +182,12 @@ class JobRunner:
     async def _start_missing(self) -> None:
         ready: list[Member] = []
         for key, spec in self._desired.items():
-            if key in self._refused or (key not in self._members and key in self._forgotten):
+            if key in self._refused:
+                continue
+            if key not in self._members and key in self._forgotten:
+                message = "it ran on this host before, and its result is no longer kept here; it is not started again"
+                self._refused[key] = never_started(spec, Outcome.SUPERVISOR_LOST, message, self._clock.now())
+                self._publish(self._refused[key])
                 continue
             if key not in self._members:
                 self._members[key] = Member(spec, None)
@@ -308,15 +313,18 @@ class JobRunner:
                 self._spawn(self._start_what_waits())
 
     def _unsure(self) -> bool:
-        return any(not self._members[key].recovering for key in self._dead)
+        return any(not self._members[key].recovering for key in self._dead if key in self._members)
 
     def _look_at(self, key: MemberKey) -> bool:
         """Bring one member up to date; say whether it has just ended."""
         member = self._members.get(key)
         if member is None or not member.live:
+            self._dead.discard(key)
             return False
         try:
             before = member.status
+            if key in self._dead and member.directory is not None and not member.directory.path.exists():
+                self._note_deleted(member)
             gone = key in self._dead and member.directory is not None and not member.directory.locked
             member.refresh()  # after the lock was looked at: what a dead supervisor wrote last is now to be seen
             if member.status.ended:
@@ -336,6 +344,12 @@ class JobRunner:
         if member.status.ended:
             self.logs.wake(key)
         return member.status.ended
+
+    def _note_deleted(self, member: Member) -> None:
+        member.directory = None
+        message = "the job's directory was deleted while it ran, and its result with it; run it again"
+        member.fail(Outcome.SUPERVISOR_LOST, message, self._clock.now())
+        self._forgotten.add([member.spec.key])
 
     async def _recover(self, key: MemberKey, member: Member) -> None:
         assert member.directory is not None

@@ -9,6 +9,7 @@ from typing import Any
 from node_agent.jobs.spec import MemberKey, MemberSpec
 
 _NOT_FOUND_EXIT_CODE = 127
+_ABSURD = 2.0**53
 
 
 class MemberState(Enum):
@@ -93,6 +94,36 @@ def never_started(spec: MemberSpec, outcome: Outcome, message: str, now: datetim
     return replace(_of(spec, MemberState.ENDED, message=message), outcome=outcome, ended_at=now)
 
 
+_NUMBERS = (
+    "exit_code",
+    "signal",
+    "started_at",
+    "started_boottime",
+    "ended_at",
+    "runtime_seconds",
+    "peak_memory_bytes",
+    "pid",
+    "log_bytes",
+    "log_dropped_bytes",
+)
+
+
+def well_formed(raw: object) -> bool:
+    """Say whether a status file holds what a supervisor writes: a job of the same user could have scribbled on it."""
+    if not isinstance(raw, dict) or raw.get("state") not in {state.value for state in MemberState}:
+        return False
+    limits, init = raw.get("limits_enforced", []), raw.get("init")
+    return (
+        raw.get("outcome") in {None, *(outcome.value for outcome in Outcome)}
+        and isinstance(raw.get("message", ""), str)
+        and all(isinstance(raw.get(name), int | float | None) for name in _NUMBERS)
+        and all(abs(raw.get(name) or 0) < _ABSURD for name in _NUMBERS)
+        and isinstance(limits, list)
+        and all(isinstance(limit, str) for limit in limits)
+        and (init is None or (isinstance(init, list) and [type(part) for part in init] == [int, str]))
+    )
+
+
 def rejected(key: MemberKey, job_id: str, epoch: int, message: str, now: datetime) -> MemberStatus:
     """Return the status of a member whose specification was refused."""
     return MemberStatus(
@@ -102,7 +133,7 @@ def rejected(key: MemberKey, job_id: str, epoch: int, message: str, now: datetim
 
 def from_file(spec: MemberSpec, raw: Mapping[str, Any], *, acknowledged: bool = False) -> MemberStatus:
     """Return the status that a supervisor wrote (the fields are those of supervisor/main.py)."""
-    runtime = float(raw.get("runtime_seconds", 0.0))
+    runtime = float(raw.get("runtime_seconds") or 0.0)
     outcome = Outcome(raw["outcome"]) if raw.get("outcome") else None
     message = raw.get("message", "")
     if not message and outcome is Outcome.EXITED and raw.get("exit_code") == _NOT_FOUND_EXIT_CODE:
@@ -121,7 +152,7 @@ def from_file(spec: MemberSpec, raw: Mapping[str, Any], *, acknowledged: bool = 
         limits_enforced=frozenset(raw.get("limits_enforced", ())),
         pid=raw.get("pid"),
         log_bytes=raw.get("log_bytes"),
-        log_dropped_bytes=int(raw.get("log_dropped_bytes", 0)),
+        log_dropped_bytes=int(raw.get("log_dropped_bytes") or 0),
         acknowledged=acknowledged,
     )
 

@@ -109,6 +109,8 @@ class Host:
             supervisor = MemberDirectory(path).read_supervisor()
             if supervisor is not None and supervisor.alive:
                 os.kill(supervisor.pid, 9)
+            if self.settings.cgroup_parent is not None:
+                Cgroup.find(self.settings.cgroup_parent, path.name).remove()
         shutil.rmtree(self.settings.state_dir, ignore_errors=True)
 
 

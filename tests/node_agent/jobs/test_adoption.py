@@ -7,6 +7,8 @@ import random
 import signal
 from pathlib import Path
 
+import pytest
+
 from node_agent.jobs.directory import MemberDirectory, prepare
 from node_agent.jobs.status import MemberState, Outcome
 from tests.node_agent.jobs.host import (
@@ -207,3 +209,36 @@ async def test_a_daemon_that_leaves_in_order_leaves_its_jobs_running(host: Host)
         assert runner.statuses()[job.key].pid == pid
         await runner.converge({})
         await ended(runner, job.key)
+
+
+@pytest.mark.parametrize(
+    "scribble",
+    [
+        "{",
+        "[]",
+        '{"state": "ended", "outcome": "exited", "exit_code": "x"}',
+        '{"state": "won"}',
+        '{"state":"ended","pid":1e999}',
+    ],
+)
+async def test_a_job_that_scribbles_on_its_status_cannot_hurt_the_daemon(host: Host, scribble: str) -> None:
+    job = spec("scribble", f"cd ..; echo '{scribble}' > status.json; touch work/done; sleep 1000")
+    async with host.daemon() as runner:
+        await runner.converge({job.key: job})
+        await eventually((host.work_dir(job.key) / "done").exists)
+        runner._mark(job.key)
+        os.kill(supervisor_pid(host, job.key), signal.SIGKILL)
+        status = await ended(runner, job.key)
+    assert status.outcome is Outcome.SUPERVISOR_LOST
+
+
+async def test_a_job_that_deletes_its_own_directory_is_reported_lost(host: Host) -> None:
+    job = spec("vandal", "cd /; rm -rf $(dirname $HOME); exit 0", gpu_uuids=("GPU-1",))
+    async with host.daemon() as runner:
+        await runner.converge({job.key: job})
+        status = await ended(runner, job.key)
+        assert runner.active_gpu_uuids() == {}
+        await runner.converge({job.key: job})
+        assert runner.statuses()[job.key] == status
+    assert status.outcome is Outcome.SUPERVISOR_LOST
+    assert "deleted" in status.message

@@ -190,3 +190,17 @@ async def test_logging_resumes_when_a_full_disk_has_room_again(tiny_disk: Path) 
         filler.unlink()
         status = await ended(runner, job.key)
     assert status.succeeded
+
+
+def test_rubbish_after_a_power_cut_hides_no_later_segment(tmp_path: Path) -> None:
+    writer = LogWriter(str(tmp_path), 50, 10)
+    writer.append(STDOUT, b"first")
+    with (tmp_path / segment_name(0)).open("ab") as file:
+        file.write(bytes(100))
+    for _ in range(3):
+        writer.append(STDOUT, b"later")
+    writer.close()
+    cursor = LogCursor(tmp_path, 0)
+    assert b"".join(chunk.data for chunk in cursor.read(1 << 20)).endswith(b"laterlater")
+    assert cursor.read(1 << 20) == []
+    cursor.close()
