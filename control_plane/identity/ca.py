@@ -72,9 +72,7 @@ class CertificateAuthority:
         return cls(ca_files.load_or_create(directory, now=clock.now(), passphrase=passphrase), clock=clock)
 
     @classmethod
-    def load(
-        cls, certificate_file: Path, key_file: Path, *, clock: Clock, passphrase: bytes | None = None
-    ) -> Self:
+    def load(cls, certificate_file: Path, key_file: Path, *, clock: Clock, passphrase: bytes | None = None) -> Self:
         """Open a CA that you bring: its certificate, followed by those above it up to the root, and its key.
 
         Raises:
@@ -176,8 +174,7 @@ class CertificateAuthority:
             .sign(self._material.key, hashes.SHA256())
         )
         return IssuedCertificate(
-            certificate_pem=_pem(certificate)
-            + b"".join(_pem(above) for above in self._material.intermediates),
+            certificate_pem=_pem(certificate) + b"".join(_pem(above) for above in self._material.intermediates),
             serial=serial_text(certificate.serial_number),
             not_before=not_before,
             not_after=not_after,

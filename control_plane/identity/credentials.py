@@ -73,7 +73,7 @@ class Credentials:
     def join_token(self, token_id: TokenId, ca_certificate_der: bytes) -> IssuedSecret:
         """Return the join token with this id; the same id always gives the same secret."""
         secret = self._derive("join token", token_id)
-        ca = base64.urlsafe_b64encode(ca_certificate_der).decode().rstrip("=")
+        ca = _encode_certificate(ca_certificate_der)
         return IssuedSecret(f"{JOIN_TOKEN_START}{token_id}_{_encode(secret)}_{ca}", _hash(secret))
 
     def _derive(self, purpose: str, item_id: str) -> bytes:
@@ -111,6 +111,8 @@ def parse_join_token(text: str) -> JoinToken:
     try:
         token_id, secret, ca = _fields(text, JOIN_TOKEN_START, 3)
         der = base64.b64decode(ca + "=" * (-len(ca) % 4), altchars=b"-_", validate=True)
+        if _encode_certificate(der) != ca:
+            raise ValueError("not the one way to write this certificate")  # noqa: TRY301 - one exit for all
         x509.load_der_x509_certificate(der)
         return JoinToken(parse_id(TOKEN, token_id), _decode(secret), der)
     except (ValueError, InvalidArgument):
@@ -137,6 +139,10 @@ def _fields(text: str, start: str, count: int) -> list[str]:
 
 def _hash(secret: bytes) -> bytes:
     return hashlib.sha256(secret).digest()
+
+
+def _encode_certificate(der: bytes) -> str:
+    return base64.urlsafe_b64encode(der).decode().rstrip("=")
 
 
 def _encode(secret: bytes) -> str:

@@ -31,8 +31,7 @@ def explain(path: Path, error: OSError) -> OrQuantaError:
     """Return the domain error for an OSError about `path`."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return ResourceExhausted(
-            f"there is no space left to write {path}: free some space on its file system, or move the state "
-            "directory",
+            f"there is no space left to write {path}: free some space on its file system, or move the state directory",
             reason="DISK_FULL",
         )
     return PreconditionFailed(

@@ -25,9 +25,7 @@ class Passwords:
     """Hashes and checks passwords. The default costs are the second choice of RFC 9106 (64 MiB, 3 passes)."""
 
     def __init__(self, *, time_cost: int = 3, memory_kib: int = 65_536, parallelism: int = 4) -> None:
-        self._hasher = argon2.PasswordHasher(
-            time_cost=time_cost, memory_cost=memory_kib, parallelism=parallelism
-        )
+        self._hasher = argon2.PasswordHasher(time_cost=time_cost, memory_cost=memory_kib, parallelism=parallelism)
         self._nobody = self._hasher.hash("the password of nobody")
 
     def hash(self, password: str) -> str:
