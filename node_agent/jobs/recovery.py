@@ -47,6 +47,14 @@ async def recover(directory: MemberDirectory, *, now: datetime, watched: bool) -
     return await asyncio.to_thread(directory.bury, fields)
 
 
+async def destroy(directory: MemberDirectory, name: str, cgroup_parent: str | None) -> None:
+    """Kill a member whose specification cannot be read, its supervisor first; nothing of it is left afterwards."""
+    supervisor = directory.read_supervisor()
+    if supervisor is not None and supervisor.alive:
+        os.kill(supervisor.pid, signal.SIGKILL)
+    await _kill_all(directory, {"name": name, "cgroup_parent": cgroup_parent})
+
+
 def _message(directory: MemberDirectory, *, started: bool, same_boot: bool) -> str:
     if not same_boot:
         return "the host restarted while the job ran; run it again"

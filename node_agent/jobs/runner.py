@@ -19,7 +19,7 @@ from node_agent.jobs.logs import JobLogs
 from node_agent.jobs.member import Member
 from node_agent.jobs.notices import NoticeSocket
 from node_agent.jobs.proc import boot_id, boottime_seconds
-from node_agent.jobs.recovery import recover
+from node_agent.jobs.recovery import destroy, recover
 from node_agent.jobs.settings import RunnerSettings
 from node_agent.jobs.spec import MemberKey, MemberSpec
 from node_agent.jobs.status import MemberState, MemberStatus, Outcome, never_started, waiting
@@ -267,6 +267,7 @@ class JobRunner:
             except (OSError, ValueError, KeyError, TypeError) as error:
                 log.warning("job.unreadable", member=str(key), error=str(error))
                 await asyncio.to_thread(self._forgotten.add, [key])
+                await destroy(directory, str(key), self._settings.cgroup_parent)
                 continue
             member = self._members[key] = Member(spec, directory)
             member.launched = directory.touched or document["plan"]["boot_id"] != boot_id()

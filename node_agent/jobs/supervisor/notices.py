@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import _socket as socket  # the module around it takes longer to load than a job takes to start
 import time
 
 STATUS = b"S"
@@ -17,7 +17,8 @@ class Notifier:
     def __init__(self, path: str, name: str) -> None:
         self._path = path
         self._name = name.encode()
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
         self._due: dict[bytes, float] = {}
         self._last_log = 0.0
 

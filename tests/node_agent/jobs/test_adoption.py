@@ -157,14 +157,17 @@ async def test_a_supervisor_that_crashes_is_explained_by_its_last_words(host: Ho
     assert "KeyError: 'argv'" in status.message
 
 
-async def test_an_unreadable_member_is_left_alone_and_never_started(host: Host) -> None:
-    job = spec("rubbish", "touch ran")
-    host.settings.jobs_dir.mkdir(parents=True)
-    (prepare(job, host.settings).path / "spec.json").write_text("{")
-    async with host.daemon() as runner:
+async def test_a_member_whose_specification_was_destroyed_is_killed_and_never_started_again(any_host: Host) -> None:
+    mark = f"9{os.getpid()}.25"
+    job = spec("rubbish", f"echo '{{' > ../spec.json; touch again$(ls); sleep {mark}")
+    daemon = any_host.daemon_process(job)
+    await eventually(lambda: processes_with_argument(mark) != [])
+    kill_daemon(daemon)
+    async with any_host.daemon() as runner:
+        assert processes_with_argument(mark) == []
         await runner.converge({job.key: job})
-        assert job.key not in runner.statuses()
-    assert not (host.work_dir(job.key) / "ran").exists()
+        assert runner.statuses()[job.key].outcome is Outcome.SUPERVISOR_LOST
+    assert [path.name for path in any_host.work_dir(job.key).iterdir()] == ["again"]
 
 
 async def test_kills_at_random_points_leave_every_job_ended_once_and_no_process(any_host: Host, tmp_path: Path) -> None:
