@@ -34,6 +34,7 @@ def insert(tx: Tx, key: ApiKeyRecord, secret_sha256: bytes) -> None:
             expires_at=key.expires_at,
         )
     )
+    tx.session.flush()
 
 
 def get(tx: Tx, key_id: KeyId) -> tuple[ApiKeyRecord, bytes] | None:

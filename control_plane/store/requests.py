@@ -39,6 +39,7 @@ def remember(tx: Tx, *, user_id: UserId, method: str, request_id: str, fingerpri
             created_at=tx.now,
         )
     )
+    tx.session.flush()
 
 
 def prune(tx: Tx, *, older_than: datetime) -> None:

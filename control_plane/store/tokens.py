@@ -45,6 +45,7 @@ def insert(tx: Tx, token: JoinTokenRecord, secret_sha256: bytes) -> None:
             expires_at=token.expires_at,
         )
     )
+    tx.session.flush()
 
 
 def get(tx: Tx, token_id: TokenId) -> tuple[JoinTokenRecord, bytes] | None:

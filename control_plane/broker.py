@@ -1,0 +1,104 @@
+"""The control plane's way to NATS: a broker of its own, or yours."""
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from control_plane.bus.callout import AuthCallout
+from control_plane.bus.client import Bus, BusEndpoint
+from control_plane.bus.embedded import BrokerConfig, EmbeddedNats
+from control_plane.bus.streams import stream_specs
+from control_plane.bus.subjects import CONTROL_USER
+from control_plane.clock import Clock
+from control_plane.credentials import Certificates
+from control_plane.identity.secrets import SecretBox
+from control_plane.ports import reachable
+from control_plane.settings import Settings, split_address
+from control_plane.store import nodes
+from control_plane.store.database import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """The connected bus, the URLs that hosts are told, and the embedded server if it is ours."""
+
+    bus: Bus
+    node_urls: tuple[str, ...]
+    embedded: EmbeddedNats | None
+
+
+async def open_broker(
+    stack: AsyncExitStack,
+    settings: Settings,
+    certificates: Certificates,
+    secrets: SecretBox,
+    store: Store,
+    *,
+    clock: Clock,
+) -> Broker:
+    """Start or reach the broker, answer its authorisation requests and make sure that the streams exist."""
+    embedded: EmbeddedNats | None = None
+    if settings.nats_url:
+        endpoint = _external(settings, certificates)
+        node_urls = settings.nats_url
+    else:
+        host, port = split_address(settings.nats_address)
+        embedded = await stack.enter_async_context(
+            EmbeddedNats(
+                BrokerConfig(
+                    directory=settings.state_dir / "nats",
+                    certificate_file=certificates.server.certificate,
+                    key_file=certificates.server.key,
+                    ca_file=certificates.trust_file,
+                    issuer_public_key=secrets.nats_issuer_public_key,
+                    control_password=secrets.nats_control_password,
+                    host=host,
+                    port=port or _port_before(settings.state_dir),
+                ),
+                clock=clock,
+            )
+        )
+        _keep_port(settings.state_dir, embedded.port)
+        endpoint = BusEndpoint(
+            urls=(embedded.url,),
+            ca_file=certificates.trust_file,
+            certificate_file=certificates.client.certificate,
+            key_file=certificates.client.key,
+            user=CONTROL_USER,
+            password=secrets.nats_control_password,
+        )
+        node_urls = (f"tls://{reachable(settings.nats_address, embedded.port, settings.advertise_names)}",)
+    bus = await stack.enter_async_context(Bus(endpoint))
+    await stack.enter_async_context(
+        AuthCallout(
+            bus,
+            issuer_seed=secrets.nats_issuer_seed,
+            is_node_allowed=lambda node_id, serial: store.read(lambda tx: nodes.is_allowed(tx, node_id, serial)),
+            clock=clock,
+        )
+    )
+    await bus.ensure_streams(stream_specs())
+    return Broker(bus, node_urls, embedded)
+
+
+def _external(settings: Settings, certificates: Certificates) -> BusEndpoint:
+    return BusEndpoint(
+        urls=settings.nats_url,
+        ca_file=settings.nats_ca_file or certificates.trust_file,
+        certificate_file=settings.nats_certificate_file or certificates.client.certificate,
+        key_file=settings.nats_key_file or certificates.client.key,
+        user=settings.nats_user or CONTROL_USER,
+        password=settings.password("nats_password"),
+    )
+
+
+def _port_before(state_dir: Path) -> int:
+    """Return the port that was chosen at an earlier start: hosts remember it while the control plane is away."""
+    try:
+        return int((state_dir / "nats-port").read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def _keep_port(state_dir: Path, port: int) -> None:
+    (state_dir / "nats-port").write_text(str(port))

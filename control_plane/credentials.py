@@ -1,0 +1,73 @@
+"""The servers' TLS: certificates read again after renewal, without a restart."""
+
+from pathlib import Path
+
+import grpc
+
+from control_plane.clock import Clock
+from control_plane.identity.ca import CertificateAuthority
+from control_plane.identity.key_pairs import KeyPairFiles, ensure_client_certificate, ensure_server_certificate
+from control_plane.settings import Settings
+
+BROKER_CLIENT = "control-plane"
+
+
+class Certificates:
+    """The control plane's own certificates: one for its servers, one for its own connection to the broker."""
+
+    def __init__(self, settings: Settings, names: tuple[str, ...], *, clock: Clock) -> None:
+        passphrase = settings.ca_key_passphrase.get_secret_value().encode() if settings.ca_key_passphrase else None
+        directory = settings.state_dir / "identity"
+        if settings.ca_certificate_file is not None and settings.ca_key_file is not None:
+            self.ca = CertificateAuthority.load(
+                settings.ca_certificate_file, settings.ca_key_file, clock=clock, passphrase=passphrase
+            )
+        else:
+            self.ca = CertificateAuthority.load_or_create(directory / "ca", clock=clock, passphrase=passphrase)
+        self._directory = directory
+        self._names = names
+        self._days = settings.server_certificate_days
+        self._clock = clock
+        self.trust_file = directory / "trust.crt"
+        self.server, self.client = self._ensure()
+
+    def renew(self) -> bool:
+        """Renew what is near its end, and tell whether anything was."""
+        before = (self.server.certificate.read_bytes(), self.client.certificate.read_bytes())
+        self._ensure()
+        return before != (self.server.certificate.read_bytes(), self.client.certificate.read_bytes())
+
+    def _ensure(self) -> tuple[KeyPairFiles, KeyPairFiles]:
+        server = ensure_server_certificate(self.ca, self._directory, self._names, clock=self._clock, days=self._days)
+        client = ensure_client_certificate(self.ca, self._directory, BROKER_CLIENT, clock=self._clock, days=self._days)
+        if not self.trust_file.exists() or self.trust_file.read_bytes() != self.ca.trust_pem:
+            self.trust_file.write_bytes(self.ca.trust_pem)
+        return server, client
+
+    def people_credentials(self) -> grpc.ServerCredentials:
+        """Return server TLS: callers prove themselves with a token."""
+        return _reloading(self.server, None)
+
+    def nodes_credentials(self) -> grpc.ServerCredentials:
+        """Return mutual TLS: callers prove themselves with a certificate of our CA."""
+        return _reloading(self.server, self.trust_file)
+
+
+def _reloading(files: KeyPairFiles, trust_file: Path | None) -> grpc.ServerCredentials:
+    roots = None if trust_file is None else trust_file.read_bytes()
+    last = b""
+
+    def load() -> grpc.ServerCertificateConfiguration:
+        pair = (files.key.read_bytes(), files.certificate.read_bytes())
+        return grpc.ssl_server_certificate_configuration([pair], root_certificates=roots)
+
+    def reload() -> grpc.ServerCertificateConfiguration | None:
+        # gRPC asks for each new connection; None keeps what it has.
+        nonlocal last
+        certificate = files.certificate.read_bytes()
+        if certificate == last:
+            return None
+        last = certificate
+        return load()
+
+    return grpc.dynamic_ssl_server_credentials(load(), reload, require_client_authentication=roots is not None)
