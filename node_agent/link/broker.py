@@ -155,6 +155,7 @@ class Broker:
             servers,
             name=self._identity.node_id,
             tls=client_context(self._identity),
+            tls_handshake_first=True,  # the broker speaks TLS from the first byte, so that nobody can strip it
             inbox_prefix=f"_INBOX.{self._identity.node_id}",
             allow_reconnect=False,
             connect_timeout=_CONNECT_SECONDS,

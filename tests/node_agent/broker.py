@@ -41,7 +41,7 @@ class NatsServer:
             f"listen: 127.0.0.1:{self._port}\n"
             f'jetstream {{ store_dir: "{directory}/data" }}\n'
             f'tls {{ cert_file: "{directory}/server.pem", key_file: "{directory}/server.key", '
-            f'ca_file: "{directory}/ca.pem", verify: true }}\n'
+            f'ca_file: "{directory}/ca.pem", verify: true, handshake_first: true }}\n'
         )
         self.url = f"tls://127.0.0.1:{self._port}"
         self._process: asyncio.subprocess.Process | None = None
@@ -74,7 +74,12 @@ class NatsServer:
             while True:
                 try:
                     return await nats.connect(
-                        self.url, tls=context, allow_reconnect=False, connect_timeout=2, error_cb=ignore
+                        self.url,
+                        tls=context,
+                        tls_handshake_first=True,
+                        allow_reconnect=False,
+                        connect_timeout=2,
+                        error_cb=ignore,
                     )
                 except OSError:
                     await asyncio.sleep(0.02)
