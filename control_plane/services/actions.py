@@ -15,13 +15,13 @@ from control_plane.services.caller import person
 from control_plane.services.convert import actions as convert
 from control_plane.services.convert.scalars import from_wire
 from control_plane.services.mutations import Mutation, mutation
+from control_plane.services.paging import Paging
 from control_plane.services.validate.fields import Fields
 from control_plane.services.validate.others import action_hash
 from control_plane.services.watch import Watched, Watcher
 from control_plane.store import actions
 from control_plane.store.actions import ActionFilter
 from control_plane.store.database import Store, Tx
-from control_plane.store.pages import page_request
 
 _STATES: Final = from_wire(convert.ACTION_STATE)
 
@@ -52,10 +52,10 @@ class Actions(ActionServiceServicer):
             goal_id=fields.optional_id("goal_id", GOAL, request.goal_id),
         )
         fields.check()
-        wanted = page_request(request.page_size, request.page_token)
-        page = await self._store.read(lambda tx: actions.page(tx, which, wanted))
+        paging = Paging(request)
+        page = await self._store.read(lambda tx: actions.page(tx, which, paging.wanted))
         return action_pb2.ListActionsResponse(
-            actions=[convert.action(action) for action in page.items], next_page_token=page.next_token
+            actions=[convert.action(action) for action in page.items], next_page_token=paging.next(page.next_token)
         )
 
     @override
@@ -162,7 +162,7 @@ def _watched(goal_id: GoalId | None) -> Watched[ActionId, Action]:
         return actions.awaiting(tx, goal_id)
 
     def load(tx: Tx, action_ids: Iterable[ActionId]) -> Mapping[ActionId, Action]:
-        found = ((wanted, actions.get(tx, wanted)) for wanted in action_ids)
+        found = ((wanted, actions.get(tx, paging.wanted)) for wanted in action_ids)
         return {wanted: action for wanted, action in found if action is not None}
 
     return Watched(

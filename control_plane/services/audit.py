@@ -8,12 +8,12 @@ from control_plane.model.identity import Role
 from control_plane.model.ids import ACTION, GOAL, JOB, NODE
 from control_plane.services.caller import person
 from control_plane.services.convert import records as convert
+from control_plane.services.paging import Paging
 from control_plane.services.validate.fields import Fields
 from control_plane.services.validate.others import moment
 from control_plane.store import audit
 from control_plane.store.audit import AuditFilter
 from control_plane.store.database import Store
-from control_plane.store.pages import page_request
 
 AGENT_NAME_CHARACTERS_MAX = 254
 
@@ -44,8 +44,9 @@ class Audit(AuditServiceServicer):
             user_id=None if caller.role.allows(Role.OPERATOR) else caller.user_id,
         )
         fields.check()
-        wanted = page_request(request.page_size, request.page_token)
-        page = await self._store.read(lambda tx: audit.page(tx, which, wanted))
+        paging = Paging(request)
+        page = await self._store.read(lambda tx: audit.page(tx, which, paging.wanted))
         return audit_pb2.ListAuditRecordsResponse(
-            records=[convert.audit_record(record) for record in page.items], next_page_token=page.next_token
+            records=[convert.audit_record(record) for record in page.items],
+            next_page_token=paging.next(page.next_token),
         )

@@ -22,12 +22,13 @@ from control_plane.services.caller import person
 from control_plane.services.convert import accounts as convert
 from control_plane.services.convert.scalars import from_wire, timestamp
 from control_plane.services.mutations import mutation
+from control_plane.services.paging import Paging
 from control_plane.services.throttle import LoginThrottle
 from control_plane.services.validate import others as validate
 from control_plane.services.validate.fields import Fields
 from control_plane.store import audit, keys, users
 from control_plane.store.database import Store, Tx
-from control_plane.store.pages import PageRequest, page_request
+from control_plane.store.pages import PageRequest
 
 KEY_LIFETIME_DEFAULT: Final = timedelta(days=30)
 KEY_LIFETIME_MAX: Final = timedelta(days=366)
@@ -149,10 +150,10 @@ class Auth(AuthServiceServicer):
 
     @override
     async def ListUsers(self, request: auth_pb2.ListUsersRequest, context: object) -> auth_pb2.ListUsersResponse:
-        wanted = page_request(request.page_size, request.page_token)
-        page = await self._store.read(lambda tx: users.page(tx, wanted))
+        paging = Paging(request)
+        page = await self._store.read(lambda tx: users.page(tx, paging.wanted))
         return auth_pb2.ListUsersResponse(
-            users=[convert.user(user) for user in page.items], next_page_token=page.next_token
+            users=[convert.user(user) for user in page.items], next_page_token=paging.next(page.next_token)
         )
 
     @override
@@ -209,23 +210,24 @@ class Auth(AuthServiceServicer):
         issued = self._credentials.api_key(key_id)
 
         def make(tx: Tx) -> ApiKeyRecord:
-            if change.remembered(tx) is None:
-                if keys.page(tx, caller.user_id, PageRequest(size=KEYS_PER_USER_MAX)).next_token:
-                    raise ResourceExhausted(
-                        f"{caller.email} has {KEYS_PER_USER_MAX} API keys; use one of them", reason="TOO_MANY_KEYS"
-                    )
-                record = ApiKeyRecord(
-                    id=key_id,
-                    user_id=caller.user_id,
-                    name=name,
-                    created_at=tx.now,
-                    expires_at=tx.now + lifetime,
-                    revoked_at=None,
+            if change.remembered(tx) is not None:
+                return _key(tx, key_id)
+            if keys.page(tx, caller.user_id, PageRequest(size=KEYS_PER_USER_MAX)).next_token:
+                raise ResourceExhausted(
+                    f"{caller.email} has {KEYS_PER_USER_MAX} API keys; use one of them", reason="TOO_MANY_KEYS"
                 )
-                keys.insert(tx, record, issued.secret_sha256)
-                change.remember(tx, key_id)
-                _audit(tx, caller, "api_key.created", {"api_key_id": key_id, "name": name})
-            return _key(tx, key_id)
+            record = ApiKeyRecord(
+                id=key_id,
+                user_id=caller.user_id,
+                name=name,
+                created_at=tx.now,
+                expires_at=tx.now + lifetime,
+                revoked_at=None,
+            )
+            keys.insert(tx, record, issued.secret_sha256)
+            change.remember(tx, key_id)
+            _audit(tx, caller, "api_key.created", {"api_key_id": key_id, "name": name})
+            return record
 
         record = await self._store.write(make)
         self._authenticator.forget_key(key_id)
@@ -233,11 +235,11 @@ class Auth(AuthServiceServicer):
 
     @override
     async def ListApiKeys(self, request: auth_pb2.ListApiKeysRequest, context: object) -> auth_pb2.ListApiKeysResponse:
-        wanted = page_request(request.page_size, request.page_token)
+        paging = Paging(request)
         caller = person()
-        page = await self._store.read(lambda tx: keys.page(tx, caller.user_id, wanted))
+        page = await self._store.read(lambda tx: keys.page(tx, caller.user_id, paging.wanted))
         return auth_pb2.ListApiKeysResponse(
-            api_keys=[convert.api_key(record) for record in page.items], next_page_token=page.next_token
+            api_keys=[convert.api_key(record) for record in page.items], next_page_token=paging.next(page.next_token)
         )
 
     @override

@@ -1,4 +1,7 @@
-"""Who makes the present call. The gate sets it; each call runs in a task of its own, so it never leaks."""
+"""Who makes the present call. The gate sets it; each call runs in a task of its own, so it never leaks.
+
+Ask in the handler, not in a function that the store runs: those run in other threads, which do not know.
+"""
 
 from contextvars import ContextVar
 from typing import Final

@@ -22,13 +22,13 @@ from control_plane.services.convert import goals as convert
 from control_plane.services.convert.jobs import job as convert_job
 from control_plane.services.convert.scalars import from_wire
 from control_plane.services.mutations import mutation
+from control_plane.services.paging import Paging
 from control_plane.services.validate import goals as validate
 from control_plane.services.validate.fields import Fields
 from control_plane.services.watch import Watched, Watcher
 from control_plane.store import goals, jobs
 from control_plane.store.database import Store, Tx
 from control_plane.store.goals import GoalFilter
-from control_plane.store.pages import page_request
 
 _STATES: Final = from_wire(convert.GOAL_STATE)
 
@@ -126,15 +126,15 @@ class Goals(GoalServiceServicer):
             user_id=fields.optional_user_id("user_id", request.user_id),
         )
         fields.check()
-        wanted = page_request(request.page_size, request.page_token)
+        paging = Paging(request)
 
         def read(tx: Tx) -> tuple[list[tuple[Goal, Bill]], str]:
-            page = goals.page(tx, which, wanted)
+            page = goals.page(tx, which, paging.wanted)
             return [(goal, goals.bill(tx, goal.id)) for goal in page.items], page.next_token
 
         found, next_token = await self._store.read(read)
         return goal_pb2.ListGoalsResponse(
-            goals=[convert.goal(goal, bill) for goal, bill in found], next_page_token=next_token
+            goals=[convert.goal(goal, bill) for goal, bill in found], next_page_token=paging.next(next_token)
         )
 
     @override
@@ -209,7 +209,7 @@ def _watched(goal_id: GoalId) -> Watched[GoalId, _Whole]:
         return (_whole(tx, goal_id),)
 
     def load(tx: Tx, goal_ids: Iterable[GoalId]) -> Mapping[GoalId, _Whole]:
-        return {wanted: _whole(tx, wanted) for wanted in goal_ids}
+        return {wanted: _whole(tx, paging.wanted) for wanted in goal_ids}
 
     def ended(tx: Tx) -> bool:
         return goals.require(tx, goal_id).state.ended and all(job.state.ended for job in jobs.of_goal(tx, goal_id))

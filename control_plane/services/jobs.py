@@ -21,6 +21,7 @@ from control_plane.services.convert.scalars import from_wire, timestamp
 from control_plane.services.job_cache import JobCache
 from control_plane.services.logs import JobLogs
 from control_plane.services.mutations import Mutation, mutation
+from control_plane.services.paging import Paging
 from control_plane.services.proposals import propose
 from control_plane.services.validate.fields import Fields
 from control_plane.services.validate.jobs import job_spec
@@ -28,7 +29,7 @@ from control_plane.services.watch import Watched, Watcher
 from control_plane.store import events, goals, jobs
 from control_plane.store.database import Store, Tx
 from control_plane.store.jobs import JobFilter
-from control_plane.store.pages import PageRequest, page_request
+from control_plane.store.pages import PageRequest
 
 _STATES: Final = from_wire(convert.JOB_STATE)
 _WATCHED_MAX: Final = 5_000
@@ -59,7 +60,8 @@ class Jobs(JobServiceServicer):
         fields.check()
         change = mutation("SubmitJob", request, request.request_id)
         job_id = change.id(JOB)
-        action = await propose(self._store, self._governor, change, lambda _tx: _launch(change, job_id, spec))
+        proposal = _launch(change, person(), job_id, spec)
+        action = await propose(self._store, self._governor, change, lambda _tx: proposal)
         job = await self._store.read(lambda tx: jobs.get(tx, job_id))
         waits = action.state is ActionState.AWAITING_APPROVAL
         return job_pb2.SubmitJobResponse(
@@ -88,10 +90,11 @@ class Jobs(JobServiceServicer):
             node_id=fields.optional_id("node_id", NODE, request.node_id),
         )
         fields.check()
-        wanted = page_request(request.page_size, request.page_token)
-        page = await self._store.read(lambda tx: jobs.page(tx, which, wanted))
+        paging = Paging(request)
+        page = await self._store.read(lambda tx: jobs.page(tx, which, paging.wanted))
         return job_pb2.ListJobsResponse(
-            jobs=[convert.job(job, newest_only=True) for job in page.items], next_page_token=page.next_token
+            jobs=[convert.job(job, newest_only=True) for job in page.items],
+            next_page_token=paging.next(page.next_token),
         )
 
     @override
@@ -116,7 +119,8 @@ class Jobs(JobServiceServicer):
         caller = owner_or(Role.OPERATOR, job.user_id, f"job {job_id}")
         if job.state is not JobState.CANCELLED:
             change = mutation("CancelJob", request, request.request_id)
-            await propose(self._store, self._governor, change, lambda _tx: _stop(change, caller, job, reason))
+            proposal = _stop(change, caller, job, reason)
+            await propose(self._store, self._governor, change, lambda _tx: proposal)
             job = await self._store.read(lambda tx: jobs.require(tx, job_id))
         return job_pb2.CancelJobResponse(job=convert.job(job))
 
@@ -151,8 +155,7 @@ def _job_id(text: str) -> JobId:
     return job_id
 
 
-def _launch(change: Mutation, job_id: JobId, spec: JobSpec) -> Proposal:
-    caller = person()
+def _launch(change: Mutation, caller: Principal, job_id: JobId, spec: JobSpec) -> Proposal:
     return Proposal(
         id=change.id(ACTION),
         effect=LaunchJobs(jobs=(NewJob(job_id, spec),)),
@@ -210,7 +213,7 @@ def _watched(job_id: JobId | None, goal_id: GoalId | None) -> Watched[JobId, Job
         return _live(tx)
 
     def load(tx: Tx, job_ids: Iterable[JobId]) -> Mapping[JobId, Job]:
-        found = ((wanted, jobs.get(tx, wanted)) for wanted in job_ids)
+        found = ((wanted, jobs.get(tx, paging.wanted)) for wanted in job_ids)
         return {wanted: job for wanted, job in found if job is not None}
 
     def ended(tx: Tx) -> bool:

@@ -1,13 +1,14 @@
 """The control plane's side of all links: accepts streams and runs the loops behind them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 import structlog
+from google.protobuf.message import DecodeError
 from orquanta.v1 import node_link_pb2
 
 from control_plane.clock import Clock
@@ -109,7 +110,9 @@ class NodeLinks:
         for link in self.registry.links():
             link.end("the control plane is stopping", retry_after_seconds=1.0)
 
-    async def serve(self, principal: NodePrincipal, requests: Requests) -> AsyncIterator[node_link_pb2.ConnectResponse]:
+    async def serve(
+        self, principal: NodePrincipal, requests: Requests
+    ) -> AsyncGenerator[node_link_pb2.ConnectResponse, None]:
         """Speak on one stream until it ends. Raises PermissionDenied for a node that may not connect."""
         try:
             session, results = await self._open(principal, requests)
@@ -162,6 +165,8 @@ class NodeLinks:
                 request = await anext(requests)
         except (TimeoutError, StopAsyncIteration):
             raise _Rejected(f"no Hello within {self._terms.hello_seconds:g} seconds") from None
+        except DecodeError:
+            raise _Rejected("what was received cannot be read", retry_after_seconds=_TRY_LATER_SECONDS) from None
         if request.WhichOneof("message") != "hello":
             raise _Rejected("the first message must be Hello", retry_after_seconds=_TRY_LATER_SECONDS)
         return request.hello

@@ -2,7 +2,6 @@
 
 import hashlib
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,7 +13,6 @@ from control_plane.store import requests
 from control_plane.store.database import Tx
 
 _Id = TypeVar("_Id", bound=str)
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +48,6 @@ class Mutation:
             fingerprint=self.fingerprint,
             result_id=result_id,
         )
-
-    def once(self, tx: Tx, result_id: str, make: Callable[[], _Result], again: Callable[[], _Result]) -> _Result:
-        """Return what `make` makes on the first call and what `again` finds on each retry."""
-        if self.remembered(tx) is not None:
-            return again()
-        result = make()
-        self.remember(tx, result_id)
-        return result
 
 
 def mutation(method: str, request: Message, request_id: str, *, secret_field: str = "") -> Mutation:

@@ -13,13 +13,15 @@ from control_plane.errors import NotFound
 from control_plane.governor.governor import Governor
 from control_plane.identity.credentials import Credentials
 from control_plane.model.action import CordonNode, Proposal, RevokeNode, UncordonNode
+from control_plane.model.identity import Principal
 from control_plane.model.ids import ACTION, TOKEN, NodeId, TokenId
 from control_plane.model.node import JoinTokenRecord, Node, NodeState
 from control_plane.model.record import Event, Noun
 from control_plane.services.caller import person
 from control_plane.services.convert import nodes as convert
 from control_plane.services.convert.scalars import from_wire
-from control_plane.services.mutations import Mutation, mutation
+from control_plane.services.mutations import mutation
+from control_plane.services.paging import Paging
 from control_plane.services.proposals import propose
 from control_plane.services.validate import others as validate
 from control_plane.services.validate.fields import Fields
@@ -29,7 +31,6 @@ from control_plane.store import allocations, audit, nodes, tokens
 from control_plane.store.allocations import GpuHold
 from control_plane.store.database import Store, Tx
 from control_plane.store.nodes import NodeFilter
-from control_plane.store.pages import page_request
 
 JOIN_TOKEN_LIFETIME_DEFAULT: Final = timedelta(hours=1)
 JOIN_TOKEN_LIFETIME_MAX: Final = timedelta(days=7)
@@ -83,12 +84,12 @@ class Nodes(NodeServiceServicer):
         states = tuple(fields.enums("states", request.states, _STATES))
         model = gpu_type(fields, "gpu_type", request.gpu_type) if request.gpu_type else ""
         fields.check()
-        wanted = page_request(request.page_size, request.page_token)
+        paging = Paging(request)
         page, holds = await self._store.read(
-            lambda tx: (nodes.page(tx, NodeFilter(states=states, gpu_type=model), wanted), allocations.holds(tx))
+            lambda tx: (nodes.page(tx, NodeFilter(states=states, gpu_type=model), paging.wanted), allocations.holds(tx))
         )
         return node_pb2.ListNodesResponse(
-            nodes=[convert.node(node, holds) for node in page.items], next_page_token=page.next_token
+            nodes=[convert.node(node, holds) for node in page.items], next_page_token=paging.next(page.next_token)
         )
 
     @override
@@ -141,21 +142,21 @@ class Nodes(NodeServiceServicer):
         change = mutation("CreateJoinToken", request, request.request_id)
         token_id = change.id(TOKEN)
         issued = self._credentials.join_token(token_id, self._join.ca_certificate_der)
-        email = person().email
+        caller = person()
 
         def make(tx: Tx) -> JoinTokenRecord:
             if change.remembered(tx) is not None:
                 return _token(tx, token_id)
             record = JoinTokenRecord(
                 id=token_id,
-                created_by=email,
+                created_by=caller.email,
                 created_at=tx.now,
                 expires_at=tx.now + lifetime,
                 labels=labels,
             )
             tokens.insert(tx, record, issued.secret_sha256)
             change.remember(tx, token_id)
-            _audit(tx, "join_token.created", change, token_id, f"valid until {record.expires_at:%Y-%m-%d %H:%M UTC}")
+            _audit(tx, caller, "join_token.created", token_id, f"valid until {record.expires_at:%Y-%m-%d %H:%M UTC}")
             return record
 
         record = await self._store.write(make)
@@ -167,10 +168,11 @@ class Nodes(NodeServiceServicer):
     async def ListJoinTokens(
         self, request: node_pb2.ListJoinTokensRequest, context: object
     ) -> node_pb2.ListJoinTokensResponse:
-        wanted = page_request(request.page_size, request.page_token)
-        page = await self._store.read(lambda tx: tokens.page(tx, wanted))
+        paging = Paging(request)
+        page = await self._store.read(lambda tx: tokens.page(tx, paging.wanted))
         return node_pb2.ListJoinTokensResponse(
-            join_tokens=[convert.join_token(record) for record in page.items], next_page_token=page.next_token
+            join_tokens=[convert.join_token(record) for record in page.items],
+            next_page_token=paging.next(page.next_token),
         )
 
     @override
@@ -182,11 +184,12 @@ class Nodes(NodeServiceServicer):
         fields.request_id(request.request_id)
         fields.check()
         change = mutation("RevokeJoinToken", request, request.request_id)
+        caller = person()
 
         def revoke(tx: Tx) -> JoinTokenRecord:
             if change.remembered(tx) is None:
                 if _token(tx, token_id).revoked_at is None:
-                    _audit(tx, "join_token.revoked", change, token_id, "")
+                    _audit(tx, caller, "join_token.revoked", token_id, "")
                 tokens.revoke(tx, token_id)
                 change.remember(tx, token_id)
             return _token(tx, token_id)
@@ -249,15 +252,15 @@ def _token(tx: Tx, token_id: TokenId) -> JoinTokenRecord:
     return found[0]
 
 
-def _audit(tx: Tx, action: str, change: Mutation, token_id: TokenId, reasoning: str) -> None:
+def _audit(tx: Tx, caller: Principal, action: str, token_id: TokenId, reasoning: str) -> None:
     audit.append(
         tx,
-        agent_name=person().email,
+        agent_name=caller.email,
         action=action,
         reasoning=reasoning,
         outcome="done",
         payload={"join_token_id": token_id},
-        user_id=change.user_id,
+        user_id=caller.user_id,
     )
 
 
@@ -274,7 +277,7 @@ def _watched(only: NodeId | None) -> Watched[NodeId, _Whole]:
         return [_Whole(node, holds) for node in nodes.active(tx)]
 
     def load(tx: Tx, node_ids: Iterable[NodeId]) -> Mapping[NodeId, _Whole]:
-        found = ((wanted, nodes.get(tx, wanted)) for wanted in node_ids)
+        found = ((wanted, nodes.get(tx, paging.wanted)) for wanted in node_ids)
         return {wanted: _whole(tx, node) for wanted, node in found if node is not None}
 
     def ended(tx: Tx) -> bool:

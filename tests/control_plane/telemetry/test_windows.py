@@ -34,7 +34,10 @@ def batch(*samples: event_pb2.GpuSample) -> event_pb2.TelemetryBatch:
 
 
 def sample(uuid: str = "GPU-1", percent: int | None = 50, **values: float) -> event_pb2.GpuSample:
-    return event_pb2.GpuSample(uuid=uuid, utilization_percent=percent, **values)
+    made = event_pb2.GpuSample(uuid=uuid, utilization_percent=percent)
+    for name, value in values.items():
+        setattr(made, name, value)
+    return made
 
 
 @pytest.fixture

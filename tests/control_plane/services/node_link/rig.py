@@ -1,0 +1,376 @@
+"""A control plane's node link for real (gRPC with TLS, CA, SQLite), and hosts that speak its protocol from a script."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar
+
+import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from google.protobuf.timestamp_pb2 import Timestamp
+from grpc import aio
+from orquanta.v1 import job_pb2, node_link_pb2, node_pb2
+from orquanta.v1.node_link_pb2_grpc import NodeLinkServiceStub, add_NodeLinkServiceServicer_to_server
+
+from control_plane.fleet.prices import PriceTable
+from control_plane.governor.defaults import JobDefaults
+from control_plane.governor.governor import Governor
+from control_plane.governor.rules import Limits
+from control_plane.identity.ca import CertificateAuthority
+from control_plane.identity.credentials import Credentials
+from control_plane.model.account import User
+from control_plane.model.action import ActionState, Effect, LaunchJobs, NewJob, PlaceJob, Placement, Proposal
+from control_plane.model.identity import Role
+from control_plane.model.ids import ACTION, JOB, TOKEN, JobId, NodeId, TokenId, UserId, new_id, new_user_id
+from control_plane.model.job import Allocation, Job, JobSpec, ResourceRequest
+from control_plane.model.node import JoinTokenRecord, Node
+from control_plane.model.record import AuditRecord
+from control_plane.services.access import Port
+from control_plane.services.feed import EventFeed
+from control_plane.services.interceptors import Gate
+from control_plane.services.link_join import Joining
+from control_plane.services.link_registry import LinkRegistry
+from control_plane.services.link_server import NodeLinks
+from control_plane.services.link_terms import LinkTerms
+from control_plane.services.node_link import NodeLink
+from control_plane.store import audit, jobs, nodes, tokens, users
+from control_plane.store.audit import AuditFilter
+from control_plane.store.database import Store, Tx
+from control_plane.store.pages import page_request
+
+T = TypeVar("T")
+
+PATIENCE_SECONDS = 20.0
+_DEFINITELY = {"grpc.enable_retries": 0}
+
+Responses = aio.StreamStreamCall[node_link_pb2.ConnectRequest, node_link_pb2.ConnectResponse]
+
+
+class MovableClock:
+    """The machine's clocks, plus what a test adds."""
+
+    def __init__(self) -> None:
+        self.offset_seconds = 0.0
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=self.offset_seconds)
+
+    def monotonic(self) -> float:
+        return asyncio.get_event_loop().time() + self.offset_seconds
+
+
+def stamp(at: datetime) -> Timestamp:
+    made = Timestamp()
+    made.FromDatetime(at)
+    return made
+
+
+def signing_request(key: ec.EllipticCurvePrivateKey) -> bytes:
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def inventory(name: str, gpus: int = 2, *, boot_id: str = "", uuids: Iterable[str] = ()) -> node_pb2.HostInventory:
+    chosen = list(uuids) or [f"GPU-{name}-{index}" for index in range(gpus)]
+    return node_pb2.HostInventory(
+        hostname=name,
+        boot_id=boot_id or f"boot-{name}",
+        agent_version="1.0",
+        cpu_count=8,
+        memory_bytes=1 << 36,
+        address="10.0.0.1",
+        gpus=[
+            node_pb2.GpuInventory(index=i, uuid=uuid, gpu_type="H100", product_name="H100", memory_bytes=80 << 30)
+            for i, uuid in enumerate(chosen)
+        ],
+    )
+
+
+class Stream:
+    """One stream as a host sees it."""
+
+    def __init__(self, call: Responses) -> None:
+        self.call = call
+        self.received: list[node_link_pb2.ConnectResponse] = []
+
+    async def send(self, **message: Any) -> None:  # Any: one of the protocol's messages, by its field's name
+        await self.call.write(node_link_pb2.ConnectRequest(**message))
+
+    async def heartbeat(self, sequence: int) -> None:
+        await self.send(heartbeat=node_link_pb2.Heartbeat(sequence=sequence))
+
+    async def next(self, kind: str) -> node_link_pb2.ConnectResponse:
+        """Read up to the next message of a kind."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while True:
+                response = await self.call.read()
+                if response is aio.EOF:
+                    raise EOFError(f"{await self.call.code()}: {await self.call.details()}")
+                assert isinstance(response, node_link_pb2.ConnectResponse)
+                self.received.append(response)
+                if response.WhichOneof("message") == kind:
+                    return response
+
+    async def desired(self, count: int) -> list[node_link_pb2.MemberAssignment]:
+        """Read until this many members are wanted."""
+        while True:
+            members = list((await self.next("desired_state")).desired_state.members)
+            if len(members) == count:
+                return members
+
+    async def ended(self) -> grpc.StatusCode:
+        """Read to the end; return how it ended."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            try:
+                while (response := await self.call.read()) is not aio.EOF:
+                    assert isinstance(response, node_link_pb2.ConnectResponse)
+                    self.received.append(response)
+            except aio.AioRpcError as error:
+                return error.code()
+            return grpc.StatusCode.OK
+
+    async def farewell(self) -> node_link_pb2.Disconnect:
+        return (await self.next("disconnect")).disconnect
+
+
+@dataclass
+class Host:
+    """A host with an identity."""
+
+    rig: "Rig"
+    name: str
+    key: ec.EllipticCurvePrivateKey
+    node_id: NodeId
+    certificate: bytes
+    gpus: int = 2
+
+    def uuids(self) -> list[str]:
+        return [f"GPU-{self.name}-{index}" for index in range(self.gpus)]
+
+    @asynccontextmanager
+    async def dial(self) -> AsyncIterator[Stream]:
+        """Open a stream that has said nothing yet."""
+        credentials = grpc.ssl_channel_credentials(self.rig.ca.trust_pem, key_pem(self.key), self.certificate)
+        async with aio.secure_channel(self.rig.nodes_address, credentials) as channel:
+            call: Any = NodeLinkServiceStub(channel).Connect()  # Any: the stub's call is a union over API styles
+            try:
+                yield Stream(call)
+            finally:
+                call.cancel()
+
+    def hello(
+        self,
+        *,
+        members: Iterable[node_link_pb2.MemberReport] = (),
+        boot_id: str = "",
+        uuids: Iterable[str] = (),
+        control_epoch: int = 0,
+    ) -> node_link_pb2.Hello:
+        return node_link_pb2.Hello(
+            inventory=inventory(self.name, self.gpus, boot_id=boot_id, uuids=uuids),
+            members=members,
+            host_time=stamp(self.rig.clock.now()),
+            control_epoch=control_epoch,
+        )
+
+    @asynccontextmanager
+    async def connect(self, **hello: Any) -> AsyncIterator[Stream]:  # Any: as `hello`
+        """Open a stream up to its Welcome."""
+        async with self.dial() as stream:
+            await stream.send(hello=self.hello(**hello))
+            await stream.next("welcome")
+            yield stream
+
+
+@dataclass
+class Rig:
+    """The control plane's side."""
+
+    clock: MovableClock
+    store: Store
+    ca: CertificateAuthority
+    credentials: Credentials
+    registry: LinkRegistry
+    links: NodeLinks
+    governor: Governor
+    user_id: UserId
+    people_address: str = ""
+    nodes_address: str = ""
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    async def token(self, *, lifetime: timedelta = timedelta(hours=1), labels: Mapping[str, str] | None = None) -> str:
+        """Make a join token; return what a host sends of it."""
+        token_id: TokenId = new_id(TOKEN)
+        issued = self.credentials.join_token(token_id, self.ca.root_der)
+        now = self.clock.now()
+        record = JoinTokenRecord(token_id, "root@localhost", now, now + lifetime, dict(labels or {}))
+        await self.store.write(lambda tx: tokens.insert(tx, record, issued.secret_sha256))
+        return "_".join(issued.text.split("_", 3)[:3])
+
+    def join_request(
+        self, token: str, name: str, key: ec.EllipticCurvePrivateKey, **changes: Any
+    ) -> node_link_pb2.JoinRequest:  # Any: fields of the request
+        fields: dict[str, Any] = {  # Any: as above
+            "token": token,
+            "certificate_signing_request": signing_request(key),
+            "node_name": name,
+            "host_time": stamp(self.clock.now()),
+            "agent_version": "1.0",
+        }
+        return node_link_pb2.JoinRequest(**(fields | changes))
+
+    async def call_join(
+        self, request: node_link_pb2.JoinRequest, *, trust: bytes | None = None
+    ) -> node_link_pb2.JoinResponse:
+        credentials = grpc.ssl_channel_credentials(trust or self.ca.trust_pem)
+        async with aio.secure_channel(self.people_address, credentials) as channel:
+            response = await NodeLinkServiceStub(channel).Join(request, timeout=PATIENCE_SECONDS)
+            assert isinstance(response, node_link_pb2.JoinResponse)
+            return response
+
+    async def join(self, name: str, *, gpus: int = 2) -> Host:
+        key = ec.generate_private_key(ec.SECP256R1())
+        response = await self.call_join(self.join_request(await self.token(), name, key))
+        return Host(self, name, key, NodeId(response.node_id), response.certificate, gpus)
+
+    async def propose(self, effect: Effect, *, proposer: str = "test") -> None:
+        proposal = Proposal(new_id(ACTION), effect, proposer, "because", is_person=True, user_id=self.user_id)
+        action = await self.governor.propose(proposal)
+        assert action.state is ActionState.DONE, (action.state, action.decision, action.outcome)
+
+    async def launch(self, gpus: int, **spec: Any) -> JobId:  # Any: fields of JobSpec
+        job_id: JobId = new_id(JOB)
+        fields: dict[str, Any] = {"name": "job", "command": "true", "max_runtime_seconds": 600}  # Any: as above
+        made = JobSpec(resources=ResourceRequest(gpu_count=gpus), **(fields | spec))
+        await self.propose(LaunchJobs((NewJob(job_id, made),)))
+        return job_id
+
+    async def place(self, job_id: JobId, *placements: tuple[Host, list[str]], epoch: int = 1) -> Allocation:
+        chosen = tuple(Placement(rank, host.node_id, tuple(uuids)) for rank, (host, uuids) in enumerate(placements))
+        await self.propose(PlaceJob(job_id, epoch, "H100", chosen, "it fits"))
+        return (await self.job(job_id)).allocations[-1]
+
+    async def job(self, job_id: JobId) -> Job:
+        return await self.store.read(lambda tx: jobs.require(tx, job_id))
+
+    async def node(self, node_id: NodeId) -> Node:
+        return await self.store.read(lambda tx: nodes.resolve(tx, node_id))
+
+    async def audited(self, node_id: str, action: str) -> list[AuditRecord]:
+        page = await self.store.read(lambda tx: audit.page(tx, AuditFilter(node_id=node_id), page_request(500, "")))
+        return [record for record in page.items if record.action == action]
+
+    async def until(self, read: Callable[[Tx], T], true: Callable[[T], bool]) -> T:
+        """Read again until it is true: not every change has an event to wait for."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            value = await self.store.read(read)
+            while not true(value):
+                await asyncio.sleep(0.01)
+                value = await self.store.read(read)
+            return value
+
+    async def until_node(self, node_id: NodeId, true: Callable[[Node], bool]) -> Node:
+        return await self.until(lambda tx: nodes.resolve(tx, node_id), true)
+
+    async def until_job(self, job_id: JobId, true: Callable[[Job], bool]) -> Job:
+        return await self.until(lambda tx: jobs.require(tx, job_id), true)
+
+
+def report(
+    allocation: Allocation, rank: int = 0, state: int = job_pb2.ALLOCATION_STATE_RUNNING, **changes: Any
+) -> node_link_pb2.MemberReport:  # Any: fields of the report
+    fields: dict[str, Any] = {  # Any: as above
+        "allocation_id": allocation.id,
+        "job_id": allocation.job_id,
+        "epoch": allocation.epoch,
+        "rank": rank,
+        "state": state,
+        "gpu_uuids": allocation.members[rank].gpu_uuids,
+    }
+    if state == job_pb2.ALLOCATION_STATE_ENDED:
+        fields |= {"exit_reason": job_pb2.EXIT_REASON_EXITED, "exit_code": 0}
+    return node_link_pb2.MemberReport(**(fields | changes))
+
+
+@asynccontextmanager
+async def running(directory: Path, *, terms: LinkTerms | None = None, url: str = "") -> AsyncIterator[Rig]:
+    """Run a control plane's node link on free ports."""
+    terms = terms or LinkTerms(flush_seconds=0.05)
+    clock = MovableClock()
+    async with AsyncExitStack() as stack:
+        store = await Store.open(url or f"sqlite:///{directory / 'orquanta.db'}", clock=clock)
+        stack.push_async_callback(store.close)
+        ca = CertificateAuthority.load_or_create(directory / "ca", clock=clock)
+        registry = LinkRegistry(clock=clock)
+        links = NodeLinks(
+            store, ca, EventFeed(store), registry, clock=clock, terms=terms, nats_servers=lambda: ("tls://nats:4222",)
+        )
+        await links.start()
+        governor = Governor(
+            store,
+            limits=Limits(approval_above_usd=Decimal(1_000_000), max_gpus_per_user=10_000),
+            defaults=JobDefaults(3600, 10, 3),
+            prices=PriceTable(),
+        )
+        rig = Rig(clock, store, ca, Credentials(bytes(32)), registry, links, governor, await _user(store, clock))
+        joining = Joining(
+            store, ca, clock=clock, certificate_lifetime=timedelta(hours=24), link_servers=lambda: (rig.nodes_address,)
+        )
+        servicer = NodeLink(joining=joining, links=links)
+        pair = ca.issue_server(["localhost", "127.0.0.1"])
+        chain = [(pair.key_pem, pair.certificate.certificate_pem)]
+        server_tls = grpc.ssl_server_credentials(chain)
+        mutual_tls = grpc.ssl_server_credentials(chain, ca.trust_pem, require_client_auth=True)
+        for port, credentials in ((Port.PEOPLE, server_tls), (Port.NODES, mutual_tls)):
+            gate = Gate(port=port, authenticator=None, clock=clock)
+            server = aio.server(interceptors=[gate], options=[("grpc.max_receive_message_length", 4 << 20)])
+            add_NodeLinkServiceServicer_to_server(servicer, server)
+            address = f"localhost:{server.add_secure_port('localhost:0', credentials)}"
+            await server.start()
+            stack.push_async_callback(server.stop, 0.1)
+            if port is Port.PEOPLE:
+                rig.people_address = address
+            else:
+                rig.nodes_address = address
+        loops = asyncio.create_task(links.run())
+        try:
+            yield rig
+            assert not loops.done(), loops
+        finally:
+            await links.close()
+            loops.cancel()
+            await asyncio.wait([loops])
+
+
+async def _user(store: Store, clock: MovableClock) -> UserId:
+    user = User(
+        id=new_user_id(),
+        email="root@localhost",
+        role=Role.ADMIN,
+        disabled=False,
+        created_at=clock.now(),
+        budget_usd=None,
+        spent_usd=Decimal(0),
+        reserved_usd=Decimal(0),
+        max_gpus=None,
+    )
+
+    def ensure(tx: Tx) -> UserId:
+        known = users.by_email(tx, user.email)
+        if known is None:
+            users.insert(tx, user, "x")
+        return (known or user).id
+
+    return await store.write(ensure)

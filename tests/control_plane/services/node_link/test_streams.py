@@ -1,0 +1,347 @@
+"""Streams of hosts: who may open one, what is answered, and what ends it."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from grpc import aio
+from orquanta.v1 import node_link_pb2, node_pb2
+
+from control_plane.clock import SystemClock
+from control_plane.governor import hosts
+from control_plane.identity.ca import CertificateAuthority
+from control_plane.identity.certificates import node_principal_from_pem
+from control_plane.model.action import RevokeNode
+from control_plane.model.ids import NODE, NodeId, new_id
+from control_plane.model.node import NodeState
+from control_plane.services.link_terms import LinkTerms
+from control_plane.store import nodes
+from tests.control_plane.services.node_link.rig import Host, Rig, inventory, key_pem, running, signing_request, stamp
+
+
+async def test_the_first_answer_is_welcome_with_the_terms_and_then_the_full_desired_state(rig: Rig) -> None:
+    host = await rig.join("gpu-1")
+    async with host.dial() as stream:
+        await stream.send(hello=host.hello())
+        welcome = (await stream.next("welcome")).welcome
+        assert welcome.node_id == host.node_id
+        assert welcome.control_epoch == rig.store.control_epoch
+        assert welcome.heartbeat_interval.ToTimedelta() == timedelta(seconds=3)
+        assert welcome.lease.ToTimedelta() == timedelta(seconds=15)
+        assert welcome.fence.ToTimedelta() == timedelta(seconds=300)
+        assert list(welcome.nats_servers) == ["tls://nats:4222"]
+        desired = (await stream.next("desired_state")).desired_state
+        assert (desired.control_epoch, desired.revision, len(desired.members)) == (rig.store.control_epoch, 1, 0)
+        assert [one.WhichOneof("message") for one in stream.received] == ["welcome", "desired_state"]
+        node = await rig.node(host.node_id)
+        assert (node.state, node.connected) == (NodeState.READY, True)
+        assert node.inventory is not None
+        assert [gpu.uuid for gpu in node.inventory.gpus] == host.uuids()
+        assert rig.registry.connected(host.node_id)
+    await rig.until_node(host.node_id, lambda node: not node.connected)
+    assert not rig.registry.connected(host.node_id)
+
+
+async def test_a_heartbeat_is_acknowledged_without_a_change_in_the_store(rig: Rig) -> None:
+    host = await rig.join("gpu-1")
+    async with host.connect() as stream:
+        await stream.next("desired_state")
+        before = await rig.node(host.node_id)
+        for sequence in (1, 2, 3):
+            await stream.heartbeat(sequence)
+            assert (await stream.next("heartbeat_ack")).heartbeat_ack.sequence == sequence
+        later = await rig.until_node(host.node_id, lambda node: node.last_seen_at != before.last_seen_at)
+        assert later.version == before.version
+    rig.clock.offset_seconds += 7
+    assert 7 <= rig.registry.silent_for_seconds(host.node_id) < 20
+
+
+async def test_the_registry_tells_of_links_that_come_and_go(rig: Rig) -> None:
+    told: list[tuple[NodeId, bool]] = []
+    rig.registry.on_change(lambda node_id, up: told.append((node_id, up)))
+    host = await rig.join("gpu-1")
+    async with host.connect():
+        pass
+    await rig.until_node(host.node_id, lambda node: not node.connected)
+    assert told == [(host.node_id, True), (host.node_id, False)]
+
+
+async def test_a_certificate_of_another_authority_gets_no_stream(rig: Rig, tmp_path: Path) -> None:
+    host = await rig.join("gpu-1")
+    stranger = CertificateAuthority.load_or_create(tmp_path / "stranger", clock=SystemClock())
+    forged = stranger.sign_node_csr(signing_request(host.key), host.node_id, lifetime=timedelta(hours=1))
+    async with Host(rig, host.name, host.key, host.node_id, forged.certificate_pem).dial() as stream:
+        assert await stream.ended() is grpc.StatusCode.UNAVAILABLE
+    assert not rig.registry.connected(host.node_id)
+
+
+async def test_a_good_certificate_of_a_node_that_does_not_exist_gets_no_stream(rig: Rig) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    node_id: NodeId = new_id(NODE)
+    issued = rig.ca.sign_node_csr(signing_request(key), node_id, lifetime=timedelta(hours=1))
+    host = Host(rig, "ghost", key, node_id, issued.certificate_pem)
+    async with host.dial() as stream:
+        await stream.send(hello=host.hello())
+        assert await stream.ended() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_a_node_revoked_in_mid_stream_is_sent_away_for_good_at_once(rig: Rig) -> None:
+    host = await rig.join("gpu-1")
+    async with host.connect() as stream:
+        await rig.propose(RevokeNode(host.node_id, "stolen"))
+        farewell = await stream.farewell()
+        assert farewell.permanent
+        assert "revoked" in farewell.reason
+        assert await stream.ended() is grpc.StatusCode.OK
+    async with host.dial() as stream:
+        await stream.send(hello=host.hello())
+        assert await stream.ended() is grpc.StatusCode.PERMISSION_DENIED
+    assert (await rig.node(host.node_id)).state is NodeState.REVOKED
+
+
+async def test_a_newer_stream_of_the_same_host_replaces_the_older(rig: Rig) -> None:
+    host = await rig.join("gpu-1")
+    async with host.connect() as old, host.connect() as new:
+        farewell = await old.farewell()
+        assert farewell.reason.startswith("replaced")
+        assert not farewell.permanent
+        await new.heartbeat(1)
+        await new.next("heartbeat_ack")
+        assert (await rig.node(host.node_id)).connected
+
+
+async def test_a_second_host_with_a_copied_identity_is_refused_while_the_first_is_alive(rig: Rig) -> None:
+    host = await rig.join("gpu-1")
+    async with host.connect() as first:
+        for _ in range(2):
+            async with host.dial() as second:
+                await second.send(hello=host.hello(boot_id="boot-of-the-clone"))
+                farewell = await second.farewell()
+                assert "another host is connected with the same certificate" in farewell.reason
+                assert farewell.retry_after.ToTimedelta() > timedelta()
+        await first.heartbeat(1)
+        await first.next("heartbeat_ack")
+        assert len(await rig.audited(host.node_id, "link.refuse")) == 1
+
+
+async def test_a_host_that_was_booted_anew_takes_over_from_the_stream_it_left_behind(rig: Rig) -> None:
+    host = await rig.join("gpu-1")
+    async with host.connect() as old:
+        rig.clock.offset_seconds += 8
+        async with host.connect(boot_id="next-boot"):
+            assert (await old.farewell()).reason.startswith("replaced")
+
+
+async def test_two_daemons_of_one_host_that_keep_replacing_each_other_are_stopped(rig: Rig) -> None:
+    host = await rig.join("gpu-1")
+    async with AsyncExitStack() as streams:
+        for _ in range(7):
+            await streams.enter_async_context(host.connect())
+        stream = await streams.enter_async_context(host.dial())
+        await stream.send(hello=host.hello())
+        assert "keep replacing each other" in (await stream.farewell()).reason
+    assert len(await rig.audited(host.node_id, "link.refuse")) == 1
+
+
+async def test_silence_instead_of_hello_ends_the_stream(tmp_path: Path) -> None:
+    async with running(tmp_path, terms=LinkTerms(hello_seconds=0.05)) as rig:
+        host = await rig.join("gpu-1")
+        async with host.dial() as stream:
+            await stream.call.wait_for_connection()
+            assert "no Hello" in (await stream.farewell()).reason
+
+
+async def test_silence_for_a_lease_ends_the_stream(tmp_path: Path) -> None:
+    async with running(tmp_path, terms=LinkTerms(heartbeat_seconds=0.05, lease_seconds=0.2)) as rig:
+        host = await rig.join("gpu-1")
+        async with host.connect() as stream:
+            assert "silent" in (await stream.farewell()).reason
+        await rig.until_node(host.node_id, lambda node: not node.connected)
+
+
+async def test_a_first_message_that_is_not_hello_and_a_second_hello_end_the_stream(rig: Rig) -> None:
+    host = await rig.join("gpu-1")
+    async with host.dial() as stream:
+        await stream.heartbeat(1)
+        assert "first message must be Hello" in (await stream.farewell()).reason
+    async with host.connect() as stream:
+        await stream.send(hello=host.hello())
+        assert "second Hello" in (await stream.farewell()).reason
+
+
+async def test_bytes_that_are_no_message_end_the_stream_alone(rig: Rig) -> None:
+    host, other = await rig.join("gpu-1"), await rig.join("gpu-2")
+    async with other.connect() as healthy, host.dial() as dialled:
+        await dialled.send(hello=host.hello())
+        await dialled.next("welcome")
+        credentials = grpc.ssl_channel_credentials(rig.ca.trust_pem, key_pem(host.key), host.certificate)
+        async with aio.secure_channel(rig.nodes_address, credentials) as channel:
+            call: Any = channel.stream_stream("/orquanta.v1.NodeLinkService/Connect")()  # Any: raw bytes
+            await call.write(b"\xff\xff\xff\xff")
+            async with asyncio.timeout(10):
+                while await call.read() is not aio.EOF:
+                    pass
+                assert await call.code() is not None
+        await healthy.heartbeat(1)
+        await healthy.next("heartbeat_ack")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        node_pb2.HostInventory(),
+        inventory("x", uuids=["GPU-1", "GPU-1"]),
+        inventory("x", uuids=["GPU 1; rm"]),
+        inventory("x", 65),
+        node_pb2.HostInventory(boot_id="b", memory_bytes=2**63),
+    ],
+)
+async def test_an_inventory_that_makes_no_sense_is_refused_with_a_reason(
+    rig: Rig, broken: node_pb2.HostInventory
+) -> None:
+    host = await rig.join("gpu-1")
+    async with host.dial() as stream:
+        await stream.send(hello=node_link_pb2.Hello(inventory=broken, host_time=stamp(rig.clock.now())))
+        assert "inventory makes no sense" in (await stream.farewell()).reason
+    assert (await rig.node(host.node_id)).state is NodeState.JOINING
+
+
+async def test_texts_of_a_host_are_cleaned_and_cut(rig: Rig) -> None:
+    host = await rig.join("gpu-1")
+    async with host.dial() as stream:
+        hello = host.hello()
+        hello.inventory.cpu_model = "\x00\x1b[31m" + "x" * 5000
+        hello.inventory.address = "$(reboot)"
+        await stream.send(hello=hello)
+        await stream.next("welcome")
+    found = (await rig.node(host.node_id)).inventory
+    assert found is not None
+    assert "\x00" not in found.cpu_model
+    assert "\x1b" not in found.cpu_model
+    assert len(found.cpu_model) == 200
+    assert found.address == ""
+
+
+async def test_gpus_of_another_node_are_left_out_and_recorded(rig: Rig) -> None:
+    one, two = await rig.join("gpu-1"), await rig.join("gpu-2")
+    async with one.connect(), two.connect(uuids=["GPU-gpu-1-0", "GPU-gpu-2-0"]) as stream:
+        await stream.next("desired_state")
+        found = (await rig.node(two.node_id)).inventory
+        assert found is not None
+        assert [gpu.uuid for gpu in found.gpus] == ["GPU-gpu-2-0"]
+        assert len(await rig.audited(two.node_id, "inventory.correct")) == 1
+        # The claim ends with the node that had it.
+        await rig.propose(RevokeNode(one.node_id, "sold"))
+        await rig.until(lambda tx: nodes.resolve(tx, one.node_id), lambda node: not node.connected)
+        await stream.send(inventory=inventory("gpu-2", uuids=["GPU-gpu-1-0", "GPU-gpu-2-0"]))
+        await rig.until_node(two.node_id, lambda node: node.inventory is not None and len(node.inventory.gpus) == 2)
+
+
+async def test_a_changed_inventory_is_taken_over(rig: Rig) -> None:
+    host = await rig.join("gpu-1")
+    async with host.connect() as stream:
+        await stream.send(inventory=inventory("gpu-1", uuids=["GPU-9"]))
+        await rig.until_node(
+            host.node_id, lambda node: node.inventory is not None and node.inventory.gpus[0].uuid == "GPU-9"
+        )
+
+
+async def test_a_renewed_certificate_is_for_the_same_node_and_the_old_one_stays_good(rig: Rig) -> None:
+    host = await rig.join("gpu-1")
+    async with host.connect() as stream:
+        await stream.send(certificate_signing_request=signing_request(host.key))
+        renewed = (await stream.next("certificate")).certificate
+    principal = node_principal_from_pem(renewed)
+    assert principal.node_id == host.node_id
+    assert principal.serial != node_principal_from_pem(host.certificate).serial
+    assert (await rig.node(host.node_id)).certificate_serial == principal.serial
+    for certificate in (host.certificate, renewed):
+        async with Host(rig, host.name, host.key, host.node_id, certificate).connect(boot_id="b"):
+            pass
+        rig.clock.offset_seconds += 100
+
+
+async def test_a_signing_request_names_nothing_and_garbage_is_ignored(rig: Rig) -> None:
+    host = await rig.join("gpu-1")
+    builder = x509.CertificateSigningRequestBuilder().subject_name(
+        x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "n-000000000000")])
+    )
+    request = builder.add_extension(
+        x509.SubjectAlternativeName([x509.UniformResourceIdentifier("orquanta://node/n-000000000000")]), critical=False
+    ).sign(host.key, hashes.SHA256())
+    async with host.connect() as stream:
+        await stream.send(certificate_signing_request=b"garbage")
+        await stream.heartbeat(1)
+        await stream.next("heartbeat_ack")
+        await stream.send(certificate_signing_request=request.public_bytes(serialization.Encoding.PEM))
+        renewed = (await stream.next("certificate")).certificate
+    assert node_principal_from_pem(renewed).node_id == host.node_id
+
+
+async def test_a_host_that_obeys_a_newer_control_plane_is_left_to_it(rig: Rig) -> None:
+    host = await rig.join("gpu-1")
+    async with host.dial() as stream:
+        await stream.send(hello=host.hello(control_epoch=rig.store.control_epoch + 1))
+        assert "older epoch" in (await stream.farewell()).reason
+    assert (await rig.node(host.node_id)).state is NodeState.JOINING
+
+
+async def test_a_host_that_floods_is_sent_away_and_others_do_not_notice(rig: Rig) -> None:
+    host, other = await rig.join("gpu-1"), await rig.join("gpu-2")
+    async with host.connect() as flood, other.connect() as quiet:
+
+        async def pour() -> None:
+            try:
+                for sequence in range(10_000):
+                    await flood.heartbeat(sequence)
+            except (asyncio.InvalidStateError, aio.AioRpcError):
+                pass
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(pour())
+            farewell = await flood.farewell()
+            await quiet.heartbeat(1)
+            await quiet.next("heartbeat_ack")
+        assert "messages a second" in farewell.reason
+        assert farewell.retry_after.ToTimedelta() > timedelta()
+
+
+async def test_a_stopping_control_plane_says_when_to_come_back(rig: Rig) -> None:
+    host = await rig.join("gpu-1")
+    async with host.connect() as stream:
+        await rig.links.close()
+        farewell = await stream.farewell()
+        assert not farewell.permanent
+        assert farewell.retry_after.ToTimedelta() == timedelta(seconds=1)
+        async with host.dial() as again:
+            await again.send(hello=host.hello())
+            assert "stopping" in (await again.farewell()).reason
+
+
+async def test_a_node_declared_lost_while_its_stream_is_up_has_to_tell_its_full_state_again(rig: Rig) -> None:
+    host = await rig.join("gpu-1")
+    async with host.connect() as stream:
+        await rig.store.write(lambda tx: hosts.node_lost(tx, host.node_id, "silent"))
+        assert "full state" in (await stream.farewell()).reason
+    async with host.connect():
+        assert (await rig.node(host.node_id)).state is NodeState.READY
+
+
+async def test_after_a_restart_every_node_counts_as_heard_at_the_start(tmp_path: Path) -> None:
+    async with running(tmp_path) as rig:
+        host = await rig.join("gpu-1")
+        async with host.connect():
+            pass
+    async with running(tmp_path) as rig:
+        assert rig.registry.silent_for_seconds(host.node_id) < 10
+        assert not (await rig.node(host.node_id)).connected
+        host.rig = rig
+        async with host.connect(control_epoch=rig.store.control_epoch - 1):
+            assert rig.registry.connected(host.node_id)
