@@ -210,9 +210,9 @@ class JobRunner:
         if self._fence_has_passed():
             return "waits: this host has had no answer from its control plane for too long"
         for key, other in self._members.items():
-            if not other.live or key.allocation_id == member.spec.allocation_id:
+            if not other.live:
                 continue
-            if other.spec.job_id == member.spec.job_id:
+            if other.spec.job_id == member.spec.job_id and key.allocation_id != member.spec.allocation_id:
                 return f"waits: {key}, another attempt of this job, has not ended on this host yet"
             if shared := set(other.spec.gpu_uuids) & set(member.spec.gpu_uuids):
                 return f"waits: {key} still holds {', '.join(sorted(shared))}"

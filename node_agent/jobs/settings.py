@@ -38,7 +38,7 @@ class RunnerSettings:
     @property
     def jobs_dir(self) -> Path:
         """The directory that holds one directory per member."""
-        return self.state_dir / "jobs"
+        return (self.state_dir / "jobs").absolute()
 
     @property
     def fence_file(self) -> Path:

@@ -30,7 +30,7 @@ class LogWriter:
     def append(self, stream: int, payload: bytes) -> None:
         """Store one piece of output of at most MAX_PAYLOAD_BYTES."""
         header = HEADER.pack(MAGIC, stream, len(payload), self.offset, time.time_ns() // 1000)
-        if self._fd < 0 or self._size >= self._segment_bytes:
+        if self._fd < 0 or (self._size > 0 and self._size + len(header) + len(payload) > self._segment_bytes):
             self._next_segment()
         if self._fd < 0 or not self._write(header, payload):
             self.dropped_bytes += len(payload)

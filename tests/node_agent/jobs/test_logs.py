@@ -12,7 +12,7 @@ import pytest
 
 from node_agent.jobs.logs import LogCursor, Stream
 from node_agent.jobs.proc import boot_id, boottime_seconds
-from node_agent.jobs.records import HEADER, MAGIC, STDERR, STDOUT, segment_name, segment_offset
+from node_agent.jobs.records import HEADER, MAGIC, MAX_PAYLOAD_BYTES, STDERR, STDOUT, segment_name, segment_offset
 from node_agent.jobs.status import Outcome
 from node_agent.jobs.supervisor.fence import read_fence
 from node_agent.jobs.supervisor.log_writer import LogWriter
@@ -70,21 +70,21 @@ async def test_output_is_followed_while_the_job_still_runs(host: Host) -> None:
 
 async def test_rotation_bounds_the_log_and_tells_how_much_is_gone(tmp_path: Path) -> None:
     small = Host(tmp_path / "state", log_segment_bytes=10_000, log_segments=3, cgroup_parent=None)
-    job = spec("rotate", script("import sys\nfor i in range(2000): print(f'{i:099d}', flush=True)"))
+    job = spec("rotate", script("import sys\nfor i in range(20_000): print(f'{i:099d}', flush=True)"))
     async with small.daemon() as runner:
         await small.run(runner, job)
         chunks = [chunk async for chunk in runner.logs.follow(job.key)]
         part = await runner.logs.read(job.key, 0, 1000)
-        later = await runner.logs.read(job.key, 199_950, 1000)
-        nothing = await runner.logs.read(job.key, 200_000, 1000)
+        later = await runner.logs.read(job.key, 1_999_950, 1000)
+        nothing = await runner.logs.read(job.key, 2_000_000, 1000)
     size = sum(path.stat().st_size for path in (small.settings.jobs_dir / str(job.key) / "log").iterdir())
-    assert size < 3 * 10_000 + 70_000
-    assert chunks[0].missing_before == chunks[0].offset == part.first_offset > 100_000
-    assert chunks[-1].end_offset == 200_000
-    assert b"".join(chunk.data for chunk in chunks).endswith(f"{1999:099d}\n".encode())
+    assert size <= 3 * (MAX_PAYLOAD_BYTES + HEADER.size)
+    assert chunks[0].missing_before == chunks[0].offset == part.first_offset > 1_000_000
+    assert chunks[-1].end_offset == 2_000_000
+    assert b"".join(chunk.data for chunk in chunks).endswith(f"{19_999:099d}\n".encode())
     assert part.next_offset == part.first_offset + 1000
-    assert b"".join(chunk.data for chunk in later.chunks) == f"{1999:099d}\n".encode()[-50:]
-    assert (nothing.chunks, nothing.next_offset) == ((), 200_000)
+    assert b"".join(chunk.data for chunk in later.chunks) == f"{19_999:099d}\n".encode()[-50:]
+    assert (nothing.chunks, nothing.next_offset) == ((), 2_000_000)
 
 
 async def test_an_unknown_member_has_no_log(host: Host) -> None:
@@ -95,7 +95,7 @@ async def test_an_unknown_member_has_no_log(host: Host) -> None:
 
 
 def test_a_reader_keeps_up_across_rotation_and_stops_at_half_a_record(tmp_path: Path) -> None:
-    writer, cursor = LogWriter(str(tmp_path), 100, 2), LogCursor(tmp_path, 0)
+    writer, cursor = LogWriter(str(tmp_path), 100, 3), LogCursor(tmp_path, 0)
     seen = b""
     for number in range(50):
         writer.append(STDOUT if number % 2 else STDERR, f"{number:04d} ".encode())

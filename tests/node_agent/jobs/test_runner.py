@@ -2,7 +2,10 @@
 
 import os
 import signal
+import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -272,17 +275,23 @@ async def test_a_second_daemon_with_the_same_state_directory_is_refused(host: Ho
             await Host(host.settings.state_dir).daemon().__aenter__()
 
 
-async def test_a_job_can_run_as_another_user(host: Host) -> None:
+@pytest.fixture
+def open_host() -> Iterator[Host]:
+    """A host whose state directory another user can enter, and where jobs run as that user."""
     if os.getuid() != 0:
         pytest.skip("only root can change users")
-    for path in [host.settings.state_dir, *host.settings.state_dir.parents][:4]:
-        path.mkdir(exist_ok=True, parents=True)
-        path.chmod(0o755)
-    other = Host(host.settings.state_dir, run_as=(65534, 65534), cgroup_parent="/orquanta-test")
+    with tempfile.TemporaryDirectory() as path:
+        Path(path).chmod(0o711)
+        made = Host(Path(path) / "state", run_as=(65534, 65534), cgroup_parent="/orquanta-test")
+        yield made
+        made.clean_up()
+
+
+async def test_a_job_can_run_as_another_user_who_cannot_read_its_specification(open_host: Host) -> None:
     job = spec("nobody", "id -u; id -G; touch mine; cat ../spec.json")
-    async with other.daemon() as runner:
-        await other.run(runner, job)
+    async with open_host.daemon() as runner:
+        await open_host.run(runner, job)
         text = (await output(runner, job.key)).decode()
     assert text.startswith("65534\n65534\n")
     assert "Permission denied" in text
-    assert (other.work_dir(job.key) / "mine").stat().st_uid == 65534
+    assert (open_host.work_dir(job.key) / "mine").stat().st_uid == 65534
