@@ -1,9 +1,11 @@
 """How reports from hosts move an attempt and its job forward. Pure: old values in, new values out."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from control_plane.fleet.lifecycle import ALLOCATION
+from control_plane.model.ids import NodeId
 from control_plane.model.job import Allocation, AllocationMember, AllocationState, ExitReason, Job, JobState
 from control_plane.model.report import MemberReport
 
@@ -40,26 +42,29 @@ def _merge_member(allocation: Allocation, member: AllocationMember, report: Memb
     )
 
 
-def lose(allocation: Allocation, now: datetime) -> Allocation:
-    """Return the attempt after its nodes were given up: what had not ended has ended as lost."""
+def lose(allocation: Allocation, node_ids: Collection[NodeId], now: datetime) -> Allocation:
+    """Return the attempt after these nodes were given up: what had not ended there has ended as lost.
+
+    Members on other hosts still run: they are stopped, and the attempt ends when their hosts say so.
+    """
     members = tuple(
-        member
-        if member.state is AllocationState.ENDED
-        else replace(
+        replace(
             member,
             state=AllocationState.ENDED,
             exit_reason=ExitReason.NODE_LOST,
             message="its node was lost",
             ended_at=now,
         )
+        if member.state is not AllocationState.ENDED and member.node_id in node_ids
+        else member
         for member in allocation.members
     )
     return _settle(replace(allocation, members=members), now)
 
 
-def request_stop(allocation: Allocation) -> Allocation:
+def request_stop(allocation: Allocation, now: datetime) -> Allocation:
     """Return the attempt with a stop on its way; hosts stop what they are no longer asked to run."""
-    return replace(allocation, stop_requested=True)
+    return _settle(replace(allocation, stop_requested=True), now)
 
 
 def _failed(member: AllocationMember) -> bool:

@@ -1,5 +1,6 @@
 """Keeps the books: what hosts report moves attempts, jobs, money and goals forward, each exactly once."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -7,8 +8,8 @@ import structlog
 
 from control_plane.fleet import cost, progress
 from control_plane.model.goal import GoalState
-from control_plane.model.ids import GoalId, NodeId
-from control_plane.model.job import Allocation, AllocationMember, AllocationState, Job, JobState
+from control_plane.model.ids import AllocationId, GoalId, NodeId
+from control_plane.model.job import Allocation, AllocationMember, AllocationState, ExitReason, Job, JobState
 from control_plane.model.money import format_usd
 from control_plane.model.report import MemberReport
 from control_plane.store import allocations, audit, goals, jobs, users
@@ -51,6 +52,41 @@ def desired(tx: Tx, node_id: NodeId) -> tuple[Assignment, ...]:
     return tuple(found)
 
 
+def withdrawn(tx: Tx, node_id: NodeId) -> tuple[Assignment, ...]:
+    """Return the node's members that were withdrawn before the node said anything about them."""
+    return tuple(
+        Assignment(jobs.require(tx, allocation.job_id, with_allocations=False), allocation, member)
+        for allocation in allocations.live(tx, node_id=node_id)
+        if allocation.stop_requested
+        for member in allocation.members
+        if member.node_id == node_id and member.state is AllocationState.PENDING
+    )
+
+
+def never_started(tx: Tx, node_id: NodeId, members: Collection[tuple[AllocationId, int]]) -> None:
+    """End withdrawn members, by allocation and rank, of which the node surely never heard: it cannot report them.
+
+    The caller knows: they are neither in the node's full state nor among what it was asked to run since then.
+    """
+    for assignment in withdrawn(tx, node_id):
+        allocation, member = assignment.allocation, assignment.member
+        if (allocation.id, member.rank) in members:
+            apply_report(
+                tx,
+                node_id,
+                MemberReport(
+                    allocation_id=allocation.id,
+                    job_id=allocation.job_id,
+                    epoch=allocation.epoch,
+                    rank=member.rank,
+                    state=AllocationState.ENDED,
+                    exit_reason=ExitReason.STOPPED,
+                    message="stopped before it started",
+                    ended_at=tx.now,
+                ),
+            )
+
+
 def apply_report(tx: Tx, node_id: NodeId, report: MemberReport) -> ReportOutcome:
     """Take a host's report into the books.
 
@@ -62,7 +98,8 @@ def apply_report(tx: Tx, node_id: NodeId, report: MemberReport) -> ReportOutcome
     if before is None:
         log.warning("report.unknown_allocation", node_id=node_id, allocation_id=report.allocation_id)
         return ReportOutcome(ack=ended, changed=False)
-    if not any(member.rank == report.rank and member.node_id == node_id for member in before.members):
+    is_its_own = any(member.rank == report.rank and member.node_id == node_id for member in before.members)
+    if not is_its_own or (report.job_id, report.epoch) != (before.job_id, before.epoch):
         log.warning("report.foreign_allocation", node_id=node_id, allocation_id=report.allocation_id)
         return ReportOutcome(ack=False, changed=False)
     if before.state is AllocationState.ENDED:
@@ -88,14 +125,20 @@ def advance(tx: Tx, before: Allocation, after: Allocation) -> Job:
         return close_job(tx, job, verdict.state, verdict.reason, exit_code=verdict.exit_code)
     started = tx.now if verdict.state is JobState.RUNNING and job.started_at is None else None
     if verdict.state is not job.state or verdict.reason != job.status_reason:
+        job = jobs.update(tx, job.id, state=verdict.state, status_reason=verdict.reason, started_at=started)
         if verdict.state is JobState.QUEUED:
             _record(tx, job, "job.requeued", verdict.reason, cost_impact_usd=Decimal(0))
-        job = jobs.update(tx, job.id, state=verdict.state, status_reason=verdict.reason, started_at=started)
     return job
 
 
 def close_job(tx: Tx, job: Job, state: JobState, reason: str, *, exit_code: int | None = None) -> Job:
-    """End a job: give back what is still reserved, cancel what waits for it, and end its goal if it was the last."""
+    """End a job: give back what is still reserved, cancel what waits for it, and end its goal if it was the last.
+
+    A job that has ended already stays as it is: it may wait for several that end together.
+    """
+    job = jobs.require(tx, job.id, with_allocations=False)
+    if job.state.ended:
+        return job
     released = job.reserved_usd
     users.account(tx, job.user_id, spent_usd=Decimal(0), reserved_usd=-released)
     closed = jobs.update(
@@ -124,7 +167,7 @@ def close_goal_if_done(tx: Tx, goal_id: GoalId) -> None:
     goal = goals.require(tx, goal_id)
     if goal.state.ended:
         return
-    of_goal = jobs.of_goal(tx, goal_id)
+    of_goal = jobs.of_goal(tx, goal_id, with_allocations=False)
     if not all(job.state.ended for job in of_goal):
         return
     bill = goals.bill(tx, goal_id)

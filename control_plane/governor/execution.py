@@ -8,6 +8,7 @@ from control_plane.fleet import progress
 from control_plane.fleet.cost import estimate_usd, usd
 from control_plane.fleet.prices import OWNED, PriceTable
 from control_plane.governor import books
+from control_plane.governor.hosts import is_gone
 from control_plane.model.action import (
     CordonNode,
     LaunchJobs,
@@ -118,19 +119,19 @@ def _place(tx: Tx, effect: PlaceJob, prices: PriceTable) -> Outcome:
         members=tuple(members),
     )
     allocations.insert(tx, allocation, job.user_id)
-    # The model is known now, so what was reserved for the dearest acceptable one can shrink to its price.
+    # The model is known now, so what was reserved for the dearest acceptable one becomes what this one can cost.
     needed = usd(price, allocation.gpu_count * job.spec.max_runtime_seconds)
-    released = max(job.reserved_usd - needed, Decimal(0))
-    users.account(tx, job.user_id, spent_usd=Decimal(0), reserved_usd=-released)
+    change = needed - job.reserved_usd
+    users.account(tx, job.user_id, spent_usd=Decimal(0), reserved_usd=change)
     jobs.update(
         tx,
         job.id,
         state=JobState.PLACED,
         status_reason=f"starts on {', '.join(member.node_name for member in members)}",
         epoch=effect.epoch,
-        reserved_usd=job.reserved_usd - released,
+        reserved_usd=needed,
     )
-    return Outcome(f"placed {job.spec.name} ({job.id}), attempt {effect.epoch}: {effect.reason}", -released)
+    return Outcome(f"placed {job.spec.name} ({job.id}), attempt {effect.epoch}: {effect.reason}", change)
 
 
 def _port(allocation_id: str) -> int:
@@ -146,7 +147,7 @@ def _stop(tx: Tx, effect: StopJob) -> Outcome:
     jobs.update(tx, job.id, cancel_requested=True, status_reason=f"is being stopped: {effect.reason}")
     for allocation in job.allocations:
         if allocation.state is not AllocationState.ENDED:
-            books.advance(tx, allocation, progress.request_stop(allocation))
+            books.advance(tx, allocation, progress.request_stop(allocation, tx.now))
     return Outcome(f"stopping {job.spec.name} ({job.id}); its GPUs are free when its hosts report its end")
 
 
@@ -154,7 +155,8 @@ def _requeue(tx: Tx, effect: RequeueJob) -> Outcome:
     allocation = allocations.get(tx, effect.allocation_id)
     if allocation is None:
         raise LookupError(f"allocation {effect.allocation_id} vanished")
-    job = books.advance(tx, allocation, progress.lose(allocation, tx.now))
+    gone = {member.node_id for member in allocation.members if is_gone(tx, member.node_id)}
+    job = books.advance(tx, allocation, progress.lose(allocation, gone, tx.now))
     return Outcome(f"gave up attempt {allocation.epoch} of {job.spec.name} ({job.id}): {job.status_reason}")
 
 

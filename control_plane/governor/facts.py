@@ -3,11 +3,12 @@
 from dataclasses import replace
 from decimal import Decimal
 
-from control_plane.fleet.cost import estimate_usd
+from control_plane.fleet.cost import estimate_usd, usd
 from control_plane.fleet.prices import PriceTable
 from control_plane.governor.rules import Facts, Limits
 from control_plane.governor.validity import invalid
 from control_plane.model.action import LaunchJobs, PlaceJob, Proposal
+from control_plane.model.job import Job
 from control_plane.store import actions, allocations, jobs, users
 from control_plane.store.database import Tx
 
@@ -22,7 +23,7 @@ def gather(tx: Tx, proposal: Proposal, *, approved: bool, limits: Limits, prices
         kill_switch=actions.kill_switch(tx),
         limits=limits,
         user=None if proposal.user_id is None else users.get(tx, proposal.user_id),
-        invalid=invalid(tx, effect),
+        invalid=invalid(tx, effect, proposal.user_id),
     )
     if isinstance(effect, LaunchJobs):
         return replace(
@@ -37,7 +38,17 @@ def gather(tx: Tx, proposal: Proposal, *, approved: bool, limits: Limits, prices
         return replace(
             facts,
             user=owner,
+            estimate_usd=_missing_usd(job, effect, prices),
             held_gpus=allocations.held_by_user(tx, owner.id) if owner else 0,
             wanted_gpus=sum(len(placement.gpu_uuids) for placement in effect.placements),
         )
     return facts
+
+
+def _missing_usd(job: Job | None, effect: PlaceJob, prices: PriceTable) -> Decimal:
+    """Return what is not reserved yet: an earlier attempt may have been placed on a cheaper model."""
+    if job is None or not effect.gpu_type:
+        return Decimal(0)
+    gpu_count = sum(len(placement.gpu_uuids) for placement in effect.placements)
+    needed = usd(prices.usd_per_gpu_hour(effect.gpu_type), gpu_count * job.spec.max_runtime_seconds)
+    return max(needed - job.reserved_usd, Decimal(0))

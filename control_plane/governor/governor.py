@@ -11,7 +11,7 @@ from decimal import Decimal
 
 import structlog
 
-from control_plane.errors import OrQuantaError, PermissionDenied, PreconditionFailed, ResourceExhausted
+from control_plane.errors import OrQuantaError, PermissionDenied, PreconditionFailed, ResourceExhausted, Unavailable
 from control_plane.fleet.prices import PriceTable
 from control_plane.governor.defaults import JobDefaults, complete
 from control_plane.governor.execution import execute
@@ -97,12 +97,17 @@ class Governor:
         return action
 
     def _carry_out(self, tx: Tx, proposal: Proposal, action: Action) -> tuple[Action, Decimal]:
-        """Execute, and undo everything if that fails."""
+        """Execute, and undo everything if that fails. Raises Unavailable when the database is away."""
         try:
             with tx.savepoint():
                 outcome = execute(tx, proposal, self.prices)
+        except Unavailable:
+            raise
         except OrQuantaError as error:
             return _ended(action, ActionState.FAILED, str(error), tx.now), Decimal(0)
+        except Exception as error:
+            log.exception("action.failed", action_id=action.id, kind=action.kind)
+            return _ended(action, ActionState.FAILED, f"internal error: {type(error).__name__}", tx.now), Decimal(0)
         return _ended(action, ActionState.DONE, outcome.text, tx.now), outcome.cost_impact_usd
 
     async def approve(self, action_id: ActionId, *, approver: Principal, hash: str, reason: str) -> Action:  # noqa: A002 - the field's own name
@@ -117,7 +122,7 @@ class Governor:
         if action.decided_by == approver.email and action.state is ActionState.DONE:
             return action
         _check_decider(action, approver, tx.now)
-        if action.hash != approved_hash:
+        if not action.hash == approved_hash == effect_hash(action.arguments_json):
             raise PreconditionFailed(
                 f"action {action.id} is not the one that was shown; look at it again with: orquanta action show "
                 f"{action.id}",
@@ -162,7 +167,9 @@ class Governor:
             action = actions.require(tx, action_id)
             if action.decided_by == approver.email and action.state is ActionState.REJECTED:
                 return action
-            if action.user_id != approver.user_id:
+            if action.user_id == approver.user_id:
+                _check_awaits(action)
+            else:
                 _check_decider(action, approver, tx.now)
             text = f"rejected by {approver.email}: {reason or 'no reason given'}"
             rejected = actions.update(
@@ -194,8 +201,7 @@ class Governor:
 
     def withdraw(self, tx: Tx, action: Action, reason: str) -> None:
         """End an action that awaits approval because its goal was cancelled."""
-        actions.update(tx, action.id, ActionState.SUPERSEDED, outcome=reason)
-        _record(tx, action, reason)
+        _record(tx, actions.update(tx, action.id, ActionState.SUPERSEDED, outcome=reason), reason)
 
     async def set_kill_switch(self, *, engaged: bool, principal: Principal, reason: str) -> KillSwitch:
         """Stop all effects at once, or release them."""
@@ -232,12 +238,16 @@ def denial_error(action: Action) -> OrQuantaError:
     return PreconditionFailed(action.outcome or "the action was denied", reason="ACTION_FAILED", metadata=metadata)
 
 
-def _check_decider(action: Action, approver: Principal, now: datetime) -> None:
+def _check_awaits(action: Action) -> None:
     if action.state is not ActionState.AWAITING_APPROVAL:
         raise PreconditionFailed(
             f"action {action.id} is {action.state.value.replace('_', ' ')}, not waiting for an approval",
             reason="ACTION_NOT_AWAITING",
         )
+
+
+def _check_decider(action: Action, approver: Principal, now: datetime) -> None:
+    _check_awaits(action)
     if not approver.role.allows(Role.OPERATOR):
         raise PermissionDenied("approving needs the role operator", reason="ROLE_TOO_LOW")
     if approver.user_id == action.user_id:

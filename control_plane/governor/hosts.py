@@ -15,7 +15,8 @@ def node_connected(tx: Tx, node_id: NodeId, inventory: HostInventory, *, zombies
         if zombies:
             state, reason = NodeState.JOINING, f"stops {zombies} leftover(s) of attempts that were given up"
         elif node.cordoned:
-            state, reason = NodeState.CORDONED, node.status_reason
+            reason = node.status_reason if node.state is NodeState.CORDONED else "was cordoned before"
+            state = NodeState.CORDONED
         else:
             state, reason = NodeState.READY, ""
     else:
@@ -43,10 +44,16 @@ def node_disconnected(tx: Tx, node_id: NodeId) -> None:
 def node_lost(tx: Tx, node_id: NodeId, reason: str) -> None:
     """Record that a host was silent for longer than its lease: it gets no new work."""
     node = nodes.resolve(tx, node_id)
-    if node.state in (NodeState.LOST, NodeState.REVOKED):
+    if is_gone(tx, node_id):
         return
     nodes.update(tx, node_id, state=NodeState.LOST, status_reason=reason, connected=False)
     _record(tx, node, "node.lost", reason)
+
+
+def is_gone(tx: Tx, node_id: NodeId) -> bool:
+    """Tell whether the node is lost or has left the fleet."""
+    node = nodes.get(tx, node_id)
+    return node is None or node.state in (NodeState.LOST, NodeState.REVOKED)
 
 
 def _record(tx: Tx, node: Node, action: str, reasoning: str) -> None:

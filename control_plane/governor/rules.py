@@ -6,7 +6,7 @@ from decimal import Decimal
 from enum import Enum
 
 from control_plane.model.account import User
-from control_plane.model.action import CordonNode, Effect, KillSwitch, LaunchJobs, StopJob
+from control_plane.model.action import CordonNode, Effect, KillSwitch, LaunchJobs, PlaceJob, StopJob
 from control_plane.model.money import format_usd
 
 
@@ -43,9 +43,10 @@ class Limits:
 class Facts:
     """All that the rules look at. Taken from the store inside the deciding transaction, never from text.
 
-    `estimate_usd` is the most the effect can cost, `goal_committed_usd` what its goal has spent and reserved already,
-    `invalid` the first reason why the effect cannot be carried out in the present state, `largest_gpus` the GPUs of
-    its largest job, and `held_gpus` and `wanted_gpus` what the user holds and what the effect would add to that.
+    `estimate_usd` is the most the effect can cost beyond what is reserved, `goal_committed_usd` what its goal has
+    spent and reserved already, `invalid` the first reason why the effect cannot be carried out in the present state,
+    `largest_gpus` the GPUs of its largest job, and `held_gpus` and `wanted_gpus` what the user holds and what the
+    effect would add to that.
     """
 
     effect: Effect
@@ -145,7 +146,8 @@ def _gpu_limit(facts: Facts) -> Verdict | None:
 
 
 def _user_budget(facts: Facts) -> Verdict | None:
-    if not isinstance(facts.effect, LaunchJobs) or facts.user is None:
+    spends = isinstance(facts.effect, LaunchJobs) or (isinstance(facts.effect, PlaceJob) and facts.estimate_usd > 0)
+    if not spends or facts.user is None:
         return None
     user = facts.user
     estimate = format_usd(facts.estimate_usd)

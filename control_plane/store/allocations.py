@@ -1,5 +1,6 @@
 """Allocations, their members and the GPUs they hold."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import delete, func, select
@@ -11,6 +12,7 @@ from control_plane.model.job import Allocation, AllocationMember, AllocationStat
 from control_plane.model.money import from_micros, to_micros
 from control_plane.model.record import Noun
 from control_plane.store.database import Tx
+from control_plane.store.pages import batched
 from control_plane.store.tables import AllocationMemberRow, AllocationRow, GpuHoldRow, JobRow
 
 ASSIGNMENTS_CHANGED = "node.assignments_changed"
@@ -45,12 +47,17 @@ def _member(row: AllocationMemberRow) -> AllocationMember:
     )
 
 
-def _model(tx: Tx, row: AllocationRow) -> Allocation:
-    members = tx.session.execute(
-        select(AllocationMemberRow)
-        .where(col(AllocationMemberRow.allocation_id) == row.id)
-        .order_by(col(AllocationMemberRow.rank))
-    ).scalars()
+def _models(tx: Tx, rows: Sequence[AllocationRow]) -> tuple[Allocation, ...]:
+    """Return allocations with their members: two statements for any number of them."""
+    members: dict[str, list[AllocationMember]] = {row.id: [] for row in rows}
+    for ids in batched(members):
+        query = select(AllocationMemberRow).where(col(AllocationMemberRow.allocation_id).in_(ids))
+        for member in tx.session.execute(query.order_by(col(AllocationMemberRow.rank))).scalars():
+            members[member.allocation_id].append(_member(member))
+    return tuple(_model(row, tuple(members[row.id])) for row in rows)
+
+
+def _model(row: AllocationRow, members: tuple[AllocationMember, ...]) -> Allocation:
     return Allocation(
         id=AllocationId(row.id),
         job_id=JobId(row.job_id),
@@ -63,7 +70,7 @@ def _model(tx: Tx, row: AllocationRow) -> Allocation:
         master_port=row.master_port,
         placement_reason=row.placement_reason,
         created_at=row.created_at,
-        members=tuple(_member(member) for member in members),
+        members=members,
         stop_requested=row.stop_requested,
         cost_usd=from_micros(row.cost_usd_micros),
         waived=row.waived,
@@ -74,13 +81,17 @@ def _model(tx: Tx, row: AllocationRow) -> Allocation:
 def get(tx: Tx, allocation_id: AllocationId) -> Allocation | None:
     """Return the allocation, or None."""
     row = tx.session.get(AllocationRow, allocation_id)
-    return None if row is None else _model(tx, row)
+    return None if row is None else _models(tx, [row])[0]
 
 
-def of_job(tx: Tx, job_id: JobId) -> tuple[Allocation, ...]:
-    """Return the job's attempts, newest last."""
-    query = select(AllocationRow).where(col(AllocationRow.job_id) == job_id).order_by(col(AllocationRow.epoch))
-    return tuple(_model(tx, row) for row in tx.session.execute(query).scalars())
+def of_jobs(tx: Tx, job_ids: Sequence[JobId]) -> dict[JobId, tuple[Allocation, ...]]:
+    """Return the attempts of each of the jobs that has any, newest last."""
+    found: dict[JobId, tuple[Allocation, ...]] = {}
+    for ids in batched(job_ids):
+        query = select(AllocationRow).where(col(AllocationRow.job_id).in_(ids)).order_by(col(AllocationRow.epoch))
+        for allocation in _models(tx, tx.session.execute(query).scalars().all()):
+            found[allocation.job_id] = (*found.get(allocation.job_id, ()), allocation)
+    return found
 
 
 def live(tx: Tx, *, node_id: NodeId | None = None) -> tuple[Allocation, ...]:
@@ -92,7 +103,7 @@ def live(tx: Tx, *, node_id: NodeId | None = None) -> tuple[Allocation, ...]:
             col(AllocationMemberRow.state) != AllocationState.ENDED.value,
         )
         query = query.where(col(AllocationRow.id).in_(here))
-    return tuple(_model(tx, row) for row in tx.session.execute(query.order_by(col(AllocationRow.id))).scalars())
+    return _models(tx, tx.session.execute(query.order_by(col(AllocationRow.id))).scalars().all())
 
 
 def insert(tx: Tx, allocation: Allocation, user_id: UserId) -> None:

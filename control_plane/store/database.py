@@ -15,11 +15,11 @@ from typing import Any, Generic, TypeVar
 
 import structlog
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 from sqlmodel import Session
 
 from control_plane.clock import Clock
-from control_plane.errors import OrQuantaError, Unavailable
+from control_plane.errors import Conflict, OrQuantaError, Unavailable
 from control_plane.model.record import Noun
 from control_plane.store.changes import Changes
 from control_plane.store.engine import migrate, open_engine
@@ -34,6 +34,7 @@ _QUEUED_WRITES_MAX = 10_000
 _WRITES_PER_COMMIT_MAX = 64
 _EPOCH_KEY = "control_epoch"
 _WRITER_LOCK = 7236002
+_DATABASE_AWAY = "STORE_UNAVAILABLE"
 
 
 class Tx:
@@ -55,17 +56,25 @@ class Tx:
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
-        """Undo what is done inside if it raises, and let the rest of the transaction go on."""
+        """Undo what is done inside if it raises, and let the rest of the transaction go on.
+
+        Raises Conflict when the database refuses what was done inside, and Unavailable when it is away.
+        """
         events = len(self.events)
         self.session.flush()
         nested = self.session.begin_nested()
         try:
             yield
             self.session.flush()
-        except BaseException:
-            nested.rollback()
+        except BaseException as error:
+            try:
+                nested.rollback()
+            except SQLAlchemyError as trouble:
+                raise _unavailable(trouble) from error
             self.session.expire_all()
             del self.events[events:]
+            if isinstance(error, SQLAlchemyError):
+                raise _domain_error(error) from error
             raise
         nested.commit()
 
@@ -89,6 +98,7 @@ class Store:
         self._writer = threading.Thread(target=self._write_loop, name="store-write", daemon=True)
         self._loop = asyncio.get_running_loop()
         self._superseded = False
+        self._closed = False
         self.control_epoch = control_epoch
         self.changes = Changes(newest_event)
         self._writer.start()
@@ -101,8 +111,9 @@ class Store:
         """
 
         def prepare() -> tuple[Engine, int, int]:
-            engine = open_engine(url)
+            engine = None
             try:
+                engine = open_engine(url)
                 migrate(engine)
                 with _write_connection(engine) as connection, Session(connection) as session:
                     _lock(session)
@@ -115,7 +126,8 @@ class Store:
                     session.commit()
                     connection.commit()
             except (SQLAlchemyError, OSError) as error:
-                engine.dispose()
+                if engine is not None:
+                    engine.dispose()
                 raise _unavailable(error) from error
             return engine, epoch, newest or 0
 
@@ -129,6 +141,7 @@ class Store:
 
     async def read(self, function: Callable[[Tx], T]) -> T:
         """Run `function` on a consistent snapshot. Raises Unavailable when the database is away."""
+        self._refuse_if_closed()
         return await self._loop.run_in_executor(self._readers, self._read, function)
 
     def _read(self, function: Callable[[Tx], T]) -> T:
@@ -136,15 +149,16 @@ class Store:
             with Session(self._engine, autoflush=False, expire_on_commit=False) as session:
                 return function(Tx(session, self._clock.now(), writable=False))
         except SQLAlchemyError as error:
-            raise _unavailable(error) from error
+            raise _domain_error(error) from error
 
     async def write(self, function: Callable[[Tx], T]) -> T:
         """Run `function` alone and commit; when this returns, the change is durable.
 
-        A domain error raised by `function` undoes its changes and is raised here. Raises Unavailable when
-        the database is away, too many writes wait, or another control plane has taken over; then nothing was
-        changed.
+        An error raised by `function` undoes its changes and is raised here. Raises Conflict when the database
+        refuses a change, and Unavailable when it is away, too many writes wait, the store is closed, or another
+        control plane has taken over; then nothing was changed.
         """
+        self._refuse_if_closed()
         write = _Write(function)
         try:
             self._writes.put_nowait(write)
@@ -156,12 +170,19 @@ class Store:
         return await asyncio.shield(asyncio.wrap_future(write.future))
 
     async def close(self) -> None:
-        """Finish queued writes and close every connection."""
+        """Finish queued writes and close every connection; what comes later is refused."""
+        if self._closed:
+            return
+        self._closed = True
         await asyncio.to_thread(self._writes.put, None)
         await asyncio.to_thread(self._writer.join)
-        self._readers.shutdown()
+        await asyncio.to_thread(self._readers.shutdown)
         self.changes.close()
         self._engine.dispose()
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise Unavailable("the control plane is shutting down; reconnect", reason="SHUTTING_DOWN")
 
     def _write_loop(self) -> None:
         while True:
@@ -190,7 +211,7 @@ class Store:
         try:
             with (
                 _write_connection(self._engine) as connection,
-                Session(connection, autoflush=False, expire_on_commit=False) as session,
+                Session(connection, expire_on_commit=False) as session,
             ):
                 _lock(session)
                 self._refuse_if_superseded(session)
@@ -203,7 +224,7 @@ class Store:
                 session.commit()
                 connection.commit()
         except Exception as error:  # noqa: BLE001 - every caller of the batch must get an answer
-            failure = error if isinstance(error, OrQuantaError) else _unavailable(error)
+            failure = _domain_error(error)
             for write in batch:
                 if not write.future.done():
                     write.future.set_exception(failure)
@@ -220,10 +241,13 @@ class Store:
             result = write.function(tx)
             session.flush()
             savepoint.commit()
-        except Exception as error:  # noqa: BLE001 - handed to the caller, who must see it
+        except Exception as error:
+            # After trouble with the disk or the server the savepoint may be gone, and everybody's changes with it.
+            if isinstance(error, OperationalError) or getattr(error, "reason", "") == _DATABASE_AWAY:
+                raise
             savepoint.rollback()
             session.expire_all()
-            write.future.set_exception(_unavailable(error) if isinstance(error, SQLAlchemyError) else error)
+            write.future.set_exception(_domain_error(error) if isinstance(error, SQLAlchemyError) else error)
             return None
         return result, max((row.sequence or 0 for row in tx.events), default=0)
 
@@ -254,11 +278,26 @@ def _lock(session: Session) -> None:
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})"))
 
 
+def _domain_error(error: Exception) -> OrQuantaError:
+    if isinstance(error, OrQuantaError):
+        return error
+    if isinstance(error, IntegrityError):
+        return Conflict(
+            f"the database refused the change, because something else was there first ({_detail(error)}); read again "
+            "and retry",
+        )
+    return _unavailable(error)
+
+
+def _detail(error: Exception) -> str:
+    lines = str(getattr(error, "orig", None) or error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def _unavailable(error: Exception) -> Unavailable:
-    log.error("store.failed", error=str(error).splitlines()[0] if str(error) else type(error).__name__)
-    detail = str(getattr(error, "orig", None) or error).strip().splitlines()
+    log.error("store.failed", error=_detail(error))
     return Unavailable(
-        f"the database cannot be used ({detail[0] if detail else type(error).__name__}); nothing was changed; "
-        "check its disk and its server, then retry",
-        reason="STORE_UNAVAILABLE",
+        f"the database cannot be used ({_detail(error)}); nothing was changed; check its disk and its server, then "
+        "retry",
+        reason=_DATABASE_AWAY,
     )

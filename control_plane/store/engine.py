@@ -73,7 +73,8 @@ def migrate(engine: Engine) -> None:
     """Bring the schema to its newest version; safe when several control planes start at once."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    with engine.connect() as connection:
+    # SQLite takes its one write lock before it looks at the version, PostgreSQL an advisory lock.
+    with engine.connect().execution_options(sqlite_begin="IMMEDIATE") as connection:
         if engine.dialect.name == "postgresql":
             connection.exec_driver_sql("SELECT pg_advisory_lock(7236001)")
             connection.commit()

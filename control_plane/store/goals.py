@@ -10,13 +10,14 @@ from control_plane.errors import NotFound
 from control_plane.fleet import lifecycle
 from control_plane.model.goal import Bill, BillLine, Goal, GoalState
 from control_plane.model.ids import GoalId, UserId
-from control_plane.model.money import from_micros, optional_from_micros, optional_to_micros
+from control_plane.model.money import optional_from_micros, optional_to_micros
 from control_plane.model.plan import Plan
 from control_plane.model.record import Noun
+from control_plane.store import jobs
 from control_plane.store.database import Tx
 from control_plane.store.documents import PLAN
 from control_plane.store.pages import Page, PageRequest, newest_first
-from control_plane.store.tables import AllocationMemberRow, AllocationRow, GoalRow, JobRow
+from control_plane.store.tables import GoalRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,43 +128,32 @@ def update(
 
 
 def bill(tx: Tx, goal_id: GoalId) -> Bill:
-    """Return what the goal costs so far, one line for each allocation."""
-    jobs = {row.id: row for row in tx.session.execute(select(JobRow).where(col(JobRow.goal_id) == goal_id)).scalars()}
-    allocations = tx.session.execute(
-        select(AllocationRow)
-        .where(col(AllocationRow.job_id).in_(jobs))
-        .order_by(col(AllocationRow.created_at), col(AllocationRow.id))
-    ).scalars()
-    lines = []
-    for row in allocations:
-        members = _members(tx, row.id)
-        job = jobs[row.job_id]
-        lines.append(
-            BillLine(
-                job_id=job.id,
-                job_name=job.name,
-                epoch=row.epoch,
-                gpu_type=row.gpu_type,
-                gpu_count=sum(len(member.gpu_uuids) for member in members),
-                gpu_seconds=sum(member.gpu_seconds for member in members),
-                price_usd_per_gpu_hour=from_micros(row.price_usd_micros_per_gpu_hour),
-                cost_usd=from_micros(row.cost_usd_micros),
-                waived=row.waived,
-                node_ids=tuple(member.node_id for member in members),
-            )
+    """Return what the goal costs so far, one line for each attempt in the order in which they began."""
+    of_goal = jobs.of_goal(tx, goal_id)
+    attempts = [(job, attempt) for job in of_goal for attempt in job.allocations]
+    attempts.sort(key=lambda pair: (pair[1].created_at, pair[1].id))
+    lines = tuple(
+        BillLine(
+            job_id=job.id,
+            job_name=job.spec.name,
+            epoch=attempt.epoch,
+            gpu_type=attempt.gpu_type,
+            gpu_count=attempt.gpu_count,
+            gpu_seconds=attempt.gpu_seconds,
+            price_usd_per_gpu_hour=attempt.price_usd_per_gpu_hour,
+            cost_usd=attempt.cost_usd,
+            waived=attempt.waived,
+            node_ids=tuple(member.node_id for member in attempt.members),
         )
+        for job, attempt in attempts
+    )
     return Bill(
         cost_usd=sum((line.cost_usd for line in lines), Decimal(0)),
-        reserved_usd=from_micros(sum(job.reserved_usd_micros for job in jobs.values())),
+        reserved_usd=sum((job.reserved_usd for job in of_goal), Decimal(0)),
         gpu_seconds=sum(line.gpu_seconds for line in lines if not line.waived),
         waived_gpu_seconds=sum(line.gpu_seconds for line in lines if line.waived),
-        lines=tuple(lines),
+        lines=lines,
     )
-
-
-def _members(tx: Tx, allocation_id: str) -> list[AllocationMemberRow]:
-    query = select(AllocationMemberRow).where(col(AllocationMemberRow.allocation_id) == allocation_id)
-    return list(tx.session.execute(query.order_by(col(AllocationMemberRow.rank))).scalars())
 
 
 def count_by_state(tx: Tx) -> dict[GoalState, int]:

@@ -1,25 +1,24 @@
 """Jobs in the database."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import func, select
+from sqlalchemy import String, cast, func, select
 from sqlmodel import col
 
 from control_plane.errors import NotFound
 from control_plane.fleet import lifecycle
 from control_plane.model.ids import GoalId, JobId, NodeId, UserId
-from control_plane.model.job import Job, JobState
+from control_plane.model.job import Allocation, AllocationState, Job, JobState
 from control_plane.model.money import from_micros, to_micros
 from control_plane.model.record import Noun
 from control_plane.store import allocations
 from control_plane.store.database import Tx
 from control_plane.store.documents import JOB_SPEC
-from control_plane.store.pages import Page, PageRequest, newest_first
+from control_plane.store.pages import Page, PageRequest, batched, newest_first
 from control_plane.store.tables import AllocationMemberRow, AllocationRow, JobRow
-
-_ENDED = [state.value for state in JobState if state.ended]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,13 @@ class JobFilter:
     node_id: NodeId | None = None
 
 
-def _model(tx: Tx, row: JobRow, *, with_allocations: bool = True) -> Job:
+def _models(tx: Tx, rows: Sequence[JobRow]) -> tuple[Job, ...]:
+    """Return jobs with their attempts: three statements for any number of them."""
+    attempts = allocations.of_jobs(tx, [JobId(row.id) for row in rows if row.epoch])
+    return tuple(_model(row, attempts.get(JobId(row.id), ())) for row in rows)
+
+
+def _model(row: JobRow, attempts: tuple[Allocation, ...] = ()) -> Job:
     return Job(
         id=JobId(row.id),
         goal_id=None if row.goal_id is None else GoalId(row.goal_id),
@@ -52,14 +57,16 @@ def _model(tx: Tx, row: JobRow, *, with_allocations: bool = True) -> Job:
         exit_code=row.exit_code,
         started_at=row.started_at,
         finished_at=row.finished_at,
-        allocations=allocations.of_job(tx, JobId(row.id)) if with_allocations and row.epoch else (),
+        allocations=attempts,
     )
 
 
 def get(tx: Tx, job_id: JobId, *, with_allocations: bool = True) -> Job | None:
     """Return the job, or None."""
     row = tx.session.get(JobRow, job_id)
-    return None if row is None else _model(tx, row, with_allocations=with_allocations)
+    if row is None:
+        return None
+    return _models(tx, [row])[0] if with_allocations else _model(row)
 
 
 def require(tx: Tx, job_id: JobId, *, with_allocations: bool = True) -> Job:
@@ -70,11 +77,11 @@ def require(tx: Tx, job_id: JobId, *, with_allocations: bool = True) -> Job:
     return job
 
 
-def of_goal(tx: Tx, goal_id: GoalId) -> tuple[Job, ...]:
+def of_goal(tx: Tx, goal_id: GoalId, *, with_allocations: bool = True) -> tuple[Job, ...]:
     """Return the goal's jobs in the order of its plan."""
     query = select(JobRow).where(col(JobRow.goal_id) == goal_id)
     rows = sorted(tx.session.execute(query).scalars(), key=lambda row: (row.job_metadata.get("position", 0), row.id))
-    return tuple(_model(tx, row) for row in rows)
+    return _models(tx, rows) if with_allocations else tuple(_model(row) for row in rows)
 
 
 def page(tx: Tx, which: JobFilter, request: PageRequest) -> Page[Job]:
@@ -94,7 +101,7 @@ def page(tx: Tx, which: JobFilter, request: PageRequest) -> Page[Job]:
         )
         query = query.where(col(JobRow.id).in_(there))
     rows, token = newest_first(tx.session, query, request, col(JobRow.created_at), col(JobRow.id))
-    return Page(tuple(_model(tx, row) for row in rows), token)
+    return Page(_models(tx, rows), token)
 
 
 def queued(tx: Tx) -> tuple[Job, ...]:
@@ -104,32 +111,57 @@ def queued(tx: Tx) -> tuple[Job, ...]:
         .where(col(JobRow.status) == JobState.QUEUED.value)
         .order_by(col(JobRow.priority).desc(), col(JobRow.queued_at), col(JobRow.id))
     )
-    return tuple(_model(tx, row, with_allocations=False) for row in tx.session.execute(query).scalars())
+    return tuple(_model(row) for row in tx.session.execute(query).scalars())
 
 
 def states(tx: Tx, job_ids: set[JobId]) -> dict[JobId, JobState]:
     """Return the state of each of the jobs that exists."""
-    if not job_ids:
-        return {}
-    query = select(col(JobRow.id), col(JobRow.status)).where(col(JobRow.id).in_(sorted(job_ids)))
-    return {JobId(job_id): JobState(status) for job_id, status in tx.session.execute(query)}
+    found: dict[JobId, JobState] = {}
+    for ids in batched(sorted(job_ids)):
+        query = select(col(JobRow.id), col(JobRow.status)).where(col(JobRow.id).in_(ids))
+        found.update({JobId(job_id): JobState(status) for job_id, status in tx.session.execute(query)})
+    return found
 
 
 def dependents(tx: Tx, job: Job) -> tuple[Job, ...]:
-    """Return the queued jobs of the same user that wait for this one."""
+    """Return the queued jobs that wait for this one."""
     query = select(JobRow).where(
-        col(JobRow.status) == JobState.QUEUED.value, col(JobRow.user_id) == job.user_id, col(JobRow.id) != job.id
+        col(JobRow.status) == JobState.QUEUED.value,
+        col(JobRow.user_id) == job.user_id,
+        # Narrows the search in the database; what the id stands for is looked at below.
+        cast(col(JobRow.spec), String).contains(job.id),
     )
-    candidates = (_model(tx, row, with_allocations=False) for row in tx.session.execute(query).scalars())
+    candidates = (_model(row) for row in tx.session.execute(query).scalars())
     return tuple(candidate for candidate in candidates if job.id in candidate.spec.depends_on)
 
 
-def gpus_wanted(tx: Tx, user_id: UserId) -> int:
-    """Return how many GPUs the user's jobs that have not ended ask for."""
-    query = select(func.coalesce(func.sum(col(JobRow.gpu_count)), 0)).where(
-        col(JobRow.user_id) == user_id, col(JobRow.status).not_in(_ENDED)
+def owners(tx: Tx, job_ids: Iterable[JobId]) -> dict[JobId, tuple[UserId, JobState]]:
+    """Return whose each of the jobs is, and its state."""
+    found: dict[JobId, tuple[UserId, JobState]] = {}
+    for ids in batched(job_ids):
+        query = select(col(JobRow.id), col(JobRow.user_id), col(JobRow.status)).where(col(JobRow.id).in_(ids))
+        for job_id, user_id, status in tx.session.execute(query):
+            found[JobId(job_id)] = (UserId(user_id), JobState(status))
+    return found
+
+
+def promised(tx: Tx) -> dict[NodeId, tuple[int, int]]:
+    """Return the CPU (thousandths of a core) and memory (bytes) that members which have not ended hold, by node."""
+    query = (
+        select(col(AllocationMemberRow.node_id), col(JobRow.spec))
+        .join(AllocationRow, col(AllocationRow.id) == col(AllocationMemberRow.allocation_id))
+        .join(JobRow, col(JobRow.id) == col(AllocationRow.job_id))
+        .where(
+            col(AllocationRow.state) != AllocationState.ENDED.value,
+            col(AllocationMemberRow.state) != AllocationState.ENDED.value,
+        )
     )
-    return int(tx.session.execute(query).scalar_one())
+    totals: dict[NodeId, tuple[int, int]] = {}
+    for node_id, spec in tx.session.execute(query):
+        resources = spec["resources"]
+        cpu_milli, memory_bytes = totals.get(node_id, (0, 0))
+        totals[node_id] = (cpu_milli + resources["cpu_milli"], memory_bytes + resources["memory_bytes"])
+    return totals
 
 
 def reserved_of_goal(tx: Tx, goal_id: GoalId) -> Decimal:
@@ -182,7 +214,10 @@ def update(
     started_at: datetime | None = None,
     finished_at: datetime | None = None,
 ) -> Job:
-    """Change what is given and return the job. Raises NotFound, or LifecycleError for an impossible change."""
+    """Change what is given and return the job without its attempts.
+
+    Raises NotFound, or LifecycleError for an impossible change.
+    """
     row = tx.session.get(JobRow, job_id)
     if row is None:
         raise NotFound(f"there is no job {job_id}", reason="JOB_NOT_FOUND")
@@ -207,7 +242,7 @@ def update(
     row.version += 1
     tx.session.add(row)
     _emit(tx, row, f"job.{row.status}")
-    return _model(tx, row)
+    return _model(row)
 
 
 def _emit(tx: Tx, row: JobRow, kind: str) -> None:

@@ -3,8 +3,10 @@
 import base64
 import binascii
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import ColumnElement, Select, and_, or_
@@ -13,10 +15,15 @@ from sqlmodel import Session
 from control_plane.errors import InvalidArgument
 
 T = TypeVar("T")
+K = TypeVar("K")
 
 _SIZE_DEFAULT = 50
 _SIZE_MAX = 500
-_AGE_KEY_PARTS = 2
+_KEYS_MAX = 500
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_YEAR_9999_MICROS = (datetime(9999, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_INTEGER_MAX = 2**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +44,11 @@ class Page(Generic[T]):
 
 def page_request(page_size: int, page_token: str) -> PageRequest:
     """Return the request for a page. Raises InvalidArgument for a bad size or token."""
-    if page_size > _SIZE_MAX:
-        raise InvalidArgument(f"page_size is {page_size}; at most {_SIZE_MAX} is allowed", reason="PAGE_SIZE_INVALID")
+    if not 0 <= page_size <= _SIZE_MAX:
+        raise InvalidArgument(
+            f"page_size is {page_size}; 1 to {_SIZE_MAX} are possible, and 0 means {_SIZE_DEFAULT}",
+            reason="PAGE_SIZE_INVALID",
+        )
     if page_token:
         _decode(page_token)
     return PageRequest(page_size or _SIZE_DEFAULT, page_token)
@@ -49,13 +59,15 @@ def newest_first(
 ) -> tuple[list[Any], str]:  # Any: works on the columns and rows of every table
     """Run `query` ordered by age, newest first, and return the page's rows and the next token."""
     if page.token:
-        key = _decode(page.token)
-        query = query.where(_before(created_at, row_id, datetime.fromtimestamp(key[0] / 1_000_000, UTC), key[1]))
+        micros, key = _expect(_decode(page.token), int, str)
+        if not 0 <= micros < _YEAR_9999_MICROS:
+            raise _bad_token()
+        query = query.where(_before(created_at, row_id, _EPOCH + timedelta(microseconds=micros), key))
     rows = list(session.execute(query.order_by(created_at.desc(), row_id.desc()).limit(page.size + 1)).scalars())
     if len(rows) <= page.size:
         return rows, ""
     last = rows[page.size - 1]
-    return rows[: page.size], _encode([round(last.created_at.timestamp() * 1_000_000), last.id])
+    return rows[: page.size], _encode([(last.created_at - _EPOCH) // _MICROSECOND, last.id])
 
 
 def by_key(
@@ -63,13 +75,20 @@ def by_key(
 ) -> tuple[list[Any], str]:  # Any: works on the columns and rows of every table
     """Run `query` ordered by one unique column and return the page's rows and the next token."""
     if page.token:
-        (key,) = _decode(page.token)
+        (key,) = _expect(_decode(page.token), column.type.python_type)
         query = query.where(column < key if descending else column > key)
     ordered = query.order_by(column.desc() if descending else column)
     rows = list(session.execute(ordered.limit(page.size + 1)).scalars())
     if len(rows) <= page.size:
         return rows, ""
     return rows[: page.size], _encode([getattr(rows[page.size - 1], column.key)])
+
+
+def batched(keys: Iterable[K]) -> Iterator[list[K]]:
+    """Yield the keys in lists that are short enough for an IN of either database."""
+    waiting = iter(keys)
+    while batch := list(islice(waiting, _KEYS_MAX)):
+        yield batch
 
 
 def _before(created_at: Any, row_id: Any, when: datetime, key: str) -> ColumnElement[bool]:  # Any: any table's columns
@@ -83,14 +102,26 @@ def _encode(key: list[Any]) -> str:  # Any: numbers and texts
 def _decode(token: str) -> list[Any]:  # Any: numbers and texts
     try:
         key = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-    except (binascii.Error, ValueError):
-        key = None
-    if (
-        not isinstance(key, list)
-        or len(key) not in (1, _AGE_KEY_PARTS)
-        or (len(key) == _AGE_KEY_PARTS and not isinstance(key[0], int))
-    ):
-        raise InvalidArgument(
-            "page_token is not one this server gave out; start again without it", reason="PAGE_TOKEN_INVALID"
-        )
+    except (binascii.Error, ValueError, RecursionError):
+        raise _bad_token() from None
+    if not isinstance(key, list):
+        raise _bad_token()
     return key
+
+
+def _expect(key: list[Any], *types: type) -> list[Any]:  # Any: numbers and texts
+    """Return the key if it is of the list's own form: a token of another list, or a forged one, is refused."""
+    fits = [type(part) for part in key] == list(types)
+    if not fits or any(_is_out_of_range(part) for part in key):
+        raise _bad_token()
+    return key
+
+
+def _is_out_of_range(part: object) -> bool:
+    return "\0" in part if isinstance(part, str) else isinstance(part, int) and abs(part) >= _INTEGER_MAX
+
+
+def _bad_token() -> InvalidArgument:
+    return InvalidArgument(
+        "page_token is not one this server gave out for this list; start again without it", reason="PAGE_TOKEN_INVALID"
+    )

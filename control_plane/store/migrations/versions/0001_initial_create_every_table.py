@@ -13,9 +13,15 @@ _IMMUTABLE_SQLITE = """
 CREATE TRIGGER audit_log_no_{verb} BEFORE {VERB} ON audit_log
 BEGIN SELECT RAISE(ABORT, 'audit_log is append-only'); END
 """
+# REPLACE deletes a row without firing its delete trigger.
+_NOT_REPLACED_SQLITE = """
+CREATE TRIGGER audit_log_no_replace BEFORE INSERT ON audit_log
+WHEN EXISTS (SELECT 1 FROM audit_log WHERE id = NEW.id)
+BEGIN SELECT RAISE(ABORT, 'audit_log is append-only'); END
+"""
 _IMMUTABLE_POSTGRESQL = (
     """
-CREATE FUNCTION audit_log_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION audit_log_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN RAISE EXCEPTION 'audit_log is append-only'; END $$
 """,
     """
@@ -29,6 +35,7 @@ def _make_audit_append_only() -> None:
     if op.get_bind().dialect.name == "sqlite":
         for verb in ("update", "delete"):
             op.execute(_IMMUTABLE_SQLITE.format(verb=verb, VERB=verb.upper()))
+        op.execute(_NOT_REPLACED_SQLITE)
     else:
         for statement in _IMMUTABLE_POSTGRESQL:
             op.execute(statement)

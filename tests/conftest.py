@@ -1,0 +1,82 @@
+"""What tests of the control plane share: a clock, a PostgreSQL server, and a store on each kind of database."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from control_plane.store.database import Store
+from control_plane.store.engine import migrate, open_engine
+from tests.fake_clock import FakeClock
+from tests.postgresql import PostgreSql, running_postgresql
+
+_TEMPLATE = "orquanta_template"
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSql]:
+    """One server for the whole run of this worker."""
+    with running_postgresql() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def migrated_postgresql(postgresql: PostgreSql) -> PostgreSql:
+    """The server with a template database that has every table."""
+    postgresql.execute(f"CREATE DATABASE {_TEMPLATE}")
+    engine = open_engine(postgresql.url(_TEMPLATE))
+    migrate(engine)
+    engine.dispose()
+    return postgresql
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file that has every table, to be copied."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    engine = open_engine(f"sqlite:///{path}")
+    migrate(engine)
+    engine.dispose()
+    return path
+
+
+@pytest.fixture
+def sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
+    """The URL of a fresh SQLite database with every table."""
+    shutil.copy(migrated_sqlite, tmp_path / "orquanta.db")
+    return f"sqlite:///{tmp_path / 'orquanta.db'}"
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a fresh database with every table, once on SQLite and once on PostgreSQL."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("sqlite_url")
+        return
+    server: PostgreSql = request.getfixturevalue("migrated_postgresql")
+    with ExitStack() as stack:
+        yield stack.enter_context(server.database(_TEMPLATE))
+
+
+@pytest.fixture
+async def store(database_url: str, clock: FakeClock) -> AsyncIterator[Store]:
+    """A store on each kind of database."""
+    opened = await Store.open(database_url, clock=clock)
+    yield opened
+    await asyncio.wait_for(opened.close(), 30)
+
+
+@pytest.fixture
+async def sqlite_store(sqlite_url: str, clock: FakeClock) -> AsyncIterator[Store]:
+    """A store on SQLite alone, where the database makes no difference."""
+    opened = await Store.open(sqlite_url, clock=clock)
+    yield opened
+    await asyncio.wait_for(opened.close(), 30)

