@@ -212,8 +212,13 @@ class LinkWriter:
             return
 
         def write(tx: Tx) -> bool:
-            if not nodes.is_allowed(tx, session.node_id, session.principal.serial):
+            node = nodes.get(tx, session.node_id)
+            in_use = session.principal.serial
+            if node is None or not nodes.is_allowed(tx, session.node_id, in_use):
                 return False
+            if node.certificate_serial != in_use:
+                # The last renewal never reached the host: what it uses is what has to stay good.
+                nodes.renew_certificate(tx, session.node_id, in_use, node.certificate_expires_at)
             nodes.renew_certificate(tx, session.node_id, issued.serial, issued.not_after)
             return True
 

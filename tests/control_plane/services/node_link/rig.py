@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -107,6 +107,11 @@ class Stream:
 
     async def send(self, **message: Any) -> None:  # Any: one of the protocol's messages, by its field's name
         await self.call.write(node_link_pb2.ConnectRequest(**message))
+
+    async def try_hello(self, host: "Host") -> None:
+        """Send Hello on a stream that may be refused before it arrives."""
+        with suppress(aio.AioRpcError, asyncio.InvalidStateError):
+            await self.send(hello=host.hello())
 
     async def heartbeat(self, sequence: int) -> None:
         await self.send(heartbeat=node_link_pb2.Heartbeat(sequence=sequence))

@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
 from orquanta.v1 import node_link_pb2
+from orquanta.v1.node_link_pb2_grpc import NodeLinkServiceStub
 
 from control_plane.identity.certificates import node_principal_from_pem
 from control_plane.model.action import RevokeNode
@@ -18,7 +19,7 @@ from control_plane.model.node import NodeState
 from control_plane.store import nodes, tokens
 from control_plane.store.nodes import NodeFilter
 from control_plane.store.pages import page_request
-from tests.control_plane.services.node_link.rig import Rig, inventory, stamp
+from tests.control_plane.services.node_link.rig import Rig, key_pem, stamp
 
 
 def fresh_key() -> ec.EllipticCurvePrivateKey:
@@ -165,7 +166,13 @@ async def test_an_address_that_keeps_guessing_has_to_wait(rig: Rig) -> None:
 
 async def test_the_daemons_port_serves_no_join_and_the_peoples_port_no_stream(rig: Rig) -> None:
     host = await rig.join("gpu-1")
-    rig.people_address, rig.nodes_address = rig.nodes_address, rig.people_address
+    mutual = grpc.ssl_channel_credentials(rig.ca.trust_pem, key_pem(host.key), host.certificate)
+    request = rig.join_request(await rig.token(), "gpu-2", fresh_key())
+    async with aio.secure_channel(rig.nodes_address, mutual) as channel:
+        with pytest.raises(aio.AioRpcError) as caught:
+            await NodeLinkServiceStub(channel).Join(request, timeout=10)
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    rig.nodes_address = rig.people_address
     async with host.dial() as stream:
-        await stream.send(hello=node_link_pb2.Hello(inventory=inventory("gpu-1")))
+        await stream.try_hello(host)
         assert await stream.ended() is grpc.StatusCode.UNIMPLEMENTED

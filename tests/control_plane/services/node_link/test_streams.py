@@ -88,7 +88,7 @@ async def test_a_good_certificate_of_a_node_that_does_not_exist_gets_no_stream(r
     issued = rig.ca.sign_node_csr(signing_request(key), node_id, lifetime=timedelta(hours=1))
     host = Host(rig, "ghost", key, node_id, issued.certificate_pem)
     async with host.dial() as stream:
-        await stream.send(hello=host.hello())
+        await stream.try_hello(host)
         assert await stream.ended() is grpc.StatusCode.PERMISSION_DENIED
 
 
@@ -101,7 +101,7 @@ async def test_a_node_revoked_in_mid_stream_is_sent_away_for_good_at_once(rig: R
         assert "revoked" in farewell.reason
         assert await stream.ended() is grpc.StatusCode.OK
     async with host.dial() as stream:
-        await stream.send(hello=host.hello())
+        await stream.try_hello(host)
         assert await stream.ended() is grpc.StatusCode.PERMISSION_DENIED
     assert (await rig.node(host.node_id)).state is NodeState.REVOKED
 
@@ -266,6 +266,16 @@ async def test_a_renewed_certificate_is_for_the_same_node_and_the_old_one_stays_
         async with Host(rig, host.name, host.key, host.node_id, certificate).connect(boot_id="b"):
             pass
         rig.clock.offset_seconds += 100
+
+
+async def test_renewals_that_never_reach_the_host_do_not_lock_it_out(rig: Rig) -> None:
+    host = await rig.join("gpu-1")
+    for _ in range(3):
+        async with host.connect() as stream:
+            await stream.send(certificate_signing_request=signing_request(host.key))
+            await stream.next("certificate")  # and the host dies before it is on its disk
+    async with host.connect():
+        assert rig.registry.connected(host.node_id)
 
 
 async def test_a_signing_request_names_nothing_and_garbage_is_ignored(rig: Rig) -> None:
