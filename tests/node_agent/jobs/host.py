@@ -174,6 +174,15 @@ def supervisor_pid(host: Host, key: MemberKey) -> int:
     return supervisor.pid
 
 
+CAP_SETUID, CAP_SYS_ADMIN = 7, 21
+
+
+def has_capability(number: int) -> bool:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    effective = next(line.split()[1] for line in lines if line.startswith("CapEff:"))
+    return bool(int(effective, 16) >> number & 1)
+
+
 def can_limit_memory() -> bool:
     group = Cgroup.create("/orquanta-test", f"probe-{os.getpid()}", {"memory_bytes": 64 * 1024 * 1024})
     group.remove()

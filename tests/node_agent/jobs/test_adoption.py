@@ -12,9 +12,11 @@ import pytest
 from node_agent.jobs.directory import MemberDirectory, prepare
 from node_agent.jobs.status import MemberState, Outcome
 from tests.node_agent.jobs.host import (
+    CAP_SYS_ADMIN,
     Host,
     ended,
     eventually,
+    has_capability,
     kill_daemon,
     output,
     processes_of,
@@ -82,7 +84,8 @@ async def test_a_killed_supervisor_takes_its_whole_job_with_it(any_host: Host) -
     assert "run it again" in status.message
 
 
-async def test_a_supervisor_that_cannot_be_killed_gently_leaves_nothing_even_without_a_daemon(host: Host) -> None:
+@pytest.mark.skipif(not has_capability(CAP_SYS_ADMIN), reason="this process may not make process namespaces")
+async def test_a_job_in_a_namespace_dies_with_its_supervisor_even_without_a_daemon(host: Host) -> None:
     """In a namespace of its own, a job dies with its supervisor by the kernel's hand alone."""
     mark = f"5{os.getpid()}.25"
     job = spec("alone", f"(env -i setsid sleep {mark} &) ; sleep {mark}")
@@ -108,6 +111,7 @@ async def test_daemon_and_supervisor_killed_together_are_cleaned_up_by_the_next_
     assert processes_with_argument(mark) == []
 
 
+@pytest.mark.skipif(not has_capability(CAP_SYS_ADMIN), reason="this process may not make process namespaces")
 async def test_a_member_of_an_earlier_boot_is_reported_lost(host: Host) -> None:
     job = spec("boot", "sleep 1000")
     daemon = host.daemon_process(job)
