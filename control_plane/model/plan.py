@@ -202,11 +202,16 @@ class Infeasible:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a goal means. It acts only when it has no questions, refusal or infeasibility and is not plan-only."""
+    """What a goal means. It acts only without questions, refusal and infeasibility, and unless it is plan-only.
+
+    `jobs` are what it launches. `subject` is what a goal that launches nothing speaks of: the GPUs to
+    add to a pool, the run to price.
+    """
 
     intent: Intent
     summary: str
     jobs: tuple[PlannedJob, ...] = ()
+    subject: PlannedJob | None = None
     constraints: Constraints = Constraints()
     questions: tuple[Question, ...] = ()
     refusal: Refusal | None = None

@@ -1,63 +1,178 @@
-"""Answers to goals that ask instead of launch, from the store, by rules."""
+"""Answers to the planner's questions: read by the same recognisers, they replace what the goal said."""
 
-from collections import Counter
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import datetime, tzinfo
+from decimal import Decimal
+from typing import TypeVar
 
-from control_plane.model.identity import Principal
-from control_plane.model.ids import JobId
-from control_plane.model.money import format_usd
-from control_plane.model.node import NodeState
-from control_plane.model.plan import Intent, Plan
-from control_plane.store import allocations, jobs, nodes, users
-from control_plane.store.database import Tx
+from control_plane.agents.orchestrator.budget import Budgets, bare_amount, read_budgets
+from control_plane.agents.orchestrator.draft import Draft, JobFacts, Places, TargetFacts
+from control_plane.agents.orchestrator.facts import Fact
+from control_plane.agents.orchestrator.gpu import MEMORY_GB, canonical
+from control_plane.agents.orchestrator.gpu_request import MAX_COUNT, GpuFacts, read_gpus
+from control_plane.agents.orchestrator.intent import read_intent
+from control_plane.agents.orchestrator.places import Region
+from control_plane.agents.orchestrator.preferences import SpotReading, excluded_marks, read_priority, read_spot
+from control_plane.agents.orchestrator.reading import read
+from control_plane.agents.orchestrator.shadow import Kind, Shadow, words
+from control_plane.agents.orchestrator.timing import Limits, any_moment, read_limits
+from control_plane.model.plan import Intent, SpotPreference
 
-NOT_YET = {
-    Intent.HEAL: "repairs by goal are not available; look at the host with: orquanta node show, and take it out of "
-    "scheduling with: orquanta node cordon",
-    Intent.SCALE: "scaling by goal is not available; add a host with: orquanta node token create",
-    Intent.AMBIGUOUS: "it is not clear what to do; say what to run, on which GPUs and for how long, for example: "
-    "train on 2 H100 for 3 hours, at most $40, `python train.py`",
-}
-
-
-def answer(tx: Tx, principal: Principal, plan: Plan) -> str:
-    """Return the answer to a question about jobs, money or the fleet. Reads only."""
-    if plan.targets.job_ids:
-        return "\n".join(_job(tx, job_id) for job_id in plan.targets.job_ids)
-    if plan.intent is Intent.COST or "spen" in plan.summary.lower() or "cost" in plan.summary.lower():
-        return _money(tx, principal)
-    return _fleet(tx)
+_Value = TypeVar("_Value")
+_YES = re.compile(r"[ \n]*" + words("y|yes|yeah|yep|sure|ok|okay|true|allow|allowed|fine|si|ja|oui|sim", "是|可以|好|はい|可"))
+_NO = re.compile(r"[ \n]*" + words("n|no|nope|false|never|forbid|nein|non|nao", "不|否|いいえ|不可"))
 
 
-def _job(tx: Tx, job_id: str) -> str:
-    job = jobs.get(tx, JobId(job_id))
-    if job is None:
-        return f"there is no job {job_id}"
-    return (
-        f"{job.spec.name} ({job.id}) is {job.state.value}: {job.status_reason}; cost so far {format_usd(job.cost_usd)}"
-    )
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer, read: `field` is the question's field."""
+
+    field: str
+    text: str
+    shadow: Shadow
+
+    def fact(self, fact: Fact[_Value]) -> Fact[_Value]:
+        """Mark a fact as coming from this answer."""
+        return replace(fact, source=f"answer:{self.field}")
+
+    def whole(self, value: _Value) -> Fact[_Value]:
+        """Return a value that all of the answer says."""
+        stripped = self.text.strip()
+        start = self.text.index(stripped)
+        return self.fact(Fact(value, ((start, start + len(stripped)),)))
 
 
-def _money(tx: Tx, principal: Principal) -> str:
-    user = users.require(tx, principal.user_id)
-    limit = "no limit" if user.budget_usd is None else f"a limit of {format_usd(user.budget_usd)}"
-    spent, reserved = format_usd(user.spent_usd), format_usd(user.reserved_usd)
-    return f"{user.email} has spent {spent} and reserved {reserved}, with {limit}"
+def read_answers(answers: Mapping[str, str]) -> list[Answer]:
+    """Read the answers. Raises `InvalidArgument` for one that nobody can have written."""
+    return [Answer(field, text, read(text)) for field, text in sorted(answers.items())]
 
 
-def _fleet(tx: Tx) -> str:
-    held = allocations.holds(tx)
-    total: Counter[str] = Counter()
-    free: Counter[str] = Counter()
-    active = nodes.active(tx)
-    for node in active:
-        if node.state is NodeState.READY and node.inventory is not None:
-            for gpu in node.inventory.gpus:
-                total[gpu.gpu_type] += 1
-                free[gpu.gpu_type] += gpu.uuid not in held
-    states = Counter(node.state.value for node in active)
-    gpus = (
-        ", ".join(f"{free[kind]} of {count} {kind} free" for kind, count in sorted(total.items())) or "no GPU is ready"
-    )
-    hosts = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none"
-    work = ", ".join(f"{count} {state.value}" for state, count in jobs.count_by_state(tx).items()) or "none"
-    return f"GPUs: {gpus}. Nodes: {hosts}. Jobs: {work}."
+def answered_intent(answers: list[Answer]) -> Fact[Intent] | None:
+    """Return the intent that an answer names, if there is one."""
+    for answer in answers:
+        if answer.field != "intent":
+            continue
+        plain = answer.text.strip().lower()
+        if plain in set(Intent) - {Intent.AMBIGUOUS, Intent.UNSAFE}:
+            return answer.whole(Intent(plain))
+        reading = read_intent(answer.shadow)
+        if reading.intent is not None:
+            return answer.fact(Fact(reading.intent, reading.spans))
+    return None
+
+
+def apply_answers(
+    draft: Draft, answers: list[Answer], now: datetime, default: tzinfo, fx_usd: Mapping[str, Decimal]
+) -> Draft:
+    """Return the draft with each answered field replaced; an answer that says nothing changes nothing."""
+    for answer in answers:
+        draft = _apply(draft, answer, now, default, fx_usd)
+    return draft
+
+
+def _apply(draft: Draft, answer: Answer, now: datetime, default: tzinfo, fx_usd: Mapping[str, Decimal]) -> Draft:  # noqa: PLR0911 - one return a field
+    shadow = answer.shadow
+    match answer.field:
+        case "gpu" | "gpu_count" | "gpu_type" | "intent":
+            return _with_gpu(draft, answer, bare=answer.field != "intent")
+        case "budget":
+            return replace(draft, budgets=_budgets(answer, fx_usd) or draft.budgets)
+        case "deadline":
+            moment = any_moment(shadow, now, default)
+            return replace(draft, window=replace(draft.window, deadline_at=answer.fact(moment))) if moment else draft
+        case "max_hours":
+            limits = read_limits(shadow)
+            if limits.max_seconds is None:
+                return draft
+            chosen = Limits(answer.fact(limits.max_seconds))
+            return replace(draft, jobs=tuple(replace(job, limits=chosen) for job in draft.jobs))
+        case "spot":
+            return replace(draft, spot=SpotReading(_spot(answer) or draft.spot.preference))
+        case "priority":
+            priority = read_priority(shadow) or read_priority(read(f"priority {answer.text}"))
+            return replace(draft, priority=answer.whole(priority.value)) if priority else draft
+        case "provider" | "region":
+            return replace(draft, places=_places(draft.places, answer))
+        case "job_ids" | "node" | "pool":
+            return replace(draft, targets=_targets(draft.targets, answer))
+        case "command" | "image":
+            fact = answer.whole(answer.text.strip())
+            jobs = tuple(replace(job, **{answer.field: fact}) for job in draft.jobs[:1])
+            return replace(draft, jobs=(*jobs, *draft.jobs[1:]))
+    return draft
+
+
+def _with_gpu(draft: Draft, answer: Answer, *, bare: bool) -> Draft:
+    facts = read_gpus(answer.shadow, excluded_marks(answer.shadow))
+    if bare and facts.count is None:
+        facts = replace(facts, count=_bare_count(answer.shadow))
+    if bare and facts.gpu_type is None and canonical(answer.text) in MEMORY_GB:
+        facts = replace(facts, gpu_type=Fact(canonical(answer.text), answer.whole(True).spans))
+    said = {
+        field.name: answer.fact(value)
+        for field in fields(GpuFacts)
+        if isinstance(value := getattr(facts, field.name), Fact)
+    }
+    if not said:
+        return draft
+    conflicts = () if "count" in said else None
+
+    def changed(job: JobFacts) -> JobFacts:
+        gpu = replace(job.gpu, **said)
+        return replace(job, gpu=gpu if conflicts is None else _settled(gpu, said))
+
+    return replace(draft, jobs=tuple(changed(job) if index == 0 or not job.gpu.says_something else job for index, job in enumerate(draft.jobs)))
+
+
+def _settled(gpu: GpuFacts, said: Mapping[str, object]) -> GpuFacts:
+    """Drop the node layout that an answered count contradicts."""
+    fits = gpu.count is None or gpu.nodes is None or gpu.gpus_per_node is None or gpu.nodes.value * gpu.gpus_per_node.value == gpu.count.value
+    keep = fits or "nodes" in said
+    return replace(gpu, conflicts=(), nodes=gpu.nodes if keep else None, gpus_per_node=gpu.gpus_per_node if keep else None)
+
+
+def _bare_count(shadow: Shadow) -> Fact[int] | None:
+    for at, value in shadow.marks(Kind.NUMBER):
+        if value == int(value) and abs(value) <= MAX_COUNT:
+            return Fact(int(value), (shadow.span(at, at + 1),))
+    return None
+
+
+def _budgets(answer: Answer, fx_usd: Mapping[str, Decimal]) -> Budgets | None:
+    read_in = read_budgets(answer.shadow, fx_usd, strong_only=False, job_starts=(0,))
+    total = read_in.total or (None if read_in.rate or read_in.unknown_currency else bare_amount(answer.shadow))
+    if total is None and read_in.rate is None:
+        return None
+    return Budgets(answer.fact(total) if total else None, answer.fact(read_in.rate) if read_in.rate else None)
+
+
+def _spot(answer: Answer) -> Fact[SpotPreference] | None:
+    reading = read_spot(answer.shadow)
+    if reading.preference is not None:
+        return answer.fact(reading.preference)
+    if _NO.match(answer.shadow.text):
+        return answer.whole(SpotPreference.FORBID)
+    return answer.whole(SpotPreference.ALLOW) if _YES.match(answer.shadow.text) else None
+
+
+def _places(places: Places, answer: Answer) -> Places:
+    shadow = answer.shadow
+    negated = excluded_marks(shadow)
+    for at, value in shadow.marks(Kind.PROVIDER):
+        if at not in negated and answer.field == "provider":
+            return replace(places, providers=answer.fact(Fact((value,), (shadow.span(at, at + 1),))), exclude_providers=None)
+    for at, value in shadow.marks(Kind.REGION):
+        if at not in negated and isinstance(value, Region) and answer.field == "region":
+            return replace(places, regions=answer.fact(Fact((value.code,), (shadow.span(at, at + 1),))), exclude_regions=None)
+    return places
+
+
+def _targets(targets: TargetFacts, answer: Answer) -> TargetFacts:
+    named = answer.whole(tuple(part for part in re.split(r"[\s,;]+", answer.text.strip()) if part))
+    if answer.field == "job_ids":
+        return replace(targets, job_ids=named)
+    if answer.field == "node":
+        return replace(targets, nodes=named)
+    return replace(targets, pool=answer.whole(answer.text.strip()))

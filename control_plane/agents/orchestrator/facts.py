@@ -1,0 +1,19 @@
+"""Facts: a value together with the places in the text it was read from."""
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from control_plane.agents.orchestrator.text import Span
+
+Value_co = TypeVar("Value_co", covariant=True)
+
+GOAL = "goal"
+
+
+@dataclass(frozen=True, slots=True)
+class Fact(Generic[Value_co]):
+    """A value and the spans of the text (the goal, or an answer) that say so."""
+
+    value: Value_co
+    spans: tuple[Span, ...]
+    source: str = GOAL

@@ -1,0 +1,198 @@
+"""What kind of goal it is: the earliest strong request wins, weighed by its object."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from control_plane.agents.orchestrator import intent_words as lexicon
+from control_plane.agents.orchestrator.shadow import Kind, Shadow, mark
+from control_plane.agents.orchestrator.text import Span
+from control_plane.model.plan import LAUNCH_INTENTS, Intent
+
+_OBJECT_CHARS = 64
+_NOUN_LEVEL, _VERB_LEVEL = 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An intent that some words ask for. `level` 2: outright, 1: a hint; `word` is that word, folded."""
+
+    intent: Intent
+    level: int
+    at: int
+    word: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class IntentReading:
+    """The intent of a part of a goal and the words that tell it; none for what nobody asked."""
+
+    intent: Intent | None
+    request: Request | None = None
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """Where the words stand."""
+        return (self.request.span,) if self.request else ()
+
+
+def read_intent(shadow: Shadow) -> IntentReading:
+    """Read the intent of a text or of one part of it."""
+    requests = sorted(_requests(shadow), key=lambda request: (-request.level, request.at))
+    if not requests:
+        return IntentReading(None)
+    first = requests[0]
+    for rule in (_query_rule, _cost_rule, _tuned_rule, _batch_rule, _symptom_rule, _cancel_rule):
+        changed = rule(shadow, first, requests)
+        if changed is not None:
+            first = changed
+            break
+    return IntentReading(first.intent, first)
+
+
+def launch_requests(shadow: Shadow) -> list[Request]:
+    """Return the outright requests for work on GPUs, in order, for splitting a goal into jobs."""
+    found = [request for request in _requests(shadow) if request.intent in LAUNCH_INTENTS and request.level == _VERB_LEVEL]
+    return sorted(found, key=lambda request: request.at)
+
+
+def _requests(shadow: Shadow) -> Iterator[Request]:
+    text = shadow.text
+    for intent, pattern in lexicon.VERBS.items():
+        for match in pattern.finditer(text):
+            level = _level(text, intent, match)
+            if level:
+                yield Request(intent, level, match.start(), match.group(), shadow.span(*match.span()))
+    for match in lexicon.QUERY_ANYWHERE.finditer(text):
+        yield Request(Intent.QUERY, _VERB_LEVEL, match.start(), match.group(), shadow.span(*match.span()))
+    for pattern in (lexicon.SYMPTOM, lexicon.DEGREES):
+        for match in pattern.finditer(text):
+            if lexicon.HEAL_OBJECT.search(text):
+                yield Request(Intent.HEAL, _VERB_LEVEL, match.start(), match.group(), shadow.span(*match.span()))
+    for intent, pattern in lexicon.NOUNS.items():
+        for match in pattern.finditer(text):
+            yield Request(intent, _NOUN_LEVEL, match.start(), match.group(), shadow.span(*match.span()))
+
+
+def _level(text: str, intent: Intent, match: re.Match[str]) -> int:
+    before = text[max(0, match.start() - 24) : match.start()]
+    near = text[match.end() : match.end() + _OBJECT_CHARS].split("\n")[0]
+    around = text[max(0, match.start() - 40) : match.start()] + near
+    foreign = not match.group().isascii()
+    if intent is Intent.QUERY:
+        return _VERB_LEVEL if _begins_sentence(text, match.start()) else 0
+    if intent is Intent.CANCEL:
+        plain = match.group().startswith(("cancel", "abort", "annul", "storni", "abbrech"))
+        return _VERB_LEVEL if plain or lexicon.CANCEL_OBJECT.search(around if foreign else near) else 0
+    if intent is Intent.SCALE:
+        return _scale_level(match.group(), before, around if foreign else near)
+    if intent is Intent.HEAL:
+        if lexicon.DETERMINER.search(before) or not lexicon.HEAL_OBJECT.search(around):
+            return 0
+        return _VERB_LEVEL
+    if intent is Intent.COST:
+        return _VERB_LEVEL
+    if lexicon.DETERMINER.search(before) or lexicon.NOUN_AFTER.match(text, match.end()):
+        return _NOUN_LEVEL
+    return _VERB_LEVEL
+
+
+_GENERIC_SCALE = re.compile(
+    r"(?:add|increase|decrease|reduce|remove|bump|set|go|double|halve|triple|take|bring|release|return|give back|extend|attach|join|raise|lower|drop|turn off|move|expand|grow|shut ?down|power down|sub|baj|quita|porta|passe|fug|anad|agreg|adicion|aggiung|ajoute|aument|reduc|reduz|redui|ridu)"
+)
+_SCALE_SETTING = re.compile(r"[^.;\n]{0,48}?" + lexicon.SCALE_OBJECT.pattern)
+_POOL_WORDS = re.compile(
+    r"(?<![a-z])(?:pools?|clusters?|replicas?|endpoints?|deployments?|fleet|capacity|service|autoscal\w*|inference|partition|nodes?|gpus?|workers?|servers?|hosts?|machines?|queue|group|instances?|cluster|repliken|knoten|nodos|noeuds|nodi|flotte|grupo|replicas|repliques|repliche|pods?)(?![a-z])|池|集群|副本|节点|プール|クラスタ|レプリカ|ノード"
+    + f"|{mark(Kind.GPU)}"
+)
+
+
+def _scale_level(word: str, before: str, near: str) -> int:
+    if lexicon.DETERMINER.search(before):
+        return 0
+    if word.startswith(("provision", "spin up")):
+        return _NOUN_LEVEL if _POOL_WORDS.search(near) else 0
+    if word in ("upscale",):
+        return 0
+    if _GENERIC_SCALE.match(word):
+        return _VERB_LEVEL if _POOL_WORDS.search(near) else 0
+    return _VERB_LEVEL if _SCALE_SETTING.match(near) or lexicon.SCALE_OBJECT.search(near) else _NOUN_LEVEL
+
+
+def _begins_sentence(text: str, at: int) -> bool:
+    start = max((text.rfind(stop, 0, at) + len(stop) for stop in (". ", "! ", "? ", "\n", "; ", ": ", " - ", "。") if stop in text[:at]), default=0)
+    polite = lexicon.POLITE.match(text, start, at)
+    return polite is not None and polite.end() >= at
+
+
+def _of(requests: list[Request], intent: Intent, level: int = _VERB_LEVEL) -> Request | None:
+    return next((request for request in requests if request.intent is intent and request.level >= level), None)
+
+
+def _query_rule(shadow: Shadow, first: Request, requests: list[Request]) -> Request | None:
+    """A question that also names costs is about costs, unless it asks what was spent."""
+    asks_at_end = lexicon.QUERY_END.search(shadow.text) is not None
+    if first.intent is Intent.QUERY or (asks_at_end and first.intent is Intent.COST):
+        cost = _of(requests, Intent.COST)
+        if cost is not None:
+            looks_back = lexicon.PAST_SPEND.search(shadow.text) and not lexicon.HYPOTHETICAL.search(shadow.text)
+            return (_of(requests, Intent.QUERY) or first) if looks_back else cost
+    if first.intent is Intent.QUERY and not first.word.isascii():
+        return _foreign_query(shadow, first, requests)
+    return None
+
+
+def _foreign_query(shadow: Shadow, first: Request, requests: list[Request]) -> Request:
+    """Question words stand anywhere in Chinese and Japanese: a request for work outweighs them unless it ends as a question."""
+    if lexicon.QUERY_END.search(shadow.text):
+        return first
+    others = [r for r in requests if r.level == _VERB_LEVEL and r.intent is not Intent.QUERY]
+    return others[0] if others else first
+
+
+def _cost_rule(shadow: Shadow, first: Request, requests: list[Request]) -> Request | None:
+    """Reducing spend is about costs, not about scale."""
+    cost = _of(requests, Intent.COST)
+    if cost is not None and first.intent in (Intent.SCALE, Intent.CANCEL) and abs(cost.at - first.at) <= len(cost.word):
+        return cost
+    return None
+
+
+def _tuned_rule(_: Shadow, first: Request, requests: list[Request]) -> Request | None:
+    """Training with LoRA, SFT and the like is fine-tuning."""
+    method = next((r for r in requests if r.intent is Intent.FINETUNE), None)
+    methods = ("lora", "qlora", "peft", "sft", "dpo", "rlhf", "grpo", "orpo", "adapter", "fine")
+    if first.intent is Intent.TRAIN and method is not None and method.word.startswith(methods) and method.at - first.at < _OBJECT_CHARS:
+        return method
+    return None
+
+
+_OVER_ITEMS = re.compile(rf"inference (?:on|over|for|against)(?: (?:all|the|our|a|of|my|these))* (?:{mark(Kind.NUMBER)}|dataset|corpus|archive|images|documents|backlog|files|test set)")
+
+
+def _batch_rule(shadow: Shadow, first: Request, requests: list[Request]) -> Request | None:
+    """Inference over a known set of items is a batch; "batch inference" as well."""
+    if first.intent is Intent.INFERENCE and _OVER_ITEMS.search(shadow.text):
+        batch = _of(requests, Intent.BATCH, _NOUN_LEVEL)
+        return batch or Request(Intent.BATCH, first.level, first.at, first.word, first.span)
+    return None
+
+
+def _symptom_rule(shadow: Shadow, first: Request, requests: list[Request]) -> Request | None:
+    """A fault reported beside a hint of other work is what the goal is about; a cancel beside a fault stays one."""
+    cancel = _of(requests, Intent.CANCEL)
+    if first.intent is Intent.HEAL and cancel is not None and not lexicon.VERBS[Intent.HEAL].fullmatch(first.word):
+        heal_verb = next((r for r in requests if r.intent is Intent.HEAL and lexicon.VERBS[Intent.HEAL].fullmatch(r.word)), None)
+        return cancel if heal_verb is None else None
+    return None
+
+
+def _cancel_rule(shadow: Shadow, first: Request, requests: list[Request]) -> Request | None:
+    """Removing nodes from a pool, or shutting idle ones down, changes scale."""
+    scale = _of(requests, Intent.SCALE)
+    if first.intent is Intent.CANCEL and scale is not None and scale.at == first.at:
+        near = shadow.text[first.at : first.at + _OBJECT_CHARS]
+        if re.search(r"(?:nodes?|gpus?|replicas?|hosts?|machines?|workers?|instances?|pool|idle|capacity)(?![a-z])|" + mark(Kind.GPU), near) and not re.search(r"(?<![a-z])(?:jobs?|runs?|training|tasks?)(?![a-z])", near):
+            return scale
+    return None

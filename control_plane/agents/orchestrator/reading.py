@@ -1,0 +1,38 @@
+"""Reading a text: every recogniser in its order, from characters to a shadow of marks."""
+
+from control_plane.agents.orchestrator.dates import recognise_dates
+from control_plane.agents.orchestrator.durations import (
+    recognise_compound_durations,
+    recognise_durations,
+    recognise_hours_minutes,
+    recognise_memory,
+)
+from control_plane.agents.orchestrator.gpu import recognise_gpus
+from control_plane.agents.orchestrator.literals import recognise_literals, recognise_names
+from control_plane.agents.orchestrator.money import recognise_money
+from control_plane.agents.orchestrator.numbers import recognise_numbers
+from control_plane.agents.orchestrator.places import recognise_places
+from control_plane.agents.orchestrator.shadow import Shadow
+from control_plane.agents.orchestrator.zones import recognise_zones
+
+
+def read(text: str) -> Shadow:
+    """Return the shadow of a text. Raises `InvalidArgument` when nobody can have written it.
+
+    The order matters: what is quoted is set aside first, names with digits in them next, and
+    numbers come before the units that give them meaning.
+    """
+    shadow = Shadow.of(text)
+    recognise_literals(shadow)
+    recognise_places(shadow)
+    recognise_gpus(shadow)
+    recognise_compound_durations(shadow)
+    recognise_names(shadow)
+    recognise_zones(shadow)
+    recognise_dates(shadow)
+    recognise_hours_minutes(shadow)
+    recognise_numbers(shadow)
+    recognise_money(shadow)
+    recognise_memory(shadow)
+    recognise_durations(shadow)
+    return shadow
