@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import logging
 import os
 import platform
 import re
@@ -91,6 +92,8 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 
 def _configure_log(settings: Settings) -> None:
+    # asyncio warns of something harmless each time a TLS connection made by start_tls (NATS) is closed.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     renderer: Any = structlog.processors.JSONRenderer() if settings.log_json else structlog.processors.LogfmtRenderer()
     structlog.configure(
         processors=[

@@ -95,8 +95,9 @@ def _refusal(order: JoinOrder, error: grpc.aio.AioRpcError) -> AgentError:
     details = error.details() or error.code().name
     if error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
         return ServerUnreachable(
-            f"{order.server} did not complete the request: {details}. Run the same command again; "
-            "a token that was already taken by this host still works for it."
+            f"{order.server} did not complete the request: {details}. Check that this is the port for people "
+            "(50051 by default), not the one for daemons. Run the same command again; a token that was already "
+            "taken by this host still works for it."
         )
     if error.code() is grpc.StatusCode.UNIMPLEMENTED:
         return ServerUnreachable(

@@ -1,6 +1,7 @@
 """Trust: what the gRPC channels are made of, and why a connection failed, in words a person can act on."""
 
 import asyncio
+import contextlib
 import ssl
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from node_agent.errors import AgentError, ServerNotTrusted, ServerUnreachable, S
 from node_agent.link.identity import Identity
 
 _DIAGNOSIS_SECONDS = 5.0
+_CLOSE_SECONDS = 1.0
 _MAX_PORT = 65_535
 
 # The daemon finds a dead peer by missing acknowledgements (session.py), which also proves that the control
@@ -95,6 +97,9 @@ async def find_fault(address: Address, context: ssl.SSLContext) -> AgentError | 
             "Check the address, and that the control plane is running."
         )
     writer.close()
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(_CLOSE_SECONDS):  # leave no half-done handshake behind at the server
+            await writer.wait_closed()
     return None
 
 
