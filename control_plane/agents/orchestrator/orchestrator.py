@@ -5,17 +5,18 @@ import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
+from typing import Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from control_plane.agents.orchestrator.answers import NOT_YET, answer
 from control_plane.agents.orchestrator.jobs import jobs_of
 from control_plane.agents.orchestrator.planner import plan_goal
+from control_plane.agents.orchestrator.replies import NOT_YET, reply
 from control_plane.clock import Clock
-from control_plane.errors import InvalidArgument, PermissionDenied, PreconditionFailed
+from control_plane.errors import Conflict, InvalidArgument, PermissionDenied, PreconditionFailed
 from control_plane.fleet.cost import estimate_usd
 from control_plane.governor.defaults import JobDefaults, complete
-from control_plane.governor.governor import Governor
-from control_plane.model.action import LaunchJobs, Proposal, StopJob
+from control_plane.governor.governor import Governor, denial_error
+from control_plane.model.action import ActionState, LaunchJobs, Proposal, StopJob
 from control_plane.model.goal import Goal, GoalState
 from control_plane.model.identity import Principal, Role
 from control_plane.model.ids import ACTION, GOAL, GoalId, JobId, derived_id
@@ -35,6 +36,23 @@ DEFAULT_FX_USD: Mapping[str, Decimal] = {
 }
 
 
+class Planner(Protocol):
+    """Turns a text into a plan. Pure: the same arguments always give the same plan."""
+
+    def __call__(
+        self,
+        text: str,
+        *,
+        now: datetime,
+        timezone: tzinfo,
+        fx_usd: Mapping[str, Decimal],
+        floor_price_usd_per_hour: Mapping[str, Decimal],
+        answers: Mapping[str, str],
+    ) -> Plan:
+        """Return the plan; `answers` are a person's, by the field of the question."""
+        ...
+
+
 class Orchestrator:
     """Plans goals by rules. What it wants done, it proposes; the governor decides."""
 
@@ -46,12 +64,14 @@ class Orchestrator:
         defaults: JobDefaults,
         clock: Clock,
         fx_usd: Mapping[str, Decimal] = DEFAULT_FX_USD,
+        planner: Planner = plan_goal,
     ) -> None:
         self._store = store
         self._governor = governor
         self._defaults = defaults
         self._clock = clock
         self._fx_usd = fx_usd
+        self._planner = planner
         self._floor_prices = {price.gpu_type: price.usd_per_gpu_hour for price in governor.prices.prices}
 
     async def start(self) -> None:
@@ -107,11 +127,13 @@ class Orchestrator:
             if not _is_first(tx, principal, "AnswerGoal", request_id, fingerprint, goal_id):
                 return goals.require(tx, goal_id)
             current = goals.require(tx, goal_id)
-            if current.state is not GoalState.NEEDS_INPUT or current.version != goal.version:
+            if current.state is not GoalState.NEEDS_INPUT:
                 raise PreconditionFailed(
                     f"goal {goal_id} asks nothing at the moment (it is {current.state.value})",
                     reason="GOAL_ASKS_NOTHING",
                 )
+            if current.version != goal.version:
+                raise Conflict(f"somebody else has just answered goal {goal_id}; look at it again")
             asked = {question.field for question in current.plan.questions} if current.plan else set()
             unknown = sorted(set(answers) - asked)
             if unknown:
@@ -141,14 +163,14 @@ class Orchestrator:
             for action in actions.awaiting(tx, goal_id):
                 self._governor.withdraw(tx, action, why)
             # Later jobs first: stopping an earlier one would cancel those that wait for it, for another reason.
-            for job in reversed(jobs.of_goal(tx, goal_id)):
+            for job in reversed(jobs.of_goal(tx, goal_id, with_allocations=False)):
                 current = jobs.require(tx, job.id, with_allocations=False)
                 if not current.state.ended and not current.cancel_requested:
                     self._stop(tx, principal, goal_id, job.id, why, request_id)
             goal = goals.require(tx, goal_id)
             if goal.state.ended:
                 return goal
-            if all(job.state.ended for job in jobs.of_goal(tx, goal_id)):
+            if all(job.state.ended for job in jobs.of_goal(tx, goal_id, with_allocations=False)):
                 return goals.update(tx, goal_id, state=GoalState.CANCELLED, status_reason=why)
             return goals.update(tx, goal_id, status_reason=f"is being cancelled: {why}")
 
@@ -159,7 +181,7 @@ class Orchestrator:
         return await asyncio.to_thread(self._plan_now, text, timezone, now, answers)
 
     def _plan_now(self, text: str, timezone: str, now: datetime, answers: Mapping[str, str]) -> Plan:
-        return plan_goal(
+        return self._planner(
             text,
             now=now,
             timezone=_zone(timezone),
@@ -169,8 +191,11 @@ class Orchestrator:
         )
 
     def _pursue(self, tx: Tx, principal: Principal, goal_id: GoalId, plan: Plan, *, attempt: str) -> Goal:
-        """Let a freshly planned goal go as far as it can: ask, refuse, answer, or propose its jobs."""
-        goals.update(tx, goal_id, state=GoalState.PLANNING, plan=plan, status_reason="")
+        """Let a freshly planned goal go as far as it can: ask, refuse, answer, or propose its jobs.
+
+        `principal` is who spoke last; the jobs are the owner's, who pays for them.
+        """
+        goal = goals.update(tx, goal_id, state=GoalState.PLANNING, plan=plan, status_reason="")
         if plan.refusal is not None:
             return self._end(tx, principal, goal_id, GoalState.REFUSED, plan.refusal.reason)
         if plan.questions:
@@ -185,20 +210,20 @@ class Orchestrator:
         if plan.intent in NOT_YET:
             return self._end(tx, principal, goal_id, GoalState.FAILED, NOT_YET[plan.intent])
         if not plan.jobs:
-            return self._end(tx, principal, goal_id, GoalState.SUCCEEDED, answer(tx, principal, plan))
+            return self._end(tx, principal, goal_id, GoalState.SUCCEEDED, reply(tx, principal, plan))
+        try:
+            new = jobs_of(plan, goal_id, attempt=attempt, now=tx.now)
+        except ValueError as error:
+            return self._end(tx, principal, goal_id, GoalState.FAILED, str(error))
         self._governor.propose_in(
             tx,
             Proposal(
                 id=derived_id(ACTION, NAME, goal_id, attempt),
-                effect=LaunchJobs(
-                    jobs_of(plan, goal_id, attempt=attempt, now=tx.now),
-                    goal_id,
-                    _budget(plan, goals.require(tx, goal_id)),
-                ),
+                effect=LaunchJobs(new, goal_id, _budget(plan, goal)),
                 proposer=NAME,
                 reasoning=plan.summary,
                 is_person=False,
-                user_id=principal.user_id,
+                user_id=goal.user_id,
                 goal_id=goal_id,
             ),
         )
@@ -235,6 +260,8 @@ class Orchestrator:
                 job_id=job_id,
             ),
         )
+        if action.state in (ActionState.DENIED, ActionState.FAILED):
+            raise denial_error(action)
         return action.outcome
 
     def _end(self, tx: Tx, principal: Principal, goal_id: GoalId, state: GoalState, text: str) -> Goal:
