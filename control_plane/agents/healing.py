@@ -4,6 +4,8 @@ A host that is out of contact stops its jobs by itself after `fence_seconds`. On
 is a lost node's work started elsewhere, so the same job never runs twice at once.
 """
 
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,9 +16,11 @@ from control_plane.governor.governor import Governor
 from control_plane.model.action import ActionState, Proposal, RequeueJob
 from control_plane.model.ids import ACTION, NodeId, derived_id
 from control_plane.model.job import Allocation, AllocationState
-from control_plane.model.node import Node, NodeState
+from control_plane.model.node import NodeState
 from control_plane.store import actions, allocations, jobs, nodes
 from control_plane.store.database import Store, Tx
+from control_plane.store.nodes import NodeStanding
+from control_plane.store.pages import batched
 
 NAME = "healing_agent"
 _CHECK_SECONDS = 0.5
@@ -44,8 +48,8 @@ class Leases:
 
 
 @dataclass(frozen=True, slots=True)
-class _Live:
-    """An attempt that has not ended, and the seconds its host may take to stop it."""
+class _Stranded:
+    """An attempt with members on nodes that are gone, and the seconds that a host may take to stop it."""
 
     allocation: Allocation
     stop_grace_seconds: int
@@ -53,8 +57,8 @@ class _Live:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    nodes: tuple[Node, ...]
-    live: tuple[_Live, ...]
+    nodes: tuple[NodeStanding, ...]
+    stranded: tuple[_Stranded, ...]
     stopped: bool
 
 
@@ -62,6 +66,7 @@ class Healing(Agent):
     """Leases now; faults and repairs will join it here."""
 
     name = NAME
+    event_driven = False
 
     def __init__(self, store: Store, governor: Governor, links: Links, leases: Leases, *, clock: Clock) -> None:
         super().__init__(store, interval_seconds=_CHECK_SECONDS)
@@ -69,49 +74,83 @@ class Healing(Agent):
         self._links = links
         self._leases = leases
         self._clock = clock
+        self._revoked_at: dict[NodeId, float] = {}
 
     async def round(self) -> str:
         """Mark silent nodes lost, and give up attempts on nodes that were silent for long enough."""
         view = await self._store.read(_load)
-        done = [await self._lose(node) for node in view.nodes if self._is_silent(node)]
+        done = await self._lose([node for node in view.nodes if self._is_silent(node)])
         if not view.stopped:
-            by_id = {node.id: node for node in view.nodes}
-            done.extend([await self._give_up(one, by_id) for one in view.live if self._is_hopeless(one, by_id)])
+            states = {node.id: node.state for node in view.nodes}
+            self._note_revoked(view, states)
+            hopeless = [(one, gone) for one in view.stranded if (gone := self._gone(one, states))]
+            for batch in batched(hopeless):
+                done.extend(await asyncio.gather(*(self._give_up(one, gone) for one, gone in batch)))
         return "; ".join(text for text in done if text)
 
-    def _is_silent(self, node: Node) -> bool:
-        watched = node.state not in (NodeState.LOST, NodeState.REVOKED) and node.inventory is not None
+    def _is_silent(self, node: NodeStanding) -> bool:
+        watched = node.state not in (NodeState.LOST, NodeState.REVOKED)
         return watched and self._links.silent_for_seconds(node.id) > self._leases.lease_seconds
 
-    async def _lose(self, node: Node) -> str:
-        silent = self._links.silent_for_seconds(node.id)
-        reason = f"silent for {silent:.0f} s, longer than its lease of {self._leases.lease_seconds:g} s"
-        await self._store.write(lambda tx: hosts.node_lost(tx, node.id, reason))
-        self.count("nodes_lost")
-        return f"{node.name} is lost: {reason}"
+    async def _lose(self, silent: Sequence[NodeStanding]) -> list[str]:
+        """Mark all of them in one transaction: a rack that goes dark is out of scheduling at once."""
+        if not silent:
+            return []
+        lease = self._leases.lease_seconds
 
-    def _is_hopeless(self, live: _Live, by_id: dict[NodeId, Node]) -> bool:
-        return any(
-            member.state is not AllocationState.ENDED and self._is_gone(live, by_id.get(member.node_id), member.node_id)
-            for member in live.allocation.members
-        )
+        def write(tx: Tx) -> list[str]:
+            done = []
+            for node in silent:
+                seconds = self._links.silent_for_seconds(node.id)
+                if seconds > lease:  # it may have been heard meanwhile
+                    reason = f"silent for {seconds:.0f} s, longer than its lease of {lease:g} s"
+                    hosts.node_lost(tx, node.id, reason)
+                    done.append(f"{node.name} is lost: {reason}")
+            return done
 
-    def _is_gone(self, live: _Live, node: Node | None, node_id: NodeId) -> bool:
-        if node is not None and node.state is not NodeState.LOST:
-            return False
-        return self._links.silent_for_seconds(node_id) > self._leases.give_up_seconds(live.stop_grace_seconds)
+        done = await self._store.write(write)
+        self.count("nodes_lost", len(done))
+        return done
 
-    async def _give_up(self, live: _Live, by_id: dict[NodeId, Node]) -> str:
-        allocation = live.allocation
-        gone = {m.node_name for m in allocation.members if self._is_gone(live, by_id.get(m.node_id), m.node_id)}
-        names, seconds = ", ".join(sorted(gone)), self._leases.give_up_seconds(live.stop_grace_seconds)
+    def _note_revoked(self, view: _View, states: Mapping[NodeId, NodeState]) -> None:
+        """A revoked node is not heard any more by definition, so its silence counts from when it was first seen so."""
+        revoked = {
+            member.node_id
+            for one in view.stranded
+            for member in one.allocation.members
+            if states.get(member.node_id) is NodeState.REVOKED
+        }
+        now = self._clock.monotonic()
+        self._revoked_at = {node_id: self._revoked_at.get(node_id, now) for node_id in revoked}
+
+    def _gone(self, one: _Stranded, states: Mapping[NodeId, NodeState]) -> dict[NodeId, str]:
+        """Return the nodes, with their names, that have surely stopped what is left of the attempt there."""
+        limit = self._leases.give_up_seconds(one.stop_grace_seconds)
+        return {
+            member.node_id: member.node_name
+            for member in one.allocation.members
+            if member.state is not AllocationState.ENDED
+            and self._silent_since_gone(member.node_id, states.get(member.node_id)) > limit
+        }
+
+    def _silent_since_gone(self, node_id: NodeId, state: NodeState | None) -> float:
+        if state is NodeState.LOST:
+            return self._links.silent_for_seconds(node_id)
+        if state is NodeState.REVOKED:
+            return self._clock.monotonic() - self._revoked_at[node_id]
+        return 0.0
+
+    async def _give_up(self, one: _Stranded, gone: Mapping[NodeId, str]) -> str:
+        allocation, seconds = one.allocation, self._leases.give_up_seconds(one.stop_grace_seconds)
+        names = ", ".join(sorted(gone.values()))
         action = await self._governor.propose(
             Proposal(
-                id=derived_id(ACTION, NAME, allocation.id, str(self._store.changes.newest)),
+                id=derived_id(ACTION, NAME, allocation.id, *sorted(gone), str(self._store.changes.newest)),
                 effect=RequeueJob(
                     allocation.job_id,
                     allocation.id,
                     f"{names} was silent for over {seconds:g} s and has stopped its jobs by now",
+                    tuple(sorted(gone)),
                 ),
                 proposer=NAME,
                 reasoning="a lost node's work goes back to the queue under a new epoch",
@@ -126,8 +165,8 @@ class Healing(Agent):
 
 
 def _load(tx: Tx) -> _View:
-    live = tuple(
-        _Live(one, jobs.require(tx, one.job_id, with_allocations=False).spec.stop_grace_seconds)
-        for one in allocations.live(tx)
+    stranded = tuple(
+        _Stranded(one, jobs.require(tx, one.job_id, with_allocations=False).spec.stop_grace_seconds)
+        for one in allocations.stranded(tx)
     )
-    return _View(nodes.active(tx), live, actions.kill_switch(tx).engaged)
+    return _View(nodes.states(tx), stranded, actions.kill_switch(tx).engaged)

@@ -17,16 +17,12 @@ class Housekeeping(Agent):
     """Runs under the governor's own name: expiry is the governor's rule."""
 
     name = NAME
+    event_driven = False
 
     def __init__(self, store: Store, governor: Governor) -> None:
         super().__init__(store, interval_seconds=_CHECK_SECONDS)
         self._governor = governor
         self._until_prune = 0
-
-    async def _wait(self, seen: int) -> int:
-        # Nothing here depends on changes: wait for the interval alone.
-        await super()._wait(self._store.changes.newest + _EVENTS_KEPT)
-        return seen
 
     async def round(self) -> str:
         """Expire approvals, and once in a while prune."""

@@ -17,9 +17,13 @@ _RETRY_SECONDS = 0.5
 
 
 class Agent(ABC):
-    """A loop that proposes. It has no power of its own: what it proposes passes the governor."""
+    """A loop that proposes. It has no power of its own: what it proposes passes the governor.
+
+    One that is not `event_driven` looks at the world at fixed intervals, whatever changes in the store.
+    """
 
     name: str
+    event_driven = True
 
     def __init__(self, store: Store, *, interval_seconds: float = _IDLE_SECONDS) -> None:
         self._store = store
@@ -36,7 +40,7 @@ class Agent(ABC):
         self._counters[name] = self._counters.get(name, 0) + by
 
     async def run(self) -> None:
-        """Go round on every change in the store, and at least once an interval, until cancelled."""
+        """Go round on every change in the store, or at each interval without one, until cancelled."""
         await self._store.write(lambda tx: agents.register(tx, self.name))
         seen = 0
         while True:
@@ -46,6 +50,9 @@ class Agent(ABC):
                 await self._report(record)
 
     async def _wait(self, seen: int) -> int:
+        if not self.event_driven:
+            await asyncio.sleep(self._interval_seconds)
+            return seen
         try:
             async with asyncio.timeout(self._interval_seconds):
                 return await self._store.changes.wait_beyond(seen)

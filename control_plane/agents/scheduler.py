@@ -1,17 +1,31 @@
 """The scheduler: gives queued jobs their GPUs, and tells every waiting job what it waits for."""
 
+import asyncio
+from dataclasses import dataclass, replace
+
 from control_plane.agents.loop import Agent
-from control_plane.fleet.placement.decide import Decision, decide
+from control_plane.fleet.placement.decide import decide
 from control_plane.fleet.placement.snapshot import Snapshot, host_view
 from control_plane.governor.governor import Governor
 from control_plane.model.action import ActionState, PlaceJob, Proposal
-from control_plane.model.ids import ACTION, JobId, NodeId, UserId, derived_id
-from control_plane.model.job import AllocationState, JobState
+from control_plane.model.ids import ACTION, JobId, UserId, derived_id
+from control_plane.model.job import JobState
 from control_plane.model.node import NodeState
 from control_plane.store import actions, allocations, jobs, nodes, users
 from control_plane.store.database import Store, Tx
+from control_plane.store.pages import batched
 
 NAME = "scheduler_agent"
+_LONGEST_PAUSE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """A placement that the governor refused, how often before that, and from when on it may be proposed again."""
+
+    times: int
+    retry_at: float
+    reason: str
 
 
 class Scheduler(Agent):
@@ -23,15 +37,24 @@ class Scheduler(Agent):
         super().__init__(store)
         self._governor = governor
         self._max_gpus_per_user = max_gpus_per_user
+        self._refusals: dict[JobId, _Refusal] = {}
 
     async def round(self) -> str:
         """Place what fits."""
         snapshot = await self._store.read(self._load)
         if snapshot is None:
             return ""
-        decision = decide(snapshot)
+        self._refusals = {job.id: self._refusals[job.id] for job in snapshot.queue if job.id in self._refusals}
+        now = self._store.clock.monotonic()
+        held_back = {job_id: one.reason for job_id, one in self._refusals.items() if one.retry_at > now}
+        decision = decide(replace(snapshot, queue=tuple(job for job in snapshot.queue if job.id not in held_back)))
         placed = await self._place(decision.placements)
-        changed = _changed_reasons(snapshot, decision)
+        reasons = {**dict(decision.reasons), **held_back}
+        changed = {
+            job.id: reasons[job.id]
+            for job in snapshot.queue
+            if job.id in reasons and reasons[job.id] != job.status_reason
+        }
         if changed:
             await self._store.write(lambda tx: _explain(tx, changed))
         return f"placed {placed} of {len(snapshot.queue)} waiting jobs" if placed else ""
@@ -46,7 +69,7 @@ class Scheduler(Agent):
         gpus_held: dict[UserId, int] = {}
         for hold in held.values():
             gpus_held[hold.user_id] = gpus_held.get(hold.user_id, 0) + 1
-        promised = _promised(tx)
+        promised = jobs.promised(tx)
         hosts = tuple(
             host_view(
                 node,
@@ -66,14 +89,25 @@ class Scheduler(Agent):
 
     async def _place(self, placements: tuple[PlaceJob, ...]) -> int:
         placed = 0
-        for effect in placements:
-            action = await self._governor.propose(_proposal(effect, self._store.changes.newest))
-            if action.state is ActionState.DONE:
-                placed += 1
-                self.count("placements")
-            else:
-                self.count("placements_refused")
+        for batch in batched(placements):  # proposals that wait at the same time share a commit
+            actions = await asyncio.gather(
+                *(self._governor.propose(_proposal(one, self._store.changes.newest)) for one in batch)
+            )
+            for effect, action in zip(batch, actions, strict=True):
+                if action.state is ActionState.DONE:
+                    placed += 1
+                    self._refusals.pop(effect.job_id, None)
+                    self.count("placements")
+                else:
+                    self._refuse(effect.job_id, action.outcome)
+                    self.count("placements_refused")
         return placed
+
+    def _refuse(self, job_id: JobId, outcome: str) -> None:
+        """Try again at once, for the world has moved; then ever later, so that a lasting refusal floods no books."""
+        times = self._refusals[job_id].times + 1 if job_id in self._refusals else 0
+        pause = 0.0 if times == 0 else min(2.0 ** (times - 1), _LONGEST_PAUSE_SECONDS)
+        self._refusals[job_id] = _Refusal(times, self._store.clock.monotonic() + pause, f"waits: {outcome}")
 
 
 def _proposal(effect: PlaceJob, sequence: int) -> Proposal:
@@ -86,26 +120,6 @@ def _proposal(effect: PlaceJob, sequence: int) -> Proposal:
         is_person=False,
         job_id=effect.job_id,
     )
-
-
-def _promised(tx: Tx) -> dict[NodeId, tuple[int, int]]:
-    """Return the CPU (thousandths of a core) and memory (bytes) that live members were promised, by node."""
-    promised: dict[NodeId, tuple[int, int]] = {}
-    for allocation in allocations.live(tx):
-        job = jobs.require(tx, allocation.job_id, with_allocations=False)
-        for member in allocation.members:
-            if member.state is not AllocationState.ENDED:
-                cpu_milli, memory_bytes = promised.get(member.node_id, (0, 0))
-                promised[member.node_id] = (
-                    cpu_milli + job.spec.resources.cpu_milli,
-                    memory_bytes + job.spec.resources.memory_bytes,
-                )
-    return promised
-
-
-def _changed_reasons(snapshot: Snapshot, decision: Decision) -> dict[JobId, str]:
-    before = {job.id: job.status_reason for job in snapshot.queue}
-    return {job_id: reason for job_id, reason in decision.reasons if before[job_id] != reason}
 
 
 def _explain(tx: Tx, reasons: dict[JobId, str]) -> None:

@@ -8,7 +8,7 @@ from control_plane.fleet import progress
 from control_plane.fleet.cost import estimate_usd, usd
 from control_plane.fleet.prices import OWNED, PriceTable
 from control_plane.governor import books
-from control_plane.governor.hosts import is_gone
+from control_plane.governor.hosts import lost_nodes
 from control_plane.model.action import (
     CordonNode,
     LaunchJobs,
@@ -155,7 +155,7 @@ def _requeue(tx: Tx, effect: RequeueJob) -> Outcome:
     allocation = allocations.get(tx, effect.allocation_id)
     if allocation is None:
         raise LookupError(f"allocation {effect.allocation_id} vanished")
-    gone = {member.node_id for member in allocation.members if is_gone(tx, member.node_id)}
+    gone = lost_nodes(tx, allocation, effect)
     job = books.advance(tx, allocation, progress.lose(allocation, gone, tx.now))
     return Outcome(f"gave up attempt {allocation.epoch} of {job.spec.name} ({job.id}): {job.status_reason}")
 

@@ -1,6 +1,8 @@
 """What is observed of hosts: links that come and go, and leases that run out."""
 
+from control_plane.model.action import RequeueJob
 from control_plane.model.ids import NodeId
+from control_plane.model.job import Allocation, AllocationState
 from control_plane.model.node import HostInventory, Node, NodeState
 from control_plane.store import audit, nodes
 from control_plane.store.database import Tx
@@ -54,6 +56,17 @@ def is_gone(tx: Tx, node_id: NodeId) -> bool:
     """Tell whether the node is lost or has left the fleet."""
     node = nodes.get(tx, node_id)
     return node is None or node.state in (NodeState.LOST, NodeState.REVOKED)
+
+
+def lost_nodes(tx: Tx, allocation: Allocation, effect: RequeueJob) -> set[NodeId]:
+    """Return the nodes that the effect gives up and that are lost, where the attempt has members left."""
+    return {
+        member.node_id
+        for member in allocation.members
+        if member.state is not AllocationState.ENDED
+        and (not effect.node_ids or member.node_id in effect.node_ids)
+        and is_gone(tx, member.node_id)
+    }
 
 
 def _record(tx: Tx, node: Node, action: str, reasoning: str) -> None:

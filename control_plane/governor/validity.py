@@ -1,7 +1,7 @@
 """Whether an effect can be carried out in the present state; if not, the first reason why."""
 
 from control_plane.fleet.templates import TEMPLATES
-from control_plane.governor.hosts import is_gone
+from control_plane.governor.hosts import lost_nodes
 from control_plane.model.action import (
     CordonNode,
     Effect,
@@ -175,9 +175,8 @@ def _requeue(tx: Tx, effect: RequeueJob) -> Invalid:
     allocation = allocations.get(tx, effect.allocation_id)
     if allocation is None or allocation.job_id != effect.job_id or allocation.state is AllocationState.ENDED:
         return "STALE", f"attempt {effect.allocation_id} of {effect.job_id} has ended already"
-    for member in allocation.members:
-        if member.state is not AllocationState.ENDED and is_gone(tx, member.node_id):
-            return None
+    if lost_nodes(tx, allocation, effect):
+        return None
     return "NODE_NOT_LOST", f"no node of attempt {effect.allocation_id} is lost"
 
 

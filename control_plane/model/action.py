@@ -85,11 +85,15 @@ class StopJob:
 
 @dataclass(frozen=True, slots=True)
 class RequeueJob:
-    """Give up a lost attempt of a job and queue it again."""
+    """Give up what an attempt of a job ran on lost nodes, and queue the job again once all of the attempt has ended.
+
+    `node_ids` are the nodes that have surely stopped their jobs; empty means every node of the attempt that is lost.
+    """
 
     job_id: JobId
     allocation_id: AllocationId
     reason: str
+    node_ids: tuple[NodeId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

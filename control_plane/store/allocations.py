@@ -10,10 +10,11 @@ from control_plane.fleet import lifecycle
 from control_plane.model.ids import AllocationId, JobId, NodeId, UserId
 from control_plane.model.job import Allocation, AllocationMember, AllocationState, ExitReason
 from control_plane.model.money import from_micros, to_micros
+from control_plane.model.node import NodeState
 from control_plane.model.record import Noun
 from control_plane.store.database import Tx
 from control_plane.store.pages import batched
-from control_plane.store.tables import AllocationMemberRow, AllocationRow, GpuHoldRow, JobRow
+from control_plane.store.tables import AllocationMemberRow, AllocationRow, GpuHoldRow, JobRow, NodeRow
 
 ASSIGNMENTS_CHANGED = "node.assignments_changed"
 
@@ -103,6 +104,22 @@ def live(tx: Tx, *, node_id: NodeId | None = None) -> tuple[Allocation, ...]:
             col(AllocationMemberRow.state) != AllocationState.ENDED.value,
         )
         query = query.where(col(AllocationRow.id).in_(here))
+    return _models(tx, tx.session.execute(query.order_by(col(AllocationRow.id))).scalars().all())
+
+
+def stranded(tx: Tx) -> tuple[Allocation, ...]:
+    """Return the allocations with a member that has not ended on a node that is lost or revoked."""
+    there = (
+        select(col(AllocationMemberRow.allocation_id))
+        .join(NodeRow, col(NodeRow.id) == col(AllocationMemberRow.node_id))
+        .where(
+            col(AllocationMemberRow.state) != AllocationState.ENDED.value,
+            col(NodeRow.state).in_((NodeState.LOST.value, NodeState.REVOKED.value)),
+        )
+    )
+    query = select(AllocationRow).where(
+        col(AllocationRow.state) != AllocationState.ENDED.value, col(AllocationRow.id).in_(there)
+    )
     return _models(tx, tx.session.execute(query.order_by(col(AllocationRow.id))).scalars().all())
 
 

@@ -135,6 +135,11 @@ class Store:
         return cls(engine, clock=clock, control_epoch=epoch, newest_event=newest)
 
     @property
+    def clock(self) -> Clock:
+        """The clock that stamps what is written."""
+        return self._clock
+
+    @property
     def dialect(self) -> str:
         """Either "sqlite" or "postgresql"."""
         return self._engine.dialect.name

@@ -28,6 +28,15 @@ class NodeFilter:
     gpu_type: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class NodeStanding:
+    """A node's state alone."""
+
+    id: NodeId
+    name: str
+    state: NodeState
+
+
 def _model(row: NodeRow) -> Node:
     return Node(
         id=NodeId(row.id),
@@ -91,6 +100,14 @@ def active(tx: Tx) -> tuple[Node, ...]:
     query = select(NodeRow).where(col(NodeRow.state) != NodeState.REVOKED.value)
     return tuple(
         _model(row) for row in tx.session.execute(query.order_by(col(NodeRow.name), col(NodeRow.id))).scalars()
+    )
+
+
+def states(tx: Tx) -> tuple[NodeStanding, ...]:
+    """Return how each node that ever reported itself stands; far cheaper than whole nodes."""
+    query = select(col(NodeRow.id), col(NodeRow.name), col(NodeRow.state)).where(col(NodeRow.last_seen_at).is_not(None))
+    return tuple(
+        NodeStanding(NodeId(node_id), name, NodeState(state)) for node_id, name, state in tx.session.execute(query)
     )
 
 

@@ -42,7 +42,7 @@ def _spec(plan: Plan, job: PlannedJob, ids: dict[str, JobId], now: datetime) -> 
         ),
         command=job.command or "",
         image=job.image or "",
-        template=job.template or job.intent.value,
+        template="" if job.command or job.image else job.template or job.intent.value,
         max_runtime_seconds=_runtime_seconds(plan, job, now),
         priority=_PRIORITIES[plan.constraints.priority] if plan.constraints.priority else JobPriority.NORMAL,
         depends_on=tuple(ids[name] for name in job.depends_on if name in ids),
@@ -60,9 +60,10 @@ def gpu_count(job: PlannedJob) -> int:
 
 def _runtime_seconds(plan: Plan, job: PlannedJob, now: datetime) -> int:
     """Return the time limit: what was said, cut at the deadline; 0 leaves it to the defaults."""
-    if job.max_seconds is not None or plan.constraints.deadline_at is None:
+    if plan.constraints.deadline_at is None:
         return job.max_seconds or 0
-    return max(1, int((plan.constraints.deadline_at - now).total_seconds()))
+    left = max(1, int((plan.constraints.deadline_at - now).total_seconds()))
+    return min(job.max_seconds or left, left)
 
 
 def _ordered(jobs: Sequence[PlannedJob]) -> list[PlannedJob]:

@@ -31,22 +31,30 @@ def decide(snapshot: Snapshot) -> Decision:
     hosts = {host.node_id: host for host in snapshot.hosts}
     held = dict(snapshot.gpus_held)
     placements: list[PlaceJob] = []
-    reasons: list[tuple[JobId, str]] = []
+    waiting: list[tuple[Job, str]] = []
+    too_large: set[ResourceRequest] = set()  # hosts only fill up, so what did not fit once fits no more
     for job in snapshot.queue:
+        resources = job.spec.resources
         blocked = _blocked(job, snapshot, held.get(job.user_id, 0))
-        found = None if blocked else _find(job.spec.resources, tuple(hosts.values()))
+        found = None if blocked or resources in too_large else _find(resources, tuple(hosts.values()))
         if found is None:
-            reasons.append((job.id, blocked or _waits_for(job.spec.resources, tuple(hosts.values()))))
+            waiting.append((job, blocked))
+            if not blocked:
+                too_large.add(resources)
             continue
         shape, chosen = found
         members = []
         for rank, host in enumerate(chosen):
-            gpus = _pick(host, shape, job.spec.resources)
+            gpus = _pick(host, shape, resources)
             members.append(Placement(rank, host.node_id, tuple(gpu.uuid for gpu in gpus)))
-            hosts[host.node_id] = _take(host, gpus, job.spec.resources)
-        held[job.user_id] = held.get(job.user_id, 0) + job.spec.resources.gpu_count
+            hosts[host.node_id] = _take(host, gpus, resources)
+        held[job.user_id] = held.get(job.user_id, 0) + resources.gpu_count
         placements.append(PlaceJob(job.id, job.epoch + 1, shape.gpu_type, tuple(members), _why(shape, chosen)))
-    return Decision(tuple(placements), tuple(reasons))
+    left = tuple(hosts.values())
+    texts = {resources: _waits_for(resources, left) for resources in too_large}
+    return Decision(
+        tuple(placements), tuple((job.id, blocked or texts[job.spec.resources]) for job, blocked in waiting)
+    )
 
 
 def _blocked(job: Job, snapshot: Snapshot, held: int) -> str:
@@ -145,8 +153,11 @@ def _waits_for(request: ResourceRequest, hosts: Sequence[HostView]) -> str:
     """Return what a job that does not fit waits for, in words."""
     if not hosts:
         return "waits: no host is ready; see: orquanta node list"
+    anywhere = replace(request, cpu_milli=0, memory_bytes=0)
+    if anywhere != request and _find(anywhere, hosts) is not None:
+        return f"waits: too few hosts have enough CPU or memory free{' beside free GPUs' if request.gpu_count else ''}"
     if request.gpu_count == 0:
-        return "waits: no ready host has enough CPU or memory free"
+        return f"waits: {len(hosts)} of {request.node_count} hosts are ready"
     wanted = " or ".join(request.gpu_types) or "GPUs"
     types = _types(request, hosts)
     if not types:

@@ -25,6 +25,7 @@ from control_plane.store.database import Tx
 from control_plane.store.tables import ActionRow
 from tests.control_plane.world import World, job_id, principal, spec
 
+ZERO = Decimal(0)
 HOUR_OF_H100 = Decimal("3.99")
 EXPENSIVE = spec("train", gpu=8, seconds=3600 * 40)  # 8 * 40 h * $3.99 = $1,276.80
 
@@ -52,8 +53,8 @@ async def test_money_is_reserved_at_launch_and_settled_at_the_end(any_world: Wor
     await any_world.place("train", (node, [0]))
     await any_world.finish("train", gpu_seconds=1800)
     account, job = await any_world.account(user), await any_world.job("train")
-    assert (account.spent_usd, account.reserved_usd) == (Decimal("1.995"), 0)
-    assert (job.state, job.cost_usd, job.reserved_usd) == (JobState.SUCCEEDED, Decimal("1.995"), 0)
+    assert (account.spent_usd, account.reserved_usd) == (Decimal("1.995"), ZERO)
+    assert (job.state, job.cost_usd, job.reserved_usd) == (JobState.SUCCEEDED, Decimal("1.995"), ZERO)
 
 
 async def test_no_report_can_charge_more_than_was_reserved(world: World) -> None:
@@ -71,7 +72,7 @@ async def test_an_attempt_that_the_fleet_lost_is_not_charged_and_keeps_its_reser
     await world.lose(node)
     await world.requeue("train")
     account, job = await world.account(user), await world.job("train")
-    assert (account.spent_usd, account.reserved_usd, job.reserved_usd) == (0, HOUR_OF_H100, HOUR_OF_H100)
+    assert (account.spent_usd, account.reserved_usd, job.reserved_usd) == (ZERO, HOUR_OF_H100, HOUR_OF_H100)
     assert (job.state, job.epoch, job.allocations[0].waived) == (JobState.QUEUED, 1, True)
 
 
