@@ -136,6 +136,13 @@ class Host:
         if process.returncode != 0:
             raise FleetError(f"{self.name} cannot join: {output.decode(errors='replace')}")
 
+    def dial(self, server: str) -> None:
+        """Have the daemon call `server` from its next start on, instead of the address it was given on joining."""
+        path = self._state / "identity" / "current" / "node.json"
+        identity = json.loads(path.read_text())
+        identity["link_servers"] = [server]
+        path.write_text(json.dumps(identity))
+
     def processes(self) -> list[int]:
         """Return every process of the host besides the daemon: supervisors, jobs and what they started."""
         numbered = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit()]
