@@ -10,6 +10,9 @@ Noun = TypeVar("Noun")
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
 
+# A signal that arrives just before a thread begins to wait does not wake it; so it looks up this often.
+_WAKE_SECONDS = 0.25
+
 
 class LoopThread:
     """Runs coroutines for threads that have no event loop. Safe to use from several threads."""
@@ -35,7 +38,12 @@ class LoopThread:
             raise RuntimeError("the client is closed, or was called from its own event loop")
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
-            return future.result()
+            while True:
+                try:
+                    return future.result(timeout=_WAKE_SECONDS)
+                except TimeoutError:
+                    if future.done():  # it was the coroutine's own, or came in the last moment
+                        return future.result()
         except BaseException:
             future.cancel()
             raise
@@ -43,15 +51,21 @@ class LoopThread:
     def iterate(self, items: AsyncGenerator[Result, None]) -> Generator[Result, None, None]:
         """The items, one by one; closing the iterator closes the stream."""
         end = object()
+        turn = asyncio.Lock()  # after an interrupt, closing waits until the cancelled step has unwound
 
         async def advance() -> Result | object:
-            return await anext(items, end)
+            async with turn:
+                return await anext(items, end)
+
+        async def close() -> None:
+            async with turn:
+                await items.aclose()
 
         try:
             while (item := self.run(advance())) is not end:
                 yield item  # type: ignore[misc]  # what is not the end mark is a Result
         finally:
-            self.run(items.aclose())
+            self.run(close())
 
     def stop(self) -> None:
         """Stop the loop and its thread. Calling it again does nothing."""

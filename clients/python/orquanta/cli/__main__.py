@@ -31,9 +31,7 @@ def run(arguments: Sequence[str]) -> int:
     except CommandError as error:
         return _report(error.message, error.reason, error.code, {}, as_json=as_json)
     except typer.TyperException as error:
-        help_command = getattr(getattr(error, "ctx", None), "command_path", "orquanta")
-        hint = f"{error.format_message()}\nSee: {help_command} --help"
-        return _report(hint, "USAGE", error.exit_code, {}, as_json=as_json)
+        return _report_usage(error, as_json=as_json)
     except ValueError as error:  # a value that the contract cannot carry, such as a number beyond 32 bits
         return _report(str(error), "USAGE", ExitCode.USAGE, {}, as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):
@@ -41,6 +39,15 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # `orquanta ... | head`: the reader has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
+
+
+def _report_usage(error: typer.TyperException, *, as_json: bool) -> int:
+    message = error.format_message()
+    if message.startswith("Usage:") and not as_json:  # no command was given: this is the help itself
+        typer.echo(message, err=True)
+        return error.exit_code
+    command = getattr(getattr(error, "ctx", None), "command_path", "orquanta")
+    return _report(f"{message}\nSee: {command} --help", "USAGE", error.exit_code, {}, as_json=as_json)
 
 
 def _report(message: str, reason: str, code: int, metadata: dict[str, str], *, as_json: bool) -> int:
