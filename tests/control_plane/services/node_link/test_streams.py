@@ -316,11 +316,11 @@ async def test_a_host_that_floods_is_sent_away_and_others_do_not_notice(rig: Rig
 
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(pour())
-            farewell = await flood.farewell()
+            await flood.ended()  # what is on its way to a host that still pours may be lost with the stream
             await quiet.heartbeat(1)
             await quiet.next("heartbeat_ack")
-        assert "messages a second" in farewell.reason
-        assert farewell.retry_after.ToTimedelta() > timedelta()
+        await rig.until_node(host.node_id, lambda node: not node.connected)
+        assert rig.registry.connected(other.node_id)
 
 
 async def test_a_stopping_control_plane_says_when_to_come_back(rig: Rig) -> None:
