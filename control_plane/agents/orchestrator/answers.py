@@ -21,7 +21,9 @@ from control_plane.agents.orchestrator.timing import Limits, any_moment, read_li
 from control_plane.model.plan import Intent, SpotPreference
 
 _Value = TypeVar("_Value")
-_YES = re.compile(r"[ \n]*" + words("y|yes|yeah|yep|sure|ok|okay|true|allow|allowed|fine|si|ja|oui|sim", "是|可以|好|はい|可"))
+_YES = re.compile(
+    r"[ \n]*" + words("y|yes|yeah|yep|sure|ok|okay|true|allow|allowed|fine|si|ja|oui|sim", "是|可以|好|はい|可")
+)
 _NO = re.compile(r"[ \n]*" + words("n|no|nope|false|never|forbid|nein|non|nao", "不|否|いいえ|不可"))
 
 
@@ -123,14 +125,26 @@ def _with_gpu(draft: Draft, answer: Answer, *, bare: bool) -> Draft:
         gpu = replace(job.gpu, **said)
         return replace(job, gpu=gpu if conflicts is None else _settled(gpu, said))
 
-    return replace(draft, jobs=tuple(changed(job) if index == 0 or not job.gpu.says_something else job for index, job in enumerate(draft.jobs)))
+    return replace(
+        draft,
+        jobs=tuple(
+            changed(job) if index == 0 or not job.gpu.says_something else job for index, job in enumerate(draft.jobs)
+        ),
+    )
 
 
 def _settled(gpu: GpuFacts, said: Mapping[str, object]) -> GpuFacts:
     """Drop the node layout that an answered count contradicts."""
-    fits = gpu.count is None or gpu.nodes is None or gpu.gpus_per_node is None or gpu.nodes.value * gpu.gpus_per_node.value == gpu.count.value
+    fits = (
+        gpu.count is None
+        or gpu.nodes is None
+        or gpu.gpus_per_node is None
+        or gpu.nodes.value * gpu.gpus_per_node.value == gpu.count.value
+    )
     keep = fits or "nodes" in said
-    return replace(gpu, conflicts=(), nodes=gpu.nodes if keep else None, gpus_per_node=gpu.gpus_per_node if keep else None)
+    return replace(
+        gpu, conflicts=(), nodes=gpu.nodes if keep else None, gpus_per_node=gpu.gpus_per_node if keep else None
+    )
 
 
 def _bare_count(shadow: Shadow) -> Fact[int] | None:
@@ -162,10 +176,14 @@ def _places(places: Places, answer: Answer) -> Places:
     negated = excluded_marks(shadow)
     for at, value in shadow.marks(Kind.PROVIDER):
         if at not in negated and answer.field == "provider":
-            return replace(places, providers=answer.fact(Fact((value,), (shadow.span(at, at + 1),))), exclude_providers=None)
+            return replace(
+                places, providers=answer.fact(Fact((value,), (shadow.span(at, at + 1),))), exclude_providers=None
+            )
     for at, value in shadow.marks(Kind.REGION):
         if at not in negated and isinstance(value, Region) and answer.field == "region":
-            return replace(places, regions=answer.fact(Fact((value.code,), (shadow.span(at, at + 1),))), exclude_regions=None)
+            return replace(
+                places, regions=answer.fact(Fact((value.code,), (shadow.span(at, at + 1),))), exclude_regions=None
+            )
     return places
 
 

@@ -15,13 +15,13 @@ _SAME_SHARE = Decimal("0.1")
 _NUMBER = mark(Kind.NUMBER)
 
 _CAPS = re.compile(words(
-    "budget|budgets|budgeted|cap|caps|capped|limit|limits|limited|max|maximum|at most|no more than|not more than|nothing over|not over|under|below|less than|up to|within|<=?|exceed|exceeding|ceiling|spend|afford|allowance|for|keep it|credits?|tops|have|got|stay|with",
+    "(?:don't|do not|dont|never|not|without|can't|cannot|won't) (?:go|going|spend|spending|cost|costing|exceed|use)? ?(?:over|above|more than|past|beyond)|not above|never over|budget|budgets|budgeted|cap|caps|capped|limit|limits|limited|max|maximum|at most|no more than|not more than|nothing over|not over|under|below|less than|up to|within|<=?|exceed|exceeding|ceiling|spend|afford|allowance|for|keep it|credits?|tops|have|got|stay|with",
     "presupuesto|tope|como maximo|maximo|hasta|menos de|sin pasar|no mas de|gastar|limite|por|hochstens|maximal|bis zu|unter|kostenlimit|kostendeckel|kostenrahmen|obergrenze|nicht mehr als|fur|au plus|au maximum|moins de|plafond|pas plus de|budget de|pour|massimo|al massimo|non piu di|meno di|spesa|tetto|orcamento|no maximo|ate|menos de|teto|gastar",
     "预算|不超过|最多|上限|控制在|低于|予算|最大|费用|费",
 ))  # fmt: skip
 _CAPS_AFTER = re.compile(r" ?(?:" + words("max|maximum|limit|cap|budget|tops|at most|or less|total|in total|all in|all-in|overall|ceiling|maximo|como maximo|hochstens|maximal|au maximum|maximum|al massimo|no maximo|de presupuesto|de budget|di budget|de orcamento|is (?:the|my|our) (?:max|limit|budget|cap)", "以内|以下|まで|上限|封顶|の予算|预算|左右") + ")")
 _STRONG = re.compile(words(
-    "budget|cap|capped|limit|max|maximum|at most|no more than|not more than|under|below|less than|up to|within|<=?|exceed|exceeding|ceiling|presupuesto|como maximo|maximo|hasta|hochstens|maximal|unter|plafond|au plus|al massimo|orcamento|no maximo",
+    "(?:don't|do not|dont|never|not|without|can't|cannot|won't) (?:go|going|spend|spending|cost|costing|exceed|use)? ?(?:over|above|more than|past|beyond)|not above|never over|budget|cap|capped|limit|max|maximum|at most|no more than|not more than|under|below|less than|up to|within|<=?|exceed|exceeding|ceiling|presupuesto|como maximo|maximo|hasta|hochstens|maximal|unter|plafond|au plus|al massimo|orcamento|no maximo",
     "预算|不超过|最多|上限|予算",
 ))  # fmt: skip
 _NOT_CAPS = re.compile(words(
@@ -110,7 +110,7 @@ def _is_cap(shadow: Shadow, at: int, *, strong_only: bool) -> bool:
         return True
     caps = _last_end(_STRONG if strong_only else _CAPS, before)
     against = _last_end(_NOT_CAPS, before)
-    if against >= 0 and against >= caps:
+    if against > caps:
         return False
     return caps >= 0 or not strong_only
 

@@ -22,7 +22,8 @@ class Clause:
     depends_on: tuple[int, ...] = ()
 
 
-_STEP = r"(?:(?:step|stage|phase|task|job|paso|etapa|fase|schritt|stufe|etape|passo|步骤|ステップ|手順)[ #]?(?:" + mark(Kind.NUMBER) + r"|[a-d])(?: ?[:.)-]| is|,)|第" + mark(Kind.NUMBER) + r"步[:,]?|(?<![a-z0-9])\(?(?:" + mark(Kind.NUMBER) + r"|[a-d])[.)](?= ))"
+_NOT_A_REFERENCE = "".join(f"(?<!{lead} )" for lead in ("after", "once", "when", "of", "from", "on", "the", "and", "for", "needs", "nach", "with", "in", "each", "per", "every"))
+_STEP = _NOT_A_REFERENCE + r"(?:(?<![a-z])(?:step|stage|phase|task|job|paso|etapa|fase|schritt|stufe|etape|passo|步骤|ステップ|手順)[ #]?(?:" + mark(Kind.NUMBER) + r"|[a-d])(?: ?[:.)-]| is|,|(?= ))|第" + mark(Kind.NUMBER) + r"步[:,]?|(?<![a-z0-9])\(?(?:" + mark(Kind.NUMBER) + r"|[a-d])[.)](?= ))"
 _THEN = words(
     "and then|then|after that|after which|afterwards|afterward|followed by|next|finally|subsequently|thereafter|lastly|second|secondly|third|thirdly|once (?:that|it|this|they|training|done)(?:'s| is| has| are| have)?(?: \\w+){0,2}|when (?:that|it|this|they|done)(?:'s| is| has| are| have)?(?: \\w+){0,2}|upon completion|if (?:that|it) (?:succeeds|passes|works)|on success",
     "luego|despues|a continuacion|y entonces|entonces|por ultimo|finalmente|y despues|y luego|tras eso|seguidamente|danach|dann|anschliessend|daraufhin|schliesslich|zum schluss|und dann|puis|ensuite|apres cela|apres ca|enfin|et puis|poi|dopo|dopodiche|successivamente|infine|e poi|depois|em seguida|entao|por fim|e depois",
@@ -44,6 +45,7 @@ _AFTER_LEAD = re.compile(
 )
 _AFTER_TAIL = re.compile(r"(?P<lead>,? ?" + words("after|once|when|as soon as|following|despues de(?: que)?|una vez que|tras|sobald|nachdem|apres(?: que)?|une fois(?: que)?|dopo|una volta|depois de|apos|assim que") + r")(?= )")
 _STEP_REFERENCE = re.compile(rf"(?:after|depends on|needs|requires|following|once|when|wait(?:s|ing)? for|nach|tras|despues de|apres|dopo|depois d[eo]) (?:the )?(?:steps?|stages?|phases?|tasks?|jobs?|pasos?|schritte?n?|etapes?|passi|passo) ?(?P<first>{mark(Kind.NUMBER)}|[a-d](?![a-z]))(?:(?: ?,| and| y| und| et| e| &) (?P<second>{mark(Kind.NUMBER)}|[a-d](?![a-z])))?")
+_LETTER_REFERENCE = re.compile(r"(?:after|once|when) (?P<first>[a-d])(?:(?:,| and) (?P<second>[a-d]))?(?=[:,]| (?:is|are|has|have|finish|complete|done|succeed))")
 _ALL_BEFORE = re.compile(words("both|all (?:of (?:them|those|these)|three|four|runs|jobs|steps|the above|trainings|models)|everything|the (?:two|three|four) (?:runs|jobs|models|trainings)|ambos|ambas|todos|beide|alle|les deux|tous|entrambi|tutti|ambos|todos", "都完成|全部完成|両方|すべて終わ|全て終わ"))
 _ANAPHORA = re.compile(words("it|the (?:result|results|resulting|trained|tuned|output|outputs|model|checkpoint|best|winner|fine-?tuned|adapter|embeddings|shards|final|merged)(?: \\w+)?|its|them|that model|el resultado|el modelo|das (?:ergebnis|modell)|le (?:resultat|modele)|il (?:risultato|modello)|o (?:resultado|modelo)|lo", "结果|模型|它|結果|モデル"))
 _PIPELINE = {Intent.BATCH: 0, Intent.TRAIN: 1, Intent.FINETUNE: 1, Intent.BENCHMARK: 2, Intent.INFERENCE: 3}
@@ -64,7 +66,7 @@ class _Piece:
 def split_jobs(shadow: Shadow) -> list[Clause]:
     """Split a goal that launches work into one clause a job, with dependencies; often there is just one."""
     requests = launch_requests(shadow)
-    if not requests:
+    if not any(request.level > 1 for request in requests):
         return [Clause(0, len(shadow.text), None)]
     pieces = _pieces(shadow, requests)
     groups = _grouped(pieces)
@@ -126,15 +128,16 @@ def _grouped(pieces: list[_Piece]) -> list[list[_Piece]]:
 def _starts_job(group: list[_Piece], piece: _Piece) -> bool:
     has_work = any(earlier.requests for earlier in group)
     has_gpu = any(earlier.has_gpu for earlier in group)
-    if not has_work:
-        return piece.lead == "step" and bool(piece.requests or piece.has_gpu)
+    outright = any(request.level > 1 for request in piece.requests)
     if piece.lead == "step":
         return bool(piece.requests or piece.has_gpu)
+    if not has_work:
+        return False
     if piece.lead in ("then", "arrow"):
-        return bool(piece.requests)
+        return outright or (bool(piece.requests) and piece.has_gpu)
     if piece.lead == "after":
         return bool(piece.requests) and piece.has_gpu
-    return bool(piece.requests) and piece.has_gpu and has_gpu
+    return outright and piece.has_gpu and has_gpu
 
 
 def _turned(shadow: Shadow, groups: list[list[_Piece]]) -> list[list[_Piece]]:
@@ -167,7 +170,7 @@ def _dependencies(shadow: Shadow, groups: list[list[_Piece]], index: int) -> tup
 
 
 def _named_steps(shadow: Shadow, text: str, index: int) -> tuple[int, ...]:
-    match = _STEP_REFERENCE.search(text)
+    match = _STEP_REFERENCE.search(text) or _LETTER_REFERENCE.search(text)
     if match is None:
         return ()
     found = []

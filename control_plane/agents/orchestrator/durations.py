@@ -29,6 +29,8 @@ _COMPOUND = re.compile(
 )
 _HOURS_MINUTES = re.compile(r"(?<![a-z0-9.,:])(?P<h>\d{1,4})h(?P<m>\d\d)(?![a-z0-9])")
 _COLON = re.compile(r"(?<![a-z0-9.,:])(?P<h>\d{1,3}):(?P<m>\d\d)(?::(?P<s>\d\d))? ?(?:h|hrs?|hours?|stunden|std)(?![a-z0-9])")
+_KEYED = re.compile(r"(?<![a-z])(?:max|limit|time|run|duration|wall|timeout)?[ _-]?(?:runtime|time|limit)?[ _(-]{0,2}(?P<unit>hours|hrs|minutes|mins|days)\)? ?[:=] ?(?P<n>\d{1,5}(?:\.\d{1,3})?)(?![\d.:a-z])")
+_KEY_SECONDS = {"h": _HOUR, "m": _MINUTE, "d": _DAY}
 _WALLTIME = re.compile(
     r"(?P<lead>(?:wall-?time|wall-?clock|time ?limit|--time|timeout|max ?time|zeitlimit|duration|runtime)[ :=]{1,3})(?:(?P<d>\d{1,3})-)?(?P<h>\d{1,3}):(?P<m>\d\d)(?::(?P<s>\d\d))?(?![:\d])"
 )
@@ -57,6 +59,8 @@ def recognise_compound_durations(shadow: Shadow) -> None:
     """Replace `1h30m`, `2d12h`, `4:00:00` behind a limit word; values are `Decimal` seconds."""
     shadow.replace_all(_COMPOUND, Kind.DURATION, lambda m: _clock_parts(m) if sum(g is not None for g in m.groups()) > 1 else None)
     shadow.replace_all(_COLON, Kind.DURATION, _clock_parts)
+    found = [(m.start("n"), m.end("n"), Decimal(m.group("n")) * _KEY_SECONDS[m.group("unit")[0]]) for m in _KEYED.finditer(shadow.text)]
+    shadow.replace(found, Kind.DURATION)
     found = [(m.end("lead"), m.end(), _clock_parts(m)) for m in _WALLTIME.finditer(shadow.text)]
     shadow.replace(found, Kind.DURATION)
 

@@ -120,13 +120,14 @@ def _collect(shadow: Shadow, negated: frozenset[int]) -> _Readings:
     found = _Readings()
     text = _take(shadow, text, _SHAPED, found.shaped)
     text = _take(shadow, text, _CROSSED, found.shaped)
-    text = _take(shadow, text, (grammar.AT_A_TIME,), found.at_a_time)
     has_multiple = bool(grammar.REPLICAS.search(text) or grammar.REPLICA_KEY.search(text))
+    text = _take(shadow, text, (grammar.AT_A_TIME,), found.at_a_time)
     if has_multiple and not grammar.NODE_COUNT.search(text):
         text = _take(shadow, text, (grammar.MULTIPLE_OF,), found.multiples)
         text = _take(shadow, text, (grammar.PER_REPLICA, grammar.EACH_ON), found.per_multiple)
     text = _take(shadow, text, (grammar.PER_NODE, grammar.EACH_WITH, grammar.FLAGGED_PER_NODE), found.per_node)
     text = _take(shadow, text, _MULTIPLES, found.multiples)
+    found.multiples = found.multiples or (found.at_a_time if has_multiple else [])
     text = _take(shadow, text, _NODES, found.nodes)
     text = _take(shadow, text, _TOTALS, found.totals)
     of_them: list[_Reading] = []

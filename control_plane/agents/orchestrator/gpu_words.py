@@ -67,7 +67,7 @@ RANGE = re.compile(rf"(?P<low>{N}){_TO}(?P<n>{N}) ?(?:x|×|\*)?{GAP}(?:{FILL}(?P
 FROM_TO = re.compile(
     rf"(?:from|von|de|da|desde|从|由) ?(?P<low>{N}) ?(?:x|×)? ?(?:{FILL}{G} ?)?(?:{GPU_WORD} ?)?(?:{NODE} ?)?(?:replicas? )?(?:to|auf|a|hasta|a la|à|para|到|增加到|から|->|up to) ?(?P<n>{N}) ?(?:x|×)? ?(?:{FILL}(?P<g>{G})|{GPU_WORD})?(?! ?(?:{NODE}|{MULTIPLE}))"
 )
-TOTAL = re.compile(rf"(?P<n>{N}) ?(?:x|×|\*|pcs)?{GAP}(?:{FILL}(?:{GPU_WORD} ?(?:of |of type |type |de |von |di |vom typ |de tipo |: ?|\(|的)?)?)(?:(?P<m>{M}){GAP}(?:vram |gpu )?{FILL})?(?P<g>{G})(?!\.)")
+TOTAL = re.compile(rf"(?P<n>{N}) ?(?:x|×|\*|pcs)?{GAP}(?:{FILL}(?:{GPU_WORD} ?(?:of |of type |type |de |von |di |vom typ |de tipo |: ?|\(|的)?)?)(?:(?P<m>{M}){GAP}(?:vram |gpu )?{FILL})?(?P<g>{G})")
 TOTAL_MEMORY = re.compile(rf"(?P<n>{N}) ?(?:x|×|\*)?{GAP}{FILL}(?P<m>{M}) ?{GPU_WORD}")
 GPUS = re.compile(rf"(?P<n>{N}) ?(?:x|×|\*)?{GAP}{FILL}{GPU_WORD}(?! ?(?:hours?|hrs?|memory|mem|index|ram)(?![a-z]))(?:[ ,(]{{1,2}}(?:of )?(?:type |vom typ |de tipo |nvidia )?(?P<g>{G}))?")
 TYPE_TIMES = re.compile(rf"(?P<g>{G})(?:'?s)?(?: ?{GPU_WORD})? ?(?:[x×*:=]|を|が|,? ?(?:count|qty|quantity|anzahl|数量)[ :=]{{0,3}}|\() ?x?(?P<n>{N})(?! ?(?:h|min|-?way|-?gpu|{NODE}|gb)(?![a-z]))(?!:)")

@@ -52,9 +52,9 @@ def read_intent(shadow: Shadow) -> IntentReading:
 
 
 def launch_requests(shadow: Shadow) -> list[Request]:
-    """Return the outright requests for work on GPUs, in order, for splitting a goal into jobs."""
-    found = [request for request in _requests(shadow) if request.intent in LAUNCH_INTENTS and request.level == _VERB_LEVEL]
-    return sorted(found, key=lambda request: request.at)
+    """Return the requests for work on GPUs, outright ones and hints, in order, for splitting a goal into jobs."""
+    found = [request for request in _requests(shadow) if request.intent in LAUNCH_INTENTS]
+    return sorted(found, key=lambda request: (request.at, -request.level))
 
 
 def _requests(shadow: Shadow) -> Iterator[Request]:
@@ -75,9 +75,12 @@ def _requests(shadow: Shadow) -> Iterator[Request]:
             yield Request(intent, _NOUN_LEVEL, match.start(), match.group(), shadow.span(*match.span()))
 
 
+_OBJECT_END = re.compile(r"\n|[.;!?] | (?:from|with|on|using|for|in|at|via|because|so that|that|which|if|when|while|by)(?![a-z])")
+
+
 def _level(text: str, intent: Intent, match: re.Match[str]) -> int:
     before = text[max(0, match.start() - 24) : match.start()]
-    near = text[match.end() : match.end() + _OBJECT_CHARS].split("\n")[0]
+    near = _OBJECT_END.split(text[match.end() : match.end() + _OBJECT_CHARS], maxsplit=1)[0]
     around = text[max(0, match.start() - 40) : match.start()] + near
     foreign = not match.group().isascii()
     if intent is Intent.QUERY:
@@ -154,7 +157,7 @@ def _foreign_query(shadow: Shadow, first: Request, requests: list[Request]) -> R
 def _cost_rule(shadow: Shadow, first: Request, requests: list[Request]) -> Request | None:
     """Reducing spend is about costs, not about scale."""
     cost = _of(requests, Intent.COST)
-    if cost is not None and first.intent in (Intent.SCALE, Intent.CANCEL) and abs(cost.at - first.at) <= len(cost.word):
+    if cost is not None and first.intent in (Intent.SCALE, Intent.CANCEL, Intent.BENCHMARK) and abs(cost.at - first.at) <= len(cost.word):
         return cost
     return None
 

@@ -88,7 +88,7 @@ _QUANTITY = re.compile(
     rf"x?\d[\d.,]*(?:-?(?:{_QUANTITY_SUFFIX}))?(?:-(?:{_QUANTITY_SUFFIX})){{0,2}}|\d+x\d+x?|x\d+|\d+h\d+(?:m|min)?|\d+d\d+h(?:\d+m)?|"
     r"\d+m\d+s|\d{4}-\d\d-\d\d(?:t[\d.]*z?)?|p[0-5]|w\d{1,2}|q[1-4]|(?:gpu|node)s?\d{1,4}|\d+-\d+(?:h|d|x)?|t\d\d"
 )
-_NAME = re.compile(r"(?<![\w.@/-])(?=[a-z_.-]{0,80}\d)[\w]+(?:[._:/-][\w]+){0,12}")
+_NAME = re.compile(r"(?<![a-z0-9_.@/-])(?=[a-z_.-]{0,80}[0-9])[a-z0-9_]+(?:[._:/-][a-z0-9_]+){0,12}")
 
 
 def recognise_literals(shadow: Shadow) -> None:

@@ -89,7 +89,7 @@ _AREAS: Mapping[str, str] = {
 _PLACE_LEAD = re.compile(
     words(
         "in|within|inside|region|regions|to|from|outside|leave|stays? in|stay|not|no|avoid|except|near|or|and|only|location|hosted in|at",
-        "en|dentro de|im|innerhalb|der|dans|in der|aus|nella|na|no|em|fuera de|de|del|la",
+        "en|dentro de|im|innerhalb|der|dans|in der|aus|nella|na|no|em|a|au|ad|aux|fuera de|de|del|la",
     )
     + r"(?: (?:the|an?|der|die|la|el|l'|any|our))?[ :=(]{1,3}$|[,/(]\s?$|[在于]$|" + mark(Kind.PROVIDER, Kind.REGION) + r"[ '\u306e,(-]{0,2}s? ?$"
 )

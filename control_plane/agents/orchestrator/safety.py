@@ -62,6 +62,7 @@ _QUOTA_UP = re.compile(_MANNER.format(first=unsafe.RAISE, gap=r"(?: \w+){0,4}? ?
 _SECRETS = re.compile(_MANNER.format(first=unsafe.TAKE, gap=unsafe.SHORT, second=unsafe.SECRET, back=_SOV_GAP))
 _DATA_LOSS = re.compile(_MANNER.format(first=unsafe.DESTROY, gap=r"(?P<between>[^.;!?\n,]{0,40}?)", second=unsafe.DATA, back=_SOV_GAP))
 _FLEET_LOSS = re.compile(_MANNER.format(first=unsafe.DESTROY, gap=r"(?: \w+){0,2}? ?", second=unsafe.FLEET, back=_SOV_GAP))
+_FORMAT = re.compile(r"(?<![a-z])(?:re-?)?format(?:ting)? (?:\w+ ){0,4}?(?:disks?|drives?|volumes?|file ?systems?|partitions?|nodes?|hosts?|ssds?|nvmes?|storage)(?![a-z])")
 _RM = re.compile(r"(?<![a-z])rm -[a-z]*r[a-z]*(?![a-z])")
 _OTHER = rf"(?:{unsafe.OTHERS}|{unsafe.NAMED_OTHER})"
 _OTHERS_WORK = re.compile(
@@ -154,6 +155,7 @@ def _destruction(shadow: Shadow) -> Iterator[Danger]:
         if re.search(_FREE_PAST, between) or _is_innocent(shadow.text, match) or _only_stops(match):
             continue
         yield Danger(RefusalCode.DESTRUCTIVE, shadow.span(*match.span()))
+    yield from _matches(shadow, _FORMAT, RefusalCode.DESTRUCTIVE)
     yield from _matches(shadow, _FLEET_LOSS, RefusalCode.DESTRUCTIVE)
 
 

@@ -159,11 +159,17 @@ def words(*groups: str) -> str:
 def _alternatives(group: str) -> list[str]:
     """Split at each `|` that is not inside brackets."""
     found = [""]
-    depth = 0
+    depth, in_class, escaped = 0, False, False
     for char in group:
-        depth += (char in "([") - (char in ")]")
-        if char == "|" and depth == 0:
+        if not escaped:
+            if in_class:
+                in_class = char != "]"
+            else:
+                in_class = char == "["
+                depth += (char == "(") - (char == ")")
+        if char == "|" and depth == 0 and not in_class and not escaped:
             found.append("")
         else:
             found[-1] += char
+        escaped = char == "\\" and not escaped
     return found

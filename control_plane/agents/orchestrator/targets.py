@@ -25,7 +25,7 @@ _JOB = re.compile(rf"{_JOB_WORD}{_WORDS_BETWEEN}(?P<id>{_NAME}|{_NUMBER}(?! ?(?:
 _NODE = re.compile(rf"{_NODE_WORD}{_WORDS_BETWEEN}(?P<id>{_NAME}|{_NUMBER}(?! ?(?:x|gpu|hours?|h(?![a-z])|{mark(Kind.GPU)})))")
 _NEXT = re.compile(rf" ?(?:,|and|und|y|et|e|or|&|/|和|、|と) ?(?:{_NODE_WORD} |{_JOB_WORD} )?(?P<id>{_NAME})")
 _JOB_ID = re.compile(r"(?:j|job|run|tr|b|ft|exp|task|batch|inf|ev|eval|bm|sweep|train|a|ft|sv|svc|ep|dep|infer|serve|pt|sft|g|goal|res)-?[0-9][0-9a-z-]{0,20}|[a-z][a-z]?-[0-9a-z]{12}|[a-z]{1,6}-\d{1,8}")
-_NODE_ID = re.compile(r"(?:n|node|host|worker|w|gpu-?node|gpuhost|gpu-host|srv|server|machine|box|dgx|hgx|rack|nd|gpu-box|compute|gpu-worker|knoten|nodo)[-_]?[0-9][0-9a-z.-]{0,24}|(?:[a-z]{2,12}-){1,4}[a-z]?\d{1,5}|n-[0-9a-z]{12}|[a-z]{1,3}\d{1,4}-(?:gpu|node|n|h)?-?\d{1,4}")
+_NODE_ID = re.compile(r"(?:n|node|host|worker|w|gpu-?node|gpuhost|gpu-host|srv|server|machine|box|dgx|hgx|rack|nd|gpu-box|compute|gpu-worker|knoten|nodo|vm|gpu-vm|hv|hpc)[-_]?[a-z]{0,3}[-_]?[0-9][0-9a-z.-]{0,24}|(?:[a-z]{2,12}-)+(?:node|gpu|host|worker|w|n)-?\d{1,5}|n-[0-9a-z]{12}|[a-z]{1,3}\d{1,4}-(?:gpu|node|n|h)?-?\d{1,4}")
 _GPU_INDEX = re.compile(rf"(?:{mark(Kind.GPU)} ?|(?<![a-z0-9])(?:gpus?|card|device|cuda|karte|tarjeta|carte|卡) ?)(?:#|no\.? ?|nr\.? ?|index ?|number ?|id ?|:|numero ?)?[=:]? ?(?P<n>{_NUMBER})(?! ?(?:x|×|gpus?|hours?|{mark(Kind.GPU)}|{_NODE_WORD}|枚|张))|第(?P<n2>{_NUMBER})[张块号个]|(?P<n3>{_NUMBER})(?:番|号)(?:目の?)?(?:gpu|卡)")
 _GPU_NAME = re.compile(r"gpu-?(\d{1,2})")
 _MAX_GPU_INDEX = 31
