@@ -162,7 +162,7 @@ def _watched(goal_id: GoalId | None) -> Watched[ActionId, Action]:
         return actions.awaiting(tx, goal_id)
 
     def load(tx: Tx, action_ids: Iterable[ActionId]) -> Mapping[ActionId, Action]:
-        found = ((wanted, actions.get(tx, paging.wanted)) for wanted in action_ids)
+        found = ((wanted, actions.get(tx, wanted)) for wanted in action_ids)
         return {wanted: action for wanted, action in found if action is not None}
 
     return Watched(

@@ -209,7 +209,7 @@ def _watched(goal_id: GoalId) -> Watched[GoalId, _Whole]:
         return (_whole(tx, goal_id),)
 
     def load(tx: Tx, goal_ids: Iterable[GoalId]) -> Mapping[GoalId, _Whole]:
-        return {wanted: _whole(tx, paging.wanted) for wanted in goal_ids}
+        return {wanted: _whole(tx, wanted) for wanted in goal_ids}
 
     def ended(tx: Tx) -> bool:
         return goals.require(tx, goal_id).state.ended and all(job.state.ended for job in jobs.of_goal(tx, goal_id))

@@ -213,7 +213,7 @@ def _watched(job_id: JobId | None, goal_id: GoalId | None) -> Watched[JobId, Job
         return _live(tx)
 
     def load(tx: Tx, job_ids: Iterable[JobId]) -> Mapping[JobId, Job]:
-        found = ((wanted, jobs.get(tx, paging.wanted)) for wanted in job_ids)
+        found = ((wanted, jobs.get(tx, wanted)) for wanted in job_ids)
         return {wanted: job for wanted, job in found if job is not None}
 
     def ended(tx: Tx) -> bool:

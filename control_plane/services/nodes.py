@@ -277,7 +277,7 @@ def _watched(only: NodeId | None) -> Watched[NodeId, _Whole]:
         return [_Whole(node, holds) for node in nodes.active(tx)]
 
     def load(tx: Tx, node_ids: Iterable[NodeId]) -> Mapping[NodeId, _Whole]:
-        found = ((wanted, nodes.get(tx, paging.wanted)) for wanted in node_ids)
+        found = ((wanted, nodes.get(tx, wanted)) for wanted in node_ids)
         return {wanted: _whole(tx, node) for wanted, node in found if node is not None}
 
     def ended(tx: Tx) -> bool:
