@@ -129,11 +129,11 @@ class Stream:
                     return response
 
     async def desired(self, count: int) -> list[node_link_pb2.MemberAssignment]:
-        """Read until this many members are wanted."""
-        while True:
-            members = list((await self.next("desired_state")).desired_state.members)
-            if len(members) == count:
-                return members
+        """Read until the newest desired state wants this many members."""
+        said = [one.desired_state for one in self.received if one.WhichOneof("message") == "desired_state"]
+        while not said or len(said[-1].members) != count:
+            said.append((await self.next("desired_state")).desired_state)
+        return list(said[-1].members)
 
     async def ended(self) -> grpc.StatusCode:
         """Read to the end; return how it ended."""
