@@ -20,6 +20,7 @@ from node_agent.link.tls import client_context
 log = structlog.get_logger()
 
 _CONNECT_SECONDS = 5
+_CLOSE_SECONDS = 1.0  # nats-py waits for ever for a connection whose handshake has failed
 _ACK_SECONDS = 10.0
 _PING_SECONDS = 10
 _MAX_OUTSTANDING_PINGS = 2  # a half-open connection is found within 30 s
@@ -117,10 +118,11 @@ class Broker:
     async def _one_connection(self, while_connected: Callable[[], Coroutine[None, None, None]]) -> str:
         """Connect, serve, and return why the connection ended."""
         over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        errors: list[str] = []
         try:
-            client = await self._connect(over)
+            client = await self._connect(over, errors)
         except (NatsError, OSError, TimeoutError) as error:
-            return str(error) or type(error).__name__
+            return errors[-1] if errors else str(error) or type(error).__name__
         self._client = client
         self._last_failure = ""
         log.info("nats.up", server=client.connected_url.netloc if client.connected_url else "")
@@ -136,17 +138,16 @@ class Broker:
             await _close(client)
         return over.result() if over.done() else "the servers or the certificate changed"
 
-    async def _connect(self, over: asyncio.Future[str]) -> Client:
-        last_error = ""
+    async def _connect(self, over: asyncio.Future[str], errors: list[str]) -> Client:
+        """Return a connected client; `errors` then takes its newest error, `over` why it was closed."""
 
         async def note_error(error: Exception) -> None:
-            nonlocal last_error
-            last_error = str(error) or type(error).__name__
-            log.debug("nats.error", error=last_error)
+            errors[:] = [str(error) or type(error).__name__]
+            log.debug("nats.error", error=errors[0])
 
         async def note_closed() -> None:
             if not over.done():
-                over.set_result(last_error or "the connection was closed")
+                over.set_result(errors[-1] if errors else "the connection was closed")
 
         self._told.clear()
         servers = list(self._servers)
@@ -158,6 +159,8 @@ class Broker:
             tls_handshake_first=True,  # the broker speaks TLS from the first byte, so that nobody can strip it
             inbox_prefix=f"_INBOX.{self._identity.node_id}",
             allow_reconnect=False,
+            max_reconnect_attempts=1,  # without it, connecting tries the same servers for two minutes
+            reconnect_time_wait=0,
             connect_timeout=_CONNECT_SECONDS,
             ping_interval=_PING_SECONDS,
             max_outstanding_pings=_MAX_OUTSTANDING_PINGS,
@@ -175,7 +178,7 @@ class Broker:
 
 async def _close(client: Client) -> None:
     try:
-        async with asyncio.timeout(_CONNECT_SECONDS):
+        async with asyncio.timeout(_CLOSE_SECONDS):
             await client.close()
     except (NatsError, OSError, TimeoutError) as error:
         log.debug("nats.close_failed", error=str(error))

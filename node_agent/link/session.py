@@ -122,12 +122,9 @@ class Session:
         sent_at = parts.boot_clock.boottime()
         try:
             async with asyncio.timeout(_WELCOME_SECONDS):
-                await call.write(node_link_pb2.ConnectRequest(hello=hello))
-                response = await call.read()
+                response, _ = await asyncio.gather(call.read(), _say(call, node_link_pb2.ConnectRequest(hello=hello)))
         except TimeoutError as error:
             raise StreamEnd(f"no welcome within {_WELCOME_SECONDS:.0f} s") from error
-        except asyncio.InvalidStateError as error:
-            raise await _status_of(call) from error
         if not isinstance(response, node_link_pb2.ConnectResponse):
             raise await _status_of(call)
         if response.WhichOneof("message") == "disconnect":
@@ -210,10 +207,8 @@ class Session:
             for request in await self.outbox.take():
                 if request.WhichOneof("message") == "heartbeat":
                     self._sent.append((request.heartbeat.sequence, self._parts.boot_clock.boottime()))
-                try:
-                    await call.write(request)
-                except asyncio.InvalidStateError as error:
-                    raise await _status_of(call) from error
+                if not await _say(call, request):
+                    return
 
     async def _beat(self, terms: Terms) -> None:
         """Send heartbeats, and end the stream when they are no longer acknowledged: it is then half open."""
@@ -241,6 +236,18 @@ class Session:
         stamp = Timestamp()
         stamp.FromDatetime(self._parts.clock.now())
         return stamp
+
+
+async def _say(call: Call, request: node_link_pb2.ConnectRequest) -> bool:
+    """Send one message; return False if the peer has ended the stream.
+
+    That is no failure by itself: what the peer said last is still to be read, and tells why.
+    """
+    try:
+        await call.write(request)
+    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        return False
+    return True
 
 
 async def _status_of(call: Call) -> StreamEnd:

@@ -85,4 +85,10 @@ class Data:
 
 def default_checkpoint() -> Path:
     """Return where `train` leaves its model and `finetune` looks for one: per user, on this host."""
-    return Path(tempfile.gettempdir()) / f"orquanta-{os.getuid()}" / "checkpoints" / "model.json"
+    shared = Path("/tmp") / f"orquanta-{os.getuid()}"  # noqa: S108 - the owner is checked; TMPDIR is per job
+    try:
+        shared.mkdir(mode=0o700, exist_ok=True)
+        ours = shared.lstat().st_uid == os.getuid() and not shared.is_symlink()
+    except OSError:
+        ours = False
+    return (shared if ours else Path(tempfile.gettempdir())) / "checkpoints" / "model.json"

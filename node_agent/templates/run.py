@@ -25,7 +25,7 @@ def say(text: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """This process's place in its gang, from the variables that torchrun's rendezvous uses."""
+    """This process's place in its gang, from the variables that launchers of distributed training read."""
 
     rank: int
     world_size: int
@@ -35,12 +35,12 @@ class Place:
 
     @classmethod
     def from_environment(cls) -> Place:
-        """Read RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT and CUDA_VISIBLE_DEVICES."""
+        """Read the variables that the daemon sets for every job; one process per host is one rank."""
         read = os.environ.get
         visible = read("ORQUANTA_GPU_UUIDS") or read("CUDA_VISIBLE_DEVICES") or ""
         return cls(
-            rank=int(read("RANK") or 0),
-            world_size=int(read("WORLD_SIZE") or 1),
+            rank=int(read("NODE_RANK") or read("RANK") or 0),
+            world_size=int(read("NNODES") or read("WORLD_SIZE") or 1),
             master_address=read("MASTER_ADDR") or "127.0.0.1",
             master_port=int(read("MASTER_PORT") or 0),
             gpu_uuids=tuple(uuid for uuid in visible.split(",") if uuid),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nats
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
 from orquanta.v1 import event_pb2
 
 from tests.node_agent.pki import Authority
@@ -78,10 +79,11 @@ class NatsServer:
                         tls=context,
                         tls_handshake_first=True,
                         allow_reconnect=False,
-                        connect_timeout=2,
+                        max_reconnect_attempts=1,
+                        reconnect_time_wait=0,
                         error_cb=ignore,
                     )
-                except OSError:
+                except (OSError, NatsError):
                     await asyncio.sleep(0.02)
 
     async def chunks(self, count: int = 0) -> list[event_pb2.LogChunk]:

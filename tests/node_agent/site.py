@@ -11,8 +11,12 @@ from orquanta.v1 import node_link_pb2
 from node_agent.clock import SystemClock
 from node_agent.jobs.runner import JobRunner
 from node_agent.jobs.settings import RunnerSettings
+from node_agent.link.identity import IdentityStore
+from node_agent.link.join import JoinOrder, join
+from node_agent.link.tls import Address
+from node_agent.link.token import JoinToken
 from tests.node_agent.broker import NatsServer, nats_serving
-from tests.node_agent.daemon_process import DaemonProcess, command
+from tests.node_agent.daemon_process import DaemonProcess
 from tests.node_agent.pki import Authority
 from tests.node_agent.plane import Plane, serving
 
@@ -29,11 +33,14 @@ class Site:
         return self.directory / "state"
 
     async def join(self) -> None:
-        plane = self.plane
-        done = await command(
-            *("join", "--server", plane.join_address, "--token", plane.token, "--state-dir", str(self.state_dir))
+        order = JoinOrder(
+            server=Address.parse(self.plane.join_address),
+            token=JoinToken.parse(self.plane.token),
+            node_name="host-1",
+            labels={},
+            agent_version="1.2.3",
         )
-        assert done.exit_code == 0, done.errors
+        await join(order, IdentityStore(self.state_dir), clock=SystemClock())
 
     async def start(self, *arguments: str) -> DaemonProcess:
         daemon = DaemonProcess(self.state_dir, *arguments)

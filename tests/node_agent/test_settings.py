@@ -1,0 +1,67 @@
+"""Settings come from defaults, file, environment and flags, in this order, and wrong ones are named."""
+
+from pathlib import Path
+
+import pytest
+
+from node_agent.errors import SettingsInvalid
+from node_agent.settings import Engine, LogLevel, load
+
+
+def test_each_source_overrides_the_one_before(tmp_path: Path) -> None:
+    file = tmp_path / "node.toml"
+    file.write_text(
+        'virtual_gpus = "1xL4"\naddress = "10.0.0.1"\nlog_level = "error"\nengine_args = ["--root", "/x"]\n'
+    )
+    environment = {"ORQUANTA_NODE_ADDRESS": "10.0.0.2", "ORQUANTA_NODE_LOG_LEVEL": "debug", "HOME": "/home/ann"}
+    settings = load({"config": file, "log_level": "warning", "address": None}, environment)
+    assert settings.virtual_gpus == "1xL4"
+    assert settings.address == "10.0.0.2"
+    assert settings.log_level is LogLevel.WARNING
+    assert settings.engine_args == ("--root", "/x")
+    assert settings.container_engine is Engine.AUTO
+    assert settings.state_dir.is_absolute()
+
+
+def test_the_environment_gives_lists_and_booleans_as_text() -> None:
+    environment = {
+        "ORQUANTA_NODE_ENGINE_ARGS": "--storage-driver vfs --root '/a b'",
+        "ORQUANTA_NODE_LOG_JSON": "true",
+        "ORQUANTA_NODE_TELEMETRY_INTERVAL_SECONDS": "0.5",
+    }
+    settings = load({}, environment)
+    assert settings.engine_args == ("--storage-driver", "vfs", "--root", "/a b")
+    assert settings.log_json
+    assert settings.telemetry_interval_seconds == 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("container_engine", "lxc", "one of auto, podman, docker, none"),
+        ("log_level", "loud", "one of debug"),
+        ("log_json", "perhaps", "true or false"),
+        ("telemetry_interval_seconds", "never", "number of seconds"),
+        ("telemetry_interval_seconds", "0.001", "between 0.1 and 60"),
+        ("engine_args", "'unclosed", "list of arguments"),
+        ("engine_args", " ".join(["x"] * 65), "64 are allowed"),
+        ("address", 5, "must be text"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(name: str, value: object, told: str) -> None:
+    with pytest.raises(SettingsInvalid, match=told) as caught:
+        load({name: value}, {})
+    assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "told"), [("gpus = 3\n", "unknown key gpus"), ("= broken", "cannot be read")])
+def test_a_wrong_file_is_named(tmp_path: Path, text: str, told: str) -> None:
+    file = tmp_path / "node.toml"
+    file.write_text(text)
+    with pytest.raises(SettingsInvalid, match=told):
+        load({"config": file}, {})
+
+
+def test_a_file_that_was_asked_for_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(SettingsInvalid, match="does not exist"):
+        load({}, {"ORQUANTA_NODE_CONFIG": str(tmp_path / "none.toml")})
