@@ -1,6 +1,7 @@
 """Opens the database: SQLite in WAL mode or PostgreSQL, migrated to the newest schema."""
 
 import sqlite3
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from control_plane.errors import InvalidArgument
 
 _READERS = 4
 _BUSY_MILLISECONDS = 10_000
+_ALEMBIC = threading.Lock()  # it keeps its context in globals
 
 
 def open_engine(url: str) -> Engine:
@@ -74,7 +76,7 @@ def migrate(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     # SQLite takes its one write lock before it looks at the version, PostgreSQL an advisory lock.
-    with engine.connect().execution_options(sqlite_begin="IMMEDIATE") as connection:
+    with _ALEMBIC, engine.connect().execution_options(sqlite_begin="IMMEDIATE") as connection:
         if engine.dialect.name == "postgresql":
             connection.exec_driver_sql("SELECT pg_advisory_lock(7236001)")
             connection.commit()

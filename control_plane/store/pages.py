@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Select, and_, or_
+from sqlalchemy import ColumnElement, Integer, Select, and_, or_
 from sqlmodel import Session
 
 from control_plane.errors import InvalidArgument
@@ -75,7 +75,7 @@ def by_key(
 ) -> tuple[list[Any], str]:  # Any: works on the columns and rows of every table
     """Run `query` ordered by one unique column and return the page's rows and the next token."""
     if page.token:
-        (key,) = _expect(_decode(page.token), column.type.python_type)
+        (key,) = _expect(_decode(page.token), int if isinstance(column.type, Integer) else str)
         query = query.where(column < key if descending else column > key)
     ordered = query.order_by(column.desc() if descending else column)
     rows = list(session.execute(ordered.limit(page.size + 1)).scalars())

@@ -101,7 +101,9 @@ class World:
     _numbers: "count[int]" = field(default_factory=count)
 
     @classmethod
-    def on(cls, store: Store, clock: FakeClock, *, limits: Limits = LIMITS, prices: PriceTable | None = None) -> "World":
+    def on(
+        cls, store: Store, clock: FakeClock, *, limits: Limits = LIMITS, prices: PriceTable | None = None
+    ) -> "World":
         governor = Governor(store, limits=limits, defaults=DEFAULTS, prices=prices or PriceTable())
         return cls(store, clock, governor)
 
@@ -265,9 +267,7 @@ class World:
     async def finish(self, name: str, *, exit_code: int = 0, gpu_seconds: float = 0.0) -> None:
         """Have every member of the job's newest attempt exit."""
         for rank in range(len((await self.job(name)).allocations[-1].members)):
-            await self.report(
-                name, ENDED, ExitReason.EXITED, rank=rank, exit_code=exit_code, gpu_seconds=gpu_seconds
-            )
+            await self.report(name, ENDED, ExitReason.EXITED, rank=rank, exit_code=exit_code, gpu_seconds=gpu_seconds)
 
     async def lose(self, node: Node) -> None:
         await self.store.write(lambda tx: hosts.node_lost(tx, node.id, "silent"))

@@ -347,9 +347,7 @@ async def test_the_goals_budget_counts_what_it_has_committed_already(world: Worl
     user = await world.user()
     goal = await world.goal(user)
     await world.launch(user, spec("a"), goal=goal, budget_usd=Decimal(5))
-    second = world.proposal(
-        LaunchJobs((NewJob(job_id("b"), spec("b")),), goal.id, Decimal(5)), user=user, goal_id=None
-    )
+    second = world.proposal(LaunchJobs((NewJob(job_id("b"), spec("b")),), goal.id, Decimal(5)), user=user, goal_id=None)
     assert "GOAL_BUDGET" in reasons(await world.governor.propose(second))
 
 
