@@ -52,11 +52,14 @@ class CuttableLink:
         try:
             await self._open.wait()
             far_reader, far_writer = await asyncio.open_connection(*self._target)
-            await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
-        except OSError:
-            pass
+            try:
+                await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
+            finally:
+                await _close(far_writer)
+        except (OSError, asyncio.CancelledError):
+            pass  # either side is gone, or the test is over
         finally:
-            writer.close()
+            await _close(writer)
             self._tasks.discard(task)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -66,3 +69,9 @@ class CuttableLink:
                 writer.write(data)
                 await writer.drain()
         writer.close()
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()

@@ -32,11 +32,16 @@ SETTINGS = {
     "approval_above_usd": "1000000",
 }
 
-# Each run takes a lock on its job and on each of its GPUs: a second holder at the same time leaves a witness.
+# Each member locks a file of its attempt and one for each of its GPUs. Whoever finds the lock of another attempt of its
+# job, or of a GPU of its own, held at the same time leaves a witness.
 PROGRAM = """
 cd {witness} || exit 97
-exec 9> job-$ORQUANTA_JOB_ID.lock
+exec 9> job-$ORQUANTA_JOB_ID-$ORQUANTA_EPOCH-$NODE_RANK.lock
 flock -n 9 || echo "$ORQUANTA_JOB_ID" >> double-run
+for other in job-$ORQUANTA_JOB_ID-*.lock; do
+  case $other in job-$ORQUANTA_JOB_ID-$ORQUANTA_EPOCH-*) continue ;; esac
+  flock -n -s "$other" true || echo "$ORQUANTA_JOB_ID" >> double-run
+done
 for gpu in $(echo "$CUDA_VISIBLE_DEVICES" | tr , ' '); do
   exec 8> gpu-$gpu.lock; flock -n 8 || echo "$gpu" >> double-booked
 done
