@@ -16,6 +16,7 @@ from typing import Final, Self
 import nats.errors
 import structlog
 
+from control_plane.bus.cancellation import end, heeded
 from control_plane.bus.consumer import deliveries
 from control_plane.bus.jetstream import consumer_config, ensure_stream
 from control_plane.bus.messages import Delivery, Message, Receipt
@@ -94,10 +95,7 @@ class Bus:
         """Send what was published, close the connection, end all consumers."""
         self._closing = True
         if self._keeper is not None:
-            self._keeper.cancel()
-            (ended,), _ = await asyncio.wait([self._keeper])
-            if not ended.cancelled() and (error := ended.exception()):
-                log.error("bus.keeper_failed", exc_info=error)
+            await end(self._keeper)
             self._keeper = None
         if self._session is not None:
             await self._session.close()
@@ -115,7 +113,8 @@ class Bus:
         """
         session = self._connected()
         for spec in specs:
-            await ensure_stream(session.jetstream, spec)
+            with heeded():
+                await ensure_stream(session.jetstream, spec)
         self._specs = tuple(specs)
 
     async def publish(self, subject: str, data: bytes) -> None:
@@ -149,7 +148,8 @@ class Bus:
             Unavailable: BUS_DISCONNECTED or BUS_NO_ANSWER.
         """
         try:
-            answer = await self._connected().client.request(subject, data, timeout=timeout_seconds)
+            with heeded():
+                answer = await self._connected().client.request(subject, data, timeout=timeout_seconds)
         except (nats.errors.TimeoutError, nats.errors.NoRespondersError):
             raise Unavailable(f"nobody answers on {subject}: try again", reason="BUS_NO_ANSWER") from None
         except nats.errors.Error as error:
@@ -243,7 +243,8 @@ class Bus:
         try:
             async with self._attaching:
                 for subscription in self._subscriptions:
-                    await subscription.attach(session)
+                    with heeded():
+                        await subscription.attach(session)
                 await self._set_session(session)
         except nats.errors.Error as error:
             await session.close()
@@ -274,7 +275,8 @@ class Bus:
         """Make streams that the broker has lost with its data; what does not need them works without."""
         for spec in self._specs:
             try:
-                await ensure_stream(self._connected().jetstream, spec, update=False)
+                with heeded():
+                    await ensure_stream(self._connected().jetstream, spec, update=False)
             except Unavailable as error:
                 log.warning("bus.stream_not_restored", stream=spec.stream.value, error=error.message)
 
@@ -310,7 +312,7 @@ class Bus:
             self._subscriptions.append(subscription)
             session = self._session
             if session is not None:
-                with contextlib.suppress(nats.errors.Error):  # then the next connection attaches it
+                with heeded(), contextlib.suppress(nats.errors.Error):  # then the next connection attaches it
                     await subscription.attach(session)
                     await session.settle()
         return subscription

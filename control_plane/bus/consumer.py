@@ -16,6 +16,7 @@ from nats.aio.msg import Msg
 from nats.js import api
 from nats.js.api import Header
 
+from control_plane.bus.cancellation import heeded
 from control_plane.bus.messages import Delivery
 from control_plane.bus.session import Session
 
@@ -35,12 +36,14 @@ async def deliveries(
         nats.errors.Error, TimeoutError: the broker cannot make the consumer just now.
     """
     client = session.client
-    await session.jetstream.add_consumer(stream, config)
+    with heeded():
+        await session.jetstream.add_consumer(stream, config)
     inbox = client.new_inbox()
     queue: asyncio.Queue[Msg | None] = asyncio.Queue()  # holds what was asked for: `batch` and a few statuses
     ended = asyncio.ensure_future(session.closed.wait())
     ended.add_done_callback(lambda _: queue.put_nowait(None))
-    subscription = await client.subscribe(f"{inbox}.*", cb=queue.put)
+    with heeded():
+        subscription = await client.subscribe(f"{inbox}.*", cb=queue.put)
     try:
         for number in itertools.count():
             reply = f"{inbox}.{number}"

@@ -15,6 +15,7 @@ import structlog
 
 from control_plane.bus.broker_config import BrokerConfig, Sync
 from control_plane.bus.broker_process import NO_ANSWER, BrokerProcess, config_file, start_broker
+from control_plane.bus.cancellation import end
 from control_plane.clock import Clock
 from control_plane.errors import OrQuantaError, Unavailable
 from control_plane.identity.files import explained, private_directory
@@ -100,10 +101,7 @@ class EmbeddedNats:
     async def stop(self) -> None:
         """Stop the server; does nothing if it does not run."""
         if self._supervisor is not None:
-            self._supervisor.cancel()
-            (ended,), _ = await asyncio.wait([self._supervisor])
-            if not ended.cancelled() and (error := ended.exception()):
-                log.error("broker.supervisor_failed", exc_info=error)
+            await end(self._supervisor)
             self._supervisor = None
         if self._broker is not None:
             await self._broker.stop()

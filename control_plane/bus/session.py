@@ -16,6 +16,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import Header
 
+from control_plane.bus.cancellation import heeded
 from control_plane.bus.messages import Receipt
 from control_plane.bus.wire import WireClient
 from control_plane.errors import (
@@ -104,20 +105,21 @@ class Session:
             }
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
-                await client.connect(
-                    list(endpoint.urls),
-                    name=name,
-                    allow_reconnect=False,
-                    max_reconnect_attempts=1,
-                    reconnect_time_wait=0,
-                    connect_timeout=_CONNECT_SECONDS,
-                    ping_interval=_PING_SECONDS,
-                    max_outstanding_pings=2,
-                    error_cb=on_any_error,
-                    closed_cb=on_closed,
-                    **options,
-                )
-                await session._prepare()
+                with heeded():
+                    await client.connect(
+                        list(endpoint.urls),
+                        name=name,
+                        allow_reconnect=False,
+                        max_reconnect_attempts=1,
+                        reconnect_time_wait=0,
+                        connect_timeout=_CONNECT_SECONDS,
+                        ping_interval=_PING_SECONDS,
+                        max_outstanding_pings=2,
+                        error_cb=on_any_error,
+                        closed_cb=on_closed,
+                        **options,
+                    )
+                    await session._prepare()
         except (OSError, nats.errors.Error, TimeoutError) as error:
             await _close(client)
             raise _why(endpoint, [*errors, error]) from None

@@ -11,6 +11,7 @@ import structlog
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsSubscription
 
+from control_plane.bus.cancellation import end
 from control_plane.bus.messages import Message
 from control_plane.bus.session import Session
 
@@ -106,10 +107,8 @@ class ResponderLoop:
 
     async def close(self) -> None:
         """Give up the answers that are being worked on."""
-        if tasks := tuple(self._running):
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+        for task in tuple(self._running):
+            await end(task)
 
     async def _respond(self, message: Msg) -> None:
         async def reply(request: Message) -> None:

@@ -4,11 +4,12 @@ nats-py decodes subjects and inline header lines strictly and lets the error end
 cancellation that arrives while its buffer is being flushed.
 """
 
-import asyncio
 from typing import Any, Final
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+
+from control_plane.bus.cancellation import heeded
 
 _SETTLE_SECONDS: Final = 2
 
@@ -40,11 +41,8 @@ class WireClient(Client):
 
     async def publish(self, *args: Any, **options: Any) -> None:
         """Publish as nats-py does, and be cancelled when the task is. Any: nats-py's own signature."""
-        task = asyncio.current_task()
-        before = task.cancelling() if task else 0
-        await super().publish(*args, **options)
-        if task and task.cancelling() > before:
-            raise asyncio.CancelledError
+        with heeded():
+            await super().publish(*args, **options)
 
     async def settle(self) -> None:
         """Return when the broker has processed all that was sent before.

@@ -1,6 +1,7 @@
 """The bus against a real broker: publishing, consuming, and mending itself."""
 
 import asyncio
+import contextlib
 import os
 import resource
 import signal
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from control_plane.bus.cancellation import end, heeded
 from control_plane.bus.client import Bus, Delivery, Message
 from control_plane.bus.embedded import EmbeddedNats
 from control_plane.bus.streams import Stream, StreamSpec, stream_specs
@@ -185,11 +187,11 @@ async def test_slow_handler_drops_and_counts_beyond_its_bound(bus: Bus) -> None:
         await gate.wait()
         handled.append(message.data)
 
-    async def end(message: Message) -> None:
+    async def finish(message: Message) -> None:
         done.set()
 
     subscription = await bus.subscribe("x", slow, pending_messages=10)
-    await bus.subscribe("end", end)
+    await bus.subscribe("end", finish)
     for _ in range(100):
         await bus.publish("x", b"x")
     await bus.publish("end", b"")
@@ -405,3 +407,51 @@ async def test_missing_certificate_file_is_named(site: Site, broker: EmbeddedNat
 async def test_password_stays_out_of_the_representation(site: Site) -> None:
     assert site.secrets.nats_control_password not in repr(site.endpoint("tls://x:1"))
     assert site.secrets.nats_control_password not in repr(site.broker_config())
+
+
+async def test_close_returns_even_if_a_cancellation_is_lost_on_the_way(
+    bus: Bus, broker: EmbeddedNats, streams: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restoring = asyncio.Event()
+
+    async def deaf(*_: object, **__: object) -> None:
+        restoring.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr("control_plane.bus.client.ensure_stream", deaf)
+    await kill(broker)
+    await restoring.wait()
+
+    async with asyncio.timeout(5):
+        await bus.close()
+
+
+async def test_lost_cancellation_is_raised_after_the_call() -> None:
+    reached = False
+
+    async def deaf() -> None:
+        nonlocal reached
+        with heeded():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            reached = True
+
+    task = asyncio.ensure_future(deaf())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert reached
+
+
+async def test_task_that_resists_is_cancelled_until_it_ends() -> None:
+    async def stubborn() -> None:
+        for _ in range(2):
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+    task = asyncio.ensure_future(stubborn())
+    await asyncio.sleep(0)
+    await end(task)
+    assert task.done()
