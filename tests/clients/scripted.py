@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
+
 from orquanta.v1 import (
     action_pb2,
     agent_pb2,

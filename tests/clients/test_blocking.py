@@ -5,12 +5,12 @@ import inspect
 
 import grpc
 import pytest
+
 from orquanta import AsyncClient, Client
 from orquanta.blocking.loop import Blocking
 from orquanta.errors import NotFound
 from orquanta.types import GoalState
 from orquanta.v1 import goal_pb2
-
 from tests.clients.conftest import Certificates
 from tests.clients.scripted import Failure, ScriptedServer
 

@@ -6,12 +6,12 @@ from decimal import Decimal
 
 import grpc
 import pytest
+
 from orquanta import AsyncClient
 from orquanta.errors import DeadlineExceeded, NotFound, PreconditionFailed, Unavailable
 from orquanta.retry import RetryPolicy
 from orquanta.types import GoalState, JobSpec, JobState, LogStream, ResourceRequest
 from orquanta.v1 import auth_pb2, goal_pb2, job_pb2
-
 from tests.clients.conftest import Certificates
 from tests.clients.scripted import Failure, ScriptedServer, Silence
 

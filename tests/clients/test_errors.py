@@ -2,10 +2,10 @@
 
 import grpc
 import pytest
+
 from orquanta import AsyncClient
 from orquanta.errors import CLASS_BY_CODE, OrQuantaError, ServerFailure, Unavailable, UntrustedServer
 from orquanta.retry import RetryPolicy
-
 from tests.clients.conftest import Certificates, make_certificates
 from tests.clients.scripted import Failure, ScriptedServer
 

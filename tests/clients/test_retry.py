@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from orquanta.errors import CLASS_BY_CODE, DeadlineExceeded, Unavailable, UntrustedServer
 from orquanta.retry import RetryPolicy, may_retry
 

@@ -12,8 +12,8 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from orquanta.cli.__main__ import run
 
+from orquanta.cli.__main__ import run
 from tests.clients.scripted import ScriptedServer
 
 

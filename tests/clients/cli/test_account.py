@@ -4,9 +4,9 @@ import asyncio
 from pathlib import Path
 
 import grpc
+
 from orquanta.cli.profiles import load_profiles
 from orquanta.v1 import auth_pb2
-
 from tests.clients.cli.conftest import RunCli
 from tests.clients.conftest import Certificates
 from tests.clients.scripted import Failure, ScriptedServer

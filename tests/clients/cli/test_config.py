@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
+
 from orquanta.cli.exits import CommandError
 from orquanta.cli.profiles import Profile, ProfileBook, check_name, load_profiles, save_profiles
 from orquanta.cli.settings import Environment, Flags, Source, resolve
-
 from tests.clients.cli.conftest import RunCli
 
 PEM = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
@@ -76,7 +76,7 @@ async def test_config_show_masks_secrets_and_says_where_each_value_comes_from(ba
         "source": "environment",
         "place": "ORQUANTA_TOKEN",
     }
-    assert document["settings"]["server"]["place"] == "profile lab"
+    assert document["settings"]["server"]["place"] == "lab"
     assert document["current"] == "lab"
 
 

@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 
 from orquanta.v1 import action_pb2, agent_pb2, audit_pb2, catalog_pb2, metrics_pb2, node_pb2
-
 from tests.clients.cli.conftest import RunCli
 from tests.clients.scripted import ScriptedServer
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
 import pytest
+
 from orquanta.cli.documents import dump, to_document
 from orquanta.cli.formats import clean, gpus, money, one_line, size, span
 from orquanta.cli.output import plain_table

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import grpc
 import pytest
-from orquanta.v1 import auth_pb2, goal_pb2, job_pb2
 
+from orquanta.v1 import auth_pb2, goal_pb2, job_pb2
 from tests.clients.cli.conftest import RunCli
 from tests.clients.scripted import Failure, ScriptedServer, json_lines
 
@@ -136,8 +136,8 @@ async def test_dry_run_shows_each_field_with_its_words_and_runs_nothing(server: 
     server.answer("GoalService/PreviewGoal", goal_pb2.PreviewGoalResponse(plan=plan, estimate_usd_micros=5_000_000))
     result = await cli("goal", "submit", "--dry-run", "fine-tune on two H100")
     assert result.code == 0
-    line = next(line for line in result.stdout.splitlines() if line.startswith("gpu_count"))
-    assert line.split() == ["gpu_count", "2", "two"]
+    line = next(line for line in result.stdout.splitlines() if line.startswith("GPUs"))
+    assert line.split() == ["GPUs", "2", "two"]
     assert "at most $5.00" in result.stdout
     assert server.requests("GoalService/CreateGoal", goal_pb2.CreateGoalRequest) == []
 

@@ -1,8 +1,8 @@
 """`orquanta job`: submitting, output byte for byte, exit codes."""
 
 import pytest
-from orquanta.v1 import job_pb2
 
+from orquanta.v1 import job_pb2
 from tests.clients.cli.conftest import RunCli
 from tests.clients.scripted import ScriptedServer, json_lines
 

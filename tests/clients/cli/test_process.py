@@ -8,8 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from orquanta.v1 import action_pb2, goal_pb2, job_pb2
 
+from orquanta.v1 import action_pb2, goal_pb2, job_pb2
 from tests.clients.scripted import ScriptedServer, Silence
 
 COMMAND = (sys.executable, "-m", "orquanta.cli")

@@ -51,13 +51,19 @@ class LoopThread:
     def iterate(self, items: AsyncGenerator[Result, None]) -> Generator[Result, None, None]:
         """The items, one by one; closing the iterator closes the stream."""
         end = object()
-        turn = asyncio.Lock()  # after an interrupt, closing waits until the cancelled step has unwound
+        turn = asyncio.Lock()
+        step: asyncio.Task[Any] | None = None  # Any: only to be cancelled
 
         async def advance() -> Result | object:
+            nonlocal step
+            step = asyncio.current_task()
             async with turn:
                 return await anext(items, end)
 
         async def close() -> None:
+            # An interrupt can leave a step running: it may come before `run` even holds the future.
+            if step is not None:
+                step.cancel()
             async with turn:
                 await items.aclose()
 
@@ -65,7 +71,8 @@ class LoopThread:
             while (item := self.run(advance())) is not end:
                 yield item  # type: ignore[misc]  # what is not the end mark is a Result
         finally:
-            self.run(close())
+            if not self._loop.is_closed():  # a closed client has closed its streams
+                self.run(close())
 
     def stop(self) -> None:
         """Stop the loop and its thread. Calling it again does nothing."""

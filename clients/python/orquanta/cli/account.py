@@ -82,8 +82,8 @@ def store_profile(session: Session, name: str, server: str, pem: str, email: str
         api_key=created.secret,
         api_key_id=created.api_key.id,
     )
-    book = session.book.with_profile(name, stored, use=True)
-    save_profiles(session.environment.config_path, book)
+    session.book = session.book.with_profile(name, stored, use=True)
+    save_profiles(session.environment.config_path, session.book)
 
 
 def logout(

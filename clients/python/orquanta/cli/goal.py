@@ -10,7 +10,7 @@ import typer
 from orquanta.cli.exits import CommandError, ExitCode, code_for_goal
 from orquanta.cli.formats import money, one_line, relative, words
 from orquanta.cli.goal_live import follow_goal
-from orquanta.cli.goal_views import print_goal, print_preview
+from orquanta.cli.goal_views import print_goal
 from orquanta.cli.options import (
     AsJson,
     Limit,
@@ -22,6 +22,7 @@ from orquanta.cli.options import (
     parse_pairs,
     parse_states,
 )
+from orquanta.cli.plan_views import print_preview
 from orquanta.cli.session import Session, session_of
 from orquanta.cli.settings import local_timezone
 from orquanta.types.goals import Goal, GoalState, GoalView

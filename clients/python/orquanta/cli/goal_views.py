@@ -1,15 +1,14 @@
-"""How goals, plans and bills look to a person."""
+"""How goals and bills look to a person."""
 
 from collections.abc import Iterable
 
 from orquanta.cli.formats import elapsed, gpus, moment, money, one_line, or_dash, span, words
 from orquanta.cli.output import Output
-from orquanta.types.goals import Bill, Goal, GoalState, GoalView, Plan, PlannedJob, Preview
+from orquanta.types.goals import Bill, Goal, GoalState, GoalView
 from orquanta.types.jobs import Job
 
 JOB_COLUMNS = ("job", "name", "state", "gpus", "nodes", "elapsed", "cost", "why")
 _WHY_WIDTH = 60
-_COMMAND_WIDTH = 80
 
 
 def print_goal(output: Output, view: GoalView) -> None:
@@ -98,54 +97,3 @@ def print_bill(output: Output, bill: Bill) -> None:
     if bill.waived_gpu_seconds:
         total += f", {span(bill.waived_gpu_seconds)} lost to the fleet's own faults and not charged"
     output.say(total)
-
-
-def print_preview(output: Output, preview: Preview) -> None:
-    """How a text is understood: each field with the words that it came from."""
-    plan = preview.plan
-    said = {entry.field: one_line(entry.text) for entry in plan.evidence}
-    output.say(plan.summary or f"A goal of the kind {plan.intent!r}.")
-    rows = [(name, value, said.get(name, "")) for name, value in plan_fields(plan) if value]
-    output.say()
-    output.table(("field", "understood", "from the words"), rows, empty="Nothing was understood.")
-    for question in plan.questions:
-        output.say(f"? {question.field}: {question.text}")
-    for problem in (plan.refusal, plan.infeasible):
-        if problem:
-            output.say(f"Would not run: {problem}")
-    output.say()
-    output.say(f"Would reserve at most {money(preview.estimate_usd)}. Nothing was run. Planner: {plan.planner}.")
-
-
-def plan_fields(plan: Plan) -> list[tuple[str, str]]:
-    """The plan's fields under the names that evidence uses; those of one job alone have no `jobs[0].`."""
-    fields = [("intent", plan.intent)]
-    for index, job in enumerate(plan.jobs):
-        prefix = f"jobs[{index}]." if len(plan.jobs) > 1 else ""
-        fields += [(prefix + name, value) for name, value in _job_fields(job)]
-    fields += [
-        ("budget_usd", plan.budget_text or (money(plan.budget_usd) if plan.budget_usd is not None else "")),
-        ("deadline", moment(plan.deadline) if plan.deadline else ""),
-        ("spot", plan.spot),
-        ("providers", ", ".join(plan.providers)),
-        ("regions", ", ".join(plan.regions)),
-        ("priority", plan.priority),
-        ("plan_only", "yes" if plan.plan_only else ""),
-    ]
-    return fields
-
-
-def _job_fields(job: PlannedJob) -> list[tuple[str, str]]:
-    needs = job.resources
-    return [
-        ("name", job.name),
-        ("gpu_count", str(needs.gpu_count or "")),
-        ("gpu_type", ", ".join(needs.gpu_types)),
-        ("node_count", str(needs.node_count or "")),
-        ("exclude_gpu_types", ", ".join(needs.exclude_gpu_types)),
-        ("image", job.image),
-        ("command", one_line(job.command, _COMMAND_WIDTH)),
-        ("template", job.template),
-        ("max_runtime_seconds", span(job.max_runtime_seconds) if job.max_runtime_seconds else ""),
-        ("depends_on", ", ".join(job.depends_on)),
-    ]

@@ -1,5 +1,6 @@
 """`orquanta job`: one command or image that runs on GPUs."""
 
+import re
 import shlex
 import sys
 from contextlib import closing
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 job_commands = typer.Typer(no_args_is_help=True, help="Jobs: one command or image that runs on GPUs.")
 
 _GIB = 1024**3
+_MAX_NAME = 63
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id, j-...")]
 
@@ -95,7 +97,7 @@ def submit(
         raise typer.BadParameter("give either --max-hours or --max-time")
     limit_seconds = parse_span(max_time).total_seconds() if max_time else max_hours * 3600
     spec = JobSpec(
-        name=name,
+        name=name or _default_name(command or [], image, template),
         resources=ResourceRequest(
             gpu_count=gpu_count,
             gpu_types=tuple(gpu_type or ()),
@@ -120,6 +122,14 @@ def submit(
             _follow(session, client, submission.job.id, with_logs=follow)
         else:
             _print_submission(session, submission)
+
+
+def _default_name(command: list[str], image: str, template: str) -> str:
+    """A name that tells jobs apart in a list: the template, the program or the image."""
+    words = command[0].split() if len(command) == 1 else command
+    text = template or (words[0] if words else "") or image.partition("@")[0].partition(":")[0]
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", text.rpartition("/")[2]).strip("-_.")
+    return name[:_MAX_NAME].rstrip("-_.") or "job"
 
 
 def _command_line(arguments: list[str]) -> str:

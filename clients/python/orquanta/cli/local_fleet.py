@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import secrets
-import shutil
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -50,6 +49,7 @@ class Ready:
     """What `ready.json` of a serving control plane says. `ca_certificate` is PEM."""
 
     server: str
+    link_server: str
     ca_certificate: str
 
 
@@ -94,7 +94,7 @@ async def run_fleet(options: FleetOptions, known_key: Callable[[Ready], str], re
         )
         children = [server]
         if options.with_node:
-            children.append(await stack.enter_async_context(_node(options, client)))
+            children.append(await stack.enter_async_context(_node(options, ready, client)))
         stack.callback(report.stopping)
         await _attend(client, children, report)
 
@@ -115,7 +115,6 @@ async def _control_plane(options: FleetOptions) -> AsyncIterator[tuple[Child, st
     """The server and the password that its administrator has if this is the very first start."""
     program = find_program("orquanta-server", "server")
     options.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (options.state_dir / "ready.json").unlink(missing_ok=True)
     password = secrets.token_urlsafe(18)
     password_file = options.state_dir / f".admin-password.{os.getpid()}"
     _write_secret(password_file, password)
@@ -163,7 +162,7 @@ def _read_ready(path: Path, pid: int) -> Ready | None:
         if content["pid"] != pid:
             return None
         pem = Path(str(content["ca_certificate"])).read_text()
-        return Ready(server=str(content["server"]), ca_certificate=pem)
+        return Ready(str(content["server"]), str(content["link_server"]), pem)
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 
@@ -185,15 +184,15 @@ async def _log_in(options: FleetOptions, ready: Ready, known_key: str, password:
 
 
 @asynccontextmanager
-async def _node(options: FleetOptions, client: "AsyncClient") -> AsyncIterator[Child]:
+async def _node(options: FleetOptions, ready: Ready, client: "AsyncClient") -> AsyncIterator[Child]:
     """The daemon of this machine, joined if it has not joined yet."""
     program = find_program("orquanta-node", "node")
     state_dir = options.state_dir / "local-node"
     log = options.state_dir / "logs" / "node.log"
     virtual = ["--virtual-gpus", options.virtual_gpus] if options.virtual_gpus else []
-    if not await _has_joined(state_dir, options.node_name, client):
+    if not await _identity_is_good(state_dir, options.node_name, ready, client):
         token = await client.nodes.create_join_token(lifetime=_JOIN_TOKEN_LIFETIME)
-        join = [program, "join", "--server", token.server, "--token", token.secret]
+        join = [program, "join", "--force", "--server", token.server, "--token", token.secret]
         join += ["--state-dir", str(state_dir), "--name", options.node_name, *virtual]
         await _run_to_end(await Child.start("orquanta-node join", join, log, options.environment))
     run = [program, "run", "--state-dir", str(state_dir), *virtual]
@@ -216,19 +215,25 @@ async def _run_to_end(child: Child) -> None:
         raise child.failure()
 
 
-async def _has_joined(state_dir: Path, node_name: str, client: "AsyncClient") -> bool:
-    """True if the daemon's identity is still good; one that ran out is cleared away."""
-    identity = state_dir / "identity"
-    if not (identity / "current").exists():
-        return False
-    with suppress(NotFound):
+async def _identity_is_good(state_dir: Path, node_name: str, ready: Ready, client: "AsyncClient") -> bool:
+    """True if the daemon can come back as the node it was; else that node is revoked, to free its name.
+
+    A certificate runs out while the daemon is stopped, and a port that was taken at random changes.
+    """
+    try:
+        identity = json.loads((state_dir / "identity" / "current" / "node.json").read_text())
+        moved = ready.link_server not in identity["link_servers"]
+    except (OSError, ValueError, KeyError, TypeError):
+        moved = True
+    try:
         node = await client.nodes.get(node_name)
-        expires_at = node.certificate_expires_at
-        if node.state is not NodeState.REVOKED and (expires_at is None or expires_at > now()):
+    except NotFound:
+        return False
+    expires_at = node.certificate_expires_at
+    if node.state is not NodeState.REVOKED:
+        if not moved and (expires_at is None or expires_at > now()):
             return True
-        if node.state is not NodeState.REVOKED:  # frees the name for the node that joins now
-            await client.nodes.revoke(node.id, reason="its certificate ran out while it was stopped")
-    shutil.rmtree(identity)
+        await client.nodes.revoke(node.id, reason="the host joins anew: its identity is no longer good")
     return False
 
 

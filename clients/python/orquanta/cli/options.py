@@ -1,7 +1,8 @@
 """Options that several commands share."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import closing
 from datetime import timedelta
 from enum import StrEnum
 from itertools import islice
@@ -55,9 +56,10 @@ def parse_pairs(pairs: Iterable[str] | None, what: str) -> dict[str, str]:
     return found
 
 
-def first(items: Iterable[Item], limit: int) -> list[Item]:
+def first(items: Generator[Item, None, None], limit: int) -> list[Item]:
     """The first items, or all of them for 0."""
-    return list(islice(items, limit or None))
+    with closing(items):
+        return list(islice(items, limit or None))
 
 
 def page_size(limit: int) -> int:

@@ -107,7 +107,7 @@ def resolve(flags: Flags, environment: Environment, book: ProfileBook) -> Connec
         (book.current, Source.PROFILE, "current"),
     )
     stored = book.profiles.get(profile.value, Profile())
-    place = f"profile {profile.value}"
+    place = profile.value
     server = _first(
         (flags.server, Source.FLAG, "--server"),
         (environment.server, Source.ENVIRONMENT, _SERVER_VARIABLE),
