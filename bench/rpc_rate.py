@@ -27,8 +27,6 @@ from pathlib import Path
 
 import grpc
 from grpc import aio
-from orquanta.v1 import job_pb2
-from orquanta.v1.job_pb2_grpc import JobServiceStub
 
 from control_plane.agents.orchestrator.orchestrator import Orchestrator
 from control_plane.clock import SystemClock
@@ -52,6 +50,8 @@ from control_plane.store import nodes, users
 from control_plane.store.database import Store
 from control_plane.telemetry.logs import LogStore
 from control_plane.telemetry.windows import TelemetryWindows
+from orquanta.v1 import job_pb2
+from orquanta.v1.job_pb2_grpc import JobServiceStub
 
 TARGET_SHARE = 0.6
 PING = "/bench.Ping/Ping"

@@ -3,8 +3,6 @@
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Final
 
-from orquanta.v1 import action_pb2
-from orquanta.v1.action_pb2_grpc import ActionServiceServicer
 from typing_extensions import override
 
 from control_plane.governor.governor import Governor
@@ -22,6 +20,8 @@ from control_plane.services.watch import Watched, Watcher
 from control_plane.store import actions
 from control_plane.store.actions import ActionFilter
 from control_plane.store.database import Store, Tx
+from orquanta.v1 import action_pb2
+from orquanta.v1.action_pb2_grpc import ActionServiceServicer
 
 _STATES: Final = from_wire(convert.ACTION_STATE)
 

@@ -1,7 +1,5 @@
 """AgentService: the loops that propose, and how to pause them."""
 
-from orquanta.v1 import agent_pb2
-from orquanta.v1.agent_pb2_grpc import AgentServiceServicer
 from typing_extensions import override
 
 from control_plane.errors import NotFound
@@ -13,6 +11,8 @@ from control_plane.services.validate.fields import Fields
 from control_plane.services.validate.others import agent_name
 from control_plane.store import agents, audit
 from control_plane.store.database import Store, Tx
+from orquanta.v1 import agent_pb2
+from orquanta.v1.agent_pb2_grpc import AgentServiceServicer
 
 
 class Agents(AgentServiceServicer):

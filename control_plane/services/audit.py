@@ -1,7 +1,5 @@
 """AuditService: every decision and its reason."""
 
-from orquanta.v1 import audit_pb2
-from orquanta.v1.audit_pb2_grpc import AuditServiceServicer
 from typing_extensions import override
 
 from control_plane.model.identity import Role
@@ -14,6 +12,8 @@ from control_plane.services.validate.others import moment
 from control_plane.store import audit
 from control_plane.store.audit import AuditFilter
 from control_plane.store.database import Store
+from orquanta.v1 import audit_pb2
+from orquanta.v1.audit_pb2_grpc import AuditServiceServicer
 
 AGENT_NAME_CHARACTERS_MAX = 254
 

@@ -5,8 +5,6 @@ from decimal import Decimal
 from typing import Final, Protocol
 
 import structlog
-from orquanta.v1 import auth_pb2
-from orquanta.v1.auth_pb2_grpc import AuthServiceServicer
 from typing_extensions import override
 
 from control_plane.errors import NotFound, PermissionDenied, PreconditionFailed, ResourceExhausted, Unauthenticated
@@ -29,6 +27,8 @@ from control_plane.services.validate.fields import Fields
 from control_plane.store import audit, keys, users
 from control_plane.store.database import Store, Tx
 from control_plane.store.pages import PageRequest
+from orquanta.v1 import auth_pb2
+from orquanta.v1.auth_pb2_grpc import AuthServiceServicer
 
 KEY_LIFETIME_DEFAULT: Final = timedelta(days=30)
 KEY_LIFETIME_MAX: Final = timedelta(days=366)

@@ -1,12 +1,12 @@
 """CatalogService: what GPUs cost."""
 
-from orquanta.v1 import catalog_pb2
-from orquanta.v1.catalog_pb2_grpc import CatalogServiceServicer
 from typing_extensions import override
 
 from control_plane.fleet.prices import PriceTable
 from control_plane.model.money import to_micros
 from control_plane.services.validate.fields import Fields
+from orquanta.v1 import catalog_pb2
+from orquanta.v1.catalog_pb2_grpc import CatalogServiceServicer
 
 PROVIDER_CHARACTERS_MAX = 64
 

@@ -7,17 +7,6 @@ from typing import Final
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from orquanta.v1 import (
-    action_pb2_grpc,
-    agent_pb2_grpc,
-    audit_pb2_grpc,
-    auth_pb2_grpc,
-    catalog_pb2_grpc,
-    goal_pb2_grpc,
-    job_pb2_grpc,
-    metrics_pb2_grpc,
-    node_pb2_grpc,
-)
 
 from control_plane.clock import Clock
 from control_plane.fleet.prices import PriceTable
@@ -46,6 +35,17 @@ from control_plane.services.watch import Watcher
 from control_plane.store.database import Store
 from control_plane.telemetry.logs import LogStore
 from control_plane.telemetry.windows import TelemetryWindows
+from orquanta.v1 import (
+    action_pb2_grpc,
+    agent_pb2_grpc,
+    audit_pb2_grpc,
+    auth_pb2_grpc,
+    catalog_pb2_grpc,
+    goal_pb2_grpc,
+    job_pb2_grpc,
+    metrics_pb2_grpc,
+    node_pb2_grpc,
+)
 
 CONCURRENT_CALLS_MAX: Final = 4_000
 """Calls in progress at once on one port, streams included; more are refused with RESOURCE_EXHAUSTED."""

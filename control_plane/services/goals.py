@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, Protocol
 
-from orquanta.v1 import goal_pb2
-from orquanta.v1.goal_pb2_grpc import GoalServiceServicer
 from typing_extensions import override
 
 from control_plane.model.goal import Bill, Goal
@@ -29,6 +27,8 @@ from control_plane.services.watch import Watched, Watcher
 from control_plane.store import goals, jobs
 from control_plane.store.database import Store, Tx
 from control_plane.store.goals import GoalFilter
+from orquanta.v1 import goal_pb2
+from orquanta.v1.goal_pb2_grpc import GoalServiceServicer
 
 _STATES: Final = from_wire(convert.GOAL_STATE)
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from google.protobuf.message import DecodeError
-from orquanta.v1 import job_pb2
 
 from control_plane.model.record import Noun
 from control_plane.services.feed import EventFeed
+from orquanta.v1 import job_pb2
 
 GET_JOB: Final = "/orquanta.v1.JobService/GetJob"
 

@@ -3,8 +3,6 @@
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Final
 
-from orquanta.v1 import job_pb2
-from orquanta.v1.job_pb2_grpc import JobServiceServicer
 from typing_extensions import override
 
 from control_plane.errors import InvalidArgument
@@ -30,6 +28,8 @@ from control_plane.store import events, goals, jobs
 from control_plane.store.database import Store, Tx
 from control_plane.store.jobs import JobFilter
 from control_plane.store.pages import PageRequest
+from orquanta.v1 import job_pb2
+from orquanta.v1.job_pb2_grpc import JobServiceServicer
 
 _STATES: Final = from_wire(convert.JOB_STATE)
 _WATCHED_MAX: Final = 5_000

@@ -9,8 +9,6 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
-from orquanta.v1 import job_pb2
-
 from control_plane.errors import InvalidArgument, NotFound
 from control_plane.model.ids import JOB, JobId
 from control_plane.model.job import Allocation, AllocationState, Job
@@ -22,6 +20,7 @@ from control_plane.store import events, jobs
 from control_plane.store.database import Store
 from control_plane.telemetry.log_reader import LogEntry, parse_position
 from control_plane.telemetry.logs import TAIL_LINES_MAX, LogStore
+from orquanta.v1 import job_pb2
 
 RANK_MAX: Final = 4_095
 EPOCH_MAX: Final = 1_000_000

@@ -8,8 +8,6 @@ from decimal import Decimal
 from enum import Enum
 from typing import Final
 
-from orquanta.v1 import metrics_pb2
-from orquanta.v1.metrics_pb2_grpc import MetricsServiceServicer
 from typing_extensions import override
 
 from control_plane.fleet.prices import PriceTable
@@ -24,6 +22,8 @@ from control_plane.store import allocations, goals, jobs, nodes, users
 from control_plane.store.allocations import GpuHold
 from control_plane.store.database import Store, Tx
 from control_plane.telemetry.windows import TelemetryWindows
+from orquanta.v1 import metrics_pb2
+from orquanta.v1.metrics_pb2_grpc import MetricsServiceServicer
 
 UTILIZATION_SECONDS: Final = 30.0
 """The period over which utilisation is averaged."""

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from orquanta.v1 import node_pb2
-from orquanta.v1.node_pb2_grpc import NodeServiceServicer
 from typing_extensions import override
 
 from control_plane.errors import NotFound
@@ -31,6 +29,8 @@ from control_plane.store import allocations, audit, nodes, tokens
 from control_plane.store.allocations import GpuHold
 from control_plane.store.database import Store, Tx
 from control_plane.store.nodes import NodeFilter
+from orquanta.v1 import node_pb2
+from orquanta.v1.node_pb2_grpc import NodeServiceServicer
 
 JOIN_TOKEN_LIFETIME_DEFAULT: Final = timedelta(hours=1)
 JOIN_TOKEN_LIFETIME_MAX: Final = timedelta(days=7)

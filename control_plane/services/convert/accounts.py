@@ -2,12 +2,11 @@
 
 from typing import Final
 
-from orquanta.v1 import auth_pb2
-
 from control_plane.model.account import ApiKeyRecord, User
 from control_plane.model.identity import Role
 from control_plane.model.money import optional_to_micros, to_micros
 from control_plane.services.convert.scalars import timestamp, wire_enum
+from orquanta.v1 import auth_pb2
 
 ROLE: Final = wire_enum(Role, auth_pb2.Role.Value, "ROLE")
 

@@ -2,11 +2,10 @@
 
 from typing import Final
 
-from orquanta.v1 import action_pb2
-
 from control_plane.model.action import Action, ActionState, KillSwitch
 from control_plane.model.money import to_micros
 from control_plane.services.convert.scalars import timestamp, wire_enum
+from orquanta.v1 import action_pb2
 
 ACTION_STATE: Final = wire_enum(ActionState, action_pb2.ActionState.Value, "ACTION_STATE")
 

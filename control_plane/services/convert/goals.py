@@ -2,14 +2,13 @@
 
 from typing import Final
 
-from orquanta.v1 import goal_pb2
-
 from control_plane.model.goal import Bill, BillLine, Goal, GoalState
 from control_plane.model.job import ResourceRequest
 from control_plane.model.money import to_micros
 from control_plane.model.plan import Budget, BudgetPeriod, Plan, PlannedJob
 from control_plane.services.convert.jobs import resources
 from control_plane.services.convert.scalars import timestamp, wire_enum
+from orquanta.v1 import goal_pb2
 
 GOAL_STATE: Final = wire_enum(GoalState, goal_pb2.GoalState.Value, "GOAL_STATE")
 _PLANNER: Final = "rules"

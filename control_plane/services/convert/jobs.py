@@ -2,8 +2,6 @@
 
 from typing import Final
 
-from orquanta.v1 import job_pb2
-
 from control_plane.model.job import (
     Allocation,
     AllocationMember,
@@ -17,6 +15,7 @@ from control_plane.model.job import (
 )
 from control_plane.model.money import to_micros
 from control_plane.services.convert.scalars import timestamp, wire_enum
+from orquanta.v1 import job_pb2
 
 JOB_STATE: Final = wire_enum(JobState, job_pb2.JobState.Value, "JOB_STATE")
 PRIORITY: Final = wire_enum(JobPriority, job_pb2.JobPriority.Value, "JOB_PRIORITY")

@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import Final
 
-from orquanta.v1 import node_pb2
-
 from control_plane.model.node import GpuHealth, GpuInventory, HostInventory, JoinTokenRecord, Node, NodeState
 from control_plane.services.convert.scalars import timestamp, wire_enum
 from control_plane.store.allocations import GpuHold
+from orquanta.v1 import node_pb2
 
 NODE_STATE: Final = wire_enum(NodeState, node_pb2.NodeState.Value, "NODE_STATE")
 _GPU_HEALTH: Final = wire_enum(GpuHealth, node_pb2.GpuHealth.Value, "GPU_HEALTH")

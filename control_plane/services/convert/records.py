@@ -2,12 +2,11 @@
 
 from typing import Final
 
-from orquanta.v1 import agent_pb2, audit_pb2
-
 from control_plane.model.agent import AgentRecord, AgentStatus
 from control_plane.model.money import to_micros
 from control_plane.model.record import AuditRecord
 from control_plane.services.convert.scalars import timestamp, wire_enum
+from orquanta.v1 import agent_pb2, audit_pb2
 
 _AGENT_STATUS: Final = wire_enum(AgentStatus, agent_pb2.AgentStatus.Value, "AGENT_STATUS")
 

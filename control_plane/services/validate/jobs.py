@@ -4,13 +4,13 @@ import re
 from typing import Final
 
 from google.protobuf.internal.containers import ScalarMap
-from orquanta.v1 import job_pb2
 
 from control_plane.model.ids import JOB, JobId
 from control_plane.model.job import JobPriority, JobSpec, ResourceRequest
 from control_plane.services.convert.jobs import PRIORITY
 from control_plane.services.convert.scalars import from_wire
 from control_plane.services.validate.fields import Fields, shown
+from orquanta.v1 import job_pb2
 
 GPU_COUNT_MAX: Final = 4_096
 COMMAND_BYTES_MAX: Final = 32 * 1024

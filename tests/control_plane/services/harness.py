@@ -11,18 +11,6 @@ from typing import Any
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
-from orquanta.v1 import (
-    action_pb2_grpc,
-    agent_pb2_grpc,
-    audit_pb2_grpc,
-    auth_pb2_grpc,
-    catalog_pb2_grpc,
-    goal_pb2_grpc,
-    job_pb2,
-    job_pb2_grpc,
-    metrics_pb2_grpc,
-    node_pb2_grpc,
-)
 
 from control_plane.agents.orchestrator.orchestrator import Orchestrator
 from control_plane.clock import SystemClock
@@ -50,6 +38,18 @@ from control_plane.store import agents, nodes, users
 from control_plane.store.database import Store
 from control_plane.telemetry.logs import LogStore
 from control_plane.telemetry.windows import TelemetryWindows
+from orquanta.v1 import (
+    action_pb2_grpc,
+    agent_pb2_grpc,
+    audit_pb2_grpc,
+    auth_pb2_grpc,
+    catalog_pb2_grpc,
+    goal_pb2_grpc,
+    job_pb2,
+    job_pb2_grpc,
+    metrics_pb2_grpc,
+    node_pb2_grpc,
+)
 from tests.fake_clock import FakeClock
 
 PASSWORD = "correct horse battery"

@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
+
+from control_plane.model.identity import Role
+from control_plane.services.access import RULES, Port, Special
 from orquanta.v1 import (
     action_pb2,
     agent_pb2,
@@ -17,9 +20,6 @@ from orquanta.v1 import (
     node_link_pb2,
     node_pb2,
 )
-
-from control_plane.model.identity import Role
-from control_plane.services.access import RULES, Port, Special
 from tests.control_plane.services.harness import Fleet, refused
 
 PROTOS = Path(__file__).parents[3] / "proto" / "orquanta" / "v1"

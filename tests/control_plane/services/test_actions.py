@@ -1,8 +1,8 @@
 import grpc
 import pytest
-from orquanta.v1 import action_pb2, job_pb2, node_pb2
 
 from control_plane.model.identity import Role
+from orquanta.v1 import action_pb2, job_pb2, node_pb2
 from tests.control_plane.services.harness import Client, Fleet, a_job, refused
 
 

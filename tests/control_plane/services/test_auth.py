@@ -4,12 +4,12 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from orquanta.v1 import auth_pb2
 
 from control_plane.model.identity import Role
 from control_plane.store import audit, users
 from control_plane.store.audit import AuditFilter
 from control_plane.store.pages import PageRequest
+from orquanta.v1 import auth_pb2
 from tests.control_plane.services.harness import PASSWORD, Client, Fleet, refused
 
 WRONG = "wrong horse battery"

@@ -1,3 +1,4 @@
+import asyncio
 import logging
 from dataclasses import replace
 from datetime import timedelta
@@ -5,7 +6,6 @@ from datetime import timedelta
 import grpc
 import pytest
 from grpc import aio
-from orquanta.v1 import action_pb2, auth_pb2, goal_pb2, job_pb2
 from structlog.testing import capture_logs
 
 from control_plane.errors import Conflict, Unavailable
@@ -16,6 +16,7 @@ from control_plane.services.access import RULES, Port
 from control_plane.services.interceptors import REQUEST_BYTES_MAX, Gate
 from control_plane.store import goals, jobs, keys, users
 from control_plane.store.database import Tx
+from orquanta.v1 import action_pb2, auth_pb2, goal_pb2, job_pb2
 from tests.control_plane.services.harness import Client, Fleet, a_job, refusal_of, refused
 
 SUBMIT = "/orquanta.v1.JobService/SubmitJob"
@@ -258,3 +259,16 @@ async def test_a_caller_who_goes_away_leaves_no_error_behind(
         assert await user.auth.WhoAmI(auth_pb2.WhoAmIRequest())
     assert [entry for entry in logs if entry["log_level"] == "error"] == []
     assert caplog.records == []
+
+
+async def test_a_call_without_a_deadline_gets_one(fleet: Fleet, user: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hang(_function: object) -> None:
+        await asyncio.Event().wait()
+
+    await user.auth.WhoAmI(auth_pb2.WhoAmIRequest())
+    monkeypatch.setattr("control_plane.services.interceptors.UNARY_SECONDS_MAX", 0.0)
+    monkeypatch.setattr(fleet.store, "read", hang)
+    with capture_logs() as logs:
+        outcome = await refused(user.auth.WhoAmI(auth_pb2.WhoAmIRequest()))
+    assert (outcome.code, outcome.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
+    assert [entry["event"] for entry in logs if entry["log_level"] == "warning"] == ["rpc.timed_out"]

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import grpc
 import pytest
-from orquanta.v1 import goal_pb2, job_pb2
 
 from control_plane.model.identity import Role
 from control_plane.store import goals, jobs
 from control_plane.store.database import Store, Tx
+from orquanta.v1 import goal_pb2, job_pb2
 from tests.control_plane.services.harness import Client, Fleet, refused, running_fleet
 from tests.fake_clock import FakeClock
 

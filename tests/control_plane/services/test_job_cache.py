@@ -1,5 +1,3 @@
-from orquanta.v1 import job_pb2
-
 from control_plane.governor import books
 from control_plane.model.ids import JobId, NodeId
 from control_plane.model.job import AllocationState
@@ -9,6 +7,7 @@ from control_plane.services.feed import EventFeed
 from control_plane.services.job_cache import JobCache
 from control_plane.store import jobs
 from control_plane.store.database import Store, Tx
+from orquanta.v1 import job_pb2
 from tests.control_plane.services.harness import Client, Fleet, a_job
 
 JOB = "j-0123456789ab"

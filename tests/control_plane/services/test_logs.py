@@ -1,7 +1,6 @@
 from datetime import UTC, datetime
 
 import pytest
-from orquanta.v1 import job_pb2
 
 from control_plane.governor import books
 from control_plane.model.ids import AllocationId, JobId, NodeId
@@ -11,6 +10,7 @@ from control_plane.model.report import MemberReport
 from control_plane.store import jobs
 from control_plane.store.database import Tx
 from control_plane.telemetry.log_file import LogChunk, LogRecord, LogStream
+from orquanta.v1 import job_pb2
 from tests.control_plane.services.harness import Client, Fleet, a_job, refused
 
 READ_AT = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)

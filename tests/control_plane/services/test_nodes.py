@@ -3,9 +3,9 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from orquanta.v1 import job_pb2, node_pb2
 
 from control_plane.model.ids import JOB, new_id
+from orquanta.v1 import job_pb2, node_pb2
 from tests.control_plane.services.harness import Client, Fleet, a_job, refused
 
 

@@ -3,9 +3,9 @@
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from orquanta.v1 import agent_pb2, audit_pb2, catalog_pb2, event_pb2, job_pb2, metrics_pb2, node_pb2
 
 from control_plane.model.ids import NodeId
+from orquanta.v1 import agent_pb2, audit_pb2, catalog_pb2, event_pb2, job_pb2, metrics_pb2, node_pb2
 from tests.control_plane.services.harness import Client, Fleet, a_job, refused
 
 

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 from grpc import aio
-from orquanta.v1 import action_pb2, goal_pb2, job_pb2, node_pb2
 
 from control_plane.model.identity import Role
 from control_plane.model.ids import JOB, GoalId, JobId, new_id
@@ -13,6 +12,7 @@ from control_plane.model.record import Noun
 from control_plane.services.feed import REMEMBERED_MAX
 from control_plane.store import events, jobs
 from control_plane.store.database import Store, Tx
+from orquanta.v1 import action_pb2, goal_pb2, job_pb2, node_pb2
 from tests.control_plane.services.harness import Client, Fleet, a_job, refusal_of, refused, running_fleet
 from tests.fake_clock import FakeClock
 
