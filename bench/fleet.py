@@ -6,6 +6,7 @@ and credentials; the only thing taken for granted is that the hosts share one ma
 
 import asyncio
 import json
+import math
 import os
 import secrets
 import shutil
@@ -77,6 +78,15 @@ class Program:
         if self._process is not None:
             self._process.wait()
 
+    def wait(self, seconds: float) -> int:
+        """Block until it ends by itself; return its exit status, negative for a signal. Kills it after that time."""
+        assert self._process is not None, "it was never started"
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise FleetError(f"{self.name} did not end within {seconds:g} s:\n{self.tail()}") from None
+
     async def stop(self) -> None:
         """SIGTERM, then SIGKILL if that does not help."""
         self.signal(signal.SIGTERM)
@@ -136,9 +146,14 @@ class Host:
         if process.returncode != 0:
             raise FleetError(f"{self.name} cannot join: {output.decode(errors='replace')}")
 
+    @property
+    def identity(self) -> Path:
+        """The directory with the host's key and certificate of now."""
+        return (self._state / "identity" / "current").resolve()
+
     def dial(self, server: str) -> None:
         """Have the daemon call `server` from its next start on, instead of the address it was given on joining."""
-        path = self._state / "identity" / "current" / "node.json"
+        path = self.identity / "node.json"
         identity = json.loads(path.read_text())
         identity["link_servers"] = [server]
         path.write_text(json.dumps(identity))
@@ -299,6 +314,12 @@ def machine() -> dict[str, object]:
             model = line.partition(":")[2].strip()
             break
     return {"cpu": model, "cores": os.cpu_count(), "python": sys.version.split()[0]}
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the smallest value that at least this share (0 to 1) of the values does not exceed."""
+    ordered = sorted(values)
+    return ordered[max(math.ceil(share * len(ordered)) - 1, 0)]
 
 
 def report(name: str, figures: Mapping[str, object], targets: Mapping[str, object]) -> str:
