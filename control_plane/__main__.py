@@ -72,6 +72,8 @@ def _tell(serving: Serving) -> None:
             lines.append(f"Password, shown only this once: {serving.first_admin.made_password}")
         login += f" --email {serving.first_admin.email}"
     lines.append(f"Log in with: {login}")
+    if serving.nats_issuer is not None:
+        lines.append(f"Issuer for the auth callout of your NATS servers: {serving.nats_issuer}")
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from control_plane.bus.callout import AuthCallout
 from control_plane.bus.client import Bus, BusEndpoint
-from control_plane.bus.embedded import BrokerConfig, EmbeddedNats
+from control_plane.bus.embedded import BrokerConfig, EmbeddedNats, Sync
 from control_plane.bus.streams import stream_specs
 from control_plane.bus.subjects import CONTROL_USER
 from control_plane.clock import Clock
@@ -17,12 +17,15 @@ from control_plane.settings import Settings, split_address
 from control_plane.store import nodes
 from control_plane.store.database import Store
 
+_SYNC = {"every-second": Sync.EVERY_SECOND, "every-message": Sync.EVERY_MESSAGE}
+
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """The connected bus, the URLs that hosts are told, and the embedded server if it is ours."""
+    """The connected bus, who lets hosts in, the URLs that hosts are told, and our own server if there is one."""
 
     bus: Bus
+    callout: AuthCallout
     node_urls: tuple[str, ...]
     embedded: EmbeddedNats | None
 
@@ -54,6 +57,7 @@ async def open_broker(
                     control_password=secrets.nats_control_password,
                     host=host,
                     port=port or _port_before(settings.state_dir),
+                    sync=_SYNC[settings.nats_sync],
                 ),
                 clock=clock,
             )
@@ -69,7 +73,7 @@ async def open_broker(
         )
         node_urls = (f"tls://{reachable(settings.nats_address, embedded.port, settings.advertise_names)}",)
     bus = await stack.enter_async_context(Bus(endpoint))
-    await stack.enter_async_context(
+    callout = await stack.enter_async_context(
         AuthCallout(
             bus,
             issuer_seed=secrets.nats_issuer_seed,
@@ -78,7 +82,7 @@ async def open_broker(
         )
     )
     await bus.ensure_streams(stream_specs())
-    return Broker(bus, node_urls, embedded)
+    return Broker(bus, callout, node_urls, embedded)
 
 
 def _external(settings: Settings, certificates: Certificates) -> BusEndpoint:

@@ -55,19 +55,10 @@ class Certificates:
 
 def _reloading(files: KeyPairFiles, trust_file: Path | None) -> grpc.ServerCredentials:
     roots = None if trust_file is None else trust_file.read_bytes()
-    last = b""
 
     def load() -> grpc.ServerCertificateConfiguration:
+        # gRPC asks for each new connection; a file is read in microseconds.
         pair = (files.key.read_bytes(), files.certificate.read_bytes())
         return grpc.ssl_server_certificate_configuration([pair], root_certificates=roots)
 
-    def reload() -> grpc.ServerCertificateConfiguration | None:
-        # gRPC asks for each new connection; None keeps what it has.
-        nonlocal last
-        certificate = files.certificate.read_bytes()
-        if certificate == last:
-            return None
-        last = certificate
-        return load()
-
-    return grpc.dynamic_ssl_server_credentials(load(), reload, require_client_authentication=roots is not None)
+    return grpc.dynamic_ssl_server_credentials(load(), load, require_client_authentication=roots is not None)

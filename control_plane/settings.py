@@ -114,6 +114,8 @@ class Settings(BaseSettings):
     on the same machine that does TLS itself; the daemons' port and the broker keep their TLS."""
     nats_address: Address = "127.0.0.1:0"
     """Where the embedded broker listens; port 0 takes any free port and keeps it."""
+    nats_sync: Literal["every-second", "every-message"] = "every-second"
+    """When the embedded broker forces messages to disk; every-second may lose the last second in a power cut."""
     nats_url: Names = ()
     """URLs of your own NATS cluster, tls://host:4222; the embedded broker is then not started."""
     nats_ca_file: FilePath | None = None

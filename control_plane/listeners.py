@@ -1,0 +1,84 @@
+"""The two gRPC ports: people and joining hosts on one, daemons on the other."""
+
+from contextlib import AsyncExitStack
+
+import grpc
+import structlog
+from grpc import aio
+
+from control_plane.clock import Clock
+from control_plane.credentials import Certificates
+from control_plane.errors import PreconditionFailed
+from control_plane.services.access import Port
+from control_plane.services.composition import (
+    CONCURRENT_CALLS_MAX,
+    SERVER_OPTIONS,
+    PeopleServices,
+    add_health_and_reflection,
+)
+from control_plane.services.interceptors import Gate
+from control_plane.services.node_link import NodeLink
+from control_plane.settings import Settings, split_address
+from orquanta.v1 import node_link_pb2_grpc
+
+log = structlog.get_logger()
+
+_GRACE_SECONDS = 3.0
+
+
+class Listeners:
+    """Opens both ports; they are closed, calls in progress first, with the stack."""
+
+    def __init__(self, settings: Settings, certificates: Certificates, *, people_port: int, nodes_port: int) -> None:
+        self._settings = settings
+        self._certificates = certificates
+        self._people = f"{split_address(settings.people_address)[0]}:{people_port}"
+        self._nodes = f"{split_address(settings.nodes_address)[0]}:{nodes_port}"
+
+    async def open(self, stack: AsyncExitStack, people: PeopleServices, node_link: NodeLink, *, clock: Clock) -> None:
+        """Serve. Raises PreconditionFailed when a port was taken meanwhile."""
+        people_server = _server(people.gate)
+        names = people.add_to(people_server)
+        node_link_pb2_grpc.add_NodeLinkServiceServicer_to_server(node_link, people_server)
+        credentials = None if self._settings.insecure else self._certificates.people_credentials()
+        await _start(stack, people_server, names, self._people, credentials)
+
+        nodes_server = _server(Gate(port=Port.NODES, authenticator=None, clock=clock))
+        node_link_pb2_grpc.add_NodeLinkServiceServicer_to_server(node_link, nodes_server)
+        await _start(
+            stack,
+            nodes_server,
+            ["orquanta.v1.NodeLinkService"],
+            self._nodes,
+            self._certificates.nodes_credentials(),
+        )
+
+
+def _server(gate: Gate) -> aio.Server:
+    return aio.server(interceptors=[gate], options=SERVER_OPTIONS, maximum_concurrent_rpcs=CONCURRENT_CALLS_MAX)
+
+
+async def _start(
+    stack: AsyncExitStack,
+    server: aio.Server,
+    names: list[str],
+    address: str,
+    credentials: grpc.ServerCredentials | None,
+) -> None:
+    health = await add_health_and_reflection(server, names)
+    try:
+        if credentials is None:
+            log.warning(
+                "server.plaintext", address=address, why="insecure is set: passwords cross the network in clear"
+            )
+            server.add_insecure_port(address)
+        else:
+            server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        raise PreconditionFailed(
+            f"{address} was taken while the control plane started; stop what listens there and start again",
+            reason="PORT_TAKEN",
+        ) from error
+    await server.start()
+    stack.push_async_callback(server.stop, _GRACE_SECONDS)
+    stack.push_async_callback(health.enter_graceful_shutdown)
