@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import json
-import logging
 import os
 import platform
 import re
@@ -12,19 +11,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import structlog
-from orquanta import __version__
-
+from node_agent import logging
 from node_agent.errors import AgentError, NotJoined, SettingsInvalid
 from node_agent.link.identity import IdentityStore
 from node_agent.local_status import read_status
 from node_agent.lock import StateLock, holder
 from node_agent.settings import Engine, LogLevel, Settings, join_token, load
+from orquanta import __version__
 
 _NOT_RUNNING_EXIT_CODE = 3
 _NOT_CONNECTED_EXIT_CODE = 4
 _LABEL = re.compile(r"(?P<key>[A-Za-z0-9][A-Za-z0-9._/-]{0,62})=(?P<value>[A-Za-z0-9._/-]{0,63})")
-_LEVELS = {LogLevel.DEBUG: 10, LogLevel.INFO: 20, LogLevel.WARNING: 30, LogLevel.ERROR: 40}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,10 +30,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run_command(options))
     except AgentError as error:
-        sys.stderr.write(f"orquanta-node: {error}\n")
-        return error.exit_code
+        return _tell(error)
     except KeyboardInterrupt:
         return 130
+
+
+def _tell(error: AgentError) -> int:
+    sys.stderr.write(f"orquanta-node: {error}\n")
+    return error.exit_code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -87,25 +88,8 @@ def _settings(options: argparse.Namespace) -> Settings:
         *("address", "log_level", "log_json", "stop_jobs"),
     )
     settings = load({name: getattr(options, name) for name in names})
-    _configure_log(settings)
+    logging.configure_logging(settings)
     return settings
-
-
-def _configure_log(settings: Settings) -> None:
-    # asyncio warns of something harmless each time a TLS connection made by start_tls (NATS) is closed.
-    logging.getLogger("asyncio").setLevel(logging.ERROR)
-    renderer: Any = structlog.processors.JSONRenderer() if settings.log_json else structlog.processors.LogfmtRenderer()
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[settings.log_level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
 
 
 def _join(options: argparse.Namespace) -> int:
@@ -169,8 +153,16 @@ def _flags_of(options: argparse.Namespace) -> list[str]:
 def _run(options: argparse.Namespace) -> int:
     from node_agent import daemon  # noqa: PLC0415 - `status` and `version` answer at once without gRPC and NATS
 
-    asyncio.run(daemon.run(_settings(options)))
-    return 0
+    settings = _settings(options)
+    exit_code = 0
+    try:
+        asyncio.run(daemon.run(settings))
+    except AgentError as error:
+        exit_code = _tell(error)
+    # Everything is closed by now. gRPC's own end takes two more seconds, which an upgrade would wait for.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)
 
 
 def _status(options: argparse.Namespace) -> int:

@@ -3,13 +3,13 @@
 from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from orquanta.v1 import event_pb2, job_pb2, node_link_pb2, node_pb2
 
 from node_agent.jobs.spec import InvalidSpecError, MemberSpec
 from node_agent.jobs.status import MemberState, MemberStatus, Outcome
 from node_agent.probe.inventory import GpuInventory, HostInventory
 from node_agent.probe.samples import GpuSample, TelemetryBatch
 from node_agent.templates import TEMPLATES, command_line
+from orquanta.v1 import event_pb2, job_pb2, node_link_pb2, node_pb2
 
 _MAX_MESSAGE_CHARACTERS = 2000  # the contract's bound
 

@@ -5,11 +5,9 @@ import signal
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
-from orquanta import __version__
-from orquanta.v1 import job_pb2, node_link_pb2
 
 from node_agent.clock import Clock, SystemClock
 from node_agent.convert import to_report, to_telemetry
@@ -30,6 +28,8 @@ from node_agent.probe.sampler import Sampler
 from node_agent.probe.samples import TelemetryBatch
 from node_agent.settings import Engine, Settings, notify_socket
 from node_agent.systemd import notify
+from orquanta import __version__
+from orquanta.v1 import job_pb2, node_link_pb2
 
 log = structlog.get_logger()
 
@@ -54,13 +54,14 @@ class Daemon:
     ) -> None:
         self._settings = settings
         self._hardware = hardware
+        self._told_inventory = hardware.inventory
         self._runner = runner
         state_dir = settings.state_dir
         self._broker = Broker(identity, clock=clock)
         self._host = NodeHost(
             runner,
             self._broker,
-            hardware.inventory,
+            lambda: hardware.inventory,
             images=settings.container_engine is not Engine.NONE,
             clock=clock,
         )
@@ -78,7 +79,7 @@ class Daemon:
             on_identity=self._broker.use_identity,
         )
         self._sampler = Sampler(
-            hardware.telemetry.sample,
+            hardware.sample,
             self._deliver,
             clock=clock,
             interval_seconds=settings.telemetry_interval_seconds,
@@ -90,7 +91,7 @@ class Daemon:
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._link.run()),
-                group.create_task(self._broker.run(self._shipper.run)),
+                group.create_task(self._broker.run(self._use_nats)),
                 group.create_task(self._host.let_go(self._shipper)),
                 group.create_task(self._sampler.run()),
                 group.create_task(self._follow_jobs()),
@@ -114,7 +115,19 @@ class Daemon:
             self._shipper.members_changed()
             self._local_status.changed()
 
+    async def _use_nats(self) -> NoReturn:
+        """Work while NATS is connected."""
+        self._local_status.changed()
+        try:
+            await self._shipper.run()
+        finally:
+            self._local_status.changed()
+
     async def _deliver(self, batch: TelemetryBatch) -> None:
+        if self._hardware.inventory is not self._told_inventory:
+            self._told_inventory = self._hardware.inventory
+            self._link.inventory_changed(self._told_inventory)
+            self._local_status.changed()
         await self._broker.publish_telemetry(to_telemetry(batch).SerializeToString())
 
     def _note_link(self, status: LinkStatus) -> None:
@@ -183,8 +196,8 @@ async def _run_parts(settings: Settings, identity: Identity, clock: Clock, stop:
             agent_version=__version__,
             cgroup_parent=_CGROUP_PARENT,
         )
-        stack.callback(hardware.nvml.close)
-        runner = await _enter_runner(stack, settings, clock, virtual_gpus=hardware.load is not None)
+        stack.callback(hardware.close)
+        runner = await _enter_runner(stack, settings, clock, virtual_gpus=hardware.virtual)
         _clean_shipped(settings.state_dir / _SHIPPED_DIRECTORY, runner)
         log.info("daemon.started", node_id=identity.node_id, gpus=len(hardware.inventory.gpus), version=__version__)
         await Daemon(settings, identity, hardware, runner, clock).run(stop)

@@ -1,4 +1,4 @@
-"""What the daemon finds on its host at the start: GPUs, container engine, limits, address."""
+"""What the daemon finds on its host: GPUs, container engine, limits, address."""
 
 import asyncio
 import os
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
-from orquanta.v1 import node_pb2
 
 from node_agent.clock import Clock
 from node_agent.convert import to_inventory
@@ -19,36 +18,71 @@ from node_agent.jobs.supervisor.cgroups import Cgroup
 from node_agent.link.tls import Address
 from node_agent.probe.inventory import read_inventory
 from node_agent.probe.nvml import Nvml, NvmlUnavailable
+from node_agent.probe.samples import TelemetryBatch
 from node_agent.probe.telemetry import Telemetry
 from node_agent.settings import Engine, Settings
 from node_agent.virtual.install import install
 from node_agent.virtual.load import GpuLoad, LoadTable
 from node_agent.virtual.spec import BadSpec
+from orquanta.v1 import node_pb2
 
 log = structlog.get_logger()
 
 _ENGINE_SECONDS = 10.0
+_LOOK_AGAIN_SECONDS = 60.0
 _PROBE_LIMITS = {"memory_bytes": 64 * 1024 * 1024, "cpu_milli": 100, "pids": 16}
 _BUSY_PERCENT = 93  # what a virtual GPU shows while a job holds it
 _BUSY_MEMORY_SHARE = 0.6
 
 
 @dataclass(frozen=True, slots=True)
-class Hardware:
-    """The host as it was found."""
+class HostFacts:
+    """What the inventory says beside the hardware, and what stays while the daemon runs."""
 
-    nvml: Nvml
-    telemetry: Telemetry
-    inventory: node_pb2.HostInventory
-    load: LoadTable | None
-    """What jobs do to virtual GPUs; None on a host with real ones."""
+    agent_version: str
+    address: str
+    container_engine: str
+    enforceable_limits: tuple[str, ...]
+
+
+class Hardware:
+    """The host's GPUs: what they are and how they are. `sample` runs in the sampler's thread, the rest in the loop."""
+
+    def __init__(self, nvml: Nvml, facts: HostFacts, *, load: LoadTable | None, clock: Clock) -> None:
+        """`load` is what jobs do to virtual GPUs; None on a host with real ones. May block for the driver."""
+        self._nvml = nvml
+        self._facts = facts
+        self._load = load
+        self._clock = clock
+        self._telemetry = Telemetry(nvml, clock)
+        self._looked_at = clock.monotonic()
+        self.inventory = self._read_inventory()
+        """Replaced by a new one when the hardware has changed."""
+
+    @property
+    def virtual(self) -> bool:
+        """Whether the GPUs are virtual."""
+        return self._load is not None
+
+    def sample(self) -> TelemetryBatch:
+        """Return telemetry; once a minute, look whether GPUs have come, gone or changed."""
+        if self._clock.monotonic() - self._looked_at >= _LOOK_AGAIN_SECONDS:
+            self._looked_at = self._clock.monotonic()
+            found = self._read_inventory()
+            if found != self.inventory:
+                self.inventory = found
+        return self._telemetry.sample()
+
+    def close(self) -> None:
+        """Let go of the driver."""
+        self._nvml.close()
 
     def follow_jobs(self, statuses: Iterable[MemberStatus]) -> None:
         """Let virtual GPUs show the jobs that hold them."""
-        if self.load is None:
+        if self._load is None:
             return
         memory = {gpu.uuid: gpu.memory_bytes for gpu in self.inventory.gpus}
-        self.load.replace(
+        self._load.replace(
             {
                 uuid: GpuLoad(
                     _BUSY_PERCENT,
@@ -61,31 +95,37 @@ class Hardware:
             }
         )
 
+    def _read_inventory(self) -> node_pb2.HostInventory:
+        nvml_error = None
+        try:
+            self._nvml.open()
+        except NvmlUnavailable as error:  # the driver may be loaded later
+            nvml_error = error.error
+        facts = self._facts
+        return to_inventory(
+            read_inventory(self._nvml, nvml_error=nvml_error),
+            agent_version=facts.agent_version,
+            address=facts.address,
+            container_engine=facts.container_engine,
+            enforceable_limits=facts.enforceable_limits,
+        )
+
 
 async def find_hardware(
     settings: Settings, *, node_id: str, link_server: Address, clock: Clock, agent_version: str, cgroup_parent: str
 ) -> Hardware:
     """Look at the host. A host without GPUs is a host for CPU jobs; raises SettingsInvalid for a bad setting."""
     load = _install_virtual(settings.virtual_gpus, node_id, clock) if settings.virtual_gpus else None
-    nvml, nvml_error = Nvml(), None
-    try:
-        await asyncio.to_thread(nvml.open)
-    except NvmlUnavailable as error:
-        nvml_error = error.error
-        log.warning("gpus.unavailable", reason=nvml_error)
-    inventory = await asyncio.to_thread(lambda: read_inventory(nvml, nvml_error=nvml_error))
-    return Hardware(
-        nvml=nvml,
-        telemetry=Telemetry(nvml, clock),
-        inventory=to_inventory(
-            inventory,
-            agent_version=agent_version,
-            address=settings.address or await asyncio.to_thread(_address_towards, link_server),
-            container_engine=await _engine_version(settings),
-            enforceable_limits=await asyncio.to_thread(_enforceable_limits, cgroup_parent),
-        ),
-        load=load,
+    facts = HostFacts(
+        agent_version=agent_version,
+        address=settings.address or await asyncio.to_thread(_address_towards, link_server),
+        container_engine=await _engine_version(settings),
+        enforceable_limits=await asyncio.to_thread(_enforceable_limits, cgroup_parent),
     )
+    hardware = await asyncio.to_thread(lambda: Hardware(Nvml(), facts, load=load, clock=clock))
+    if not hardware.inventory.gpus:
+        log.warning("gpus.none_found", todo="CPU jobs only; install the NVIDIA driver, or try --virtual-gpus 8xH100")
+    return hardware
 
 
 def container_settings(settings: Settings) -> ContainerSettings:

@@ -1,12 +1,11 @@
 """The jobs of this host as the link sees them: what the control plane says becomes what the runner does, and back."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NoReturn
 
 import structlog
-from orquanta.v1 import job_pb2, node_link_pb2, node_pb2
 
 from node_agent.clock import Clock
 from node_agent.convert import to_report, to_spec
@@ -16,6 +15,7 @@ from node_agent.jobs.spec import InvalidSpecError, MemberKey
 from node_agent.jobs.status import MemberStatus, rejected
 from node_agent.link.broker import Broker
 from node_agent.link.logs import LogKey, LogPiece, LogShipper
+from orquanta.v1 import job_pb2, node_link_pb2, node_pb2
 
 log = structlog.get_logger()
 
@@ -33,7 +33,13 @@ class NodeHost:
     """Implements the link's `Host`."""
 
     def __init__(
-        self, runner: JobRunner, broker: Broker, inventory: node_pb2.HostInventory, *, images: bool, clock: Clock
+        self,
+        runner: JobRunner,
+        broker: Broker,
+        inventory: Callable[[], node_pb2.HostInventory],
+        *,
+        images: bool,
+        clock: Clock,
     ) -> None:
         """Without `images`, jobs that name one are refused."""
         self._runner = runner
@@ -47,7 +53,7 @@ class NodeHost:
 
     def inventory(self) -> node_pb2.HostInventory:
         """Return what the host is made of."""
-        return self._inventory
+        return self._inventory()
 
     def member_reports(self) -> Sequence[node_link_pb2.MemberReport]:
         """Return the state of every member whose end was not acknowledged yet."""
