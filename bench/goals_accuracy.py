@@ -228,7 +228,12 @@ def same_graph(expected: Sequence[Mapping[str, Any]], jobs: Sequence[PlannedJob]
     order = {str(job["name"]): index for index, job in enumerate(expected)}
     for want, job in zip(expected, jobs, strict=True):
         hours = job.max_seconds / SECONDS_PER_HOUR if job.max_seconds is not None else None
-        pairs = [("intent", job.intent.value), ("gpu_type", job.gpu.gpu_type), ("gpu_count", job.gpu.count), ("max_hours", hours)]
+        pairs = [
+            ("intent", job.intent.value),
+            ("gpu_type", job.gpu.gpu_type),
+            ("gpu_count", job.gpu.count),
+            ("max_hours", hours),
+        ]
         if any(name in want and not same(want[name], got) for name, got in pairs):
             return False
         if {order[name] for name in want.get("depends_on", ())} != {places[name] for name in job.depends_on}:

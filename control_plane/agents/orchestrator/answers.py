@@ -11,12 +11,14 @@ from control_plane.agents.orchestrator.budget import Budgets, bare_amount, read_
 from control_plane.agents.orchestrator.draft import Draft, JobFacts, Places, TargetFacts
 from control_plane.agents.orchestrator.facts import Fact
 from control_plane.agents.orchestrator.gpu import MEMORY_GB, canonical
-from control_plane.agents.orchestrator.gpu_request import MAX_COUNT, GpuFacts, read_gpus
+from control_plane.agents.orchestrator.gpu_readings import MAX_COUNT
+from control_plane.agents.orchestrator.gpu_request import GpuFacts, read_gpus
 from control_plane.agents.orchestrator.intent import read_intent
 from control_plane.agents.orchestrator.places import Region
-from control_plane.agents.orchestrator.preferences import SpotReading, excluded_marks, read_priority, read_spot
+from control_plane.agents.orchestrator.preferences import excluded_marks, read_priority
 from control_plane.agents.orchestrator.reading import read
 from control_plane.agents.orchestrator.shadow import Kind, Shadow, words
+from control_plane.agents.orchestrator.spot import SpotReading, read_spot
 from control_plane.agents.orchestrator.timing import Limits, any_moment, read_limits
 from control_plane.model.plan import Intent, SpotPreference
 

@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import TypeVar
 
 from control_plane.agents.orchestrator.draft import Draft, JobFacts
-from control_plane.agents.orchestrator.facts import GOAL, Fact
+from control_plane.agents.orchestrator.facts import Fact
 from control_plane.agents.orchestrator.gpu_request import GpuFacts
 from control_plane.model.plan import (
     LAUNCH_INTENTS,
@@ -141,15 +141,28 @@ def _facts(draft: Draft) -> Iterator[tuple[str, Fact[object]]]:
             fact = getattr(job.gpu, field.name)
             if isinstance(fact, Fact):
                 yield f"{prefix}.gpu.{field.name}", fact
-        named = (("image", job.image), ("command", job.command), ("max_seconds", job.limits.max_seconds), ("condition", job.condition))
+        named = (
+            ("image", job.image),
+            ("command", job.command),
+            ("max_seconds", job.limits.max_seconds),
+            ("condition", job.condition),
+        )
         yield from ((f"{prefix}.{name}", fact) for name, fact in named if fact is not None)
     window, places = draft.window, draft.places
     constraints = (
-        ("budget", draft.budgets.total), ("rate_cap", draft.budgets.rate), ("deadline_at", window.deadline_at),
-        ("start_at", window.start_at), ("schedule", window.schedule), ("spot", draft.spot.preference),
-        ("providers", places.providers), ("exclude_providers", places.exclude_providers), ("regions", places.regions),
-        ("exclude_regions", places.exclude_regions), ("data_residency", places.data_residency), ("priority", draft.priority),
-    )  # fmt: skip
+        ("budget", draft.budgets.total),
+        ("rate_cap", draft.budgets.rate),
+        ("deadline_at", window.deadline_at),
+        ("start_at", window.start_at),
+        ("schedule", window.schedule),
+        ("spot", draft.spot.preference),
+        ("providers", places.providers),
+        ("exclude_providers", places.exclude_providers),
+        ("regions", places.regions),
+        ("exclude_regions", places.exclude_regions),
+        ("data_residency", places.data_residency),
+        ("priority", draft.priority),
+    )
     yield from ((f"constraints.{name}", fact) for name, fact in constraints if fact is not None)
     targets = ("job_ids", "nodes", "gpu_index", "team", "pool")
     yield from ((f"targets.{name}", fact) for name in targets if (fact := getattr(draft.targets, name)) is not None)

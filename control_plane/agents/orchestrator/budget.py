@@ -14,27 +14,87 @@ _BEFORE_CHARS, _AFTER_CHARS = 48, 28
 _SAME_SHARE = Decimal("0.1")
 _NUMBER = mark(Kind.NUMBER)
 
-_CAPS = re.compile(words(
-    "(?:don't|do not|dont|never|not|without|can't|cannot|won't) (?:go|going|spend|spending|cost|costing|exceed|use)? ?(?:over|above|more than|past|beyond)|not above|never over|budget|budgets|budgeted|cap|caps|capped|limit|limits|limited|max|maximum|at most|no more than|not more than|nothing over|not over|under|below|less than|up to|within|<=?|exceed|exceeding|ceiling|spend|afford|allowance|for|keep it|credits?|tops|have|got|stay|with",
-    "presupuesto|tope|como maximo|maximo|hasta|menos de|sin pasar|no mas de|gastar|limite|por|hochstens|maximal|bis zu|unter|kostenlimit|kostendeckel|kostenrahmen|obergrenze|nicht mehr als|fur|au plus|au maximum|moins de|plafond|pas plus de|budget de|pour|massimo|al massimo|non piu di|meno di|spesa|tetto|orcamento|no maximo|ate|menos de|teto|gastar",
-    "预算|不超过|最多|上限|控制在|低于|予算|最大|费用|费",
-))  # fmt: skip
-_CAPS_AFTER = re.compile(r" ?(?:" + words("max|maximum|limit|cap|budget|tops|at most|or less|total|in total|all in|all-in|overall|ceiling|maximo|como maximo|hochstens|maximal|au maximum|maximum|al massimo|no maximo|de presupuesto|de budget|di budget|de orcamento|is (?:the|my|our) (?:max|limit|budget|cap)", "以内|以下|まで|上限|封顶|の予算|预算|左右") + ")")
-_STRONG = re.compile(words(
-    "(?:don't|do not|dont|never|not|without|can't|cannot|won't) (?:go|going|spend|spending|cost|costing|exceed|use)? ?(?:over|above|more than|past|beyond)|not above|never over|budget|cap|capped|limit|max|maximum|at most|no more than|not more than|under|below|less than|up to|within|<=?|exceed|exceeding|ceiling|presupuesto|como maximo|maximo|hasta|hochstens|maximal|unter|plafond|au plus|al massimo|orcamento|no maximo",
-    "预算|不超过|最多|上限|予算",
-))  # fmt: skip
-_NOT_CAPS = re.compile(words(
-    "save|saves|saving|savings|saved|spent|cost us|costs?|costing|cost|paid|pays|paying|price[ds]?|priced at|bill|billed|charged|worth|refund|wasted?|wasting|burn(?:ed|ing|s)?|at least|more than|over|above|invoice|exceeded|earns?|was|were|currently|last (?:week|month|year)|value[ds]?",
-    "ahorra[a-z]*|gastamos|gastado|cuesta|al menos|spare[n]?|einsparung(?:en)?|gekostet|kostet|mindestens|economise[rz]?|economies|coute|depense|au moins|risparmi[a-z]*|costa|speso|almeno|economiz[a-z]*|gastou|pelo menos",
-    "节省|省|花了|至少|超过|節約|削減|少なくとも|かかった",
-))  # fmt: skip
+_CAPS = re.compile(
+    words(
+        "(?:max(?:imum)?|total|target|overall|allowed|most) (?:costs?|spend(?:ing)?|price)|"
+        "costs? ?[:=]|cost (?:cap|limit|ceiling|target)|(?:don't|do not|dont|never|not|without|can't|"
+        "cannot|won't) (?:go|going|spend|spending|cost|costing|exceed|use)? ?(?:over|above|more than|"
+        "past|beyond)|not above|never over|budget|budgets|budgeted|cap|caps|capped|limit|limits|"
+        "limited|max|maximum|at most|no more than|not more than|nothing over|not over|under|below|"
+        "less than|up to|within|<=?|exceed|exceeding|ceiling|spend|afford|allowance|for|keep it|"
+        "credits?|tops|have|got|stay|with",
+        "presupuesto|tope|como maximo|maximo|hasta|menos de|sin pasar|no mas de|gastar|limite|por|"
+        "hochstens|maximal|bis zu|unter|kostenlimit|kostendeckel|kostenrahmen|obergrenze|"
+        "nicht mehr als|fur|au plus|au maximum|moins de|plafond|pas plus de|budget de|pour|massimo|"
+        "al massimo|non piu di|meno di|spesa|tetto|orcamento|no maximo|ate|menos de|teto|gastar",
+        "预算|不超过|最多|上限|控制在|低于|予算|最大|费用|费",
+    )
+)
+_CAPS_AFTER = re.compile(
+    r" ?(?:"
+    + words(
+        "max|maximum|limit|cap|budget|tops|at most|or less|total|in total|all in|all-in|overall|"
+        "ceiling|maximo|como maximo|hochstens|maximal|au maximum|maximum|al massimo|no maximo|"
+        "de presupuesto|de budget|di budget|de orcamento|is (?:the|my|our) (?:max|limit|budget|cap)",
+        "以内|以下|まで|上限|封顶|の予算|预算|左右",
+    )
+    + ")"
+)
+_STRONG = re.compile(
+    words(
+        "(?:max(?:imum)?|total|target|overall|allowed|most) (?:costs?|spend(?:ing)?|price)|"
+        "costs? ?[:=]|cost (?:cap|limit|ceiling|target)|(?:don't|do not|dont|never|not|without|can't|"
+        "cannot|won't) (?:go|going|spend|spending|cost|costing|exceed|use)? ?(?:over|above|more than|"
+        "past|beyond)|not above|never over|budget|cap|capped|limit|max|maximum|at most|no more than|"
+        "not more than|under|below|less than|up to|within|<=?|exceed|exceeding|ceiling|presupuesto|"
+        "como maximo|maximo|hasta|hochstens|maximal|unter|plafond|au plus|al massimo|orcamento|"
+        "no maximo",
+        "预算|不超过|最多|上限|予算",
+    )
+)
+_NOT_CAPS = re.compile(
+    words(
+        "save|saves|saving|savings|saved|spent|cost us|costs?|costing|cost|paid|pays|paying|"
+        "price[ds]?|priced at|bill|billed|charged|worth|refund|wasted?|wasting|burn(?:ed|ing|s)?|"
+        "at least|more than|over|above|invoice|exceeded|earns?|was|were|currently|last (?:week|month|"
+        "year)|value[ds]?",
+        "ahorra[a-z]*|gastamos|gastado|cuesta|al menos|spare[n]?|einsparung(?:en)?|gekostet|kostet|"
+        "mindestens|economise[rz]?|economies|coute|depense|au moins|risparmi[a-z]*|costa|speso|"
+        "almeno|economiz[a-z]*|gastou|pelo menos",
+        "节省|省|花了|至少|超过|節約|削減|少なくとも|かかった",
+    )
+)
 _BARE = re.compile(
-    "(?:" + words("budget|total budget|spend(?:ing)? (?:cap|limit)|cost (?:cap|limit)|max ?(?:cost|spend|budget)|budget[- ]?usd|presupuesto|kostenlimit|orcamento|plafond", "预算|予算") + rf")(?: (?:of|is|cap|limit|max|ist|es|est|de|von|di|:|=|<=|at most|under|about))*[ :=<]{{0,3}}(?P<n>{_NUMBER})(?! ?(?:%|gpu|hours?|h(?![a-z])|{mark(Kind.GPU)}))"
-)  # fmt: skip
-_ZERO = re.compile(words("for free|free of charge|at no cost|no cloud spend(?:ing)?|zero (?:budget|spend|cost)|no (?:extra |additional )?spend(?:ing)?|without spending(?: anything| money)?|no budget|kostenlos|ohne kosten|sin (?:coste|costo|gastar)|gratuitement|sans frais|gratis|senza spese|sem custo", "不花钱|免费|無料で?|費用なし"))
-_NO_LIMIT = re.compile(words("no|unlimited|without|whatever|kein|sin|pas de|any") + r" (?:a )?(?:budget|cost|spend)(?: limits?| caps?)")
-_WHOLE = re.compile(words("total|overall|altogether|in all|everything|whole|entire|all together|combined|insgesamt|gesamt|en total|totale?|complessivo|no total", "总共|总预算|总|合計|全体|合计"))
+    "(?:"
+    + words(
+        "budget|total budget|spend(?:ing)? (?:cap|limit)|cost (?:cap|limit)|max ?(?:cost|spend|"
+        "budget)|budget[- ]?usd|presupuesto|kostenlimit|orcamento|plafond",
+        "预算|予算",
+    )
+    + (
+        rf")(?: (?:of|is|cap|limit|max|ist|es|est|de|von|di|:|=|<=|at most|under|"
+        rf"about))*[ :=<]{{0,3}}(?P<n>{_NUMBER})(?! ?(?:%|gpu|hours?|h(?![a-z])|{mark(Kind.GPU)}))"
+    )
+)
+_ZERO = re.compile(
+    words(
+        "for free|free of charge|at no cost|no cloud spend(?:ing)?|zero (?:budget|spend|cost)|"
+        "no (?:extra |additional )?spend(?:ing)?|without spending(?: anything| money)?|no budget|"
+        "kostenlos|ohne kosten|sin (?:coste|costo|gastar)|gratuitement|sans frais|gratis|senza spese|"
+        "sem custo",
+        "不花钱|免费|無料で?|費用なし",
+    )
+)
+_NO_LIMIT = re.compile(
+    words("no|unlimited|without|whatever|kein|sin|pas de|any") + r" (?:a )?(?:budget|cost|spend)(?: limits?| caps?)"
+)
+_WHOLE = re.compile(
+    words(
+        "total|overall|altogether|in all|everything|whole|entire|all together|combined|insgesamt|"
+        "gesamt|en total|totale?|complessivo|no total",
+        "总共|总预算|总|合計|全体|合计",
+    )
+)
 _EACH = re.compile(r" ?(?:each|apiece|per (?:step|job|stage|run)|cada uno|je(?![a-z])|chacun|ciascuno|每个|ずつ)")
 
 
@@ -164,7 +224,9 @@ def _sum(caps: list[_Cap], job_starts: tuple[int, ...]) -> Fact[Budget]:
         if not caps[0].each:
             return caps[0].fact
         times = Decimal(len(job_starts))
-        return replace(caps[0].fact, value=replace(first, amount=first.amount * times, amount_usd=first.amount_usd * times))
+        return replace(
+            caps[0].fact, value=replace(first, amount=first.amount * times, amount_usd=first.amount_usd * times)
+        )
     total = sum((cap.fact.value.amount_usd for cap in caps), Decimal(0))
     spans = tuple(span for cap in caps for span in cap.fact.spans)
     return Fact(Budget(total, "USD", BudgetPeriod.TOTAL, total), spans)

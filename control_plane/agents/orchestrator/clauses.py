@@ -22,32 +22,115 @@ class Clause:
     depends_on: tuple[int, ...] = ()
 
 
-_NOT_A_REFERENCE = "".join(f"(?<!{lead} )" for lead in ("after", "once", "when", "of", "from", "on", "the", "and", "for", "needs", "nach", "with", "in", "each", "per", "every"))
-_STEP = _NOT_A_REFERENCE + r"(?:(?<![a-z])(?:step|stage|phase|task|job|paso|etapa|fase|schritt|stufe|etape|passo|步骤|ステップ|手順)[ #]?(?:" + mark(Kind.NUMBER) + r"|[a-d])(?: ?[:.)-]| is|,|(?= ))|第" + mark(Kind.NUMBER) + r"步[:,]?|(?<![a-z0-9])\(?(?:" + mark(Kind.NUMBER) + r"|[a-d])[.)](?= ))"
+_NOT_A_REFERENCE = "".join(
+    f"(?<!{lead} )"
+    for lead in (
+        "after",
+        "once",
+        "when",
+        "of",
+        "from",
+        "on",
+        "the",
+        "and",
+        "for",
+        "needs",
+        "nach",
+        "with",
+        "in",
+        "each",
+        "per",
+        "every",
+    )
+)
+_STEP = (
+    _NOT_A_REFERENCE
+    + (
+        r"(?:(?<![a-z])(?:step|stage|phase|task|job|paso|etapa|fase|schritt|stufe|etape|passo|步骤|"
+        r"ステップ|手順)[ #]?(?:"
+    )
+    + mark(Kind.NUMBER)
+    + r"|[a-d])(?: ?[:.)-]| is|,|(?= ))|第"
+    + mark(Kind.NUMBER)
+    + r"步[:,]?|(?<![a-z0-9])\(?(?:"
+    + mark(Kind.NUMBER)
+    + r"|[a-d])[.)](?= ))"
+)
 _THEN = words(
-    "and then|then|after that|after which|afterwards|afterward|followed by|next|finally|subsequently|thereafter|lastly|second|secondly|third|thirdly|once (?:that|it|this|they|training|done)(?:'s| is| has| are| have)?(?: \\w+){0,2}|when (?:that|it|this|they|done)(?:'s| is| has| are| have)?(?: \\w+){0,2}|upon completion|if (?:that|it) (?:succeeds|passes|works)|on success",
-    "luego|despues|a continuacion|y entonces|entonces|por ultimo|finalmente|y despues|y luego|tras eso|seguidamente|danach|dann|anschliessend|daraufhin|schliesslich|zum schluss|und dann|puis|ensuite|apres cela|apres ca|enfin|et puis|poi|dopo|dopodiche|successivamente|infine|e poi|depois|em seguida|entao|por fim|e depois",
+    "and then|then|after that|after which|afterwards|afterward|followed by|next|finally|subsequently|"
+    "thereafter|lastly|second|secondly|third|thirdly|once (?:that|it|this|they|training|done)(?:'s|"
+    " is| has| are| have)?(?: \\w+){0,2}|when (?:that|it|this|they|done)(?:'s| is| has| are|"
+    " have)?(?: \\w+){0,2}|upon completion|if (?:that|it) (?:succeeds|passes|works)|on success",
+    "luego|despues|a continuacion|y entonces|entonces|por ultimo|finalmente|y despues|y luego|"
+    "tras eso|seguidamente|danach|dann|anschliessend|daraufhin|schliesslich|zum schluss|und dann|"
+    "puis|ensuite|apres cela|apres ca|enfin|et puis|poi|dopo|dopodiche|successivamente|infine|e poi|"
+    "depois|em seguida|entao|por fim|e depois",
     "然后|接着|随后|之后再?|再|最后|その後|それから|次に|続いて|最後に|してから|た後に?|たら",
 )
-_FIRST = words("first|firstly|to begin|first of all|start by|primero|en primer lugar|zuerst|zunachst|als erstes|d'abord|premierement|prima|per prima cosa|primeiro", "首先|先|まず|最初に")
+_FIRST = words(
+    "first|firstly|to begin|first of all|start by|primero|en primer lugar|zuerst|zunachst|als erstes|"
+    "d'abord|premierement|prima|per prima cosa|primeiro",
+    "首先|先|まず|最初に",
+)
 _ARROW = r" ?(?:-+>|=+>|>>+|\|>?) ?"
 _BOUNDARY = re.compile(
-    rf"(?P<step>(?:[;,.\n] ?)?(?:•|\*|- )? ?{_STEP}) ?|(?P<then>(?:[;,.\n] ?)?(?:and |und |y |et |e )?{_THEN})[ ,:]?|(?P<arrow>{_ARROW})|(?P<hard>[;\n]|(?<=[^.\d])\. )|(?P<soft>,? (?:and|und|y|et|e|plus|as well as) |, |、|,)"
+    rf"(?P<step>(?:[;,.\n] ?)?(?:•|\*|- )? ?{_STEP}) ?|(?P<then>(?:[;,.\n] ?)?(?:and |und |y |et |"
+    rf"e )?{_THEN})[ ,:]?|(?P<arrow>{_ARROW})|(?P<hard>[;\n]|(?<=[^.\d])\. )|(?P<soft>,? (?:and|und|"
+    rf"y|et|e|plus|as well as) |, |、|,)"
 )
-_PARALLEL = re.compile(words(
-    "in parallel|at the same time|meanwhile|simultaneously|concurrently|separately|independently|also|additionally|in addition|alongside|besides|another|unrelated|parallel|gleichzeitig|ausserdem|daneben|zugleich|en paralelo|a la vez|ademas|tambien|en parallele|en meme temps|egalement|in parallelo|nel frattempo|inoltre|em paralelo|alem disso|tambem",
-    "同时|并行|另外|同時|並列|並行|別途",
-))  # fmt: skip
+_PARALLEL = re.compile(
+    words(
+        "in parallel|at the same time|meanwhile|simultaneously|concurrently|separately|independently|"
+        "also|additionally|in addition|alongside|besides|another|unrelated|parallel|gleichzeitig|"
+        "ausserdem|daneben|zugleich|en paralelo|a la vez|ademas|tambien|en parallele|en meme temps|"
+        "egalement|in parallelo|nel frattempo|inoltre|em paralelo|alem disso|tambem",
+        "同时|并行|另外|同時|並列|並行|別途",
+    )
+)
 _AFTER_LEAD = re.compile(
-    r"[ \n]?" + words(
-        "after|once|when|as soon as|upon|following|despues de(?: que)?|una vez que|cuando|tras|sobald|nachdem|nach|wenn|apres|une fois(?: que)?|quand|des que|dopo|una volta|quando|appena|depois de|apos|assim que"
-    ) + r"(?P<what>[^,\n]{3,120}?),"
+    r"[ \n]?"
+    + words(
+        "after|once|when|as soon as|upon|following|despues de(?: que)?|una vez que|cuando|tras|"
+        "sobald|nachdem|nach|wenn|apres|une fois(?: que)?|quand|des que|dopo|una volta|quando|appena|"
+        "depois de|apos|assim que"
+    )
+    + r"(?P<what>[^,\n]{3,120}?),"
 )
-_AFTER_TAIL = re.compile(r"(?P<lead>,? ?" + words("after|once|when|as soon as|following|despues de(?: que)?|una vez que|tras|sobald|nachdem|apres(?: que)?|une fois(?: que)?|dopo|una volta|depois de|apos|assim que") + r")(?= )")
-_STEP_REFERENCE = re.compile(rf"(?:after|depends on|needs|requires|following|once|when|wait(?:s|ing)? for|nach|tras|despues de|apres|dopo|depois d[eo]) (?:the )?(?:steps?|stages?|phases?|tasks?|jobs?|pasos?|schritte?n?|etapes?|passi|passo) ?(?P<first>{mark(Kind.NUMBER)}|[a-d](?![a-z]))(?:(?: ?,| and| y| und| et| e| &) (?P<second>{mark(Kind.NUMBER)}|[a-d](?![a-z])))?")
-_LETTER_REFERENCE = re.compile(r"(?:after|once|when) (?P<first>[a-d])(?:(?:,| and) (?P<second>[a-d]))?(?=[:,]| (?:is|are|has|have|finish|complete|done|succeed))")
-_ALL_BEFORE = re.compile(words("both|all (?:of (?:them|those|these)|three|four|runs|jobs|steps|the above|trainings|models)|everything|the (?:two|three|four) (?:runs|jobs|models|trainings)|ambos|ambas|todos|beide|alle|les deux|tous|entrambi|tutti|ambos|todos", "都完成|全部完成|両方|すべて終わ|全て終わ"))
-_ANAPHORA = re.compile(words("it|the (?:result|results|resulting|trained|tuned|output|outputs|model|checkpoint|best|winner|fine-?tuned|adapter|embeddings|shards|final|merged)(?: \\w+)?|its|them|that model|el resultado|el modelo|das (?:ergebnis|modell)|le (?:resultat|modele)|il (?:risultato|modello)|o (?:resultado|modelo)|lo", "结果|模型|它|結果|モデル"))
+_AFTER_TAIL = re.compile(
+    r"(?P<lead>,? ?"
+    + words(
+        "after|once|when|as soon as|following|despues de(?: que)?|una vez que|tras|sobald|nachdem|"
+        "apres(?: que)?|une fois(?: que)?|dopo|una volta|depois de|apos|assim que"
+    )
+    + r")(?= )"
+)
+_STEP_REFERENCE = re.compile(
+    rf"(?:after|depends on|needs|requires|following|once|when|wait(?:s|ing)? for|nach|tras|"
+    rf"despues de|apres|dopo|depois d[eo]) (?:the )?(?:steps?|stages?|phases?|tasks?|jobs?|pasos?|"
+    rf"schritte?n?|etapes?|passi|passo) ?(?P<first>{mark(Kind.NUMBER)}|[a-d](?![a-z]))(?:(?: ?,| and|"
+    rf" y| und| et| e| &) (?P<second>{mark(Kind.NUMBER)}|[a-d](?![a-z])))?"
+)
+_LETTER_REFERENCE = re.compile(
+    r"(?:after|once|when) (?P<first>[a-d])(?:(?:,| and) (?P<second>[a-d]))?(?=[:,]| (?:is|are|has|"
+    r"have|finish|complete|done|succeed))"
+)
+_ALL_BEFORE = re.compile(
+    words(
+        "both|all (?:of (?:them|those|these)|three|four|runs|jobs|steps|the above|trainings|models)|"
+        "everything|the (?:two|three|four) (?:runs|jobs|models|trainings)|ambos|ambas|todos|beide|"
+        "alle|les deux|tous|entrambi|tutti|ambos|todos",
+        "都完成|全部完成|両方|すべて終わ|全て終わ",
+    )
+)
+_ANAPHORA = re.compile(
+    words(
+        "it|the (?:result|results|resulting|trained|tuned|output|outputs|model|checkpoint|best|"
+        "winner|fine-?tuned|adapter|embeddings|shards|final|merged)(?: \\w+)?|its|them|that model|"
+        "el resultado|el modelo|das (?:ergebnis|modell)|le (?:resultat|modele)|il (?:risultato|"
+        "modello)|o (?:resultado|modelo)|lo",
+        "结果|模型|它|結果|モデル",
+    )
+)
 _PIPELINE = {Intent.BATCH: 0, Intent.TRAIN: 1, Intent.FINETUNE: 1, Intent.BENCHMARK: 2, Intent.INFERENCE: 3}
 _LETTERS = "abcd"
 
@@ -84,7 +167,9 @@ def split_jobs(shadow: Shadow) -> list[Clause]:
 def _pieces(shadow: Shadow, requests: list[Request]) -> list[_Piece]:
     negated = excluded_marks(shadow)
     cuts: list[tuple[int, int, str]] = [(0, 0, "start")]
-    cuts += [(m.start(), m.end(), m.lastgroup or "soft") for m in _BOUNDARY.finditer(shadow.text) if m.end() > m.start()]
+    cuts += [
+        (m.start(), m.end(), m.lastgroup or "soft") for m in _BOUNDARY.finditer(shadow.text) if m.end() > m.start()
+    ]
     cuts += _after_cuts(shadow, cuts)
     cuts.sort()
     pieces = []
@@ -102,7 +187,11 @@ def _pieces(shadow: Shadow, requests: list[Request]) -> list[_Piece]:
 def _after_cuts(shadow: Shadow, cuts: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
     """Cut at "... after training on 8 H100", where what follows is a job of its own."""
     starts = {start for start, _, _ in cuts}
-    return [(m.start("lead"), m.end("lead"), "after") for m in _AFTER_TAIL.finditer(shadow.text) if m.start("lead") not in starts and m.start() > 0]
+    return [
+        (m.start("lead"), m.end("lead"), "after")
+        for m in _AFTER_TAIL.finditer(shadow.text)
+        if m.start("lead") not in starts and m.start() > 0
+    ]
 
 
 def _names_gpus(shadow: Shadow, start: int, end: int, negated: frozenset[int]) -> bool:
@@ -185,5 +274,7 @@ def _named_steps(shadow: Shadow, text: str, index: int) -> tuple[int, ...]:
 
 def _in_order(groups: list[list[_Piece]], index: int) -> bool:
     """Whether two jobs without a word of order still are stages of one pipeline: prepare, train, evaluate, deploy."""
-    stages = [next((_PIPELINE[r.intent] for piece in groups[at] for r in piece.requests), -1) for at in (index - 1, index)]
+    stages = [
+        next((_PIPELINE[r.intent] for piece in groups[at] for r in piece.requests), -1) for at in (index - 1, index)
+    ]
     return 0 <= stages[0] < stages[1]

@@ -15,14 +15,13 @@ from control_plane.agents.orchestrator.intent_words import HYPOTHETICAL
 from control_plane.agents.orchestrator.literals import Literal
 from control_plane.agents.orchestrator.places import ON_PREM, Region, region_code
 from control_plane.agents.orchestrator.preferences import (
-    SpotReading,
     excluded_marks,
     no_cloud,
     read_plan_only,
     read_priority,
-    read_spot,
 )
 from control_plane.agents.orchestrator.shadow import Kind, Shadow, words
+from control_plane.agents.orchestrator.spot import SpotReading, read_spot
 from control_plane.agents.orchestrator.targets import read_gpu_index, read_jobs, read_nodes, read_pool, read_team
 from control_plane.agents.orchestrator.timing import Limits, Window, read_limits, read_window
 from control_plane.model.plan import LAUNCH_INTENTS, Intent, Priority
@@ -84,13 +83,39 @@ class Draft:
         return self.intent.value in LAUNCH_INTENTS
 
 
-_RUN_SOMETHING = re.compile(words("run|runs|running|launch|start|need|needs|want|get|give|book|reserve|allocate|request|use|using|kick off|submit|schedule|queue|corre|ejecuta|necesito|quiero|dame|lanza|starte|brauche|benotige|mochte|will|lance|besoin|veux|esegui|lancia|voglio|serve|rode|execute|preciso|quero", "运行|跑|需要|启动|申请|要|用|実行|走らせ|起動|使って|必要|動かし|ください"))
-_RESIDENCY = re.compile(
-    words("data|datos|daten|donnees|dati|dados|gdpr|dsgvo|rgpd|residency|sovereign\\w*|compliance|must (?:stay|remain|not leave)|stays?|remain|leave|leaves", "数据|データ|合规")
+_RUN_SOMETHING = re.compile(
+    words(
+        "run|runs|running|launch|start|need|needs|want|get|give|book|reserve|allocate|request|use|"
+        "using|kick off|submit|schedule|queue|corre|ejecuta|necesito|quiero|dame|lanza|starte|"
+        "brauche|benotige|mochte|will|lance|besoin|veux|esegui|lancia|voglio|serve|rode|execute|"
+        "preciso|quero",
+        "运行|跑|需要|启动|申请|要|用|実行|走らせ|起動|使って|必要|動かし|ください",
+    )
 )
-_CONDITION = re.compile(r"(?<![a-z])(?P<lead>(?:but )?only if|provided(?: that)?|if|as long as|nur wenn|falls|solo si|solo se|seulement si) (?P<what>[^,;:.\n]{3,100})|如果(?P<zh>[^，,。;；]{2,60})|(?P<ja>[^、,。]{2,40})(?:場合|なら)")
-_NOT_A_CONDITION = re.compile(r"(?:it(?:'s| is) )?(?:possible|available|idle|free|needed|necessary|you (?:can|need|have|must|like)|that(?:'s| is)|so(?![a-z])|there(?:'s| is| are)|spot|not|nothing|any|i |we |cheaper|preempted|interrupted|evicted)")
-_SAME_GPUS = re.compile(words("same (?:gpus?|nodes?|type|machines?|hardware|cards?|box(?:es)?)|those gpus|the same|mismas? gpus?|gleichen? gpus?|memes gpus?|stesse gpu|mesmas gpus", "同样的?(?:卡|gpu|机器)|同じgpu"))
+_RESIDENCY = re.compile(
+    words(
+        "data|datos|daten|donnees|dati|dados|gdpr|dsgvo|rgpd|residency|sovereign\\w*|compliance|"
+        "must (?:stay|remain|not leave)|stays?|remain|leave|leaves",
+        "数据|データ|合规",
+    )
+)
+_CONDITION = re.compile(
+    r"(?<![a-z])(?P<lead>(?:but )?only if|provided(?: that)?|if|as long as|nur wenn|falls|solo si|"
+    r"solo se|seulement si) (?P<what>[^,;:.\n]{3,100})|如果(?P<zh>[^，,。;；]{2,60})|"
+    r"(?P<ja>[^、,。]{2,40})(?:場合|なら)"
+)
+_NOT_A_CONDITION = re.compile(
+    r"(?:it(?:'s| is) )?(?:possible|available|idle|free|needed|necessary|you (?:can|need|have|must|"
+    r"like)|that(?:'s| is)|so(?![a-z])|there(?:'s| is| are)|spot|not|nothing|any|i |we |cheaper|"
+    r"preempted|interrupted|evicted)"
+)
+_SAME_GPUS = re.compile(
+    words(
+        "same (?:gpus?|nodes?|type|machines?|hardware|cards?|box(?:es)?)|those gpus|the same|"
+        "mismas? gpus?|gleichen? gpus?|memes gpus?|stesse gpu|mesmas gpus",
+        "同样的?(?:卡|gpu|机器)|同じgpu",
+    )
+)
 
 
 def draft_goal(
@@ -98,7 +123,11 @@ def draft_goal(
 ) -> Draft:
     """Collect the facts of a goal. `answered_intent` replaces what the words say about the intent."""
     whole = read_intent(shadow)
-    clauses = split_jobs(shadow) if _may_launch(whole.intent, answered_intent) else [Clause(0, len(shadow.text), whole.request)]
+    clauses = (
+        split_jobs(shadow)
+        if _may_launch(whole.intent, answered_intent)
+        else [Clause(0, len(shadow.text), whole.request)]
+    )
     jobs = tuple(_job(shadow, clause) for clause in clauses)
     main = _main(jobs)
     intent = answered_intent or _intent_fact(shadow, whole, jobs[main], len(jobs))
@@ -233,7 +262,9 @@ def _places(shadow: Shadow) -> Places:
         providers=named,
         exclude_providers=_grouped([(value, at) for at, value in shadow.marks(Kind.PROVIDER) if at in negated], shadow),
         regions=_grouped(regions, shadow),
-        exclude_regions=_grouped([(value.code, at) for at, value in shadow.marks(Kind.REGION) if at in negated], shadow),
+        exclude_regions=_grouped(
+            [(value.code, at) for at, value in shadow.marks(Kind.REGION) if at in negated], shadow
+        ),
         data_residency=residency,
     )
 

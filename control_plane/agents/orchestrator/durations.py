@@ -18,37 +18,65 @@ _UNITS: tuple[tuple[int, str, str], ...] = (
 )
 _MAX_SHORT_WEEKS = 12
 _SHORT = {"s": 1, "m": _MINUTE, "h": _HOUR, "d": _DAY, "w": _WEEK}
-_UNIT = "|".join(
-    f"(?P<u{seconds}>(?:{latin})(?![a-z0-9])|{other}(?!以?前的|前的))" for seconds, latin, other in _UNITS
-)
+_UNIT = "|".join(f"(?P<u{seconds}>(?:{latin})(?![a-z0-9])|{other}(?!以?前的|前的))" for seconds, latin, other in _UNITS)
 _COUNTED_THINGS = words(
-    "images?|files?|docs?|documents|rows|records|samples|tokens?|params?|parameters|requests?|examples|videos|clips|reviews|sentences|pairs|queries|photos|frames|steps|users|lines|items|prompts|molecules|sequences|pages|pdfs|emails|tweets|events|points|messages|reads|scenes|of"
+    "images?|files?|docs?|documents|rows|records|samples|tokens?|params?|parameters|requests?|"
+    "examples|videos|clips|reviews|sentences|pairs|queries|photos|frames|steps|users|lines|items|"
+    "prompts|molecules|sequences|pages|pdfs|emails|tweets|events|points|messages|reads|scenes|of"
 )
 _COMPOUND = re.compile(
-    r"(?<![a-z0-9.,:])(?:(?P<w>\d{1,3})w)?(?:(?P<d>\d{1,4})d)?(?:(?P<h>\d{1,5})h)?(?:(?P<m>\d{1,5})m(?:in)?)?(?:(?P<s>\d{1,5})s)?(?![a-z0-9])"
+    r"(?<![a-z0-9.,:])(?:(?P<w>\d{1,3})w)?(?:(?P<d>\d{1,4})d)?(?:(?P<h>\d{1,5})h)?(?:(?P<m>\d{1,5})m("
+    r"?:in)?)?(?:(?P<s>\d{1,5})s)?(?![a-z0-9])"
 )
 _HOURS_MINUTES = re.compile(r"(?<![a-z0-9.,:])(?P<h>\d{1,4})h(?P<m>\d\d)(?![a-z0-9])")
-_COLON = re.compile(r"(?<![a-z0-9.,:])(?P<h>\d{1,3}):(?P<m>\d\d)(?::(?P<s>\d\d))? ?(?:h|hrs?|hours?|stunden|std)(?![a-z0-9])")
-_KEYED = re.compile(r"(?<![a-z])(?:max|limit|time|run|duration|wall|timeout)?[ _-]?(?:runtime|time|limit)?[ _(-]{0,2}(?P<unit>hours|hrs|minutes|mins|days)\)? ?[:=] ?(?P<n>\d{1,5}(?:\.\d{1,3})?)(?![\d.:a-z])")
+_COLON = re.compile(
+    r"(?<![a-z0-9.,:])(?P<h>\d{1,3}):(?P<m>\d\d)(?::(?P<s>\d\d))? ?(?:h|hrs?|hours?|stunden|std)(?![a-z0-9])"
+)
+_KEYED = re.compile(
+    r"(?<![a-z])(?:max|limit|time|run|duration|wall|timeout)?[ _-]?(?:runtime|time|"
+    r"limit)?[ _(-]{0,2}(?P<unit>hours|hrs|minutes|mins|"
+    r"days)\)? ?[:=] ?(?P<n>\d{1,5}(?:\.\d{1,3})?)(?![\d.:a-z])"
+)
 _KEY_SECONDS = {"h": _HOUR, "m": _MINUTE, "d": _DAY}
 _WALLTIME = re.compile(
-    r"(?P<lead>(?:wall-?time|wall-?clock|time ?limit|--time|timeout|max ?time|zeitlimit|duration|runtime)[ :=]{1,3})(?:(?P<d>\d{1,3})-)?(?P<h>\d{1,3}):(?P<m>\d\d)(?::(?P<s>\d\d))?(?![:\d])"
+    r"(?P<lead>(?:wall-?time|wall-?clock|time ?limit|--time|timeout|max ?time|zeitlimit|duration|"
+    r"runtime)[ :=]{1,3})(?:(?P<d>\d{1,3})-)?(?P<h>\d{1,3}):(?P<m>\d\d)(?::(?P<s>\d\d))?(?![:\d])"
 )
-_HALF = words("half(?: an| a)?|a half|halben?|halber|halbe|einen halben|eine halbe|medi[ao]|demi-?|une? demi-?|mezz[ao]|meia|meio|半") + "[ -]?"
+_HALF = (
+    words(
+        "half(?: an| a)?|a half|halben?|halber|halbe|einen halben|eine halbe|medi[ao]|demi-?|"
+        "une? demi-?|mezz[ao]|meia|meio|半"
+    )
+    + "[ -]?"
+)
 _QUARTER = r"(?:a |une? |un )?(?:quarter|quart|viertel|cuarto)(?: of an| of a| d'|-| de)? ?"
 _HALF_UNIT = re.compile(rf"(?:half|{_HALF})(?:an |a )?(?:{_UNIT})")
-_JP_HALF = re.compile(r"半(?:(?P<u86400>天|日)|(?P<u3600>个?小时|時間)|(?P<u604800>週間?)|(?P<u2592000>个月|か月|ヶ月))")
+_JP_HALF = re.compile(
+    r"半(?:(?P<u86400>天|日)|(?P<u3600>个?小时|時間)|(?P<u604800>週間?)|(?P<u2592000>个月|か月|ヶ月))"
+)
 _QUARTER_UNIT = re.compile(rf"(?P<many>(?:three|3|{_NUMBER}) quarters of an? |{_QUARTER})(?:{_UNIT})")
 _AND_A_HALF = r"(?:(?: and a half| y medi[ao]| et demie?| e mezzo| e meia| und eine? halbe?)(?![a-z])|半)"
-_NUMBER_UNIT = re.compile(rf"(?:(?P<low>{_NUMBER}) ?(?:-|~|to|bis|a|bis zu|or) ?)?(?P<n>{_NUMBER})(?P<inner>{_AND_A_HALF})?[ -]?(?:full |whole |solid |wall-?clock |gpu-free )?(?:{_UNIT})(?P<half>{_AND_A_HALF})?")
-_NUMBER_SHORT = re.compile(rf"(?:(?P<low>{_NUMBER}) ?(?:-|~|to) ?)?(?P<n>{_NUMBER})(?P<space> ?)(?P<unit>[smhdw])(?![a-z0-9]|'[a-z])")
-_THREE_D = re.compile(r" ?(?:render|model|scan|conv|u-?net|print|asset|seg|ct|mri|point|scene|recon|gauss|object|generation|pose|shape|detection|medical|vision|diffusion)")
+_NUMBER_UNIT = re.compile(
+    rf"(?:(?P<low>{_NUMBER}) ?(?:-|~|to|bis|a|bis zu|or) ?)?(?P<n>{_NUMBER})(?P<inner>{_AND_A_HALF})?"
+    rf"[ -]?(?:full |whole |solid |wall-?clock |gpu-free )?(?:{_UNIT})(?P<half>{_AND_A_HALF})?"
+)
+_NUMBER_SHORT = re.compile(
+    rf"(?:(?P<low>{_NUMBER}) ?(?:-|~|to) ?)?(?P<n>{_NUMBER})(?P<space> ?)(?P<unit>[smhdw])(?![a-z0-9]|'[a-z])"
+)
+_THREE_D = re.compile(
+    r" ?(?:render|model|scan|conv|u-?net|print|asset|seg|ct|mri|point|scene|recon|gauss|object|"
+    r"generation|pose|shape|detection|medical|vision|diffusion)"
+)
 _ARTICLE_UNIT = re.compile(
-    rf"(?<![a-z0-9])(?P<article>an?|1|una?|une|eine?[nrm]?|uma?) (?:full |whole |single |solid |complete )?(?:{_UNIT})(?P<half>{_AND_A_HALF})?"
+    rf"(?<![a-z0-9])(?P<article>an?|1|una?|une|eine?[nrm]?|uma?) (?:full |whole |single |solid |"
+    rf"complete )?(?:{_UNIT})(?P<half>{_AND_A_HALF})?"
 )
 _ARTICLE_HALF = re.compile(r"(?<![a-z0-9])(?P<unit>day|hour|week) and a half(?![a-z])")
 _JOINED = re.compile(rf"({mark(Kind.DURATION)})(?: ?,? ?(?:and|y|et|und|e|plus) | ?,? ?|)({mark(Kind.DURATION)})")
-_GPU_HOURS = re.compile(rf"{_NUMBER}[ -]?(?:gpu|card|卡|h100|a100|node|core|cpu|vcpu|machine)[ -]?(?:hours?|hrs?|h|stunden|小时|时)(?![a-z])")
+_GPU_HOURS = re.compile(
+    rf"{_NUMBER}[ -]?(?:gpu|card|卡|h100|a100|node|core|cpu|vcpu|machine)[ -]?(?:hours?|hrs?|h|"
+    rf"stunden|小时|时)(?![a-z])"
+)
 
 _MEMORY = re.compile(rf"(?P<n>{_NUMBER})[ -]?(?P<unit>tib|tb|gib|gb|go|gig|gigs|gigabytes?|mib|mb|g)(?![a-z0-9])")
 _MEMORY_BYTES = {"t": 10**12, "g": 10**9, "m": 10**6}
@@ -57,9 +85,14 @@ _BINARY_BYTES = {"t": 2**40, "g": 2**30, "m": 2**20}
 
 def recognise_compound_durations(shadow: Shadow) -> None:
     """Replace `1h30m`, `2d12h`, `4:00:00` behind a limit word; values are `Decimal` seconds."""
-    shadow.replace_all(_COMPOUND, Kind.DURATION, lambda m: _clock_parts(m) if sum(g is not None for g in m.groups()) > 1 else None)
+    shadow.replace_all(
+        _COMPOUND, Kind.DURATION, lambda m: _clock_parts(m) if sum(g is not None for g in m.groups()) > 1 else None
+    )
     shadow.replace_all(_COLON, Kind.DURATION, _clock_parts)
-    found = [(m.start("n"), m.end("n"), Decimal(m.group("n")) * _KEY_SECONDS[m.group("unit")[0]]) for m in _KEYED.finditer(shadow.text)]
+    found = [
+        (m.start("n"), m.end("n"), Decimal(m.group("n")) * _KEY_SECONDS[m.group("unit")[0]])
+        for m in _KEYED.finditer(shadow.text)
+    ]
     shadow.replace(found, Kind.DURATION)
     found = [(m.end("lead"), m.end(), _clock_parts(m)) for m in _WALLTIME.finditer(shadow.text)]
     shadow.replace(found, Kind.DURATION)
@@ -73,12 +106,20 @@ def recognise_hours_minutes(shadow: Shadow) -> None:
 def recognise_durations(shadow: Shadow) -> None:
     """Replace numbers with a unit of time by marks; values are `Decimal` seconds, the upper one of a range."""
     shadow.replace_all(_GPU_HOURS, Kind.NAME, lambda m: shadow.words(m.start(), m.end()))
-    shadow.replace_all(_QUARTER_UNIT, Kind.DURATION, lambda m: _unit(m) * (Decimal("0.25") if m.group("many").strip()[0] in "aquvc" else Decimal("0.75")))
+    shadow.replace_all(
+        _QUARTER_UNIT,
+        Kind.DURATION,
+        lambda m: _unit(m) * (Decimal("0.25") if m.group("many").strip()[0] in "aquvc" else Decimal("0.75")),
+    )
+    shadow.replace_all(_NUMBER_UNIT, Kind.DURATION, lambda m: _numbered(shadow, m))
     for pattern in (_HALF_UNIT, _JP_HALF):
         shadow.replace_all(pattern, Kind.DURATION, lambda m: _unit(m) / 2)
-    shadow.replace_all(_NUMBER_UNIT, Kind.DURATION, lambda m: _numbered(shadow, m))
     shadow.replace_all(_NUMBER_SHORT, Kind.DURATION, lambda m: _short(shadow, m))
-    shadow.replace_all(_ARTICLE_HALF, Kind.DURATION, lambda m: Decimal({"day": _DAY, "hour": _HOUR, "week": _WEEK}[m.group("unit")]) * 3 / 2)
+    shadow.replace_all(
+        _ARTICLE_HALF,
+        Kind.DURATION,
+        lambda m: Decimal({"day": _DAY, "hour": _HOUR, "week": _WEEK}[m.group("unit")]) * 3 / 2,
+    )
     shadow.replace_all(_ARTICLE_UNIT, Kind.DURATION, lambda m: _unit(m) * (Decimal("1.5") if m.group("half") else 1))
     shadow.replace_all(_JOINED, Kind.DURATION, lambda m: _joined(shadow, m))
 
@@ -101,7 +142,11 @@ def _clock_parts(match: re.Match[str]) -> Decimal | None:
 
 
 def _unit(match: re.Match[str]) -> Decimal:
-    return next(Decimal(name[1:]) for name, value in match.groupdict().items() if value and name[0] == "u" and name[1:].isdigit())
+    return next(
+        Decimal(name[1:])
+        for name, value in match.groupdict().items()
+        if value and name[0] == "u" and name[1:].isdigit()
+    )
 
 
 def _numbered(shadow: Shadow, match: re.Match[str]) -> Decimal:

@@ -38,7 +38,9 @@ def _bad_count(intent: Intent, jobs: Sequence[PlannedJob]) -> Infeasible | None:
     for job in jobs:
         count = job.gpu.count
         if count is not None and (count < 0 or (count == 0 and intent is not Intent.SCALE)):
-            return Infeasible(InfeasibleCode.GPU_COUNT_NOT_POSITIVE, f"{count} GPUs cannot run anything; ask for at least 1.")
+            return Infeasible(
+                InfeasibleCode.GPU_COUNT_NOT_POSITIVE, f"{count} GPUs cannot run anything; ask for at least 1."
+            )
     return None
 
 
@@ -46,7 +48,12 @@ def _bad_memory(jobs: Sequence[PlannedJob]) -> Infeasible | None:
     for job in jobs:
         wanted, model = job.gpu.min_memory_bytes, job.gpu.gpu_type
         sizes = MEMORY_GB.get(model or "")
-        if wanted is not None and sizes and not job.gpu.alternative_types and wanted * _MEMORY_SLACK > max(sizes) * 10**9:
+        if (
+            wanted is not None
+            and sizes
+            and not job.gpu.alternative_types
+            and wanted * _MEMORY_SLACK > max(sizes) * 10**9
+        ):
             return Infeasible(
                 InfeasibleCode.GPU_MEMORY_TOO_SMALL,
                 f"{model} has at most {max(sizes)} GB of memory, and {wanted // 10**9} GB are asked for.",
@@ -77,7 +84,8 @@ def _bad_budget(
         if least > budget.amount_usd:
             return Infeasible(
                 InfeasibleCode.BUDGET_BELOW_FLOOR,
-                f"At the lowest prices known this costs at least ${least:.2f}, more than the budget of ${budget.amount_usd:.2f}. "
+                f"At the lowest prices known this costs at least ${least:.2f}, more than the budget o"
+                f"f ${budget.amount_usd:.2f}. "
                 "Ask for fewer GPUs, a cheaper type or less time, or raise the budget.",
             )
     if rate is not None and rate.per in (BudgetPeriod.HOUR, BudgetPeriod.GPU_HOUR):
@@ -85,7 +93,9 @@ def _bad_budget(
     return None
 
 
-def _bad_rate(jobs: Sequence[PlannedJob], cap: Decimal, floors: Mapping[str, Decimal], *, per_gpu: bool) -> Infeasible | None:
+def _bad_rate(
+    jobs: Sequence[PlannedJob], cap: Decimal, floors: Mapping[str, Decimal], *, per_gpu: bool
+) -> Infeasible | None:
     for job in jobs:
         least = _floor(job, floors) * (1 if per_gpu else job.gpu.count or 0)
         if least > cap:

@@ -70,20 +70,36 @@ _BEFORE = r"(?:(?<![a-z0-9_.@/-])|(?<=[0-9]x)|(?<=[0-9])(?<!\.[0-9])|(?<=[0-9]-)
 _PREFIX = r"(?:(?:nvidia|geforce|tesla|quadro|amd|radeon|instinct|intel|habana)[ -]){0,2}"
 _HOST_PREFIX = r"(?P<host>(?:nvidia )?(?:dgx|hgx)[ -](?:pod |box |node )?)?"
 _NAMES = (
-    r"(?P<data>gb ?[23]00|gh ?200|[hb] ?-?[123]00|h20|h800|a-?100|a800|a10g|a10|a16|a30|a40|l40s|l40|l20|l4|t4g|t4|v-?100|p100|p40|k80|m60)|"
+    r"(?P<data>gb ?[23]00|gh ?200|[hb] ?-?[123]00|h20|h800|a-?100|a800|a10g|a10|a16|a30|a40|l40s|l40|"
+    r"l20|l4|t4g|t4|v-?100|p100|p40|k80|m60)|"
     r"(?P<amd>mi ?-?(?:25|50|100|210|250x?|300[xa]?|325x?|350x?|355x?))|"
     r"(?P<gaudi>gaudi ?-?[23])|"
-    r"(?P<workstation>rtx[ -]?(?:pro[ -]?)?(?:a[456]\d00|[456]000[ -]?ada|6000|8000|4500|5000(?= ada|-ada))(?: ada(?: generation)?)?|a6000|a5000|a4000)|"
+    r"(?P<workstation>rtx[ -]?(?:pro[ -]?)?(?:a[456]\d00|[456]000[ -]?ada|6000|8000|4500|5000(?= ada|"
+    r"-ada))(?: ada(?: generation)?)?|a6000|a5000|a4000)|"
     r"(?P<game>(?:rtx|gtx)[ -]?[2345]0[5-9]0(?:[ -]?(?:ti|super))?)|"
-    r"(?P<bare>[2345]0[6-9]0(?:[ -]?ti)?(?=s(?![a-z0-9])| gpus?(?![a-z])| cards?(?![a-z])| ti(?![a-z])| box| node| machine|x\d|[,.;)]|$| (?:for|on|with|in|to|at|and|by|each)(?![a-z])))|"
-    r"(?P<small>(?<=tesla )p4|(?<=nvidia )(?:p4|a2)|(?:p4|a2)(?= gpu)|(?<=[0-9]x )p4|(?<=[0-9]x)p4|(?P<titan>titan ?(?:v|rtx|xp)))"
+    r"(?P<bare>[2345]0[6-9]0(?:[ -]?ti)?(?=s(?![a-z0-9])| gpus?(?![a-z])| cards?(?![a-z])|"
+    r" ti(?![a-z])| box| node| machine|x\d|[,.;)]|$| (?:for|on|with|in|to|at|and|by|each)(?![a-z])))|"
+    r"(?P<small>(?<=tesla )p4|(?<=nvidia )(?:p4|a2)|(?:p4|a2)(?= gpu)|(?<=[0-9]x )p4|(?<=[0-9]x)p4|"
+    r"(?P<titan>titan ?(?:v|rtx|xp)))"
 )
 _VARIANT = r"(?:[ -](?:sxm[2-6]?|pcie|nvl(?:72)?|hgx|mega|superchips?|tensor core))?"
-_MEMORY = r"(?:[ /-]?\(?(?P<memory>\d{2,3})[ -]?(?:gb|gib|go|g)(?: (?:vram|hbm[23]?e?|memory))?\)?(?![a-z0-9]))?"
+_MEMORY = (
+    r"(?:[ /-]?\(?(?P<memory>\d{2,3})[ -]?(?:gb|gib|go|g)(?: (?:vram|hbm[23]?e?|"
+    r"memory))?\)?(?![a-z0-9]))?"
+)
 _PLURAL = r"(?:'?s|er)?"
-_AFTER = r"(?![a-rt-z0-9]|s[a-z0-9]|_|\.[a-z]|-(?!(?:nodes?|gpus?|boxe?s?|hosts?|machines?|cards?|servers?|instances?|knoten|karten|class|based|only|pool|x?\d{1,2}(?![a-z0-9]))(?![a-z0-9]))[a-z0-9])"
-_GPU = re.compile(_BEFORE + _PREFIX + _HOST_PREFIX + _PREFIX + f"(?:{_NAMES})" + _VARIANT + _MEMORY + _VARIANT + _PLURAL + _AFTER)
-_INSTANCE = re.compile(r"(?<![a-z0-9_.])(?:" + "|".join(re.escape(name) for name in sorted(INSTANCES, key=len, reverse=True)) + r")s?(?![a-z0-9])")
+_AFTER = (
+    r"(?![a-rt-z0-9]|s[a-z0-9]|_|\.[a-z]|-(?!(?:nodes?|gpus?|boxe?s?|hosts?|machines?|cards?|servers?|"
+    r"instances?|knoten|karten|class|based|only|pool|x?\d{1,2}(?![a-z0-9]))(?![a-z0-9]))[a-z0-9])"
+)
+_GPU = re.compile(
+    _BEFORE + _PREFIX + _HOST_PREFIX + _PREFIX + f"(?:{_NAMES})" + _VARIANT + _MEMORY + _VARIANT + _PLURAL + _AFTER
+)
+_INSTANCE = re.compile(
+    r"(?<![a-z0-9_.])(?:"
+    + "|".join(re.escape(name) for name in sorted(INSTANCES, key=len, reverse=True))
+    + r")s?(?![a-z0-9])"
+)
 _NAMED_POOL = re.compile(words("pool|queue|partition|team|called|named") + "(?: called| named)? $")
 _GROUPS = ("data", "amd", "gaudi", "workstation", "game", "bare", "small")
 
@@ -100,7 +116,9 @@ def canonical(name: str) -> str:
 
 def recognise_gpus(shadow: Shadow) -> None:
     """Replace GPU models and cloud instance types by marks with `Gpu` values."""
-    shadow.replace_all(_INSTANCE, Kind.GPU, lambda m: INSTANCES[m.group() if m.group() in INSTANCES else m.group()[:-1]])
+    shadow.replace_all(
+        _INSTANCE, Kind.GPU, lambda m: INSTANCES[m.group() if m.group() in INSTANCES else m.group()[:-1]]
+    )
     shadow.replace_all(_GPU, Kind.GPU, lambda m: _gpu(shadow.text, m))
 
 

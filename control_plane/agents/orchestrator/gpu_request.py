@@ -1,43 +1,18 @@
 """How many GPUs, of which model, on how many nodes: all arithmetic on counts is done here."""
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from decimal import Decimal
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from control_plane.agents.orchestrator import gpu_words as grammar
 from control_plane.agents.orchestrator.facts import Fact
 from control_plane.agents.orchestrator.gpu import Gpu
+from control_plane.agents.orchestrator.gpu_readings import (
+    Reading,
+    Readings,
+    collect,
+)
 from control_plane.agents.orchestrator.shadow import Kind, Shadow
-from control_plane.agents.orchestrator.text import Span
-
-MAX_COUNT = 1_000_000
-_BLANK = "\x00"
-
-
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """One match: numbers by role (`n` nodes, total or multiple; `p` per node or replica), model and span."""
-
-    n: int | None
-    p: int | None
-    gpu: Gpu | None
-    gpu_at: int | None
-    span: Span
-    low: int | None = None
-
-
-@dataclass(slots=True)
-class _Readings:
-    """All matches in one part of a goal, by what they say."""
-
-    shaped: list[_Reading] = field(default_factory=list)
-    per_node: list[_Reading] = field(default_factory=list)
-    nodes: list[_Reading] = field(default_factory=list)
-    totals: list[_Reading] = field(default_factory=list)
-    multiples: list[_Reading] = field(default_factory=list)
-    per_multiple: list[_Reading] = field(default_factory=list)
-    at_a_time: list[_Reading] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,27 +36,31 @@ class GpuFacts:
         """Whether a GPU, a number of them or a size was named."""
         return any(
             fact is not None
-            for fact in (self.gpu_type, self.count, self.min_memory_bytes, self.nodes, self.gpus_per_node, self.any_idle)
+            for fact in (
+                self.gpu_type,
+                self.count,
+                self.min_memory_bytes,
+                self.nodes,
+                self.gpus_per_node,
+                self.any_idle,
+            )
         )
 
 
-_SHAPED = (grammar.NODES_OF_WAY, grammar.CJK_NODES_WAY, grammar.A_WAY_NODE, grammar.NODES_EACH)
-_CROSSED = (grammar.CROSS, grammar.TYPE_CROSS)
-_NODES = (grammar.NODE_KEY, grammar.NODE_COUNT, grammar.TYPE_NODES)
-_MULTIPLES = (grammar.REPLICA_RANGE, grammar.REPLICA_KEYS, grammar.REPLICAS, grammar.REPLICA_KEY)
-_TOTALS = (
-    grammar.FROM_TO, grammar.RANGE, grammar.TOTAL, grammar.TOTAL_MEMORY, grammar.GPUS, grammar.TYPE_COUNTED,
-    grammar.TYPE_TIMES, grammar.ONE_OF_TYPE, grammar.FLAGGED, grammar.KEYED, grammar.ONE_GPU,
-)  # fmt: skip
 _IN_TURN = re.compile(
-    r"one after (?:another|the other)|one by one|sequentially|in sequence|one at a time|back to back|nacheinander|uno tras otro|l'un apres l'autre|依次|逐个|順番に"
+    r"one after (?:another|the other)|one by one|sequentially|in sequence|one at a time|back to back|"
+    r"nacheinander|uno tras otro|l'un apres l'autre|依次|逐个|順番に"
+)
+_HOST = re.compile(
+    r"node|machine|host|box|server|instance|vm|knoten|rechner|maschine|nodo|maquina|noeud|serveur|"
+    r"节点|台|机|ノード"
 )
 _SERVED = re.compile(r"replica|repli|copies|copias|pods?|副本|レプリカ|实例")
 
 
 def read_gpus(shadow: Shadow, negated: frozenset[int]) -> GpuFacts:
     """Read the GPU request of one part of a goal. `negated` are the marks that stand for exclusions."""
-    readings = _collect(shadow, negated)
+    readings = collect(shadow, negated)
     mentions = [(at, gpu) for at, gpu in shadow.marks(Kind.GPU) if at not in negated]
     excluded = [(at, gpu) for at, gpu in shadow.marks(Kind.GPU) if at in negated]
     shape = _shape(shadow, readings, mentions)
@@ -115,66 +94,7 @@ class _Shape:
     conflicts: tuple[str, ...] = ()
 
 
-def _collect(shadow: Shadow, negated: frozenset[int]) -> _Readings:
-    text = "".join(_BLANK if index in negated else char for index, char in enumerate(shadow.text))
-    found = _Readings()
-    text = _take(shadow, text, _SHAPED, found.shaped)
-    text = _take(shadow, text, _CROSSED, found.shaped)
-    has_multiple = bool(grammar.REPLICAS.search(text) or grammar.REPLICA_KEY.search(text))
-    text = _take(shadow, text, (grammar.AT_A_TIME,), found.at_a_time)
-    if has_multiple and not grammar.NODE_COUNT.search(text):
-        text = _take(shadow, text, (grammar.MULTIPLE_OF,), found.multiples)
-        text = _take(shadow, text, (grammar.PER_REPLICA, grammar.EACH_ON), found.per_multiple)
-    text = _take(shadow, text, (grammar.PER_NODE, grammar.EACH_WITH, grammar.FLAGGED_PER_NODE), found.per_node)
-    text = _take(shadow, text, _MULTIPLES, found.multiples)
-    found.multiples = found.multiples or (found.at_a_time if has_multiple else [])
-    text = _take(shadow, text, _NODES, found.nodes)
-    text = _take(shadow, text, _TOTALS, found.totals)
-    of_them: list[_Reading] = []
-    _take(shadow, text, (grammar.OF_THEM,), of_them)
-    for reading in of_them:
-        is_nodes = not found.nodes and re.search(grammar.NODE, shadow.text)
-        (found.nodes if is_nodes else found.totals).append(reading)
-    return found
-
-
-def _take(shadow: Shadow, text: str, patterns: Sequence[re.Pattern[str]], into: list[_Reading]) -> str:
-    """Read all matches of the patterns in order; what one has read is blanked for the next."""
-    for pattern in patterns:
-        for match in list(pattern.finditer(text)):
-            if _BLANK in match.group():
-                continue
-            into.append(_reading(shadow, match))
-            text = text[: match.start()] + _BLANK * (match.end() - match.start()) + text[match.end() :]
-    return text
-
-
-def _reading(shadow: Shadow, match: re.Match[str]) -> _Reading:
-    groups = match.groupdict()
-    gpu_group = next((name for name in ("g", "g2") if groups.get(name)), None)
-    gpu_at = match.start(gpu_group) if gpu_group else None
-    return _Reading(
-        n=_number(shadow, groups.get("n") or groups.get("n2")),
-        p=_number(shadow, groups.get("p")) or (1 if groups.get("one") else None),
-        gpu=shadow.values[shadow.text[gpu_at]] if gpu_at is not None else None,
-        gpu_at=gpu_at,
-        span=shadow.span(*match.span()),
-        low=_number(shadow, groups.get("low")),
-    )
-
-
-def _number(shadow: Shadow, text: str | None) -> int | None:
-    """Return a whole number; articles count as one, fractions and absurd sizes as nothing."""
-    if not text:
-        return None
-    value = shadow.values.get(text)
-    if not isinstance(value, Decimal):
-        return 1
-    whole = int(value) if abs(value) <= MAX_COUNT else None
-    return whole if whole is not None and whole == value else None
-
-
-def _shape(shadow: Shadow, found: _Readings, mentions: list[tuple[int, Gpu]]) -> _Shape:
+def _shape(shadow: Shadow, found: Readings, mentions: list[tuple[int, Gpu]]) -> _Shape:
     for decide in (_shaped, _per_node, _replicated, _total, _whole_host):
         shape = decide(shadow, found, mentions)
         if shape is not None:
@@ -184,7 +104,7 @@ def _shape(shadow: Shadow, found: _Readings, mentions: list[tuple[int, Gpu]]) ->
     return _Shape(nodes=nodes, per_node=per_node)
 
 
-def _first(readings: list[_Reading], role: str) -> Fact[int] | None:
+def _first(readings: list[Reading], role: str) -> Fact[int] | None:
     for reading in readings:
         value = reading.n if role == "n" else reading.p
         if value is not None:
@@ -192,11 +112,11 @@ def _first(readings: list[_Reading], role: str) -> Fact[int] | None:
     return None
 
 
-def _gpu_at(*groups: list[_Reading]) -> int | None:
+def _gpu_at(*groups: list[Reading]) -> int | None:
     return next((reading.gpu_at for group in groups for reading in group if reading.gpu_at is not None), None)
 
 
-def _shaped(_: Shadow, found: _Readings, mentions: list[tuple[int, Gpu]]) -> _Shape | None:  # noqa: ARG001 - one of five deciders
+def _shaped(_: Shadow, found: Readings, mentions: list[tuple[int, Gpu]]) -> _Shape | None:  # noqa: ARG001 - one of five deciders
     reading = next((r for r in found.shaped if r.n is not None and r.p is not None), None)
     if reading is None or reading.n is None or reading.p is None:
         return None
@@ -210,20 +130,26 @@ def _shaped(_: Shadow, found: _Readings, mentions: list[tuple[int, Gpu]]) -> _Sh
     )
 
 
-def _disagreements(count: int, shape: _Reading, totals: list[_Reading]) -> Iterator[str]:
+def _disagreements(count: int, shape: Reading, totals: list[Reading]) -> Iterator[str]:
     for total in totals:
         if total.n is not None and total.n > 1 and total.n != count:
             yield f"{shape.n} nodes of {shape.p} GPUs are {count} GPUs, but {total.n} are asked for as well."
 
 
-def _per_node(_: Shadow, found: _Readings, mentions: list[tuple[int, Gpu]]) -> _Shape | None:  # noqa: ARG001 - one of five deciders
+def _per_node(_: Shadow, found: Readings, mentions: list[tuple[int, Gpu]]) -> _Shape | None:  # noqa: ARG001 - one of five deciders
     nodes = next((r for r in found.nodes if r.n is not None), None)
     each = next((r for r in found.per_node if r.p is not None), None)
     if each is not None and nodes is None and found.totals and found.totals[0].n is not None:
-        return _Shape(count=_first(found.totals, "n"), per_node=Fact(each.p or 0, (each.span,)), gpu_at=_gpu_at(found.totals, [each]))
+        return _Shape(
+            count=_first(found.totals, "n"),
+            per_node=Fact(each.p or 0, (each.span,)),
+            gpu_at=_gpu_at(found.totals, [each]),
+        )
+    if each is not None and nodes is None and each.p is not None and not re.search(_HOST, found.each_text):
+        return _Shape(count=Fact(each.p, (each.span,)), gpu_at=_gpu_at([each]))
     if nodes is None or each is None or nodes.n is None or each.p is None:
         return None
-    joined = _Reading(nodes.n, each.p, None, None, each.span)
+    joined = Reading(nodes.n, each.p, None, None, each.span)
     return _Shape(
         count=Fact(nodes.n * each.p, (nodes.span, each.span)),
         nodes=Fact(nodes.n, (nodes.span,)),
@@ -233,7 +159,7 @@ def _per_node(_: Shadow, found: _Readings, mentions: list[tuple[int, Gpu]]) -> _
     )
 
 
-def _replicated(shadow: Shadow, found: _Readings, mentions: list[tuple[int, Gpu]]) -> _Shape | None:
+def _replicated(shadow: Shadow, found: Readings, mentions: list[tuple[int, Gpu]]) -> _Shape | None:
     """Count replicas, trials and the like: at the peak, with all of them running that may run at once."""
     many = max((r for r in found.multiples if r.n is not None), key=lambda r: r.n or 0, default=None)
     if many is None or many.n is None:
@@ -260,7 +186,7 @@ def _replicated(shadow: Shadow, found: _Readings, mentions: list[tuple[int, Gpu]
     return _Shape(replicas=replicas, min_replicas=low) if served else None
 
 
-def _total(_: Shadow, found: _Readings, mentions: list[tuple[int, Gpu]]) -> _Shape | None:  # noqa: ARG001 - one of five deciders
+def _total(_: Shadow, found: Readings, mentions: list[tuple[int, Gpu]]) -> _Shape | None:  # noqa: ARG001 - one of five deciders
     counted = [r for r in found.totals if r.n is not None]
     if not counted:
         return None
@@ -271,11 +197,13 @@ def _total(_: Shadow, found: _Readings, mentions: list[tuple[int, Gpu]]) -> _Sha
     nodes = _first(found.nodes, "n")
     gpu_at = best.gpu_at if best.gpu_at is not None else _gpu_at(counted, found.nodes)
     if best.gpu is not None and best.gpu.per_node is not None:
-        return _Shape(Fact(count * best.gpu.per_node, where), Fact(count, where), Fact(best.gpu.per_node, where), gpu_at=gpu_at)
+        return _Shape(
+            Fact(count * best.gpu.per_node, where), Fact(count, where), Fact(best.gpu.per_node, where), gpu_at=gpu_at
+        )
     return _Shape(count=Fact(count, where), nodes=nodes, gpu_at=gpu_at)
 
 
-def _whole_host(shadow: Shadow, found: _Readings, mentions: list[tuple[int, Gpu]]) -> _Shape | None:
+def _whole_host(shadow: Shadow, found: Readings, mentions: list[tuple[int, Gpu]]) -> _Shape | None:
     """Count hosts whose type says how many GPUs they have: `2 DGX H100 nodes`, `p4d.24xlarge`."""
     hosts = next(((at, gpu) for at, gpu in mentions if gpu.per_node is not None), None)
     if hosts is None or hosts[1].per_node is None:
@@ -286,7 +214,9 @@ def _whole_host(shadow: Shadow, found: _Readings, mentions: list[tuple[int, Gpu]
     span = shadow.span(at, at + 1)
     if nodes is None:
         return _Shape(count=Fact(per_node, (span,)), per_node=Fact(per_node, (span,)), gpu_at=at)
-    return _Shape(Fact(nodes.value * per_node, (*nodes.spans, span)), nodes, Fact(gpu.per_node or 0, (span,)), gpu_at=at)
+    return _Shape(
+        Fact(nodes.value * per_node, (*nodes.spans, span)), nodes, Fact(gpu.per_node or 0, (span,)), gpu_at=at
+    )
 
 
 def _type_fact(shadow: Shadow, at: int | None) -> Fact[str] | None:

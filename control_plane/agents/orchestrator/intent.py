@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from control_plane.agents.orchestrator import intent_words as lexicon
+from control_plane.agents.orchestrator import object_words as objects
 from control_plane.agents.orchestrator.shadow import Kind, Shadow, mark
 from control_plane.agents.orchestrator.text import Span
 from control_plane.model.plan import LAUNCH_INTENTS, Intent
@@ -66,16 +67,18 @@ def _requests(shadow: Shadow) -> Iterator[Request]:
                 yield Request(intent, level, match.start(), match.group(), shadow.span(*match.span()))
     for match in lexicon.QUERY_ANYWHERE.finditer(text):
         yield Request(Intent.QUERY, _VERB_LEVEL, match.start(), match.group(), shadow.span(*match.span()))
-    for pattern in (lexicon.SYMPTOM, lexicon.DEGREES):
+    for pattern in (objects.SYMPTOM, objects.DEGREES):
         for match in pattern.finditer(text):
-            if lexicon.HEAL_OBJECT.search(text):
+            if objects.HEAL_OBJECT.search(text):
                 yield Request(Intent.HEAL, _VERB_LEVEL, match.start(), match.group(), shadow.span(*match.span()))
     for intent, pattern in lexicon.NOUNS.items():
         for match in pattern.finditer(text):
             yield Request(intent, _NOUN_LEVEL, match.start(), match.group(), shadow.span(*match.span()))
 
 
-_OBJECT_END = re.compile(r"\n|[.;!?] | (?:from|with|on|using|for|in|at|via|because|so that|that|which|if|when|while|by)(?![a-z])")
+_OBJECT_END = re.compile(
+    r"\n|[.;!?] | (?:from|with|on|using|for|in|at|via|because|so that|that|which|if|when|while|by)(?![a-z])"
+)
 
 
 def _level(text: str, intent: Intent, match: re.Match[str]) -> int:
@@ -86,12 +89,12 @@ def _level(text: str, intent: Intent, match: re.Match[str]) -> int:
     if intent is Intent.QUERY:
         return _VERB_LEVEL if _begins_sentence(text, match.start()) else 0
     if intent is Intent.CANCEL:
-        plain = match.group().startswith(("cancel", "abort", "annul", "storni", "abbrech"))
-        return _VERB_LEVEL if plain or lexicon.CANCEL_OBJECT.search(around if foreign else near) else 0
+        plain = match.group().startswith(("be ", "cancel", "abort", "annul", "storni", "abbrech"))
+        return _VERB_LEVEL if plain or objects.CANCEL_OBJECT.search(around if foreign else near) else 0
     if intent is Intent.SCALE:
         return _scale_level(match.group(), before, around if foreign else near)
     if intent is Intent.HEAL:
-        if lexicon.DETERMINER.search(before) or not lexicon.HEAL_OBJECT.search(around):
+        if lexicon.DETERMINER.search(before) or not objects.HEAL_OBJECT.search(around):
             return 0
         return _VERB_LEVEL
     if intent is Intent.COST:
@@ -102,11 +105,19 @@ def _level(text: str, intent: Intent, match: re.Match[str]) -> int:
 
 
 _GENERIC_SCALE = re.compile(
-    r"(?:add|increase|decrease|reduce|remove|bump|set|go|double|halve|triple|take|bring|release|return|give back|extend|attach|join|raise|lower|drop|turn off|move|expand|grow|shut ?down|power down|sub|baj|quita|porta|passe|fug|anad|agreg|adicion|aggiung|ajoute|aument|reduc|reduz|redui|ridu)"
+    r"(?:add|increase|decrease|reduce|remove|bump|set|go|double|halve|triple|take|bring|release|"
+    r"return|give back|extend|attach|join|raise|lower|drop|turn off|move|expand|grow|shut ?down|"
+    r"power down|sub|baj|quita|porta|passe|fug|anad|agreg|adicion|aggiung|ajoute|aument|reduc|reduz|"
+    r"redui|ridu)"
 )
-_SCALE_SETTING = re.compile(r"[^.;\n]{0,48}?" + lexicon.SCALE_OBJECT.pattern)
+_SCALE_SETTING = re.compile(r"[^.;\n]{0,48}?" + objects.SCALE_OBJECT.pattern)
 _POOL_WORDS = re.compile(
-    r"(?<![a-z])(?:pools?|clusters?|replicas?|endpoints?|deployments?|fleet|capacity|service|autoscal\w*|inference|partition|nodes?|gpus?|workers?|servers?|hosts?|machines?|queue|group|instances?|cluster|repliken|knoten|nodos|noeuds|nodi|flotte|grupo|replicas|repliques|repliche|pods?)(?![a-z])|池|集群|副本|节点|プール|クラスタ|レプリカ|ノード"
+    (
+        r"(?<![a-z])(?:pools?|clusters?|replicas?|endpoints?|deployments?|fleet|capacity|service|"
+        r"autoscal\w*|inference|partition|nodes?|gpus?|workers?|servers?|hosts?|machines?|queue|group|"
+        r"instances?|cluster|repliken|knoten|nodos|noeuds|nodi|flotte|grupo|replicas|repliques|repliche|"
+        r"pods?)(?![a-z])|池|集群|副本|节点|プール|クラスタ|レプリカ|ノード"
+    )
     + f"|{mark(Kind.GPU)}"
 )
 
@@ -120,11 +131,18 @@ def _scale_level(word: str, before: str, near: str) -> int:
         return 0
     if _GENERIC_SCALE.match(word):
         return _VERB_LEVEL if _POOL_WORDS.search(near) else 0
-    return _VERB_LEVEL if _SCALE_SETTING.match(near) or lexicon.SCALE_OBJECT.search(near) else _NOUN_LEVEL
+    return _VERB_LEVEL if _SCALE_SETTING.match(near) or objects.SCALE_OBJECT.search(near) else _NOUN_LEVEL
 
 
 def _begins_sentence(text: str, at: int) -> bool:
-    start = max((text.rfind(stop, 0, at) + len(stop) for stop in (". ", "! ", "? ", "\n", "; ", ": ", " - ", "。") if stop in text[:at]), default=0)
+    start = max(
+        (
+            text.rfind(stop, 0, at) + len(stop)
+            for stop in (". ", "! ", "? ", "\n", "; ", ": ", " - ", "。")
+            if stop in text[:at]
+        ),
+        default=0,
+    )
     polite = lexicon.POLITE.match(text, start, at)
     return polite is not None and polite.end() >= at
 
@@ -157,7 +175,11 @@ def _foreign_query(shadow: Shadow, first: Request, requests: list[Request]) -> R
 def _cost_rule(shadow: Shadow, first: Request, requests: list[Request]) -> Request | None:
     """Reducing spend is about costs, not about scale."""
     cost = _of(requests, Intent.COST)
-    if cost is not None and first.intent in (Intent.SCALE, Intent.CANCEL, Intent.BENCHMARK) and abs(cost.at - first.at) <= len(cost.word):
+    if (
+        cost is not None
+        and first.intent in (Intent.SCALE, Intent.CANCEL, Intent.BENCHMARK)
+        and abs(cost.at - first.at) <= len(cost.word)
+    ):
         return cost
     return None
 
@@ -166,12 +188,20 @@ def _tuned_rule(_: Shadow, first: Request, requests: list[Request]) -> Request |
     """Training with LoRA, SFT and the like is fine-tuning."""
     method = next((r for r in requests if r.intent is Intent.FINETUNE), None)
     methods = ("lora", "qlora", "peft", "sft", "dpo", "rlhf", "grpo", "orpo", "adapter", "fine")
-    if first.intent is Intent.TRAIN and method is not None and method.word.startswith(methods) and method.at - first.at < _OBJECT_CHARS:
+    if (
+        first.intent is Intent.TRAIN
+        and method is not None
+        and method.word.startswith(methods)
+        and method.at - first.at < _OBJECT_CHARS
+    ):
         return method
     return None
 
 
-_OVER_ITEMS = re.compile(rf"inference (?:on|over|for|against)(?: (?:all|the|our|a|of|my|these))* (?:{mark(Kind.NUMBER)}|dataset|corpus|archive|images|documents|backlog|files|test set)")
+_OVER_ITEMS = re.compile(
+    rf"inference (?:on|over|for|against)(?: (?:all|the|our|a|of|my|these))* (?:{mark(Kind.NUMBER)}|"
+    rf"dataset|corpus|archive|images|documents|backlog|files|test set)"
+)
 
 
 def _batch_rule(shadow: Shadow, first: Request, requests: list[Request]) -> Request | None:
@@ -186,7 +216,9 @@ def _symptom_rule(shadow: Shadow, first: Request, requests: list[Request]) -> Re
     """A fault reported beside a hint of other work is what the goal is about; a cancel beside a fault stays one."""
     cancel = _of(requests, Intent.CANCEL)
     if first.intent is Intent.HEAL and cancel is not None and not lexicon.VERBS[Intent.HEAL].fullmatch(first.word):
-        heal_verb = next((r for r in requests if r.intent is Intent.HEAL and lexicon.VERBS[Intent.HEAL].fullmatch(r.word)), None)
+        heal_verb = next(
+            (r for r in requests if r.intent is Intent.HEAL and lexicon.VERBS[Intent.HEAL].fullmatch(r.word)), None
+        )
         return cancel if heal_verb is None else None
     return None
 
@@ -196,6 +228,10 @@ def _cancel_rule(shadow: Shadow, first: Request, requests: list[Request]) -> Req
     scale = _of(requests, Intent.SCALE)
     if first.intent is Intent.CANCEL and scale is not None and scale.at == first.at:
         near = shadow.text[first.at : first.at + _OBJECT_CHARS]
-        if re.search(r"(?:nodes?|gpus?|replicas?|hosts?|machines?|workers?|instances?|pool|idle|capacity)(?![a-z])|" + mark(Kind.GPU), near) and not re.search(r"(?<![a-z])(?:jobs?|runs?|training|tasks?)(?![a-z])", near):
+        if re.search(
+            r"(?:nodes?|gpus?|replicas?|hosts?|machines?|workers?|instances?|pool|idle|capacity)(?![a-z])|"
+            + mark(Kind.GPU),
+            near,
+        ) and not re.search(r"(?<![a-z])(?:jobs?|runs?|training|tasks?)(?![a-z])", near):
             return scale
     return None

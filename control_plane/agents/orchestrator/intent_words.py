@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 
+from control_plane.agents.orchestrator.launch_words import LAUNCH_VERBS
 from control_plane.agents.orchestrator.shadow import Kind, mark, words
 from control_plane.model.plan import Intent
 
@@ -11,108 +12,250 @@ _GPU = mark(Kind.GPU)
 _NUMBER = mark(Kind.NUMBER)
 
 VERBS: Mapping[Intent, re.Pattern[str]] = {
-    Intent.FINETUNE: re.compile(words(
-        "fine[- ]?tun(?:e|ing)|ft|lora|qlora|peft|sft|dpo|rlhf|grpo|ppo|orpo|instruction[- ]?tun(?:e|ing)|instruct-?tune|adapter training|domain[- ]adapt|post-?train(?:ing)?|continue fine-?tuning",
-        "finetune[a-z]{0,3}|fine-?tune[anrsz]{1,3}|afina(?:r|me)?|ajusta(?:r)?(?: finamente| fino)?|ajuste fino|ajustar|feinabstimm[a-z]*|feinjustier[a-z]*|feintun[a-z]*|feinabstimmung|affine[rz]?|affinage|peaufine[rz]?|fine-?tuner|affina(?:re|mento)?|afine|ajuste",
-        "微调|精调|ファインチューニング|ファインチューン|微調整",
-    )),
-    Intent.TRAIN: re.compile(words(
-        "train|pre-?train|re-?train|distil+|train(?:ing)? from scratch|continue (?:pre-?)?training|resume (?:pre-?)?training|co-?train|hyper-?parameter (?:search|sweep|tuning|optimi[sz]ation)|hpo",
-        "(?:re|pre)?entren(?:a|ar|e|en|amos|ame|emos)|trainier(?:e|en|t|st)|vortrainier(?:e|en)|anlernen|(?:re|pre)?-?entrain(?:e|er|ez|ons)|(?:ri|pre)?-?addestra(?:re|te|mi)?|allena(?:re|te|mi)?|(?:re|pre)?-?trein(?:e|ar|a|em)|destila(?:r)?|traina(?:re)?",
-        "训练(?!好|完|后|出来)|预训练|重新训练|再训练|訓練|学習(?=さ|し|を|$|。|\\.|,)|トレーニング|事前学習|再学習|蒸留|蒸馏",
-    )),
-    Intent.INFERENCE: re.compile(words(
-        "deploy|re-?deploy|serve|host(?= (?:a|an|the|our|my|llama\\S*|qwen\\S*|mistral\\S*|it|this) )|expose|roll out|stand up|put (?:\\w+ ){1,5}?(?:in|into) production|productioni[sz]e|spin up an? (?:\\w+ ){0,4}?(?:endpoint|server|api|service)|(?:run|launch|start|set up|create|bring up|need|want) (?:a |an |the )?(?:\\w+ ){0,5}?(?:endpoint|inference server|inference service|inference api|inference endpoint|chat server)|make (?:it|the model|\\w+) available (?:as|via|over)|go live with",
-        "desplieg(?:a|ue)|desplegar|sirv(?:e|a|eme)|servir|pon(?:er)? en produccion|deploy(?:e|en|t|er|ez|iere|ieren)|stelle? (?:\\S+ ){1,8}?bereit|bereitstellen|bereitzustellen|ausroll(?:e|en)|hoste(?:n)?|betreibe(?:n)?|deploie[rz]?|deployer|mets? (?:\\w+ ){1,5}?en production|sers|servez|heberge[rz]?|expose[rz]?|distribuisci|metti in produzione|servi(?:re)?|esponi|ospita|implant(?:e|ar|a)|coloque em producao|hosped(?:e|ar)|disponibiliz(?:e|ar)",
-        "部署|上线|上架|デプロイ|配信|サービング|公開|ホスト(?:し|する)|立ち上げ",
-    )),
-    Intent.BATCH: re.compile(words(
-        "remove (?:the )?(?:duplicates?|near-duplicates|noise|backgrounds?|silence|outliers|stopwords|pii|watermarks?)|batch-\\w+|batch (?:process|inference|score|job|transcribe|embed|caption|translate|convert|render|infer|predict|generate|encode|label|classify|run)|offline inference|bulk[- ](?:process|embed|caption|inference|infer|score|transcribe|translate|generate|encode|label)|(?:re-?)?tokeni[sz]e|pre-?process|post-?process|(?:re-?)?embed|caption|transcribe|transcode|re-?index|(?:re-?)?encode|decode|(?:re-?)?render|convert|annotate|translate|ocr|dedup(?:licate|e)?|augment|simulate|synthesi[sz]e|crunch|vectori[sz]e|featuri[sz]e|upscale|denoise|rasteri[sz]e|backfill|resample|pseudo-?label|auto-?label|diari[sz]e|super-?resolve|coloni[sz]e|digiti[sz]e",
-        "tokeniz(?:a|ar|e)|(?:pre-?)?proces(?:a|ar|e)|transcrib(?:e|ir|a)|conviert(?:e|a)|convertir|traduc(?:e|ir)|traduzc[ao]|renderiz(?:a|ar|e)|indexa(?:r)?|reindexa(?:r)?|codifica(?:r)?|incrusta|vectoriza(?:r)?|etiqueta(?:r)?|(?:vor)?verarbeit(?:e|en)|tokenisier(?:e|en)|transkribier(?:e|en)|render(?:e|n)|rendere|ubersetz(?:e|en)|konvertier(?:e|en)|indexier(?:e|en)|indizier(?:e|en)|beschrift(?:e|en)|bette|einbetten|wandle|(?:pre-?)?traite[rz]?|tokenise[rz]?|transcri(?:s|re|vez)|converti(?:s|r|ssez)|tradui(?:s|re|sez)|indexe[rz]?|reindexe[rz]?|legende[rz]?|vectorise[rz]?|annote[rz]?|(?:pre-?)?elabora(?:re)?|processa(?:re)?|trascriv(?:i|ere)|tokenizza(?:re)?|converti(?:re)?|traduci|tradurre|indicizza(?:re)?|didascalia|processe|processar|transcrev(?:a|er)|converta|converter|traduza|traduzir|indexe|tokenize|legende",
-        "预处理|分词|处理|转录|转写|转换|渲染|批量\\S{0,4}|批处理|离线推理|翻译|嵌入|向量化|打标|标注|索引|识别|编码|前処理|トークン化|文字起こし|処理(?=し|を|する)|レンダリング|変換|バッチ\\S{0,4}|埋め込み|翻訳|索引|字幕|アノテーション|書き起こ",
-    )),
-    Intent.BENCHMARK: re.compile(words(
-        "benchmark(?:ing)?|bench|measure|profile|evaluate|eval|re-?evaluate|stress[- ]?test|load[- ]?test|soak[- ]?test|burn[- ]?in|validate|smoke[- ]?test|time how long|speed[- ]?test|compare (?:\\w+ ){0,6}?(?:throughput|latency|speed|performance|tokens|h100|a100)|compare (?:the )?(?:\\S+ ){0,3}?(?:vs\\.?|versus|against|with|and|to)|mlperf|nccl[- ]?tests?|all[- ]?reduce (?:test|bandwidth)|test (?:the )?(?:\\w+ ){0,4}?(?:throughput|latency|bandwidth|performance|speed|accuracy)|check (?:the )?(?:\\w+ ){0,3}?(?:throughput|bandwidth|tokens/s)|run (?:the )?(?:\\w+ ){0,2}?evals?",
-        "(?:evalu|compar)(?:a|ar|e)|mide|medir|mida|haz un benchmark|prueba de (?:carga|rendimiento|estres)|miss|messe(?:n)?|miss(?:t)?|benchmarke(?:n)?|bewert(?:e|en)|evaluier(?:e|en)|vergleich(?:e|en)|belastungstest|lasttest|teste(?:n)?|mesure[rz]?|evalue[rz]?|compare[rz]?|banc d'essai|test de charge|misura(?:re)?|valuta(?:re)?|confronta(?:re)?|prova di carico|meca|medir|avali(?:e|ar)|compare|teste de carga",
-        "基准测试|跑分|测试|评测|评估|压测|压力测试|测一下|对比|ベンチマーク|ベンチ|測定|計測|評価|負荷試験|負荷テスト|比較",
-    )),
-    Intent.HEAL: re.compile(words(
-        "fix|repair|heal|recover|remediate|replace|reboot|power[- ]?cycle|reset|restart|re-?join|drain|cordon|uncordon|un-?drain|quarantine|evacuate|rma|bring (?:\\S+ ){1,4}?back|diagnose|troubleshoot|restore|re-?attach|reseat|isolate|take (?:\\S+ ){1,4}?out of (?:rotation|service)|put (?:\\S+ ){1,4}?back (?:in|into) (?:service|rotation)|get (?:\\S+ ){1,4}?(?:back|working|healthy) again|sort out|look into|investigate|swap(?: out)?|re-?place|resume",
-        "arregl(?:a|ar|e|en)|repar(?:a|ar|e)|reinici(?:a|ar|e)|reemplaz(?:a|ar|e)|sustituy(?:e|a)|recuper(?:a|ar|e)|restaur(?:a|ar|e)|reparier(?:e|en)|beheb(?:e|en)|ersetz(?:e|en)|tausch(?:e|en)|starte (?:\\S+ ){1,6}?neu|neustart(?:en)?|neu starten|wiederherstellen|repare[rz]?|redemarre[rz]?|remplace[rz]?|repar(?:e|er|ez)|retabli[sr][a-z]*|corrige[rz]?|ripara(?:re)?|riavvia(?:re)?|sostitui(?:sci|re)|ripristina(?:re)?|consert(?:e|ar)|corrij(?:a|o)|reinicie|substitu(?:a|ir)|restaure|troque",
-        "修复|修理|修一下|重启|重置|替换|更换|换掉|恢复|排查|维修|处理一下|隔离|修復|直して|再起動|交換|復旧|対処|切り離し|隔離|対応して|リセット|復帰",
-    )),
-    Intent.SCALE: re.compile(words(
-        "scale|auto-?scale|upscale(?= the (?:pool|cluster))|resize|right-?size the pool|grow|shrink|expand|downsize|double|halve|triple|ramp (?:up|down)|add|increase|decrease|reduce|remove|bump|take (?:\\S+ ){1,4}?out of the pool|bring (?:\\S+ ){1,5}?(?:up|down) to|set (?:\\S+ ){1,6}?to|go (?:from|up|down)|provision|shut ?down|power down|release|give back|return|extend|attach|join|raise|lower|spin (?:up|down)|drop|turn off|move",
-        "escal(?:a|ar|e)|ampli(?:a|ar|e)|aument(?:a|ar|e)|anad(?:e|ir|a)|agreg(?:a|ar|ue)|reduc(?:e|ir)|reduzca|sub(?:e|ir)|baj(?:a|ar)|quita(?:r)?|skalier(?:e|en)|erweiter(?:e|n)|vergrosser(?:e|n)|fug(?:e|en)|hinzufugen|hinzuzufugen|verkleiner(?:e|n)|reduzier(?:e|en)|erhoh(?:e|en)|aufstocken|stocke|agrandi[sr][a-z]*|augmente[rz]?|ajoute[rz]?|redui(?:s|re|sez)|passe[rz]?|scal(?:a|are)|aggiung(?:i|ere)|aumenta(?:re)?|ridu(?:ci|rre)|ridimensiona(?:re)?|amplia(?:re)?|porta|adicion(?:e|ar)|aumente|reduza|reduzir|ampli(?:e|ar)|acrescent(?:e|ar)",
-        "扩容|缩容|扩展|扩大|扩到|增加|增到|添加|加到|再加|加\\S{0,3}台|缩到|缩减|减少|减到|伸缩|スケール\\S{0,3}|増や|増設|減ら|追加|拡張|縮小|広げ",
-    )),
-    Intent.COST: re.compile(words(
-        "(?:find|identify|look for|get|show|suggest|propose|list|achieve|realise|realize) (?:me |us )?(?:\\S+ ){0,4}?(?:savings?|ways to save|saving opportunities)|savings?|save (?:us |me )?(?:some |at least |about |up to )?(?:money|costs?|on|[$€£]|" + mark(Kind.MONEY) + "|\\d)|(?:cut|reduc(?:e|ing)|lower(?:ing)?|optimi[sz](?:e|ing)|minimi[sz](?:e|ing)|slash|trim|shave|bring down|halve|decrease|get) (?:\\S+ ){0,5}?(?:costs?|spend(?:ing)?|bills?|expenses?|cloud bill|gpu bill|burn rate|invoice)(?: down)?|cost[- ]optimi[sz]\\w*|right-?siz\\w+|estimat(?:e|ing) (?:\\S+ ){0,4}?(?:costs?|price|spend)|(?:cost|price) estimates?|estimates? (?:for|of) (?:the )?(?:cost|price)|how much (?:would|will|does|do|for|is it|should|might|to|would it)|how expensive|what (?:would|will|does|do) (?:\\S+ ){1,16}?(?:cost|come to|set (?:us|me) back)|what(?:'s| is) the (?:cheapest|price|cost|going rate)|price (?:out|check)|quote (?:me|for|us)|get (?:me )?a quote|compare (?:\\S+ ){0,4}?(?:prices?|costs?|pricing)|(?:forecast|predict|project) (?:\\S+ ){0,4}?(?:spend(?:ing)?|costs?|bill)|where (?:are|do) we (?:\\S+ )?(?:overspend\\w*|wast\\w+|los\\w+ money)|stop (?:wasting|paying|burning)|wast(?:e|ing|ed) (?:money|spend|gpu)|idle spend|cheapest (?:way|place|option|provider|region|cloud)|cheaper (?:way|place|option|provider|region|cloud|gpus?|alternative|instances?)|would it be cheaper|is it cheaper|tco|cost (?:analysis|breakdown|comparison|report|review|forecast)|spend less|less (?:money|expensive)|budget forecast|gunstig\\w+",
-        "ahorr[a-z]*|cuanto (?:cuesta|costaria|costara|cobra)|reduc[a-z]* (?:el |los |la |nuestr[oa]s? )?(?:gastos?|costes?|costos?|factura)|optimiza[a-z]* (?:el |los )?(?:gastos?|costes?|costos?)|(?:la opcion )?mas barat[oa]|estima(?:r|cion)? (?:el |del? )?(?:coste|costo)|spar(?:e|en|potenziale?|potential|moglichkeiten)|einspar[a-z]*|kosten (?:senken|reduzieren|optimieren|einsparen|schatzen)|senke (?:die |unsere )?(?:kosten|ausgaben)|was (?:wurde|wurden|kostet|kosten)|wie ?viel (?:wurde|kostet|kosten)|gunstigste[nr]?|kostenschatzung|economis[a-z]*|economies|combien (?:coute|couterait|couteraient|ca coute)|redui[a-z]* (?:les |nos |la )?(?:couts?|depenses?|factures?)|le moins cher|estime[rz]? le cout|risparm[a-z]*|quanto (?:costa|costerebbe|custa|custaria)|ridu[a-z]* (?:i |le )?(?:costi|spese|spesa)|piu economic[oa]|economiz[a-z]*|reduz[a-z]* (?:os |nossos )?(?:custos|gastos)|mais barat[oa]|estim(?:e|ar) o custo",
-        "节省|节约|省钱|降低(?:成本|费用|开支)|成本优化|最便宜|更便宜|(?:费用|成本|价格)(?:估算|预估|对比|分析)|(?:要|得|会)?花?多少钱|コスト(?:削減|最適化|を?下げ|を?減ら|見積|分析|比較)|節約|最安|安くする|安い|いくら(?:かかり|かか|です|に|く)|費用(?:の)?(?:見積|削減)|見積も",
-    )),
-    Intent.CANCEL: re.compile(words(
-        "cancel(?:l?ing)?|abort|kill|stop|terminate|halt|end|withdraw|call off|delete|remove|scrap|pull the plug on|shut down|take down|tear down|drop|undeploy|discard|revoke|scratch|clean up|get rid of|nuke|interrupt",
-        "cancel(?:a|ar|e|en)|detener|deten|detenga|mata(?:r)?|termina(?:r)?|elimina(?:r)?|borra(?:r)?|aborta(?:r)?|interrumpe|anul(?:a|ar|e)|brich|abbrechen|stopp(?:e|en)|beende(?:n)?|stornier(?:e|en)|losche(?:n)?|annullier(?:e|en)|annule[rz]?|arrete[rz]?|stoppe[rz]?|tue[rz]?|supprime[rz]?|interrompt|interrompre|interromp(?:s|ez)|annulla(?:re)?|ferma(?:re)?|interromp(?:i|ere|a)|cancella(?:re)?|uccidi|elimina(?:re)?|blocca|cancel(?:e|ar)|pare|parar|interromp(?:a|er)|encerr(?:e|ar)|mate|exclua|excluir|apague",
-        "取消|停止|终止|停掉|停下|杀掉|杀死|中止|删除|关掉|撤销|キャンセル|取り消|取消し|中断|停止|止めて|止める|終了|削除|強制終了",
-    )),
-    Intent.QUERY: re.compile(words(
-        "what(?:'s|s)?|which|who(?:'s)?|whose|when|where|why|how (?:many|much|long|is|are|did|do|does|come|busy|full|often|far|well|come|was|were|old|big|hot)|is|are|was|were|did|does|do (?:we|i|you|they|any)|has|have (?:we|you|i|they|any)|had|am i|can (?:i|we) (?:see|get a (?:list|status)|have a look)|show|list|tell me|give me (?:a |an |the )?(?:\\w+ ){0,2}(?:status|list|summary|overview|report|breakdown|update|history|utili[sz]ation|inventory|usage|logs?)|display|report|check (?:if|whether|on|the status|status|how|that)|status|any (?:update|news|idea|progress)|let me (?:know|see)|i(?:'d| would)? (?:like|want|need) to (?:know|see|understand|check)|describe|explain|print|get (?:me )?(?:the )?(?:status|logs?|list|metrics|utili[sz]ation|a list|a summary)|look up|count|forecast|predict|summari[sz]e (?:the )?(?:\\w+ ){0,2}(?:status|usage|logs?|incidents?|utili[sz]ation|fleet|activity|spend|errors?|last)|view|monitor|track|compare (?:\\w+ )?(?:usage|utili[sz]ation)|eta (?:of|for|on)|remind me|find out|do you know|could you (?:say|tell)|progress (?:of|on)",
-        "que|cual(?:es)?|cuant[oa]s?|quien(?:es)?|cuando|donde|por que|como (?:va|van|esta|estan)|esta(?:n)?|hay|muestra(?:me)?|muestrame|mostrar|lista(?:r|me)?|dime|ver|ensename|consulta|estado|informe|was|welche[rsmn]?|wie ?viele?|wie (?:lange|ist|lauft|steht|hoch)|wer|wann|wo|warum|wieso|weshalb|ist|sind|hat|lauft|laufen|gibt es|zeig(?:e|t|en)?|liste|auflisten|status|nenne|qu(?:'est|e|el|elle|els|elles)|combien|qui|quand|ou|pourquoi|est-ce|y a-t-il|comment (?:va|vont)|montre[rz]?|affiche[rz]?|lister|donne(?:-moi|z-moi)? (?:la liste|l'etat|le statut)|dis-moi|che|chi|qual[ei]?|quant[oaie]|dove|perche|mostra(?:mi)?|elenca(?:re)?|dimmi|stato|c'e|ci sono|come (?:va|sta)|quais?|quant[oa]s?|quem|onde|por ?que|mostr(?:e|ar)|list(?:e|ar)|diga|esta|ha|status",
-    )),
-}  # fmt: skip
+    **LAUNCH_VERBS,
+    Intent.HEAL: re.compile(
+        words(
+            "be (?:fixed|repaired|replaced|rebooted|restarted|reset|drained|cordoned|quarantined|"
+            "recovered|restored)|fix|repair|heal|recover|remediate|replace|reboot|power[- ]?cycle|"
+            "reset|restart|re-?join|drain|cordon|uncordon|un-?drain|quarantine|evacuate|rma|"
+            "bring (?:\\S+ ){1,4}?back|diagnose|troubleshoot|restore|re-?attach|reseat|isolate|"
+            "take (?:\\S+ ){1,4}?out of (?:rotation|service)|put (?:\\S+ ){1,4}?back (?:in|"
+            "into) (?:service|rotation)|get (?:\\S+ ){1,4}?(?:back|working|healthy) again|sort out|"
+            "look into|investigate|swap(?: out)?|re-?place|resume",
+            "arregl(?:a|ar|e|en)|repar(?:a|ar|e)|reinici(?:a|ar|e)|reemplaz(?:a|ar|e)|sustituy(?:e|"
+            "a)|recuper(?:a|ar|e)|restaur(?:a|ar|e)|reparier(?:e|en)|beheb(?:e|en)|ersetz(?:e|en)|"
+            "tausch(?:e|en)|starte (?:\\S+ ){1,6}?neu|neustart(?:en)?|neu starten|wiederherstellen|"
+            "repare[rz]?|redemarre[rz]?|remplace[rz]?|repar(?:e|er|ez)|retabli[sr][a-z]*|"
+            "corrige[rz]?|ripara(?:re)?|riavvia(?:re)?|sostitui(?:sci|re)|ripristina(?:re)?|"
+            "consert(?:e|ar)|corrij(?:a|o)|reinicie|substitu(?:a|ir)|restaure|troque",
+            "修复|修理|修一下|重启|重置|替换|更换|换掉|恢复|排查|维修|处理一下|隔离|修復|直して|"
+            "再起動|交換|復旧|対処|切り離し|隔離|対応して|リセット|復帰",
+        )
+    ),
+    Intent.SCALE: re.compile(
+        words(
+            "(?:pools?|clusters?|endpoints?|deployments?|services?|fleet|"
+            "\\S+-pool)(?: \\S+)? (?:needs?|wants?|requires?|must have|should have|should get|"
+            "should grow|gets)|scale|auto-?scale|upscale(?= the (?:pool|cluster))|resize|"
+            "right-?size the pool|grow|shrink|expand|downsize|double|halve|triple|ramp (?:up|down)|"
+            "add|increase|decrease|reduce|remove|bump|take (?:\\S+ ){1,4}?out of the pool|"
+            "bring (?:\\S+ ){1,5}?(?:up|down) to|set (?:\\S+ ){1,6}?to|go (?:from|up|down)|provision|"
+            "shut ?down|power down|release|give back|return|extend|attach|join|raise|lower|"
+            "spin (?:up|down)|drop|turn off|move",
+            "escal(?:a|ar|e)|ampli(?:a|ar|e)|aument(?:a|ar|e)|anad(?:e|ir|a)|agreg(?:a|ar|ue)|"
+            "reduc(?:e|ir)|reduzca|sub(?:e|ir)|baj(?:a|ar)|quita(?:r)?|skalier(?:e|en)|erweiter(?:e|"
+            "n)|vergrosser(?:e|n)|fug(?:e|en)|hinzufugen|hinzuzufugen|verkleiner(?:e|n)|reduzier(?:e|"
+            "en)|erhoh(?:e|en)|aufstocken|stocke|agrandi[sr][a-z]*|augmente[rz]?|ajoute[rz]?|"
+            "redui(?:s|re|sez)|passe[rz]?|scal(?:a|are)|aggiung(?:i|ere)|aumenta(?:re)?|ridu(?:ci|"
+            "rre)|ridimensiona(?:re)?|amplia(?:re)?|porta|adicion(?:e|ar)|aumente|reduza|reduzir|"
+            "ampli(?:e|ar)|acrescent(?:e|ar)",
+            "扩容|缩容|扩展|扩大|扩到|增加|增到|添加|加到|再加|加\\S{0,3}台|缩到|缩减|减少|减到|伸缩|"
+            "スケール\\S{0,3}|増や|増設|減ら|追加|拡張|縮小|広げ",
+        )
+    ),
+    Intent.COST: re.compile(
+        words(
+            (
+                "(?:find|identify|look for|get|show|suggest|propose|list|achieve|realise|realize) (?:me |"
+                "us )?(?:\\S+ ){0,4}?(?:savings?|ways to save|saving opportunities)|savings?|save (?:us |"
+                "me )?(?:some |at least |about |up to )?(?:money|costs?|on|[$€£]|"
+            )
+            + mark(Kind.MONEY)
+            + (
+                "|\\d)|(?:cut|reduc(?:e|ing)|lower(?:ing)?|optimi[sz](?:e|ing)|minimi[sz](?:e|ing)|slash|"
+                "trim|shave|bring|bring down|halve|decrease|get) (?:\\S+ ){0,5}?(?:costs?|spend(?:ing)?|"
+                "bills?|expenses?|cloud bill|gpu bill|burn rate|invoice)(?: down)?|"
+                "cost[- ]optimi[sz]\\w*|right-?siz\\w+|estimat(?:e|ing) (?:\\S+ ){0,4}?(?:costs?|price|"
+                "spend)|(?:cost|price) estimates?|estimates? (?:for|of) (?:the )?(?:cost|price)|"
+                "how much (?:would|will|does|do|for|is it|should|might|to|would it)|how expensive|"
+                "what (?:would|will|does|do) (?:\\S+ ){1,16}?(?:cost|come to|set (?:us|me) back)|"
+                "what(?:'s| is) the (?:cheapest|price|cost|going rate)|price (?:out|check)|quote (?:me|"
+                "for|us)|get (?:me )?a quote|compare (?:\\S+ ){0,4}?(?:prices?|costs?|pricing)|"
+                "(?:forecast|predict|project) (?:\\S+ ){0,4}?(?:spend(?:ing)?|costs?|bill)|where (?:are|"
+                "do) we (?:\\S+ )?(?:overspend\\w*|wast\\w+|los\\w+ money)|stop (?:wasting|paying|"
+                "burning)|wast(?:e|ing|ed) (?:money|spend|gpu)|idle spend|cheapest (?:way|place|option|"
+                "provider|region|cloud)|cheaper (?:way|place|option|provider|region|cloud|gpus?|"
+                "alternative|instances?)|would it be cheaper|is it cheaper|tco|cost (?:analysis|"
+                "breakdown|comparison|report|review|forecast)|spend less|less (?:money|expensive)|"
+                "budget forecast|gunstig\\w+"
+            ),
+            "ahorr[a-z]*|cuanto (?:cuesta|costaria|costara|cobra)|reduc[a-z]* (?:el |los |la |"
+            "nuestr[oa]s? )?(?:gastos?|costes?|costos?|factura)|optimiza[a-z]* (?:el |"
+            "los )?(?:gastos?|costes?|costos?)|(?:la opcion )?mas barat[oa]|estima(?:r|cion)? (?:el |"
+            "del? )?(?:coste|costo)|sparen|einsparen|spare (?:geld|kosten|uns)|spar(?:potenziale?|"
+            "potential|moglichkeiten)|einspar[a-z]*|\\S*kosten (?:senken|reduzieren|optimieren|"
+            "einsparen|schatzen)|(?:senk|reduzier|optimier|verringer|drück|druck)(?:e|en|"
+            "t)? (?:\\S+ ){0,3}?(?:\\S*kosten|ausgaben|\\S*rechnung)|was (?:wurde|wurden|kostet|"
+            "kosten)|wie ?viel (?:wurde|kostet|kosten)|gunstigste[nr]?|kostenschatzung|"
+            "economis[a-z]*|economies|combien (?:coute|couterait|couteraient|ca coute)|"
+            "redui[a-z]* (?:les |nos |la )?(?:couts?|depenses?|factures?)|le moins cher|"
+            "estime[rz]? le cout|risparm[a-z]*|quanto (?:costa|costerebbe|custa|custaria)|"
+            "ridu[a-z]* (?:i |le )?(?:costi|spese|spesa)|piu economic[oa]|economiz[a-z]*|"
+            "reduz[a-z]* (?:os |nossos )?(?:custos|gastos)|mais barat[oa]|estim(?:e|ar) o custo",
+            "节省|节约|省钱|降低(?:成本|费用|开支)|成本优化|最便宜|更便宜|(?:费用|成本|价格)(?:估算|"
+            "预估|对比|分析)|(?:要|得|会)?花?多少钱|コスト(?:削減|最適化|を?下げ|を?減ら|見積|分析|"
+            "比較)|節約|最安|安くする|安い|いくら(?:かかり|かか|です|に|く)|費用(?:の)?(?:見積|削減)|"
+            "見積も",
+        )
+    ),
+    Intent.CANCEL: re.compile(
+        words(
+            "be (?:cancell?ed|stopped|killed|terminated|aborted|deleted|removed|ended|torn down)|"
+            "cancel(?:l?ing)?|abort|kill|stop|terminate|halt|end|withdraw|call off|delete|remove|"
+            "scrap|pull the plug on|shut down|take down|tear down|drop|undeploy|discard|revoke|"
+            "scratch|clean up|get rid of|nuke|interrupt",
+            "cancel(?:a|ar|e|en)|detener|deten|detenga|mata(?:r)?|termina(?:r)?|elimina(?:r)?|"
+            "borra(?:r)?|aborta(?:r)?|interrumpe|anul(?:a|ar|e)|brich|abbrechen|stopp(?:e|en)|"
+            "beende(?:n)?|stornier(?:e|en)|losche(?:n)?|annullier(?:e|en)|annule[rz]?|arrete[rz]?|"
+            "stoppe[rz]?|tue[rz]?|supprime[rz]?|interrompt|interrompre|interromp(?:s|ez)|"
+            "annulla(?:re)?|ferma(?:re)?|interromp(?:i|ere|a)|cancella(?:re)?|uccidi|elimina(?:re)?|"
+            "blocca|cancel(?:e|ar)|pare|parar|interromp(?:a|er)|encerr(?:e|ar)|mate|exclua|excluir|"
+            "apague",
+            "取消|停止|终止|停掉|停下|杀掉|杀死|中止|删除|关掉|撤销|キャンセル|取り消|取消し|中断|"
+            "停止|止めて|止める|終了|削除|強制終了",
+        )
+    ),
+    Intent.QUERY: re.compile(
+        words(
+            "give me (?:\\S+ ){0,4}?(?:spend(?:ing)?|costs?|bill|figures|numbers)|what(?:'s|s)?|"
+            "which|who(?:'s)?|whose|when|where|why|how (?:many|much|long|is|are|did|do|does|come|"
+            "busy|full|often|far|well|come|was|were|old|big|hot)|is|are|was|were|did|does|do (?:we|i|"
+            "you|they|any)|has|have (?:we|you|i|they|any)|had|am i|can (?:i|we) (?:see|get a (?:list|"
+            "status)|have a look)|show|list|tell me|give me (?:a |an |the )?(?:\\w+ ){0,2}(?:status|"
+            "list|summary|overview|report|breakdown|update|history|utili[sz]ation|inventory|usage|"
+            "logs?)|display|report|check (?:if|whether|on|the status|status|how|that)|status|"
+            "any (?:update|news|idea|progress)|let me (?:know|see)|i(?:'d| would)? (?:like|want|"
+            "need) to (?:know|see|understand|check)|describe|explain|print|"
+            "get (?:me )?(?:the )?(?:status|logs?|list|metrics|utili[sz]ation|a list|a summary)|"
+            "look up|count|forecast|predict|summari[sz]e (?:the )?(?:\\w+ ){0,2}(?:status|usage|"
+            "logs?|incidents?|utili[sz]ation|fleet|activity|spend|errors?|last)|view|monitor|track|"
+            "compare (?:\\w+ )?(?:usage|utili[sz]ation)|eta (?:of|for|on)|remind me|find out|"
+            "do you know|could you (?:say|tell)|progress (?:of|on)",
+            "que|cual(?:es)?|cuant[oa]s?|quien(?:es)?|cuando|donde|por que|como (?:va|van|esta|"
+            "estan)|esta(?:n)?|hay|muestra(?:me)?|muestrame|mostrar|lista(?:r|me)?|dime|ver|ensename|"
+            "consulta|estado|informe|was|welche[rsmn]?|wie ?viele?|wie (?:lange|ist|lauft|steht|"
+            "hoch)|wer|wann|wo|warum|wieso|weshalb|ist|sind|hat|lauft|laufen|gibt es|zeig(?:e|t|en)?|"
+            "liste|auflisten|status|nenne|qu(?:'est|e|el|elle|els|elles)|combien|qui|quand|ou|"
+            "pourquoi|est-ce|y a-t-il|comment (?:va|vont)|montre[rz]?|affiche[rz]?|lister|"
+            "donne(?:-moi|z-moi)? (?:la liste|l'etat|le statut)|dis-moi|che|chi|qual[ei]?|"
+            "quant[oaie]|dove|perche|mostra(?:mi)?|elenca(?:re)?|dimmi|stato|c'e|ci sono|come (?:va|"
+            "sta)|quais?|quant[oa]s?|quem|onde|por ?que|mostr(?:e|ar)|list(?:e|ar)|diga|esta|ha|"
+            "status",
+        )
+    ),
+}
 """Words that ask for an intent. QUERY counts only where a sentence begins."""
 
 QUERY_ANYWHERE = re.compile(
-    "什么|多少|哪些|哪个|哪台|哪|谁|为什么|为何|是否|吗|怎么样|如何了|显示|列出|查看|查询|查一下|看一下|看看|告诉我|状态|情况|何[のがを時枚台件]|なに|いくつ|どの|どれ|だれ|誰|なぜ|いつ|どう(?:なって|です)|ですか|ますか|でしょうか|表示|一覧|教えて|見せて|状況|状態|確認して|知りたい"
+    "どこ|だれ|どれくらい|どれだけ|什么|多少|哪些|哪个|哪台|哪|谁|为什么|为何|是否|吗|怎么样|如何了|"
+    "显示|列出|查看|查询|查一下|看一下|看看|告诉我|状态|情况|何[のがを時枚台件]|なに|いくつ|どの|"
+    "どれ|だれ|誰|なぜ|いつ|どう(?:なって|です)|ですか|ますか|でしょうか|表示|一覧|教えて|見せて|"
+    "状況|状態|確認して|知りたい"
 )
 QUERY_END = re.compile(r"\? ?$|吗[?? ]?$|か[。.?]?$|呢[?? ]?$")
 
 NOUNS: Mapping[Intent, re.Pattern[str]] = {
     Intent.FINETUNE: re.compile(words("fine-?tunes?|fine-?tuning|finetuning|adapters?|ajuste fino|feinabstimmung")),
-    Intent.TRAIN: re.compile(words("training|pre-?training|pretrain|retraining|epochs?|sweep|ablations?|rl run|hyperparameters?|entrenamiento|entrainement|apprentissage|addestramento|allenamento|treinamento|treino|trainingslauf|distillation|torchrun|deepspeed", "训练|学習|トレーニング")),
-    Intent.INFERENCE: re.compile(words("endpoints?|inference|inferencia|inferenz|inference server|serving|vllm|tgi|triton|sglang|chat-?bot|api(?! keys?)|rest api|inferenza|autoscaling|replicas?|repliken|deployment", "推理|推論|接口|エンドポイント")),
-    Intent.BATCH: re.compile(words("batch(?! ?size| norm)|etl|embeddings?|pre-?processing|data prep(?:aration)?|tokeni[sz]ation|rendering|simulations?|captions?|transcriptions?|lotes?|stapel(?:verarbeitung|lauf)?|generate|process|processing|compute|classify|score|label|scan|index|clean|prepare|prep|segment|compress|extract|parse|filter|summari[sz]e|enrich|resize|dock|fold|run inference (?:on|over|for)|predict|genera|generar|berechne|erzeuge|genere|calcule|genera|gere|extrae|extrai|extrais|estrai|analy[sz]e|translate|shard|shuffle|map-?reduce", "批|生成|计算|提取|清洗|バッチ|生成|計算|抽出|解析")),
-    Intent.BENCHMARK: re.compile(words("benchmarks?|evals?|evaluation|throughput|latency|tokens/s(?:ec(?:ond)?)?|tok/s|tokens per second|flops|stress test|load test|evaluacion|auswertung|bewertung|valutazione|avaliacao|rendimiento|durchsatz|test run|smoke", "评测|吞吐|性能|スループット|性能|ベンチ")),
-    Intent.SCALE: re.compile(words("provision|spin up|autoscaler?|scale-?up|scale-?out|headroom|warm pool|node pool|more capacity|extra capacity", "扩|スケール")),
+    Intent.TRAIN: re.compile(
+        words(
+            "training|pre-?training|pretrain|retraining|epochs?|sweep|ablations?|rl run|"
+            "hyperparameters?|entrenamiento|entrainement|apprentissage|addestramento|allenamento|"
+            "treinamento|treino|trainingslauf|distillation|torchrun|deepspeed",
+            "训练|学習|トレーニング",
+        )
+    ),
+    Intent.INFERENCE: re.compile(
+        words(
+            "endpoints?|inference|inferencia|inferenz|inference server|serving|vllm|tgi|triton|"
+            "sglang|chat-?bot|api(?! keys?)|rest api|inferenza|autoscaling|replicas?|repliken|"
+            "deployment",
+            "推理|推論|接口|エンドポイント",
+        )
+    ),
+    Intent.BATCH: re.compile(
+        words(
+            "batch(?! ?size| norm)|etl|embeddings?|pre-?processing|data prep(?:aration)?|"
+            "tokeni[sz]ation|rendering|simulations?|captions?|transcriptions?|lotes?|"
+            "stapel(?:verarbeitung|lauf)?|generate|process|processing|compute|classify|score|label|"
+            "scan|index|clean|prepare|prep|segment|compress|extract|parse|filter|summari[sz]e|enrich|"
+            "resize|dock|fold|run inference (?:on|over|for)|predict|genera|generar|berechne|erzeuge|"
+            "genere|calcule|genera|gere|extrae|extrai|extrais|estrai|analy[sz]e|translate|shard|"
+            "shuffle|map-?reduce",
+            "批|生成|计算|提取|清洗|バッチ|生成|計算|抽出|解析",
+        )
+    ),
+    Intent.BENCHMARK: re.compile(
+        words(
+            "benchmarks?|evals?|evaluation|throughput|latency|tokens/s(?:ec(?:ond)?)?|tok/s|"
+            "tokens per second|flops|stress test|load test|evaluacion|auswertung|bewertung|"
+            "valutazione|avaliacao|rendimiento|durchsatz|test run|smoke",
+            "评测|吞吐|性能|スループット|性能|ベンチ",
+        )
+    ),
+    Intent.SCALE: re.compile(
+        words(
+            "provision|spin up|autoscaler?|scale-?up|scale-?out|headroom|warm pool|node pool|"
+            "more capacity|extra capacity",
+            "扩|スケール",
+        )
+    ),
     Intent.COST: re.compile(words("cheapest|cheaper|savings?|cost[- ]efficient|cost[- ]saving|save money")),
-    Intent.QUERY: re.compile(words("status|usage|utili[sz]ation|inventory")),
-}  # fmt: skip
+    Intent.QUERY: re.compile(
+        words(
+            "status|utili[sz]ation|inventory|(?:spend(?:ing)?|usage|costs?|utili[sz]ation|incidents?|"
+            "audit|health|capacity|job) (?:report|summary|overview|breakdown|dashboard|statement)|"
+            "report (?:on|of|about)|(?:spend(?:ing)?|usage|costs?) (?:for|of|by) (?:the )?(?:team|"
+            "project|user|\\S+ team)",
+            "報告|レポート|报告|报表",
+        )
+    ),
+}
 """Words that hint at an intent where nobody asks for one outright."""
 
-SYMPTOM = re.compile(words(
-    "xids?|sxids?|ecc(?: errors?)?|uncorrectable|correctable errors|(?:fell|fallen|falls|falling|dropped|drops|came) off(?: the)?(?: pcie?)?(?: bus)?|over-?heat(?:s|ed|ing)?|too hot|running hot|running at \\S+ ?(?:c|degrees|deg)|hot(?:ter)?(?= (?:again|and|at|,))|thermal(?:ly)?(?: (?:throttl\\w+|issues?|problems?|events?|slowdown|shutdown|alerts?|violations?))?|throttl(?:ed|es|ing)|nvlinks? (?:is |are |has |have |went |goes )?(?:down|errors?|fail\\w*|flapping|degraded|broken|inactive|crc)|not responding|does not respond|doesn't respond|stopped responding|unreachable|unresponsive|unhealthy|offline|went down|is down|are down|went dark|gone dark|hung|hangs|hanging|crash(?:ed|es|ing)?(?: ?loop\\w*)?|crash-?loop\\w*|segfaults?|segfaulting|out of memory|oom(?:ed|s|-?killed|ing)?|kernel panic|panicked|row[- ]remap\\w*|retired pages|page retirement|(?:falling|dropping|low) clocks?|clocks? (?:drop\\w*|fall\\w*|stuck)|nccl (?:timeouts?|errors?|hang\\w*|watchdog)|dead(?= gpu| node| card| host)|(?:is|are|looks|appears|seems|gone|went) (?:dead|sick|ill|bad|lost|stuck|broken|faulty|degraded|wedged|flaky|missing)|broken|faulty|failing|fails|keeps (?:failing|dying|crashing|rebooting|restarting|dropping|falling)|has failed|have failed|failed(?= gpu| node| worker| disk| card| over| with| on| at)|flapping|degraded|wedged|lost (?:a |one |two |its |contact|\\S+ )?(?:gpus?|cards?|nodes?|heartbeat|connection)|gpu (?:is )?(?:lost|missing)|missing gpus?|driver (?:mismatch|errors?|crash\\w*|version mismatch|problem|issue|hang)|no heartbeat|missed heartbeats|cuda errors?|illegal memory access|power (?:brake|supply fail\\w*)|fan (?:fail\\w*|speed)|memory errors?|pcie (?:errors?|link|downgrade\\w*|replay\\w*)|stuck at \\S+|(?:died|dies|dying)|not (?:visible|detected|showing up)|can't see (?:its|the) gpus?|zombie|preempted|lost its node|straggler|nan loss",
-    "sobrecalient\\w*|sobrecalentad[oa]|falla(?:ndo|n|s)?|fallo|averiad[oa]|no responde|se cayo|caid[oa]|colgad[oa]|errores (?:ecc|xid|nvlink)|uberhitz\\w*|heiss|zu heiss|defekt\\w*|ausgefallen|reagiert nicht|antwortet nicht|abgesturzt|sturzt|hangt|fehlerhaft|kaputt|gestort|surchauff\\w*|en panne|ne repond (?:plus|pas)|plante\\w*|bloque[es]?|defaillan\\w*|trop chaud\\w*|surriscald\\w*|guast[oa]|non risponde|bloccat[oa]|superaquec\\w*|com defeito|nao responde|travad[oa]|caiu|quebrad[oa]",
-    "过热|报错|出错|故障|掉卡|降频|温度过高|高温|异常|挂了|宕机|死机|崩溃|无响应|不响应|失联|坏了|掉线|卡住|過熱|高温|エラー|故障|落ちた|落ちて|落ちました|応答しない|応答なし|応答がない|反応しない|ハング|止まった|止まって|クラッシュ|壊れ|異常|熱い|不調|失敗し",
-))  # fmt: skip
-"""Signs of a fault in a GPU, a node or a job."""
 
-DEGREES = re.compile(rf"{_NUMBER} ?(?:°|º|deg(?:rees)?|grad(?:os|i|us)?|degres|graus|度)? ?(?:c|celsius|centigrade)(?![a-z0-9])|{_NUMBER} ?(?:°|º|degrees|grados|grad|degres|gradi|graus|度)")
-
-HEAL_OBJECT = re.compile(words(
-    "gpus?|nodes?|hosts?|machines?|servers?|workers?|cards?|jobs?|runs?|training|clusters?|nvlinks?|drivers?|fleet|pools?|endpoints?|replicas?|xid|ecc|fabric|switch|link|dcgm|nccl|racks?|daemon|agent|boxe?s?|deployment|service|pod|container|checkpoint|infiniband|ib|disk|nic|power|fan|thermal|replacement|instance|vm|incident|nodos?|servidor(?:es)?|maquinas?|tarjetas?|trabajos?|knoten|rechner|karten?|maschine|noeuds?|serveurs?|cartes?|taches?|nodi|schede?|macchina|placas?|tarefas?|trabalhos?",
-    "节点|机器|服务器|卡|显卡|任务|作业|ノード|サーバー?|ジョブ|カード|ワーカー|枚目|番",
-) + f"|{NAMES}|{_GPU}")  # fmt: skip
-CANCEL_OBJECT = re.compile(words(
-    "jobs?|runs?|tasks?|batch|batches|training|trainings|experiments?|sweeps?|deployments?|endpoints?|reservations?|fine-?tunes?|fine-?tuning|process(?:es)?|workloads?|goals?|requests?|it|everything|that|them|this|all|mine|benchmark|eval|evaluation|pipeline|chain|service|replicas?|inference|serving|launch|notebook|session|one|ones|submission|server|container|render|pretrain(?:ing)?|queue|queued|last|demo|test|model|schedule|"
-    "trabajos?|tareas?|entrenamientos?|lote|experimento|ejecucion|job|auftrag|auftrage|lauf|laufe|training|reservierung|taches?|travail|entrainement|reservation|lavor[oi]|addestramento|prenotazione|processo|tarefas?|treinamento|reserva|ab|lo|la|le",
-    "任务|作业|训练|推理|部署|ジョブ|タスク|学習|バッチ|予約|デプロイ|训练任务|预约",
-) + f"|{NAMES}|{_NUMBER}|{mark(Kind.QUOTE, Kind.CODE)}")  # fmt: skip
-SCALE_OBJECT = re.compile(words(
-    "pools?|clusters?|replicas?|endpoints?|deployments?|fleet|nodes?|capacity|service|group|gpus?|workers?|instances?|hosts?|machines?|servers?|boxes|autoscaler|inference|serving|pods?|queue|partition|cards?|quota pool|grupo|conjunto|replicas|capacidad|nodos|servicio|knoten|kapazitat|repliken|flotte|gruppe|noeuds?|capacite|repliques|flotte|service|nodi|capacita|repliche|nos|capacidade",
-    "池|集群|副本|节点|实例|容量|卡|台|机器|服务|プール|クラスタ|レプリカ|ノード|台|容量|サービス|インスタンス",
-) + f"|{_GPU}|{NAMES}")  # fmt: skip
-PAST_SPEND = re.compile(words(
-    "spent|did|last|yesterday|so far|this month|this week|today|already|to date|was|were|has|have|used|consumed|gasto|gastamos|ha gastado|ausgegeben|hat|depense|a depense|speso|gastou|outstanding|current(?:ly)?|burned|owed?|charged|billed|invoice",
-    "花了|昨天|上周|上个?月|本月|目前|使った|使いました|先月|先週|昨日|今月",
-))  # fmt: skip
-HYPOTHETICAL = re.compile(words("would|could|if i|if we|to (?:train|fine-?tune|finetune|run|serve|deploy)|estimate|quote|price|cost of|costaria|wurde|kosten|couterait|costerebbe|custaria|cuesta|kostet|coute|costa|custa", "估算|大概|需要|要花|见积|見積|いくら|かかり|多少钱"))
-DETERMINER = re.compile(
-    words("my|our|your|the|a|an|this|(?<!after )(?<!once )that|his|her|their|its|these|those|last|previous|running|failed|stuck|nightly|current|old|whole|which|any|each|every|another|of|no|for|from|with|during|about|el|la|los|las|mi|nuestro|nuestra|un|una|der|die|das|den|dem|mein(?:e|en|er|em)?|unser(?:e|en|er|em)?|ein|eine|le|les|mon|ma|notre|il|lo|mio|o|os|meu|minha|nosso|su|tu|del|du|des|al") + " $"
+PAST_SPEND = re.compile(
+    words(
+        "spent|did|last|yesterday|so far|this month|this week|today|already|to date|was|were|has|"
+        "have|used|consumed|gasto|gastamos|ha gastado|ausgegeben|hat|depense|a depense|speso|gastou|"
+        "outstanding|current(?:ly)?|burned|owed?|charged|billed|invoice",
+        "花了|昨天|上周|上个?月|本月|目前|使った|使いました|先月|先週|昨日|今月",
+    )
 )
-NOUN_AFTER = re.compile(r" (?:jobs?|runs?|tasks?|steps?|scripts?|pipeline|process|workload|code|config|logs?|results?|scores?|data ?sets?|server|cluster|pool|budget|costs?|cost|team|queue|nodes?|throughput|speed|loss|curves?|metrics)(?![a-z])")
+HYPOTHETICAL = re.compile(
+    words(
+        "would|could|if i|if we|to (?:train|fine-?tune|finetune|run|serve|deploy)|estimate|quote|"
+        "price|cost of|costaria|wurde|kosten|couterait|costerebbe|custaria|cuesta|kostet|coute|costa|"
+        "custa",
+        "估算|大概|需要|要花|见积|見積|いくら|かかり|多少钱",
+    )
+)
+DETERMINER = re.compile(
+    words(
+        "my|our|your|the|a|an|this|(?<!after )(?<!once )that|his|her|their|its|these|those|last|"
+        "previous|running|failed|stuck|nightly|current|old|whole|which|any|each|every|another|of|no|"
+        "for|from|with|during|about|el|la|los|las|mi|nuestro|nuestra|un|una|der|die|das|den|dem|"
+        "mein(?:e|en|er|em)?|unser(?:e|en|er|em)?|ein|eine|le|les|mon|ma|notre|il|lo|mio|o|os|meu|"
+        "minha|nosso|su|tu|del|du|des|al"
+    )
+    + " $"
+)
+NOUN_AFTER = re.compile(
+    r" (?:jobs?|runs?|tasks?|steps?|scripts?|pipeline|process|workload|code|config|logs?|results?|"
+    r"scores?|data ?sets?|server|cluster|pool|budget|costs?|cost|team|queue|nodes?|throughput|speed|"
+    r"loss|curves?|metrics)(?![a-z])"
+)
 POLITE = re.compile(
-    r"(?:(?:hi|hey|hello|dear|good (?:morning|afternoon|evening)|morning|greetings|ok|okay|so|well|and|but|then|also|now|please|pls|plz|kindly|thanks|thank you|sorry|excuse me|quick (?:question|one|q)|question|just|yo|fyi|all|team|folks|there|everyone|bot|orq|orquanta|@[\w-]+|can you|could you|would you|will you|can u|can we|could we|i want you to|i'd like you to|i would like you to|i need you to|"
-    r"hola|buenos dias|buenas|por favor|oye|puedes|podrias|hallo|guten (?:tag|morgen)|bitte|kannst du|konnen sie|konntest du|bonjour|salut|svp|s'il (?:te|vous) plait|peux-tu|pouvez-vous|pourrais-tu|ciao|buongiorno|per favore|puoi|potresti|oi|ola|bom dia|voce pode|pode|ticket|tkt|re|fw|urgent|asap|incident|request|subject|low priority|high priority|priority|p[0-4]|"
-    r"请问|请|你好|麻烦|帮我|能不能|可以|すみません|お願いします|こんにちは)(?:[ ,:!.;-]|$)|[\[\](){}#>*•,:;!¿¡\"' .|-]|[a-z]{2,10}-?\d{1,7} ?:|" + f"{NAMES} ?[:|-]|{NAMES}(?=[\\])])|{mark(Kind.NUMBER)} ?[:.)]" + r"){0,24}"
+    r"(?:(?:hi|hey|hello|dear|good (?:morning|afternoon|evening)|morning|greetings|ok|okay|so|well|"
+    r"and|but|then|also|now|please|pls|plz|kindly|thanks|thank you|sorry|excuse me|quick (?:question|"
+    r"one|q)|question|just|yo|fyi|all|team|folks|there|everyone|bot|orq|orquanta|@[\w-]+|can you|"
+    r"could you|would you|will you|can u|can we|could we|i want you to|i'd like you to|"
+    r"i would like you to|i need you to|"
+    r"hola|buenos dias|buenas|por favor|oye|puedes|podrias|hallo|guten (?:tag|morgen)|bitte|"
+    r"kannst du|konnen sie|konntest du|bonjour|salut|svp|s'il (?:te|vous) plait|peux-tu|pouvez-vous|"
+    r"pourrais-tu|ciao|buongiorno|per favore|puoi|potresti|oi|ola|bom dia|voce pode|pode|ticket|tkt|"
+    r"re|fw|urgent|asap|incident|request|subject|low priority|high priority|priority|p[0-4]|"
+    r"请问|请|你好|麻烦|帮我|能不能|可以|すみません|お願いします|こんにちは)(?:[ ,:!.;-]|$)|"
+    r"[\[\](){}#>*•,:;!¿¡\"' .|-]|[a-z]{2,10}-?\d{1,7} ?:|"
+    + f"{NAMES} ?[:|-]|{NAMES}(?=[\\])])|{mark(Kind.NUMBER)} ?[:.)]"
+    + r"){0,24}"
 )

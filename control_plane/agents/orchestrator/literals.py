@@ -25,14 +25,23 @@ class Literal:
 
 _FENCE = re.compile(r"```(?:[a-z]{1,10}\n)?([^`]{1,4000})```")
 _CODE = re.compile(r"`([^`\n]{1,4000})`")
-_QUOTE = re.compile(r"(?<![a-z0-9])'(?=\S)[^'\n]{1,2000}(?:(?<=[a-z0-9])'(?=[a-z])[^'\n]{1,2000}){0,20}'(?![a-z0-9])|\"[^\"]{1,4000}\"")
-_EXECUTABLE = (
-    r"python[0-9.]{0,5}|bash|sh|zsh|torchrun|accelerate launch|deepspeed|mpirun|srun|nvidia-smi|uv run|poetry run|pytest|"
-    r"vllm serve|llamafactory-cli|axolotl|trtexec|all_reduce_perf|ollama run|Rscript|julia|lm_eval|ray|make|cargo run|"
-    r"horovodrun|colossalai|tune run|jupyter|papermill|snakemake|nextflow|rm|curl|wget|sudo|dd|mkfs[.a-z0-9]*|chmod|kubectl|"
-    r"docker|nvcc|gcc|cd|echo|cat|nohup|env|export|time|go run|npm|node|java|conda run|mamba run|aws|gcloud|az|gsutil"
+_QUOTE = re.compile(
+    r"(?<![a-z0-9])'(?=\S)[^'\n]{1,2000}(?:(?<=[a-z0-9])'(?=[a-z])[^'\n]{1,2000}){0,20}'(?![a-z0-9])|"
+    r"\"[^\"]{1,4000}\""
 )
-_COMMAND_LIKE = re.compile(rf"(?:{_EXECUTABLE})(?:\s|$)|\.{{0,2}}/[\w.]|\S+\.(?:py|sh|bash|jl|r|bin|pl)(?:\s|$)", re.IGNORECASE)
+_EXECUTABLE = (
+    r"python[0-9.]{0,5}|bash|sh|zsh|torchrun|accelerate launch|deepspeed|mpirun|srun|nvidia-smi|"
+    r"uv run|poetry run|pytest|"
+    r"vllm serve|llamafactory-cli|axolotl|trtexec|all_reduce_perf|ollama run|Rscript|julia|lm_eval|"
+    r"ray|make|cargo run|"
+    r"horovodrun|colossalai|tune run|jupyter|papermill|snakemake|nextflow|rm|curl|wget|sudo|dd|"
+    r"mkfs[.a-z0-9]*|chmod|kubectl|"
+    r"docker|nvcc|gcc|cd|echo|cat|nohup|env|export|time|go run|npm|node|java|conda run|mamba run|aws|"
+    r"gcloud|az|gsutil"
+)
+_COMMAND_LIKE = re.compile(
+    rf"(?:{_EXECUTABLE})(?:\s|$)|\.{{0,2}}/[\w.]|\S+\.(?:py|sh|bash|jl|r|bin|pl)(?:\s|$)", re.IGNORECASE
+)
 _SHELL_SIGNS = re.compile(r"\s--?[a-z]|&&|\|\||;|\s>|=\S")
 _RUN_BEFORE = re.compile(
     words(
@@ -42,18 +51,29 @@ _RUN_BEFORE = re.compile(
     )
     + r"(?: (?:the|this|following|command|script|de|el|la|le|il|den|befehl)){0,3}[ :=]{0,3}$"
 )
-_IMAGE_BEFORE = re.compile(words("image|imagen|container|docker|immagine|imagem|abbild|镜像|イメージ|コンテナ") + r"[ :=]{0,3}$")
+_IMAGE_BEFORE = re.compile(
+    words("image|imagen|container|docker|immagine|imagem|abbild|镜像|イメージ|コンテナ") + r"[ :=]{0,3}$"
+)
 _DATA_BEFORE = re.compile(
     words(
-        "says|say|said|saying|reads|read|states|stated|contains|contain|containing|mentions|titled|called|named|labell?ed|tagged|name|names",
-        "description|comment|comments|message|label|tag|note|notes|subject|title|log|logs|readme|error|output|shows|showing|prints|prompt|text|string|word|phrase|metadata|annotation|payload|instructs|tells|asks|claims|wrote|writes|written",
-        "dice|llamado|llamada|descripcion|sagt|heisst|namens|beschreibung|dit|nomme|nommee|appele|appelee|description|diz|chamado|chamada|descricao|dice|chiamato|chiamata|descrizione|写着|名为|叫|说明|描述|日志|と書|説明|名前|ログ",
+        "says|say|said|saying|reads|read|states|stated|contains|contain|containing|mentions|titled|"
+        "called|named|labell?ed|tagged|name|names",
+        "description|comment|comments|message|label|tag|note|notes|subject|title|log|logs|readme|"
+        "error|output|shows|showing|prints|prompt|text|string|word|phrase|metadata|annotation|"
+        "payload|instructs|tells|asks|claims|wrote|writes|written",
+        "dice|llamado|llamada|descripcion|sagt|heisst|namens|beschreibung|dit|nomme|nommee|appele|"
+        "appelee|description|diz|chamado|chamada|descricao|dice|chiamato|chiamata|descrizione|写着|"
+        "名为|叫|说明|描述|日志|と書|説明|名前|ログ",
     )
-    + r"(?: (?:of|for|in|from|to|that|the|is|was|job|run|file|line|us|me|you|it|[a-z]{1,12}-?[0-9]{1,6})){0,4}[ :=,(]{0,3}$"
+    + (
+        r"(?: (?:of|for|in|from|to|that|the|is|was|job|run|file|line|us|me|you|it|"
+        r"[a-z]{1,12}-?[0-9]{1,6})){0,4}[ :=,(]{0,3}$"
+    )
 )
 _REPORTED = re.compile(
     words(
-        "description|name|label|tag|log|logs|log line|comment|comments|readme|metadata|annotation|title|note|file|output|manifest|"
+        "description|name|label|tag|log|logs|log line|comment|comments|readme|metadata|annotation|"
+        "title|note|file|output|manifest|"
         "payload|email|ticket|issue|message|prompt|docstring|commit message|stderr|stdout",
         "descripcion|beschreibung|protokoll|journal|descrizione|descricao|描述|说明|日志|備考|説明|ログ",
     )
@@ -62,10 +82,14 @@ _REPORTED = re.compile(
     + rf" ?:? ?(?!{mark(Kind.QUOTE)}|\s|that ?{mark(Kind.QUOTE)})([^\n?!.]{{3,2000}})"
 )
 _BARE_COMMAND = re.compile(
-    r"(?<![\w/.-])(?:(?:python[0-9.]{0,5}|bash|sh|torchrun|deepspeed|mpirun|srun|accelerate launch|uv run|poetry run|pytest|"
-    r"vllm serve|llamafactory-cli|axolotl|trtexec|lm_eval|horovodrun|tune run|ollama run|julia|make|nohup)(?= \S)|\./[\w./-]{1,200}|nvidia-smi)"
+    r"(?<![\w/.-])(?:(?:python[0-9.]{0,5}|bash|sh|torchrun|deepspeed|mpirun|srun|accelerate launch|"
+    r"uv run|poetry run|pytest|"
+    r"vllm serve|llamafactory-cli|axolotl|trtexec|lm_eval|horovodrun|tune run|ollama run|julia|make|"
+    r"nohup)(?= \S)|\./[\w./-]{1,200}|nvidia-smi)"
 )
-_FLAG_ARGUMENT = re.compile(r" (--?[a-z][\w.-]{0,60})(?:[= ](?!-)(?:\"[^\"\n]{0,200}\"|[^\s,;]{1,200}))?", re.IGNORECASE)
+_FLAG_ARGUMENT = re.compile(
+    r" (--?[a-z][\w.-]{0,60})(?:[= ](?!-)(?:\"[^\"\n]{0,200}\"|[^\s,;]{1,200}))?", re.IGNORECASE
+)
 _FILE_ARGUMENT = re.compile(r" (?:[\w-]{0,80}[./=:][\w./=:@-]{1,200}|&&|\|)(?<![.:,;])")
 _IMAGE = re.compile(
     r"(?<![\w/@.:~-])(?:(?P<host>[a-z0-9][a-z0-9-]*(?:\.[a-z0-9-]+)*(?::\d{2,5})?)/)"
@@ -74,21 +98,32 @@ _IMAGE = re.compile(
 )
 _NAMED_IMAGE = re.compile(
     words("image|container|imagen|immagine|imagem|abbild|镜像|イメージ|コンテナ") + r"[ :=]{1,3}(?:is |es |est |ist )?"
-    r"(?P<ref>[a-z][a-z0-9._/-]{0,80}:\w(?:[\w.-]{0,60}\w)?|[a-z][a-z0-9._-]{0,60}/[a-z0-9._/-]{0,80}[a-z0-9])"
+    r"(?P<ref>[a-z][a-z0-9._/-]{0,80}:\w(?:[\w.-]{0,60}\w)?|"
+    r"[a-z][a-z0-9._-]{0,60}/[a-z0-9._/-]{0,80}[a-z0-9])"
 )
-_IMAGE_KEY = re.compile(r"(?:^|[\n,;|(]) ?(?:docker |container )?image ?[:=] ?(?P<ref>[a-z][a-z0-9._/:-]{1,120}[a-z0-9])")
-_ADDRESS = re.compile(r"[a-z][a-z0-9+]{1,9}://[^\s,;)\"']{1,500}|[\w.+-]{1,64}@[\w-]{1,64}\.[\w.-]{1,64}|(?<![\w.:)])[~.]{0,2}/[a-z_][\w./*-]{0,300}")
+_IMAGE_KEY = re.compile(
+    r"(?:^|[\n,;|(]) ?(?:docker |container )?image ?[:=] ?(?P<ref>[a-z][a-z0-9._/:-]{1,120}[a-z0-9])"
+)
+_ADDRESS = re.compile(
+    r"[a-z][a-z0-9+]{1,9}://[^\s,;)\"']{1,500}|[\w.+-]{1,64}@[\w-]{1,64}\.[\w.-]{1,64}|"
+    r"(?<![\w.:)])[~.]{0,2}/[a-z_][\w./*-]{0,300}"
+)
 _QUOTE_MARKS = re.compile(r"[`\"]|(?<![a-z0-9])'(?=\S)|(?<=\S)'(?![a-z0-9])")
 _QUANTITY_SUFFIX = (
-    "h|hr|hrs|hours?|std|stunden?|stdn|m|mins?|minutes?|minuten?|s|secs?|seconds?|d|days?|tage?n?|w|wks?|weeks?|k|gb|gib|go|g|tb|mb|"
-    "x|usd|us|eur|euros?|gbp|cny|rmb|yen|jpy|chf|dollars?|bucks|gpus?|cards?|am|pm|a|p|way|ways|st|nd|rd|th|uhr|nodes?|boxe?s?|hosts?|machines?|"
-    "c|f|watts?|mo|months?|y|yrs?|z|mio|mil|jours?|j|horas?|dias?|ore|heures?|replicas?|er|fach|gpu-?hours?|vram"
+    "h|hr|hrs|hours?|std|stunden?|stdn|m|mins?|minutes?|minuten?|s|secs?|seconds?|d|days?|tage?n?|w|"
+    "wks?|weeks?|k|gb|gib|go|g|tb|mb|"
+    "x|usd|us|eur|euros?|gbp|cny|rmb|yen|jpy|chf|dollars?|bucks|gpus?|cards?|am|pm|a|p|way|ways|st|"
+    "nd|rd|th|uhr|nodes?|boxe?s?|hosts?|machines?|"
+    "c|f|watts?|mo|months?|y|yrs?|z|mio|mil|jours?|j|horas?|dias?|ore|heures?|replicas?|er|fach|"
+    "gpu-?hours?|vram"
 )
 _QUANTITY = re.compile(
-    rf"x?\d[\d.,]*(?:-?(?:{_QUANTITY_SUFFIX}))?(?:-(?:{_QUANTITY_SUFFIX})){{0,2}}|\d+x\d+x?|x\d+|\d+h\d+(?:m|min)?|\d+d\d+h(?:\d+m)?|"
-    r"\d+m\d+s|\d{4}-\d\d-\d\d(?:t[\d.]*z?)?|p[0-5]|w\d{1,2}|q[1-4]|(?:gpu|node)s?\d{1,4}|\d+-\d+(?:h|d|x)?|t\d\d"
+    rf"x?\d[\d.,]*(?:-?(?:{_QUANTITY_SUFFIX}))?(?:-(?:{_QUANTITY_SUFFIX})){{0,2}}|\d+x\d+x?|x\d+|"
+    rf"\d+h\d+(?:m|min)?|\d+d\d+h(?:\d+m)?|"
+    r"\d+m\d+s|\d{4}-\d\d-\d\d(?:t[\d.]*z?)?|p[0-5]|w\d{1,2}|q[1-4]|(?:gpu|node)s?\d{1,4}|"
+    r"\d+-\d+(?:h|d|x)?|t\d\d"
 )
-_NAME = re.compile(r"(?<![a-z0-9_.@/-])(?=[a-z_.-]{0,80}[0-9])[a-z0-9_]+(?:[._:/-][a-z0-9_]+){0,12}")
+_NAME = re.compile(r"(?<![a-z0-9_.@/-])(?=[a-z_.-]{0,80}[0-9])[a-z0-9_]+(?:[._-][a-z0-9_]+){0,12}")
 
 
 def recognise_literals(shadow: Shadow) -> None:
@@ -99,7 +134,10 @@ def recognise_literals(shadow: Shadow) -> None:
     shadow.replace(list(_opaque_quotes(shadow)), Kind.QUOTE)
     shadow.replace_all(_REPORTED, Kind.QUOTE, lambda m: _literal(shadow, m.start(1), m.end(1)))
     for pattern in (_NAMED_IMAGE, _IMAGE_KEY):
-        found = [(m.start("ref"), m.end("ref"), _literal(shadow, m.start("ref"), m.end("ref"))) for m in pattern.finditer(shadow.text)]
+        found = [
+            (m.start("ref"), m.end("ref"), _literal(shadow, m.start("ref"), m.end("ref")))
+            for m in pattern.finditer(shadow.text)
+        ]
         shadow.replace(found, Kind.IMAGE)
     shadow.replace_all(_IMAGE, Kind.IMAGE, lambda m: _image(shadow, m))
     shadow.replace(list(_bare_commands(shadow)), Kind.CODE)
@@ -110,7 +148,13 @@ def recognise_literals(shadow: Shadow) -> None:
 def recognise_names(shadow: Shadow) -> None:
     """Replace words that mix letters and digits and are no quantity (`tr-5`, `gemma-2b`) by marks."""
     shadow.replace_all(
-        _NAME, Kind.NAME, lambda m: None if _QUANTITY.fullmatch(m.group()) or not re.search("[a-z]", m.group()) else shadow.words(m.start(), m.end())
+        _NAME,
+        Kind.NAME,
+        lambda m: (
+            None
+            if _QUANTITY.fullmatch(m.group()) or not re.search("[a-z]", m.group())
+            else shadow.words(m.start(), m.end())
+        ),
     )
     shadow.text = shadow.text.replace("_", " ")
 

@@ -2,7 +2,7 @@
 
 from datetime import date, datetime, time, timedelta, tzinfo
 
-from control_plane.agents.orchestrator.dates import Day, DayKind, Moment, TimeOfDay
+from control_plane.agents.orchestrator.date_words import Day, DayKind, Moment, TimeOfDay
 from control_plane.agents.orchestrator.zones import localise, to_local
 
 _RECENT_DAYS = 90
@@ -30,11 +30,16 @@ def _local(moment: Moment, now: datetime, *, exclusive: bool) -> datetime:
         return _next_time(moment.time or TimeOfDay(0, next_day=True), now)
     day = _day(moment.day, now.date())
     if moment.time is None:
-        starts = exclusive or moment.day.kind in (DayKind.WEEKEND, DayKind.NEXT_WEEK)
-        return datetime.combine(day if starts else day + timedelta(days=1), time())
+        starts = exclusive or moment.day.kind is DayKind.NEXT_WEEK
+        days = 2 if moment.day.kind is DayKind.WEEKEND else 1
+        return datetime.combine(day if starts else day + timedelta(days=days), time())
     at = moment.time
     if moment.day.kind is DayKind.TONIGHT and not at.next_day and 0 < at.hour < _NOON:
-        at = TimeOfDay(at.hour, at.minute, next_day=True) if at.hour < _EARLY_HOUR else TimeOfDay(at.hour + 12, at.minute)
+        at = (
+            TimeOfDay(at.hour, at.minute, next_day=True)
+            if at.hour < _EARLY_HOUR
+            else TimeOfDay(at.hour + 12, at.minute)
+        )
     if at.next_day:
         day += timedelta(days=1)
     return datetime.combine(day, time(at.hour, at.minute))

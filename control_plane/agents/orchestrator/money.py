@@ -21,7 +21,10 @@ class Money:
 
 
 _CURRENCY_WORDS: Mapping[str, str] = {
-    "USD": words("us ?dollars?|us\\$|usd|dollars?|bucks?|dolar(?:es)?(?: americanos?)?|dollari|dollaro|dollar", "美元|美金|ドル|米ドル|달러"),
+    "USD": words(
+        "us ?dollars?|us\\$|usd|dollars?|bucks?|dolar(?:es)?(?: americanos?)?|dollari|dollaro|dollar",
+        "美元|美金|ドル|米ドル|달러",
+    ),
     "EUR": words("eur|euros?", "欧元|ユーロ|유로"),
     "GBP": words("gbp|pounds?(?: sterling)?|quid|sterling|libras?|livres? sterling|pfund|sterline", "英镑|ポンド"),
     "CNY": words("cny|rmb|yuan|renminbi", "人民币|块钱|元"),
@@ -32,31 +35,80 @@ _CURRENCY_WORDS: Mapping[str, str] = {
     "INR": words("inr|rupees?", "₹"),
     "KRW": words("krw|won", "원"),
 }
-_SYMBOLS: Mapping[str, str] = {"us$": "USD", "$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY", "cn¥": "CNY", "jp¥": "JPY", "₹": "INR", "₩": "KRW", "ca$": "CAD", "a$": "AUD"}
+_SYMBOLS: Mapping[str, str] = {
+    "us$": "USD",
+    "$": "USD",
+    "€": "EUR",
+    "£": "GBP",
+    "¥": "JPY",
+    "cn¥": "CNY",
+    "jp¥": "JPY",
+    "₹": "INR",
+    "₩": "KRW",
+    "ca$": "CAD",
+    "a$": "AUD",
+}
 _SYMBOL = r"(?:us\$|ca\$|a\$|cn¥|jp¥|[$€£¥₹₩])"
 _PERIODS: tuple[tuple[BudgetPeriod, str], ...] = (
-    (BudgetPeriod.GPU_HOUR, r"(?:/|per|an?|pro|por|par|all'|al) ?(?:(?:gpu|card)[ -]?(?:hour|h|hr|stunde|hora|ora)|h(?:ou)?r?[ -]?(?:/|per) ?gpu|gpu)(?![a-z])|每卡时|每gpu小时"),
-    (BudgetPeriod.HOUR, r"(?:(?:/|per|an|a|each|every|pro|por|par|per|la|a la|all'|l'|je|l)[ ']?(?:hour|hr|h|stunde|std|hora|heure|ora)|hourly|stundlich|de l'heure|por hora|de hora|all'ora)(?![a-z])|每小时|/小时|一小时|/時間?|毎時|1時間あたり|時間あたり"),
-    (BudgetPeriod.DAY, r"(?:(?:/|per|a|each|every|pro|por|par|al|je|am|au) ?(?:day|d|tag|dia|jour|giorno)|daily|taglich)(?![a-z])|每天|每日|/天|一天|1日あたり|/日|毎日"),
-    (BudgetPeriod.WEEK, r"(?:(?:/|per|a|each|every|pro|por|par|a la|alla|je) ?(?:week|wk|woche|semana|semaine|settimana)|weekly|wochentlich)(?![a-z])|每周|每星期|/周|毎週|/週"),
-    (BudgetPeriod.MONTH, r"(?:(?:/|per|a|each|every|pro|por|par|al|au|je|im) ?(?:month|mo|monat|mes|mois|mese)|monthly|monatlich|mensuales|mensuel)(?![a-z])|每月|每个月|/月|毎月|月額"),
-)  # fmt: skip
+    (
+        BudgetPeriod.GPU_HOUR,
+        r"(?:/|per|an?|pro|por|par|all'|al) ?(?:(?:gpu|card)[ -]?(?:hour|h|hr|stunde|hora|ora)|"
+        r"h(?:ou)?r?[ -]?(?:/|per) ?gpu|gpu)(?![a-z])|每卡时|每gpu小时",
+    ),
+    (
+        BudgetPeriod.HOUR,
+        r"(?:(?:/|per|an|a|each|every|pro|por|par|per|la|a la|all'|l'|je|l)[ ']?(?:hour|hr|h|stunde|"
+        r"std|hora|heure|ora)|hourly|stundlich|de l'heure|por hora|de hora|all'ora)(?![a-z])|每小时|"
+        r"/小时|一小时|/時間?|毎時|1時間あたり|時間あたり",
+    ),
+    (
+        BudgetPeriod.DAY,
+        r"(?:(?:/|per|a|each|every|pro|por|par|al|je|am|au) ?(?:day|d|tag|dia|jour|giorno)|daily|"
+        r"taglich)(?![a-z])|每天|每日|/天|一天|1日あたり|/日|毎日",
+    ),
+    (
+        BudgetPeriod.WEEK,
+        r"(?:(?:/|per|a|each|every|pro|por|par|a la|alla|je) ?(?:week|wk|woche|semana|semaine|"
+        r"settimana)|weekly|wochentlich)(?![a-z])|每周|每星期|/周|毎週|/週",
+    ),
+    (
+        BudgetPeriod.MONTH,
+        r"(?:(?:/|per|a|each|every|pro|por|par|al|au|je|im) ?(?:month|mo|monat|mes|mois|mese)|"
+        r"monthly|monatlich|mensuales|mensuel)(?![a-z])|每月|每个月|/月|毎月|月額",
+    ),
+)
 _PERIOD = re.compile(r" ?\(?(?:" + "|".join(f"(?P<{period.name}>{pattern})" for period, pattern in _PERIODS) + r")\)?")
 _PER_UNIT = re.compile(
-    r" ?(?:/|per|for each|a|an|por|pro|par|je|每) ?(?:million|1k|1m|1000|thousand|k|m|token|tokens|request|requests|image|query|job|run|node|trial|seat|user|gb|tb|kwh|epoch|experiment|replica|instance|vm|"
+    r" ?(?:/|per|for each|a|an|por|pro|par|je|每) ?(?:million|1k|1m|1000|thousand|k|m|token|tokens|"
+    r"request|requests|image|query|job|run|node|trial|seat|user|gb|tb|kwh|epoch|experiment|replica|"
+    r"instance|vm|"
     rf"{_NUMBER})(?![a-z])"
 )
-_BEFORE_SYMBOL = re.compile(rf"(?P<sign>-)?(?P<currency>{_SYMBOL}) ?(?P<amount>{_NUMBER})(?P<scale> ?(?:mio|million|mil|m|k|grand)(?![a-z0-9]))?(?: ?(?P<again>us ?dollars|usd|us|dollars|cad|aud)(?![a-z]))?")
+_BEFORE_SYMBOL = re.compile(
+    rf"(?P<sign>-)?(?P<currency>{_SYMBOL}) ?(?P<amount>{_NUMBER})(?P<scale> ?(?:mio|million|mil|m|k|"
+    rf"grand)(?![a-z0-9]))?(?: ?(?P<again>us ?dollars|usd|us|dollars|cad|aud)(?![a-z]))?"
+)
 _AFTER_SYMBOL = re.compile(rf"(?P<amount>{_NUMBER})(?P<scale> ?(?:mio|m|k|grand))? ?(?P<currency>{_SYMBOL})")
 _CURRENCY = "|".join(f"(?P<{code}>{pattern})" for code, pattern in _CURRENCY_WORDS.items())
-_BEFORE_WORD = re.compile(rf"(?:{_CURRENCY}) ?[:=]? ?(?P<amount>{_NUMBER})(?P<scale> ?(?:mio|m|k|grand)(?![a-z0-9]))?(?!{_SYMBOL})(?!x| ?gpu| ?{mark(Kind.GPU)})")
+_BEFORE_WORD = re.compile(
+    rf"(?:{_CURRENCY}) ?[:=]? ?(?P<amount>{_NUMBER})(?P<scale> ?(?:mio|m|k|"
+    rf"grand)(?![a-z0-9]))?(?!{_SYMBOL})(?!x| ?gpu| ?{mark(Kind.GPU)})"
+)
 _AFTER_WORD = re.compile(rf"(?P<amount>{_NUMBER})(?P<scale> ?(?:mio\.?|m|k|grand))?[ -]?(?:de |di |d')?(?:{_CURRENCY})")
 _CENTS = re.compile(rf"({_NUMBER}) ?(?:us )?(?:cents?|¢|centavos|centimes)(?![a-z])")
 _GRAND = re.compile(rf"({_NUMBER}) grand(?![a-z])")
 _ZERO = re.compile(words("zero|no|nil") + " (?:dollars|money|budget)(?![a-z])")
 _CHINESE = re.compile(r"[\u4e00-\u9fff]")
 _KANA = re.compile(r"[\u3040-\u30ff]")
-_SCALES = {"k": 1000, "grand": 1000, "m": 1_000_000, "mio": 1_000_000, "mio.": 1_000_000, "mil": 1_000_000, "million": 1_000_000}
+_SCALES = {
+    "k": 1000,
+    "grand": 1000,
+    "m": 1_000_000,
+    "mio": 1_000_000,
+    "mio.": 1_000_000,
+    "mil": 1_000_000,
+    "million": 1_000_000,
+}
 _NO_SCALE = Decimal(1)
 
 
@@ -86,10 +138,26 @@ def period_before(text: str) -> BudgetPeriod | None:
 
 
 _LEADING_PERIODS = (
-    (BudgetPeriod.HOUR, re.compile(words("hourly|per-hour|por hora|stundlich|horaire|orario|per hour") + "|每小时|毎時|時給|1時間あたり")),
-    (BudgetPeriod.DAY, re.compile(words("daily|per-day|per day|taglich|diario|journalier|giornaliero") + "|每天|每日|毎日")),
-    (BudgetPeriod.WEEK, re.compile(words("weekly|per-week|per week|wochentlich|semanal|hebdomadaire|settimanale") + "|每周|毎週")),
-    (BudgetPeriod.MONTH, re.compile(words("monthly|per-month|per month|monatlich|mensual|mensuel|mensile|mensal") + "|每月|每个月|毎月|月額")),
+    (
+        BudgetPeriod.HOUR,
+        re.compile(
+            words("hourly|per-hour|por hora|stundlich|horaire|orario|per hour") + "|每小时|毎時|時給|1時間あたり"
+        ),
+    ),
+    (
+        BudgetPeriod.DAY,
+        re.compile(words("daily|per-day|per day|taglich|diario|journalier|giornaliero") + "|每天|每日|毎日"),
+    ),
+    (
+        BudgetPeriod.WEEK,
+        re.compile(words("weekly|per-week|per week|wochentlich|semanal|hebdomadaire|settimanale") + "|每周|毎週"),
+    ),
+    (
+        BudgetPeriod.MONTH,
+        re.compile(
+            words("monthly|per-month|per month|monatlich|mensual|mensuel|mensile|mensal") + "|每月|每个月|毎月|月額"
+        ),
+    ),
 )
 
 

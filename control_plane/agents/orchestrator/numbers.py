@@ -9,9 +9,9 @@ from control_plane.agents.orchestrator.shadow import Kind, Replacement, Shadow, 
 _MAX_DIGITS = 18
 
 _UNITS = """
-zero:0 null:0 cero:0 nul:0
-one:1 un:1 una:1 uno:1 une:1 ein:1 eine:1 einen:1 einem:1 einer:1 eins:1 uma:1 single:1 solo:1
-two:2 dos:2 deux:2 zwei:2 due:2 dois:2 duas:2 couple:2 pair:2 twin:2
+zero:0 cero:0
+one:1 un:1 una:1 uno:1 une:1 ein:1 eine:1 einen:1 einem:1 einer:1 eins:1 uma:1 single:1
+two:2 dos:2 deux:2 zwei:2 dois:2 duas:2 couple:2 pair:2
 three:3 tres:3 trois:3 drei:3 tre:3 four:4 cuatro:4 quatre:4 vier:4 quattro:4 quatro:4
 five:5 cinco:5 cinq:5 funf:5 fuenf:5 cinque:5 six:6 seis:6 sechs:6 sei:6
 seven:7 siete:7 sept:7 sieben:7 sette:7 sete:7 eight:8 ocho:8 huit:8 acht:8 otto:8 oito:8
@@ -61,12 +61,14 @@ _CJK_NUMBER = re.compile(rf"[零〇一二两三四五六七八九十百千]{{1,8
 
 _DIGITS = re.compile(
     r"(?:(?<![a-z0-9.,_])|(?<=[^a-z0-9]x)|(?<=^x)|(?<=[0-9]x))"
-    r"(?P<sign>(?<![a-z0-9)\n] )(?<=[ :=(])-)?"
+    r"(?P<sign>(?:(?<![a-z0-9)\n] )|(?<= on )|(?<= with )|(?<=use )|(?<=using )|(?<=need )|"
+    r"(?<=needs ))(?<=[ :=(])-)?"
     r"(?P<body>\d{1,3}(?:'\d{3})+(?!\d)|\d{1,20}(?:[.,]\d{1,20}){0,6})?(?P<part>[½¼¾])?(?!\d)"
     r"(?P<scale> ?(?:k(?![a-z0-9])|[万億亿千](?!日)))?"
 )
 _SPACED_THOUSANDS = re.compile(
-    r"(?<![a-z0-9.,'])\d{1,3}(?: \d{3}){1,3}(?=(?:,\d\d)? ?(?:€|\$|£|¥|eur|usd|gbp|dollar|dolar|dolares)(?![a-z]{3}))"
+    r"(?<![a-z0-9.,'])\d{1,3}(?: \d{3}){1,3}(?=(?:,\d\d)? ?(?:€|\$|£|¥|eur|usd|gbp|dollar|dolar|"
+    r"dolares)(?![a-z]{3}))"
 )
 _ALWAYS = re.compile(r"(?<![a-z0-9])24 ?/ ?7(?![a-z0-9])")
 _PARTS = {"½": Decimal("0.5"), "¼": Decimal("0.25"), "¾": Decimal("0.75")}
@@ -84,8 +86,12 @@ _NOT_A_NUMBER = {
     # A word that is a number in one language and something else in another counts only before a unit.
     "once": Decimal(11),
     "um": Decimal(1),
+    "due": Decimal(2),
 }
-_BEFORE_UNIT = re.compile(rf"[ -](?:horas?|hora|dias?|gpus?|tarjetas?|placas?|nos?|nodos?|{mark(Kind.GPU)})(?![a-z])")
+_BEFORE_UNIT = re.compile(
+    rf"[ -](?:ore|giorni|settimane|minuti|nodi|schede|macchine|server|euro|horas?|hora|dias?|gpus?|"
+    rf"tarjetas?|placas?|nos?|nodos?|{mark(Kind.GPU)})(?![a-z])"
+)
 _NOT_FOLLOWED = re.compile(r" (?:of the|by one|more time|another|thing|that|which|who|off)(?![a-z])")
 
 
@@ -106,7 +112,8 @@ def recognise_numbers(shadow: Shadow) -> None:
 
 
 _SCALED = re.compile(
-    rf"({mark(Kind.NUMBER)}) ?(hundred|thousand|tausend|mil|mille|mila|millions?|millionen|millon(?:es)? de|millones|"
+    rf"({mark(Kind.NUMBER)}) ?(hundred|thousand|tausend|mil|mille|mila|millions?|millionen|"
+    rf"millon(?:es)? de|millones|"
     r"milioni(?: di)?|milhoes(?: de)?|mio|billion|百万|千|万)(?![a-z0-9])"
 )
 
@@ -220,7 +227,9 @@ def _simple_value(text: str, match: re.Match[str]) -> Decimal | None:
         return UNIT_WORDS[word]
     if word in TEN_WORDS:
         return TEN_WORDS[word]
-    return SCALE_WORDS[word] if word in ("hundred", "cien", "cento", "cem", "hundert", "mil", "mille", "tausend") else None
+    return (
+        SCALE_WORDS[word] if word in ("hundred", "cien", "cento", "cem", "hundert", "mil", "mille", "tausend") else None
+    )
 
 
 def _joined_unit(word: str) -> Decimal | None:

@@ -32,32 +32,48 @@ _PROVIDERS: Mapping[str, str] = {
     "ovh": words("ovh|ovhcloud"),
     "paperspace": words("paperspace"),
     ON_PREM: words(
-        "on-?prem(?:ise|ises)?|on premises?|onpremises?|own (?:hosts?|hardware|gpus?|machines?|servers?|cluster|nodes?|boxes|data ?cent(?:er|re))|"
-        "in-?house(?: cluster| hardware| gpus| machines)?|local (?:cluster|gpus?|machines?|hosts?|hardware|boxes|fleet|servers?|nodes?)|bare[ -]metal (?:hosts|cluster)|"
-        "our (?:cluster|data ?cent(?:er|re)|racks?|local|server room)|the office (?:cluster|servers?)|locally",
-        "eigenen? (?:hardware|servern?|rechnern?|cluster|knoten|maschinen)|lokal(?:en?)?(?: cluster| servern?| hardware)?|"
-        "propios? (?:servidores|equipos)|servidores propios|nuestros (?:servidores|equipos)|maquinas propias|sur site|nos (?:serveurs|machines)|serveurs internes|en interne|"
+        "on-?prem(?:ise|ises)?|on premises?|onpremises?|own (?:hosts?|hardware|gpus?|machines?|"
+        "servers?|cluster|nodes?|boxes|data ?cent(?:er|re))|"
+        "in-?house(?: cluster| hardware| gpus| machines)?|local (?:cluster|gpus?|machines?|hosts?|"
+        "hardware|boxes|fleet|servers?|nodes?)|bare[ -]metal (?:hosts|cluster)|"
+        "our (?:cluster|data ?cent(?:er|re)|racks?|local|server room)|the office (?:cluster|"
+        "servers?)|locally",
+        "eigenen? (?:hardware|servern?|rechnern?|cluster|knoten|maschinen)|lokal(?:en?)?(?: cluster|"
+        " servern?| hardware)?|"
+        "propios? (?:servidores|equipos)|servidores propios|nuestros (?:servidores|equipos)|"
+        "maquinas propias|sur site|nos (?:serveurs|machines)|serveurs internes|en interne|"
         "in sede|nostri server|nossos servidores|servidores proprios|maquinas locais",
-        "本地(?:集群|机房|服务器|机器)?|自有(?:机器|集群|服务器)?|自建(?:机房|集群)?|オンプレ(?:ミス)?|自社(?:サーバー?|クラスタ)?",
+        "本地(?:集群|机房|服务器|机器)?|自有(?:机器|集群|服务器)?|自建(?:机房|集群)?|"
+        "オンプレ(?:ミス)?|自社(?:サーバー?|クラスタ)?",
     ),
 }
-_NOT_A_PROVIDER = re.compile(r" (?:maps?|docs?|drive|sheets?|calendar|search|reviews?|scholar|team|products?|teams?|office|word|excel)(?![a-z])")
+_NOT_A_PROVIDER = re.compile(
+    r" (?:maps?|docs?|drive|sheets?|calendar|search|reviews?|scholar|team|products?|teams?|office|"
+    r"word|excel)(?![a-z])"
+)
 
 _REGION_CODE = re.compile(
-    r"(?<![a-z0-9_./-])(?:"
-    r"(?:us|eu|ap|ca|sa|me|af|il|mx|cn)-(?:gov-)?(?:north|south|east|west|central|northeast|northwest|southeast|southwest)-\d[a-f]?|"
-    r"(?:us|europe|asia|australia|africa|me|northamerica|southamerica)-(?:north|south|east|west|central|northeast|northwest|southeast|southwest)\d{1,2}(?:-[a-f])?|"
+    r"(?<![a-z0-9_.-])(?:"
+    r"(?:us|eu|ap|ca|sa|me|af|il|mx|cn)-(?:gov-)?(?:north|south|east|west|central|northeast|"
+    r"northwest|southeast|southwest)-\d[a-f]?|"
+    r"(?:us|europe|asia|australia|africa|me|northamerica|southamerica)-(?:north|south|east|west|"
+    r"central|northeast|northwest|southeast|southwest)\d{1,2}(?:-[a-f])?|"
     r"(?:east|west|north|south|central|northcentral|southcentral|westcentral)us(?:2|3)?(?:euap)?|"
-    r"(?:west|north)europe|(?:uk|france|germany|norway|switzerland|sweden|italy|poland|spain|uae|qatar|israel|mexico|korea|japan|canada|brazil|australia|india|southafrica)"
-    r"(?:south|north|west|east|central|westcentral|southeast|northeast|southwest)\d?|(?:south|central|west)india|(?:southeast|east)asia|"
-    r"(?:us|eu|ca|ap)-(?:east|west|central|north|south)-\d{2}[a-z]|(?:cn|ap|eu|us)-(?:beijing|shanghai|hangzhou|shenzhen|hongkong|frankfurt|singapore)(?:-\d)?|"
-    r"asia-(?:northeast|south|southeast|east)-\d|europe-(?:central|south|west|north)-\d|(?:us|me|australia)-(?:midwest|southeast|east|west|central)-\d|"
+    r"(?:west|north)europe|(?:uk|france|germany|norway|switzerland|sweden|italy|poland|spain|uae|"
+    r"qatar|israel|mexico|korea|japan|canada|brazil|australia|india|southafrica)"
+    r"(?:south|north|west|east|central|westcentral|southeast|northeast|southwest)\d?|(?:south|"
+    r"central|west)india|(?:southeast|east)asia|"
+    r"(?:us|eu|ca|ap)-(?:east|west|central|north|south)-\d{2}[a-z]|(?:cn|ap|eu|us)-(?:beijing|"
+    r"shanghai|hangzhou|shenzhen|hongkong|frankfurt|singapore)(?:-\d)?|"
+    r"asia-(?:northeast|south|southeast|east)-\d|europe-(?:central|south|west|north)-\d|(?:us|me|"
+    r"australia)-(?:midwest|southeast|east|west|central)-\d|"
     r"ord1|las1|lga1|rno2"
     r")(?![a-z0-9])(?!-\d)"
 )
 _SPACED = re.compile(
     r"(?<![a-z0-9])(?:us|eu|ap|ca) (?:east|west|central|north|south|northeast|southeast) \d(?![a-z0-9])|"
-    r"(?<![a-z0-9])(?:east|west|north central|south central|west central|central) us(?: ?[23])?(?![a-z0-9])|(?<![a-z0-9])(?:west|north) europe(?= region)(?![a-z0-9])"
+    r"(?<![a-z0-9])(?:east|west|north central|south central|west central|"
+    r"central) us(?: ?[23])?(?![a-z0-9])|(?<![a-z0-9])(?:west|north) europe(?= region)(?![a-z0-9])"
 )
 _CITIES = """
 frankfurt:aws=eu-central-1,gcp=europe-west3,azure=germanywestcentral dublin:aws=eu-west-1,azure=northeurope
@@ -71,12 +87,26 @@ montreal:aws=ca-central-1,gcp=northamerica-northeast1 zurich:aws=eu-central-2,gc
 amsterdam:azure=westeurope belgium:gcp=europe-west1 netherlands:gcp=europe-west4,azure=westeurope finland:gcp=europe-north1
 """
 CITY_REGIONS: Mapping[str, Mapping[str, str]] = {
-    city: dict(pair.split("=") for pair in regions.split(",")) for city, regions in (line.split(":") for line in _CITIES.split())
+    city: dict(pair.split("=") for pair in regions.split(","))
+    for city, regions in (line.split(":") for line in _CITIES.split())
 }
 """Cities and the region that a provider names after them, from the providers' public region lists."""
 
-_CITY_WORDS = {"東京": "tokyo", "东京": "tokyo", "大阪": "osaka", "法兰克福": "frankfurt", "新加坡": "singapore", "francfort": "frankfurt",
-               "francoforte": "frankfurt", "tokio": "tokyo", "londres": "london", "londra": "london", "irlanda": "ireland", "irland": "ireland", "irlande": "ireland"}  # fmt: skip
+_CITY_WORDS = {
+    "東京": "tokyo",
+    "东京": "tokyo",
+    "大阪": "osaka",
+    "法兰克福": "frankfurt",
+    "新加坡": "singapore",
+    "francfort": "frankfurt",
+    "francoforte": "frankfurt",
+    "tokio": "tokyo",
+    "londres": "london",
+    "londra": "london",
+    "irlanda": "ireland",
+    "irland": "ireland",
+    "irlande": "ireland",
+}
 _AREAS: Mapping[str, str] = {
     "eu": words("eu|europe|european union|european|europa|l'europe|l'ue|ue|欧洲|欧盟|ヨーロッパ|欧州|eu圏"),
     "us": words("usa|united states|us(?= (?:region|regions|only|datacent|soil|zone|cloud))|美国|アメリカ|米国"),
@@ -88,10 +118,13 @@ _AREAS: Mapping[str, str] = {
 }
 _PLACE_LEAD = re.compile(
     words(
-        "in|within|inside|region|regions|to|from|outside|leave|stays? in|stay|not|no|avoid|except|near|or|and|only|location|hosted in|at",
+        "in|within|inside|region|regions|to|from|outside|leave|stays? in|stay|not|no|avoid|except|"
+        "near|or|and|only|location|hosted in|at",
         "en|dentro de|im|innerhalb|der|dans|in der|aus|nella|na|no|em|a|au|ad|aux|fuera de|de|del|la",
     )
-    + r"(?: (?:the|an?|der|die|la|el|l'|any|our))?[ :=(]{1,3}$|[,/(]\s?$|[在于]$|" + mark(Kind.PROVIDER, Kind.REGION) + r"[ '\u306e,(-]{0,2}s? ?$"
+    + r"(?: (?:the|an?|der|die|la|el|l'|any|our))?[ :=(]{1,3}$|[,/(]\s?$|[在于]$|"
+    + mark(Kind.PROVIDER, Kind.REGION)
+    + r"[ '\u306e,(-]{0,2}s? ?$"
 )
 _REGION_TAIL = re.compile(r" ?(?:region|regions|only|datacent|data cent|zone|区域|地区|リージョン|内|にある|で|の)")
 
@@ -102,10 +135,14 @@ def recognise_places(shadow: Shadow) -> None:
     shadow.replace_all(_SPACED, Kind.REGION, lambda m: Region(_joined(m.group()), is_place=False))
     for name, pattern in _PROVIDERS.items():
         shadow.replace_all(
-            re.compile(pattern), Kind.PROVIDER, lambda m, name=name: None if _NOT_A_PROVIDER.match(shadow.text, m.end()) else name
+            re.compile(pattern),
+            Kind.PROVIDER,
+            lambda m, name=name: None if _NOT_A_PROVIDER.match(shadow.text, m.end()) else name,
         )
     cities = words("|".join(CITY_REGIONS), "|".join(_CITY_WORDS))
-    shadow.replace_all(re.compile(cities), Kind.REGION, lambda m: _place(shadow.text, m, _CITY_WORDS.get(m.group(), m.group())))
+    shadow.replace_all(
+        re.compile(cities), Kind.REGION, lambda m: _place(shadow.text, m, _CITY_WORDS.get(m.group(), m.group()))
+    )
     for name, pattern in _AREAS.items():
         shadow.replace_all(re.compile(pattern), Kind.REGION, lambda m, name=name: _place(shadow.text, m, name))
 

@@ -48,7 +48,9 @@ def plan_goal(
     if now.tzinfo is None:
         raise InvalidArgument("The present time has no time zone; pass an aware datetime.", reason="TIME_NOT_AWARE")
     if len(answers) > MAX_ANSWERS:
-        raise InvalidArgument(f"At most {MAX_ANSWERS} answers fit one goal; send a new goal.", reason="TOO_MANY_ANSWERS")
+        raise InvalidArgument(
+            f"At most {MAX_ANSWERS} answers fit one goal; send a new goal.", reason="TOO_MANY_ANSWERS"
+        )
     shadow = read(text)
     read_in = read_answers(answers)
     sources = {GOAL: text} | {f"answer:{answer.field}": answer.text for answer in read_in}
@@ -90,7 +92,9 @@ def _planned(draft: Draft, sources: Mapping[str, str], now: datetime, floors: Ma
 
 def _refused(draft: Draft, danger: Danger, source: str, sources: Mapping[str, str]) -> Plan:
     """Return a plan without jobs: only what was said about GPUs and places remains, for the record."""
-    job = replace(draft.jobs[0], intent=Intent.UNSAFE, limits=Limits(), command=None, image=None, condition=None, depends_on=())
+    job = replace(
+        draft.jobs[0], intent=Intent.UNSAFE, limits=Limits(), command=None, image=None, condition=None, depends_on=()
+    )
     kept = replace(draft, intent=Fact(Intent.UNSAFE, ()), jobs=(job,), window=Window(), plan_only=None)
     start, end = danger.span
     why = Evidence("refusal", sources[source][start:end], start, end, source)

@@ -7,8 +7,20 @@ from control_plane.agents.orchestrator.draft import Draft, JobFacts
 from control_plane.agents.orchestrator.shadow import words
 from control_plane.model.plan import Intent, Question, QuestionReason
 
-_ALL_OF_MINE = re.compile(words("all (?:of )?my|all mine|everything i|every one of my|my (?:last|latest|only|current|running|stuck|failed|old|oldest|newest|most recent)|the last (?:job|run) i|my", "todos mis|alle meine|tous mes|tutti i miei|todos os meus", "我的|自分の"))
-_ANY_OBJECT = re.compile(words("idle|unused|all|every|whole|fleet|cluster|endpoint|deployment|service|inference|pool|cluster|autoscaler|serving"))
+_ALL_OF_MINE = re.compile(
+    words(
+        "all (?:of )?my|all mine|everything i|every one of my|my (?:last|latest|only|current|running|"
+        "stuck|failed|old|oldest|newest|most recent)|the last (?:job|run) i|my",
+        "todos mis|alle meine|tous mes|tutti i miei|todos os meus",
+        "我的|自分の",
+    )
+)
+_ANY_OBJECT = re.compile(
+    words(
+        "idle|unused|all|every|whole|fleet|cluster|endpoint|deployment|service|inference|pool|"
+        "cluster|autoscaler|serving"
+    )
+)
 
 
 def ask(draft: Draft, text: str) -> tuple[Question, ...]:
@@ -19,15 +31,29 @@ def ask(draft: Draft, text: str) -> tuple[Question, ...]:
 def _questions(draft: Draft, text: str) -> Iterator[Question]:
     intent = draft.intent.value
     if intent is Intent.AMBIGUOUS:
-        yield _missing("intent", "What should be done: train, fine-tune, run a batch, deploy, benchmark, or something else?")
+        yield _missing(
+            "intent", "What should be done: train, fine-tune, run a batch, deploy, benchmark, or something else?"
+        )
     if draft.launches:
         for job in draft.jobs:
             yield from _gpu_questions(job, alone=len(draft.jobs) == 1)
-    if intent is Intent.CANCEL and draft.targets.job_ids is None and draft.targets.pool is None and not _ALL_OF_MINE.search(text):
+    if (
+        intent is Intent.CANCEL
+        and draft.targets.job_ids is None
+        and draft.targets.pool is None
+        and not _ALL_OF_MINE.search(text)
+    ):
         yield _missing("job_ids", "Which job should be cancelled? Name its id, such as j-0a1b2c3d4e5f.")
-    if intent is Intent.HEAL and not (draft.targets.nodes or draft.targets.job_ids or draft.targets.pool or draft.targets.gpu_index):
+    if intent is Intent.HEAL and not (
+        draft.targets.nodes or draft.targets.job_ids or draft.targets.pool or draft.targets.gpu_index
+    ):
         yield _missing("node", "Which node or job is this about?")
-    if intent is Intent.SCALE and draft.targets.pool is None and not draft.jobs[0].gpu.says_something and not _ANY_OBJECT.search(text):
+    if (
+        intent is Intent.SCALE
+        and draft.targets.pool is None
+        and not draft.jobs[0].gpu.says_something
+        and not _ANY_OBJECT.search(text)
+    ):
         yield _missing("pool", "Which pool should be scaled, and to how many GPUs?")
     yield from _contradictions(draft)
 
@@ -49,12 +75,19 @@ def _contradictions(draft: Draft) -> Iterator[Question]:
     for conflict in draft.budgets.conflicts:
         yield _conflict("budget", f"{conflict} Which one holds?")
     if draft.budgets.unknown_currency:
-        yield _missing("budget", f"There is no exchange rate for {draft.budgets.unknown_currency}. What is the budget in US dollars?")
+        yield _missing(
+            "budget",
+            f"There is no exchange rate for {draft.budgets.unknown_currency}. What is the budget in US dollars?",
+        )
     if draft.spot.contradicts:
         yield _conflict("spot", "Spot capacity is both asked for and ruled out. May it be used?")
     wanted, unwanted = draft.places.providers, draft.places.exclude_providers
     if wanted and unwanted and set(wanted.value) & set(unwanted.value):
-        yield _conflict("provider", f"{', '.join(sorted(set(wanted.value) & set(unwanted.value)))} is both asked for and ruled out. Which provider?")
+        yield _conflict(
+            "provider",
+            f"{', '.join(sorted(set(wanted.value) & set(unwanted.value)))} is both asked for and rule"
+            f"d out. Which provider?",
+        )
 
 
 def _missing(field: str, text: str) -> Question:

@@ -10,10 +10,15 @@ from control_plane.agents.orchestrator.shadow import Kind, Shadow, kind_of, mark
 _NAME = mark(Kind.NAME)
 _NUMBER = mark(Kind.NUMBER)
 _QUOTED = mark(Kind.QUOTE, Kind.CODE)
-_WORDS_BETWEEN = r"(?: (?:id|ids|named|called|name|number|no\.?|nr\.?|with id|llamado|llamada|namens|nomme|mit id|con id|the|el|de|der|die|gpu|training|train|batch|inference|fine-?tuning|eval))*[ :=#-]{0,2}#?"
+_WORDS_BETWEEN = (
+    r"(?: (?:id|ids|named|called|name|number|no\.?|nr\.?|with id|llamado|llamada|namens|nomme|mit id|"
+    r"con id|the|el|de|der|die|gpu|training|train|batch|inference|fine-?tuning|eval))*[ :=#-]{0,2}#?"
+)
 _JOB_WORD = words(
-    "jobs?|runs?|tasks?|training|trainings|train|batch|batches|experiments?|sweeps?|reservations?|deployments?|endpoints?|allocations?|workloads?|goals?|process|fine-?tune|pipelines?|services?",
-    "trabajos?|tareas?|entrenamientos?|auftrag|auftrage|laufs?|prozess|taches?|travail|travaux|entrainement|lavor[oi]|processo|tarefas?|treinamento|addestramento",
+    "jobs?|runs?|tasks?|training|trainings|train|batch|batches|experiments?|sweeps?|reservations?|"
+    "deployments?|endpoints?|allocations?|workloads?|goals?|process|fine-?tune|pipelines?|services?",
+    "trabajos?|tareas?|entrenamientos?|auftrag|auftrage|laufs?|prozess|taches?|travail|travaux|"
+    "entrainement|lavor[oi]|processo|tarefas?|treinamento|addestramento",
     "任务|作业|训练|ジョブ|タスク",
 )
 _NODE_WORD = words(
@@ -21,28 +26,65 @@ _NODE_WORD = words(
     "nodos?|maquinas?|servidor(?:es)?|knoten|rechner|maschinen?|noeuds?|serveurs?|nodi|server|macchina|no",
     "节点|机器|主机|服务器|ノード|ホスト|サーバー?|ワーカー",
 )
-_JOB = re.compile(rf"{_JOB_WORD}{_WORDS_BETWEEN}(?P<id>{_NAME}|{_NUMBER}(?! ?(?:x|gpu|hours?|h(?![a-z])|{mark(Kind.GPU)}))|{_QUOTED})")
-_NODE = re.compile(rf"{_NODE_WORD}{_WORDS_BETWEEN}(?P<id>{_NAME}|{_NUMBER}(?! ?(?:x|gpu|hours?|h(?![a-z])|{mark(Kind.GPU)})))")
+_JOB = re.compile(
+    rf"{_JOB_WORD}{_WORDS_BETWEEN}(?P<id>{_NAME}|{_NUMBER}(?! ?(?:x|gpu|hours?|h(?![a-z])|"
+    rf"{mark(Kind.GPU)}))|{_QUOTED})"
+)
+_NODE = re.compile(
+    rf"{_NODE_WORD}{_WORDS_BETWEEN}(?P<id>{_NAME}|{_NUMBER}(?! ?(?:x|gpu|hours?|h(?![a-z])|"
+    rf"{mark(Kind.GPU)})))"
+)
 _NEXT = re.compile(rf" ?(?:,|and|und|y|et|e|or|&|/|和|、|と) ?(?:{_NODE_WORD} |{_JOB_WORD} )?(?P<id>{_NAME})")
-_JOB_ID = re.compile(r"(?:j|job|run|tr|b|ft|exp|task|batch|inf|ev|eval|bm|sweep|train|a|ft|sv|svc|ep|dep|infer|serve|pt|sft|g|goal|res)-?[0-9][0-9a-z-]{0,20}|[a-z][a-z]?-[0-9a-z]{12}|[a-z]{1,6}-\d{1,8}")
-_NODE_ID = re.compile(r"(?:n|node|host|worker|w|gpu-?node|gpuhost|gpu-host|srv|server|machine|box|dgx|hgx|rack|nd|gpu-box|compute|gpu-worker|knoten|nodo|vm|gpu-vm|hv|hpc)[-_]?[a-z]{0,3}[-_]?[0-9][0-9a-z.-]{0,24}|(?:[a-z]{2,12}-)+(?:node|gpu|host|worker|w|n)-?\d{1,5}|n-[0-9a-z]{12}|[a-z]{1,3}\d{1,4}-(?:gpu|node|n|h)?-?\d{1,4}")
-_GPU_INDEX = re.compile(rf"(?:{mark(Kind.GPU)} ?|(?<![a-z0-9])(?:gpus?|card|device|cuda|karte|tarjeta|carte|卡) ?)(?:#|no\.? ?|nr\.? ?|index ?|number ?|id ?|:|numero ?)?[=:]? ?(?P<n>{_NUMBER})(?! ?(?:x|×|gpus?|hours?|{mark(Kind.GPU)}|{_NODE_WORD}|枚|张))|第(?P<n2>{_NUMBER})[张块号个]|(?P<n3>{_NUMBER})(?:番|号)(?:目の?)?(?:gpu|卡)")
+_KNOWN_JOB_ID = re.compile(
+    r"(?:j|job|run|tr|b|ft|exp|task|batch|inf|ev|eval|bm|sweep|train|a|ft|sv|svc|ep|dep|infer|serve|"
+    r"pt|sft|g|goal|res)-?[0-9][0-9a-z-]{0,20}"
+)
+_JOB_ID = re.compile(_KNOWN_JOB_ID.pattern + r"|[a-mo-z][a-z]?-[0-9a-z]{12}|[a-z]{1,6}-\d{1,8}")
+_NODE_ID = re.compile(
+    r"(?:n|node|host|worker|w|gpu-?node|gpuhost|gpu-host|srv|server|machine|box|dgx|hgx|rack|nd|"
+    r"gpu-box|compute|gpu-worker|knoten|nodo|vm|gpu-vm|hv|"
+    r"hpc)[-_]?[a-z]{0,3}[-_]?[0-9][0-9a-z.-]{0,24}|(?:[a-z]{2,12}-)+(?:node|gpu|host|worker|w|"
+    r"n)-?\d{1,5}|n-[0-9a-z]{12}|[a-z]{1,3}\d{1,4}-(?:gpu|node|n|h)?-?\d{1,4}"
+)
+_GPU_INDEX = re.compile(
+    rf"(?:{mark(Kind.GPU)} ?|(?<![a-z0-9])(?:gpus?|card|device|cuda|karte|tarjeta|carte|卡) ?)(?:#|"
+    rf"no\.? ?|nr\.? ?|index ?|number ?|id ?|:|numero ?)?[=:]? ?(?P<n>{_NUMBER})(?! ?(?:x|gpus?|"
+    rf"hours?|{mark(Kind.GPU)}|{_NODE_WORD}|枚|张))|第(?P<n2>{_NUMBER})[张块号个]|"
+    rf"(?P<n3>{_NUMBER})(?:番|号)(?:目の?)?(?:gpu|卡)"
+)
 _GPU_NAME = re.compile(r"gpu-?(\d{1,2})")
 _MAX_GPU_INDEX = 31
-_STOP = "the|a|an|my|our|your|which|what|this|that|each|every|per|whole|entire|did|has|have|is|was|all|any|other|another|and|or|of|for|to|in|on|from|how|much|by|same|gpu|pool|team|does|equipo|el|la"
-_TEAM = re.compile(rf"(?<![a-z])(?:team|equipo|equipe|squad|group|abteilung) (?P<a>(?!(?:{_STOP})(?![a-z]))[a-z][a-z0-9-]{{1,24}})(?! of)|(?<![a-z])(?P<b>(?!(?:{_STOP})(?![a-z]))[a-z][a-z0-9-]{{1,24}})(?:'s)?[ -](?:team|squad)(?![a-z])|(?P<c>[a-z]{{2,24}})(?:团队|组|チーム)")
-_POOL = re.compile(rf"(?<![a-z])(?:pool|cluster|partition|queue|fleet|endpoint|deployment|service)(?: is)? (?:called|named|llamado|namens|nomme) (?P<a>[a-z][a-z0-9-]{{1,32}}|{_NAME}|{_QUOTED})|(?<![a-z])(?P<b>(?!(?:{_STOP}|node|gpu|idle|new|existing|shared|current|local|k8s|kubernetes|inference|warm|cold)(?![a-z]))[a-z][a-z0-9-]{{1,32}}|{_NAME})[ -](?:pool|partition|queue)(?![a-z])|(?<![a-z])pool[ :=]{{1,2}}(?P<c>(?!(?:{_STOP}|until|till|by|with|up|down|at|when|if|as|please|so|now|size|has)(?![a-z]))[a-z][a-z0-9-]{{1,32}}|{_NAME})")
+_STOP = (
+    "the|a|an|my|our|your|which|what|this|that|each|every|per|whole|entire|did|has|have|is|was|all|any|"
+    "other|another|and|or|of|for|to|in|on|from|how|much|by|same|gpu|pool|team|does|equipo|el|la"
+)
+_TEAM = re.compile(
+    rf"(?<![a-z])(?:team|equipo|equipe|squad|group|abteilung) (?P<a>(?!(?:{_STOP})(?![a-z]))[a-z][a-z"
+    rf"0-9-]{{1,24}})(?! of)|(?<![a-z])(?P<b>(?!(?:{_STOP})(?![a-z]))[a-z][a-z0-9-]{{1,24}})(?:'s)?[ "
+    rf"-](?:team|squad)(?![a-z])|(?P<c>[a-z]{{2,24}})(?:团队|组|チーム)"
+)
+_POOL = re.compile(
+    rf"(?<![a-z])(?:pool|cluster|partition|queue|fleet|endpoint|deployment|"
+    rf"service)(?: is)? (?:called|named|llamado|namens|nomme) (?P<a>[a-z][a-z0-9-]{{1,32}}|{_NAME}|"
+    rf"{_QUOTED})|(?<![a-z])(?P<b>(?!(?:{_STOP}|node|gpu|idle|new|existing|shared|current|local|k8s|"
+    rf"kubernetes|inference|warm|cold)(?![a-z]))[a-z][a-z0-9-]{{1,32}}|{_NAME})[ -](?:pool|partition|"
+    rf"queue)(?![a-z])|(?<![a-z])pool[ :=]{{1,2}}(?P<c>(?!(?:{_STOP}|until|till|by|with|up|down|at|"
+    rf"when|if|as|please|so|now|size|has)(?![a-z]))[a-z][a-z0-9-]{{1,32}}|{_NAME})"
+)
+
+
+def _looks_like_job(name: str) -> bool:
+    plain = name.lower()
+    if _KNOWN_JOB_ID.fullmatch(plain):
+        return True
+    return _JOB_ID.fullmatch(plain) is not None and _NODE_ID.fullmatch(plain) is None
 
 
 def read_jobs(shadow: Shadow, nodes: Fact[tuple[str, ...]] | None) -> Fact[tuple[str, ...]] | None:
     """Read the ids of existing jobs: behind a word for a job, or of a job id's look."""
     taken = set(nodes.spans) if nodes else set()
     found = list(_listed(shadow, _JOB, _JOB_ID))
-    found += [
-        (value, shadow.span(at, at + 1))
-        for at, value in shadow.marks(Kind.NAME)
-        if _JOB_ID.fullmatch(value.lower()) and not _NODE_ID.fullmatch(value.lower())
-    ]
+    found += [(value, shadow.span(at, at + 1)) for at, value in shadow.marks(Kind.NAME) if _looks_like_job(value)]
     return _fact([item for item in found if item[1] not in taken])
 
 
@@ -52,7 +94,7 @@ def read_nodes(shadow: Shadow) -> Fact[tuple[str, ...]] | None:
     job_spans = {span for _, span in _listed(shadow, _JOB, _JOB_ID)}
     for at, value in shadow.marks(Kind.NAME):
         span = shadow.span(at, at + 1)
-        if _NODE_ID.fullmatch(value.lower()) and not _JOB_ID.fullmatch(value.lower()) and span not in job_spans:
+        if _NODE_ID.fullmatch(value.lower()) and not _looks_like_job(value) and span not in job_spans:
             found.append((value, span))
     return _fact(found)
 
@@ -103,7 +145,9 @@ def _listed(shadow: Shadow, pattern: re.Pattern[str], look: re.Pattern[str]) -> 
         value = _text(shadow, at, at + 1)
         if " " in value:
             continue
-        if kind_of(shadow.text[at]) is Kind.NAME and not (look.fullmatch(value.lower()) or "-" in value or value.isalnum()):
+        if kind_of(shadow.text[at]) is Kind.NAME and not (
+            look.fullmatch(value.lower()) or "-" in value or value.isalnum()
+        ):
             continue
         yield value, shadow.span(at, at + 1)
         following = _NEXT.match(shadow.text, match.end())

@@ -37,7 +37,10 @@ _ZONES: Mapping[str, tuple[int, _Summer]] = {
     words("london time|uk time|bst"): (0, _Summer.EUROPE),
     words("pst"): (-480, _Summer.NONE),
     words("pdt"): (-420, _Summer.NONE),
-    words("pt|pacific(?: time)?|la time|sf time|california time|san francisco time|seattle time"): (-480, _Summer.AMERICA),
+    words("pt|pacific(?: time)?|la time|sf time|california time|san francisco time|seattle time"): (
+        -480,
+        _Summer.AMERICA,
+    ),
     words("mst"): (-420, _Summer.NONE),
     words("mt|mountain(?: time)?"): (-420, _Summer.AMERICA),
     words("cst"): (-360, _Summer.NONE),
@@ -48,8 +51,10 @@ _ZONES: Mapping[str, tuple[int, _Summer]] = {
     words("cet|mez"): (60, _Summer.EUROPE),
     words("cest|mesz"): (120, _Summer.NONE),
     words(
-        "berlin time|paris time|madrid time|rome time|amsterdam time|zurich time|stockholm time|german time|french time|"
-        "europe/[a-z]{4,12}|hora de madrid|hora peninsular|heure de paris|ora di roma|deutscher zeit|berliner zeit"
+        "berlin time|paris time|madrid time|rome time|amsterdam time|zurich time|stockholm time|"
+        "german time|french time|"
+        "europe/[a-z]{4,12}|hora de madrid|hora peninsular|heure de paris|ora di roma|deutscher zeit|"
+        "berliner zeit"
     ): (60, _Summer.EUROPE),
     words("jst|tokyo time|japan time", "日本時間|日本时间"): (540, _Summer.NONE),
     words("kst|seoul time"): (540, _Summer.NONE),
