@@ -2,7 +2,7 @@
 
 import pytest
 
-from orquanta.v1 import job_pb2
+from orquanta.v1 import action_pb2, job_pb2
 from tests.clients.cli.conftest import RunCli
 from tests.clients.scripted import ScriptedServer, json_lines
 
@@ -29,6 +29,7 @@ async def test_submit_sends_everything_that_was_asked_for(server: ScriptedServer
     (request,) = server.requests("JobService/SubmitJob", job_pb2.SubmitJobRequest)
     spec = request.spec
     assert (result.code, result.stdout) == (0, "j-1 queued. waits\n")
+    assert spec.name == "train"
     assert spec.command == "python train.py --text 'two words'"
     assert (spec.resources.gpu_count, spec.resources.node_count) == (16, 2)
     assert list(spec.resources.gpu_types) == ["H100", "A100"]
@@ -40,9 +41,10 @@ async def test_submit_sends_everything_that_was_asked_for(server: ScriptedServer
 
 async def test_one_argument_is_a_shell_command_line_as_it_stands(server: ScriptedServer, cli: RunCli) -> None:
     server.answer("JobService/SubmitJob", job_pb2.SubmitJobResponse())
-    await cli("job", "submit", "--", "nvidia-smi && sleep 1")
+    await cli("job", "submit", "--", "/usr/bin/nvidia-smi && sleep 1")
     (request,) = server.requests("JobService/SubmitJob", job_pb2.SubmitJobRequest)
-    assert request.spec.command == "nvidia-smi && sleep 1"
+    assert request.spec.name == "nvidia-smi"
+    assert request.spec.command == "/usr/bin/nvidia-smi && sleep 1"
 
 
 async def test_job_that_awaits_approval_exits_with_5_and_names_the_action(server: ScriptedServer, cli: RunCli) -> None:
@@ -51,6 +53,29 @@ async def test_job_that_awaits_approval_exits_with_5_and_names_the_action(server
     result = await cli("job", "submit", "--template", "benchmark")
     assert result.code == 5
     assert "orquanta action approve act-1" in result.stderr
+
+
+async def test_waiting_for_a_job_waits_for_its_approval_first(server: ScriptedServer, cli: RunCli) -> None:
+    def action(state: action_pb2.ActionState.ValueType) -> action_pb2.Action:
+        return action_pb2.Action(id="act-1", state=state, outcome="too dear")
+
+    def change(state: action_pb2.ActionState.ValueType) -> action_pb2.WatchActionsResponse:
+        return action_pb2.WatchActionsResponse(action=action(state))
+
+    waiting, ended = action_pb2.ACTION_STATE_AWAITING_APPROVAL, job(job_pb2.JOB_STATE_SUCCEEDED)
+    server.answer("JobService/SubmitJob", job_pb2.SubmitJobResponse(job=ended, action_id="act-1"))
+    server.answer("ActionService/GetAction", action_pb2.GetActionResponse(action=action(waiting)))
+    server.answer(
+        "ActionService/WatchActions",
+        [change(waiting), change(action_pb2.ACTION_STATE_DONE)],
+        [change(waiting), change(action_pb2.ACTION_STATE_REJECTED)],
+    )
+    server.answer("JobService/WatchJobs", [job_pb2.WatchJobsResponse(job=ended)])
+    server.answer("JobService/GetJob", job_pb2.GetJobResponse(job=ended))
+    approved = await cli("job", "submit", "--wait", "--", "train")
+    rejected = await cli("job", "submit", "--wait", "--", "train")
+    assert (approved.code, rejected.code) == (0, 5)
+    assert "act-1 rejected. too dear" in rejected.stderr
 
 
 @pytest.mark.parametrize(("state", "code"), [(job_pb2.JOB_STATE_SUCCEEDED, 0), (job_pb2.JOB_STATE_FAILED, 1)])

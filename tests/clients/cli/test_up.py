@@ -89,13 +89,13 @@ async def test_up_serves_logs_in_runs_a_job_and_leaves_nothing_behind(
         await first.event(event="node", state="ready")
         assert serving["password"]
         code, output, errors = await run(
-            bare_environment, *("job", "submit", "--gpus", "1", "--follow", "--", "echo from the job; exit 3")
+            bare_environment, *("job", "submit", "--max-time", "5m", "--follow", "--", "echo from the job; exit 3")
         )
         assert (code, output) == (1, "from the job\n"), errors
         assert "exit code 3" in errors
         _, jobs, _ = await run(bare_environment, "job", "list", "--json")
         assert [job["state"] for job in json.loads(jobs)["jobs"]] == ["failed"]
-        logs = "".join(file.read_text() for file in (state / "logs").iterdir())
+        logs = "".join(file.read_text() for file in (state / "up").iterdir())
         assert serving["password"] not in logs
         assert list(state.glob(".admin-password*")) != []
         assert await first.stop() == 0

@@ -9,12 +9,15 @@ import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from orquanta.cli.exits import CommandError, ExitCode
 
 # The server and the daemon bound their own shutdown well below this.
 _STOP_SECONDS = 30.0
 _TAIL_LINES = 15
+# Looked at when a program starts: a log beyond this becomes the old one, and the one before goes.
+_MAX_LOG_BYTES = 16 * 1024 * 1024
 
 
 def find_program(name: str, extra: str) -> str:
@@ -30,6 +33,13 @@ def find_program(name: str, extra: str) -> str:
     return found
 
 
+def _open_log(log: Path) -> BinaryIO:
+    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if log.exists() and log.stat().st_size > _MAX_LOG_BYTES:
+        log.replace(log.with_suffix(".old.log"))
+    return log.open("ab")
+
+
 class Child:
     """A running program. Its output goes to a file, so that the terminal stays readable."""
 
@@ -41,8 +51,7 @@ class Child:
     @classmethod
     async def start(cls, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> "Child":
         """Start a program. Its own process group keeps the terminal's Ctrl-C from reaching it first."""
-        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with log.open("ab") as output:
+        with _open_log(log) as output:
             process = await asyncio.create_subprocess_exec(
                 *command,
                 stdin=asyncio.subprocess.DEVNULL,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orquanta.cli.exits import ExitCode, code_for_job
+from orquanta.cli.exits import CommandError, ExitCode, code_for_job
 from orquanta.cli.formats import elapsed, gpus, money, or_dash, relative, words
 from orquanta.cli.goal_views import node_names
 from orquanta.cli.job_views import print_job
@@ -26,6 +26,7 @@ from orquanta.cli.options import (
     parse_states,
 )
 from orquanta.cli.session import Session, session_of
+from orquanta.types.actions import ActionState
 from orquanta.types.jobs import Job, JobPriority, JobSpec, JobState, ResourceRequest, Submission
 
 if TYPE_CHECKING:
@@ -35,6 +36,16 @@ job_commands = typer.Typer(no_args_is_help=True, help="Jobs: one command or imag
 
 _GIB = 1024**3
 _MAX_NAME = 63
+_APPROVAL_NEEDED = (
+    "It waits for another operator: orquanta action approve {action_id}. What may cost less, by a shorter "
+    "--max-time or fewer --gpus, may need no approval."
+)
+_UNDECIDED = {
+    ActionState.PROPOSED,
+    ActionState.AWAITING_APPROVAL,
+    ActionState.APPROVED,
+    ActionState.EXECUTING,
+}
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id, j-...")]
 
@@ -119,7 +130,7 @@ def submit(
     with session.connect() as client:
         submission = client.jobs.submit(spec, request_id=request_id or None)
         if follow or wait:
-            _follow(session, client, submission.job.id, with_logs=follow)
+            _follow(session, client, submission, with_logs=follow)
         else:
             _print_submission(session, submission)
 
@@ -144,15 +155,17 @@ def _print_submission(session: Session, submission: Submission) -> None:
     else:
         session.output.say(f"{job.id} {words(job.state)}. {job.status_reason}".rstrip())
         if submission.action_id:
-            session.output.note(
-                f"It waits for an approval by another operator: orquanta action approve {submission.action_id}"
-            )
-        session.output.note(f"Follow it with: orquanta job logs -f {job.id}")
+            session.output.note(_APPROVAL_NEEDED.format(action_id=submission.action_id))
+        else:
+            session.output.note(f"Follow it with: orquanta job logs -f {job.id}")
     raise typer.Exit(ExitCode.REFUSED if submission.action_id else code_for_job(job.state))
 
 
-def _follow(session: Session, client: "Client", job_id: str, *, with_logs: bool) -> None:
+def _follow(session: Session, client: "Client", submission: Submission, *, with_logs: bool) -> None:
+    job_id = submission.job.id
     try:
+        if submission.action_id:
+            _await_approval(session, client, submission.action_id)
         if with_logs:
             session.output.note(f"{job_id} submitted")
             _copy_logs(session, client, job_id, follow=True)
@@ -165,6 +178,21 @@ def _follow(session: Session, client: "Client", job_id: str, *, with_logs: bool)
     else:
         session.output.note(_ending(job))
     raise typer.Exit(code_for_job(job.state))
+
+
+def _await_approval(session: Session, client: "Client", action_id: str) -> None:
+    """Wait until another operator lets the job run; before that there is no job to follow."""
+    session.output.note(_APPROVAL_NEEDED.format(action_id=action_id))
+    action = client.actions.get(action_id)
+    if action.state in _UNDECIDED:
+        with closing(client.actions.watch()) as changes:
+            action = next(change for change in changes if change.id == action_id and change.state not in _UNDECIDED)
+    if action.state is not ActionState.DONE:
+        raise CommandError(
+            f"{action_id} {words(action.state)}. {action.outcome}".rstrip(),
+            reason="NOT_APPROVED",
+            code=ExitCode.REFUSED,
+        )
 
 
 def _ending(job: Job) -> str:

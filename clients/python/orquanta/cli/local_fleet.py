@@ -43,6 +43,11 @@ class FleetOptions:
     admin_email: str
     key_name: str
 
+    @property
+    def logs_dir(self) -> Path:
+        """Where the output of the programs goes; the server keeps the jobs' output elsewhere."""
+        return self.state_dir / "up"
+
 
 @dataclass(frozen=True, slots=True)
 class Ready:
@@ -82,7 +87,7 @@ async def run_fleet(options: FleetOptions, known_key: Callable[[Ready], str], re
     """
     async with AsyncExitStack() as stack:
         server, password = await stack.enter_async_context(_control_plane(options))
-        ready = await _until_ready(options.state_dir, server)
+        ready = await _until_ready(options, server)
         access = await _log_in(options, ready, known_key(ready), password)
         report.serving(ready, access)
         if access is None:
@@ -121,7 +126,7 @@ async def _control_plane(options: FleetOptions) -> AsyncIterator[tuple[Child, st
     try:
         command = [program, "--state-dir", str(options.state_dir), "--admin-email", options.admin_email]
         command += ["--admin-password-file", str(password_file), *options.server_arguments]
-        log = options.state_dir / "logs" / "server.log"
+        log = options.logs_dir / "server.log"
         child = await Child.start("orquanta-server", command, log, options.environment)
         try:
             yield child, password
@@ -137,19 +142,19 @@ def _write_secret(path: Path, secret: str) -> None:
         file.write(secret)
 
 
-async def _until_ready(state_dir: Path, server: Child) -> Ready:
+async def _until_ready(options: FleetOptions, server: Child) -> Ready:
     """Poll for the server's own `ready.json`, which it writes when it serves."""
     with suppress(TimeoutError):
         async with asyncio.timeout(_READY_SECONDS):
             while True:
                 if server.returncode is not None:
                     raise server.failure()
-                ready = _read_ready(state_dir / "ready.json", server.pid)
+                ready = _read_ready(options.state_dir / "ready.json", server.pid)
                 if ready is not None:
                     return ready
                 await asyncio.sleep(_READY_POLL_SECONDS)
     raise CommandError(
-        f"the server did not serve within {_READY_SECONDS:.0f} s; see {state_dir / 'logs' / 'server.log'}",
+        f"the server did not serve within {_READY_SECONDS:.0f} s; see {options.logs_dir / 'server.log'}",
         reason="NOT_READY",
         code=ExitCode.UNAVAILABLE,
     )
@@ -188,7 +193,7 @@ async def _node(options: FleetOptions, ready: Ready, client: "AsyncClient") -> A
     """The daemon of this machine, joined if it has not joined yet."""
     program = find_program("orquanta-node", "node")
     state_dir = options.state_dir / "local-node"
-    log = options.state_dir / "logs" / "node.log"
+    log = options.logs_dir / "node.log"
     virtual = ["--virtual-gpus", options.virtual_gpus] if options.virtual_gpus else []
     if not await _identity_is_good(state_dir, options.node_name, ready, client):
         token = await client.nodes.create_join_token(lifetime=_JOIN_TOKEN_LIFETIME)

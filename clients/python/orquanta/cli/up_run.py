@@ -78,7 +78,7 @@ class _UpReport:
     def _facts(self, ready: Ready, access: Access | None) -> list[tuple[str, str]]:
         facts = [
             ("  state", str(self._options.state_dir)),
-            ("  logs", str(self._options.state_dir / "logs")),
+            ("  logs", str(self._options.logs_dir)),
         ]
         if access is None:
             facts.append(("  log in", f"orquanta login --server {ready.server} --ca FILE --email YOU"))

@@ -469,7 +469,7 @@ class ListNodesResponse(message.Message):
     """Where the next page starts; empty on the last one."""
     @builtins.property
     def nodes(self) -> containers.RepeatedCompositeFieldContainer[Node]:
-        """The nodes by name."""
+        """The nodes in the order of their ids."""
 
     def __init__(
         self,

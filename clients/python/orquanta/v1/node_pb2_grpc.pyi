@@ -19,7 +19,7 @@ class NodeServiceStub:
     GetNode: aio.UnaryUnaryMultiCallable[node_pb2.GetNodeRequest, node_pb2.GetNodeResponse]
     """Returns one node by id or name. Role: viewer."""
     ListNodes: aio.UnaryUnaryMultiCallable[node_pb2.ListNodesRequest, node_pb2.ListNodesResponse]
-    """Lists nodes by name. Role: viewer."""
+    """Lists nodes in the order of their ids. Role: viewer."""
     WatchNodes: aio.UnaryStreamMultiCallable[node_pb2.WatchNodesRequest, node_pb2.WatchNodesResponse]
     """Sends every node as it is now, then each one after each change. Role: viewer."""
     CordonNode: aio.UnaryUnaryMultiCallable[node_pb2.CordonNodeRequest, node_pb2.CordonNodeResponse]
@@ -52,7 +52,7 @@ class NodeServiceServicer(metaclass=abc_1.ABCMeta):
         request: node_pb2.ListNodesRequest,
         context: aio.ServicerContext[node_pb2.ListNodesRequest, abc.Awaitable[node_pb2.ListNodesResponse]],
     ) -> abc.Awaitable[node_pb2.ListNodesResponse]:
-        """Lists nodes by name. Role: viewer."""
+        """Lists nodes in the order of their ids. Role: viewer."""
 
     @abc_1.abstractmethod
     def WatchNodes(
