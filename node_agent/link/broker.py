@@ -24,6 +24,7 @@ _CLOSE_SECONDS = 1.0  # nats-py waits for ever for a connection whose handshake 
 _ACK_SECONDS = 10.0
 _PING_SECONDS = 10
 _MAX_OUTSTANDING_PINGS = 2  # a half-open connection is found within 30 s
+_USUAL_LIFE_SECONDS = 60.0  # grants run out and certificates are renewed: a long connection may end in peace
 _PENDING_BYTES = 4 * 1024 * 1024
 
 
@@ -111,9 +112,9 @@ class Broker:
                 continue
             began = self._clock.monotonic()
             reason = await self._one_connection(while_connected)
-            self._note_down(reason)
-            pause_seconds = backoff.next_seconds(self._clock.monotonic() - began)
-            await asyncio.sleep(pause_seconds)
+            lived_seconds = self._clock.monotonic() - began
+            self._note_down(reason, lived_seconds)
+            await asyncio.sleep(backoff.next_seconds(lived_seconds))
 
     async def _one_connection(self, while_connected: Callable[[], Coroutine[None, None, None]]) -> str:
         """Connect, serve, and return why the connection ended."""
@@ -170,8 +171,10 @@ class Broker:
             disconnected_cb=note_closed,
         )
 
-    def _note_down(self, reason: str) -> None:
-        if reason != self._last_failure:  # the same failure every five seconds is one line in the log
+    def _note_down(self, reason: str, lived_seconds: float) -> None:
+        if lived_seconds >= _USUAL_LIFE_SECONDS:
+            log.info("nats.down", reason=reason)
+        elif reason != self._last_failure:  # the same failure every five seconds is one line in the log
             self._last_failure = reason
             log.warning("nats.down", reason=reason)
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
-from orquanta.v1 import node_link_pb2, node_link_pb2_grpc
 
 from node_agent.clock import Clock
 from node_agent.errors import (
@@ -21,6 +20,7 @@ from node_agent.link.certificate import CertificateRejected
 from node_agent.link.identity import Identity, IdentityStore
 from node_agent.link.tls import Address, find_fault, join_channel, trusting
 from node_agent.link.token import JoinToken
+from orquanta.v1 import node_link_pb2, node_link_pb2_grpc
 
 _CALL_SECONDS = 20.0
 

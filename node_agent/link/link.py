@@ -10,7 +10,6 @@ from typing import NoReturn
 
 import grpc
 import structlog
-from orquanta.v1 import node_link_pb2, node_link_pb2_grpc, node_pb2
 
 from node_agent.clock import Clock
 from node_agent.errors import LinkRefused, StateUnusable, only_agent_error
@@ -23,6 +22,7 @@ from node_agent.link.identity import Identity, IdentityStore
 from node_agent.link.newest import Newest
 from node_agent.link.session import Session, SessionParts, StreamEnd, Terms
 from node_agent.link.tls import Address, client_context, find_fault, link_channel
+from orquanta.v1 import node_link_pb2, node_link_pb2_grpc, node_pb2
 
 log = structlog.get_logger()
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import NoReturn, Protocol
 
 import structlog
-from orquanta.v1 import event_pb2, job_pb2
 
 from node_agent.link.backoff import Backoff
 from node_agent.link.broker import Broker, BrokerAway
 from node_agent.link.shipped import ShippedFile
+from orquanta.v1 import event_pb2, job_pb2
 
 log = structlog.get_logger()
 

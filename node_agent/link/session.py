@@ -10,13 +10,13 @@ from datetime import UTC
 import grpc
 import structlog
 from google.protobuf.timestamp_pb2 import Timestamp
-from orquanta.v1 import job_pb2, node_link_pb2
 
 from node_agent.clock import Clock
 from node_agent.link.epoch import ControlEpoch
 from node_agent.link.host import BootClock, Host
 from node_agent.link.newest import Newest
 from node_agent.link.outbox import Outbox
+from orquanta.v1 import job_pb2, node_link_pb2
 
 log = structlog.get_logger()
 

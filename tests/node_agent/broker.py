@@ -13,8 +13,8 @@ from pathlib import Path
 import nats
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
-from orquanta.v1 import event_pb2
 
+from orquanta.v1 import event_pb2
 from tests.node_agent.pki import Authority
 
 WAIT_SECONDS = 30.0

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
-from orquanta.v1 import job_pb2, node_link_pb2, node_link_pb2_grpc
 
+from orquanta.v1 import job_pb2, node_link_pb2, node_link_pb2_grpc, node_pb2
 from tests.node_agent.pki import Authority, key_of_request, node_id_of, serial_of
 
 WAIT_SECONDS = 30.0
@@ -27,6 +27,7 @@ class Stream:
         self.hello: node_link_pb2.Hello | None = None
         self.reports: list[node_link_pb2.MemberReport] = []
         self.heartbeats: list[node_link_pb2.Heartbeat] = []
+        self.inventories: list[node_pb2.HostInventory] = []
         self.out: asyncio.Queue[node_link_pb2.ConnectResponse | None] = asyncio.Queue()
         self.closed = False
 
@@ -180,6 +181,8 @@ class Plane(node_link_pb2_grpc.NodeLinkServiceServicer):
                 case "member_report":
                     stream.reports.append(request.member_report)
                     self._acknowledge(stream, request.member_report)
+                case "inventory":
+                    stream.inventories.append(request.inventory)
                 case "certificate_signing_request":
                     if self.answer_signing_requests:
                         pem = self.authority.sign_node(request.certificate_signing_request, stream.node_id)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from google.protobuf.duration_pb2 import Duration
-from orquanta.v1 import node_link_pb2
 
 from node_agent.clock import SystemClock
 from node_agent.jobs.runner import JobRunner
@@ -15,6 +14,7 @@ from node_agent.link.identity import IdentityStore
 from node_agent.link.join import JoinOrder, join
 from node_agent.link.tls import Address
 from node_agent.link.token import JoinToken
+from orquanta.v1 import node_link_pb2
 from tests.node_agent.broker import NatsServer, nats_serving
 from tests.node_agent.daemon_process import DaemonProcess
 from tests.node_agent.pki import Authority

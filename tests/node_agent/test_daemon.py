@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from orquanta.v1 import event_pb2, job_pb2, node_link_pb2
 
+from orquanta.v1 import event_pb2, job_pb2, node_link_pb2
 from tests.node_agent.broker import output
 from tests.node_agent.daemon_process import command
 from tests.node_agent.site import Site, assignment, site_of

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from orquanta.v1 import job_pb2, node_link_pb2
 
 from node_agent import convert
 from node_agent.errors import AlreadyRunning, StateUnusable
@@ -17,6 +16,7 @@ from node_agent.jobs.status import MemberState, MemberStatus, Outcome
 from node_agent.lock import StateLock, holder
 from node_agent.systemd import notify
 from node_agent.templates import TEMPLATES
+from orquanta.v1 import job_pb2, node_link_pb2
 from tests.node_agent.site import assignment
 
 

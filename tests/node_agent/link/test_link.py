@@ -10,13 +10,13 @@ from pathlib import Path
 
 import grpc
 import pytest
-from orquanta.v1 import job_pb2, node_link_pb2, node_pb2
 
 from node_agent.clock import SystemClock
 from node_agent.errors import LinkRefused
 from node_agent.link.epoch import ControlEpoch
 from node_agent.link.identity import Identity, IdentityStore
 from node_agent.link.link import LinkStatus, NodeLink
+from orquanta.v1 import job_pb2, node_link_pb2, node_pb2
 from tests.node_agent.link.conftest import Join
 from tests.node_agent.pki import Authority, serial_of
 from tests.node_agent.plane import Plane
@@ -158,6 +158,14 @@ async def test_a_change_is_reported_at_once_and_an_end_until_it_is_acknowledged(
         last = await plane.up(streams=3)
     assert last.hello is not None
     assert list(last.hello.members) == []
+
+
+async def test_hardware_that_changed_is_told(plane: Plane, joined: Join, store: IdentityStore, tmp_path: Path) -> None:
+    async with linked(joined, store, tmp_path) as (link, _):
+        stream = await plane.up()
+        link.inventory_changed(node_pb2.HostInventory(hostname="host-2"))
+        await plane.wait_for(lambda: stream.inventories)
+    assert [inventory.hostname for inventory in stream.inventories] == ["host-2"]
 
 
 async def test_the_fence_runs_from_when_the_acknowledged_heartbeat_was_sent(

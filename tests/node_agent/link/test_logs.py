@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from orquanta.v1 import job_pb2
 
 from node_agent.clock import SystemClock
 from node_agent.link.broker import Broker
@@ -16,6 +15,7 @@ from node_agent.link.certificate import CertificateFacts
 from node_agent.link.identity import Identity
 from node_agent.link.logs import CHUNK_BYTES, LogKey, LogPiece, LogShipper
 from node_agent.link.shipped import ShippedFile
+from orquanta.v1 import job_pb2
 from tests.node_agent.broker import NatsServer, nats_serving, output
 from tests.node_agent.pki import Authority
 
