@@ -24,6 +24,7 @@ from orquanta.v1 import node_link_pb2_grpc
 log = structlog.get_logger()
 
 _GRACE_SECONDS = 3.0
+_NODE_LINK = "orquanta.v1.NodeLinkService"
 
 
 class Listeners:
@@ -38,7 +39,7 @@ class Listeners:
     async def open(self, stack: AsyncExitStack, people: PeopleServices, node_link: NodeLink, *, clock: Clock) -> None:
         """Serve. Raises PreconditionFailed when a port was taken meanwhile."""
         people_server = _server(people.gate)
-        names = people.add_to(people_server)
+        names = [*people.add_to(people_server), _NODE_LINK]
         node_link_pb2_grpc.add_NodeLinkServiceServicer_to_server(node_link, people_server)
         credentials = None if self._settings.insecure else self._certificates.people_credentials()
         await _start(stack, people_server, names, self._people, credentials)
@@ -48,7 +49,7 @@ class Listeners:
         await _start(
             stack,
             nodes_server,
-            ["orquanta.v1.NodeLinkService"],
+            [_NODE_LINK],
             self._nodes,
             self._certificates.nodes_credentials(),
         )
