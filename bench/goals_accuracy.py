@@ -275,7 +275,7 @@ def read_goals(path: Path) -> tuple[datetime, dict[str, Decimal], list[dict[str,
     if not lines or "now" not in lines[0]:
         raise SystemExit(f"The first line of {path} must hold `now` and `fx_usd`.")
     fx = {code: Decimal(str(rate)) for code, rate in lines[0].get("fx_usd", {}).items()}
-    return datetime.fromisoformat(lines[0]["now"].replace("Z", "+00:00")), fx, lines[1:]
+    return datetime.fromisoformat(lines[0]["now"]), fx, lines[1:]
 
 
 def report(score: Score, goals: int) -> dict[str, object]:

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, tzinfo
 from decimal import Decimal
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from control_plane.agents.orchestrator.budget import Budgets, bare_amount, read_budgets
 from control_plane.agents.orchestrator.draft import Draft, JobFacts, Places, TargetFacts
-from control_plane.agents.orchestrator.facts import Fact
+from control_plane.agents.orchestrator.facts import Fact, value_of
 from control_plane.agents.orchestrator.gpu import MEMORY_GB, canonical
 from control_plane.agents.orchestrator.gpu_readings import MAX_COUNT
 from control_plane.agents.orchestrator.gpu_request import GpuFacts, read_gpus
@@ -76,36 +76,44 @@ def apply_answers(
     return draft
 
 
-def _apply(draft: Draft, answer: Answer, now: datetime, default: tzinfo, fx_usd: Mapping[str, Decimal]) -> Draft:  # noqa: PLR0911 - one return a field
-    shadow = answer.shadow
+def _apply(draft: Draft, answer: Answer, now: datetime, default: tzinfo, fx_usd: Mapping[str, Decimal]) -> Draft:
     match answer.field:
         case "gpu" | "gpu_count" | "gpu_type" | "intent":
             return _with_gpu(draft, answer, bare=answer.field != "intent")
         case "budget":
             return replace(draft, budgets=_budgets(answer, fx_usd) or draft.budgets)
         case "deadline":
-            moment = any_moment(shadow, now, default)
+            moment = any_moment(answer.shadow, now, default)
             return replace(draft, window=replace(draft.window, deadline_at=answer.fact(moment))) if moment else draft
-        case "max_hours":
-            limits = read_limits(shadow)
-            if limits.max_seconds is None:
-                return draft
-            chosen = Limits(answer.fact(limits.max_seconds))
-            return replace(draft, jobs=tuple(replace(job, limits=chosen) for job in draft.jobs))
-        case "spot":
-            return replace(draft, spot=SpotReading(_spot(answer) or draft.spot.preference))
-        case "priority":
-            priority = read_priority(shadow) or read_priority(read(f"priority {answer.text}"))
-            return replace(draft, priority=answer.whole(priority.value)) if priority else draft
         case "provider" | "region":
             return replace(draft, places=_places(draft.places, answer))
         case "job_ids" | "node" | "pool":
             return replace(draft, targets=_targets(draft.targets, answer))
-        case "command" | "image":
-            fact = answer.whole(answer.text.strip())
-            jobs = tuple(replace(job, **{answer.field: fact}) for job in draft.jobs[:1])
-            return replace(draft, jobs=(*jobs, *draft.jobs[1:]))
-    return draft
+        case _:
+            return _apply_wish(draft, answer)
+
+
+def _apply_wish(draft: Draft, answer: Answer) -> Draft:
+    match answer.field:
+        case "max_hours":
+            limit = read_limits(answer.shadow).max_seconds
+            jobs = tuple(replace(job, limits=Limits(answer.fact(limit))) for job in draft.jobs) if limit else draft.jobs
+            return replace(draft, jobs=jobs)
+        case "spot":
+            return replace(draft, spot=SpotReading(_spot(answer) or draft.spot.preference))
+        case "priority":
+            priority = read_priority(answer.shadow) or read_priority(read(f"priority {answer.text}"))
+            return replace(draft, priority=answer.whole(priority.value)) if priority else draft
+        case "command":
+            return replace(
+                draft, jobs=(replace(draft.jobs[0], command=answer.whole(answer.text.strip())), *draft.jobs[1:])
+            )
+        case "image":
+            return replace(
+                draft, jobs=(replace(draft.jobs[0], image=answer.whole(answer.text.strip())), *draft.jobs[1:])
+            )
+        case _:
+            return draft
 
 
 def _with_gpu(draft: Draft, answer: Answer, *, bare: bool) -> Draft:
@@ -113,40 +121,37 @@ def _with_gpu(draft: Draft, answer: Answer, *, bare: bool) -> Draft:
     if bare and facts.count is None:
         facts = replace(facts, count=_bare_count(answer.shadow))
     if bare and facts.gpu_type is None and canonical(answer.text) in MEMORY_GB:
-        facts = replace(facts, gpu_type=Fact(canonical(answer.text), answer.whole(True).spans))
-    said = {
+        facts = replace(facts, gpu_type=Fact(canonical(answer.text), answer.whole(value=True).spans))
+    # Values are facts of the fields' own types; `replace` cannot be told so field by field.
+    said: dict[str, Any] = {
         field.name: answer.fact(value)
         for field in fields(GpuFacts)
         if isinstance(value := getattr(facts, field.name), Fact)
     }
     if not said:
         return draft
-    conflicts = () if "count" in said else None
+    settles = "count" in said
 
-    def changed(job: JobFacts) -> JobFacts:
+    def changed(index: int, job: JobFacts) -> JobFacts:
+        if index and job.gpu.says_something:
+            return job
         gpu = replace(job.gpu, **said)
-        return replace(job, gpu=gpu if conflicts is None else _settled(gpu, said))
+        return replace(job, gpu=_settled(gpu, said) if settles else gpu)
 
-    return replace(
-        draft,
-        jobs=tuple(
-            changed(job) if index == 0 or not job.gpu.says_something else job for index, job in enumerate(draft.jobs)
-        ),
-    )
+    return replace(draft, jobs=tuple(changed(index, job) for index, job in enumerate(draft.jobs)))
 
 
-def _settled(gpu: GpuFacts, said: Mapping[str, object]) -> GpuFacts:
+def _settled(gpu: GpuFacts, said: Mapping[str, Any]) -> GpuFacts:
     """Drop the node layout that an answered count contradicts."""
-    fits = (
-        gpu.count is None
-        or gpu.nodes is None
-        or gpu.gpus_per_node is None
-        or gpu.nodes.value * gpu.gpus_per_node.value == gpu.count.value
-    )
-    keep = fits or "nodes" in said
+    known = gpu.count and gpu.nodes and gpu.gpus_per_node
+    keep = not known or "nodes" in said or _product(gpu.nodes, gpu.gpus_per_node) == value_of(gpu.count)
     return replace(
         gpu, conflicts=(), nodes=gpu.nodes if keep else None, gpus_per_node=gpu.gpus_per_node if keep else None
     )
+
+
+def _product(nodes: Fact[int] | None, each: Fact[int] | None) -> int:
+    return (nodes.value if nodes else 0) * (each.value if each else 0)
 
 
 def _bare_count(shadow: Shadow) -> Fact[int] | None:

@@ -3,10 +3,9 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
-from typing import TypeVar
 
 from control_plane.agents.orchestrator.draft import Draft, JobFacts
-from control_plane.agents.orchestrator.facts import Fact
+from control_plane.agents.orchestrator.facts import Fact, value_of
 from control_plane.agents.orchestrator.gpu_request import GpuFacts
 from control_plane.model.plan import (
     LAUNCH_INTENTS,
@@ -21,12 +20,6 @@ from control_plane.model.plan import (
 
 MAX_SUMMARY_CHARS = 160
 _MAX_NAME_CHARS = 32
-_Value = TypeVar("_Value")
-
-
-def value_of(fact: Fact[_Value] | None) -> _Value | None:
-    """Return what a fact says, or None."""
-    return fact.value if fact is not None else None
 
 
 def build_jobs(draft: Draft) -> tuple[PlannedJob, ...]:

@@ -153,9 +153,9 @@ def split_jobs(shadow: Shadow) -> list[Clause]:
         return [Clause(0, len(shadow.text), None)]
     pieces = _pieces(shadow, requests)
     groups = _grouped(pieces)
-    if len(groups) < 2:  # noqa: PLR2004 - one job
+    if len(groups) < 2:  # noqa: PLR2004 - one job is no chain
         return [Clause(0, len(shadow.text), requests[0])]
-    ordered = _turned(shadow, groups)
+    ordered = _turned(groups)
     clauses: list[Clause] = []
     for index, group in enumerate(ordered[:MAX_JOBS]):
         found = [request for piece in group for request in piece.requests]
@@ -205,9 +205,7 @@ def _grouped(pieces: list[_Piece]) -> list[list[_Piece]]:
     """Join pieces until each group is a job; what names no work of its own belongs to the job before it."""
     groups: list[list[_Piece]] = []
     for piece in pieces:
-        if not groups:
-            groups.append([piece])
-        elif _starts_job(groups[-1], piece):
+        if not groups or _starts_job(groups[-1], piece):
             groups.append([piece])
         else:
             groups[-1].append(piece)
@@ -229,7 +227,7 @@ def _starts_job(group: list[_Piece], piece: _Piece) -> bool:
     return outright and piece.has_gpu and has_gpu
 
 
-def _turned(shadow: Shadow, groups: list[list[_Piece]]) -> list[list[_Piece]]:
+def _turned(groups: list[list[_Piece]]) -> list[list[_Piece]]:
     """Put "A after B" into the order in which they run."""
     ordered: list[list[_Piece]] = []
     for group in groups:

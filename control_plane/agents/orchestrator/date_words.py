@@ -107,12 +107,28 @@ WEEKDAY_SHORT = re.compile(
     rf"evening|night|afternoon|eod|cob|end of)))"
 )
 NEXT = frozenset(
-    (
-        "next nachsten nachste naechsten 下 下个 次の 来週 来週の prochain que viene prossimo que vem nex"
-        "t week of next week proximo"
-    ).split()
-) | {"next week", "of next week", "que viene", "que vem"}
-LAST = frozenset("last past letzten 上 上个 先週 先週の dernier scorso pasado passado".split())
+    [
+        "next",
+        "nachsten",
+        "nachste",
+        "naechsten",
+        "下",
+        "下个",
+        "次の",
+        "来週",
+        "来週の",
+        "prochain",
+        "prochaine",
+        "proximo",
+        "proxima",
+        "prossimo",
+        "que viene",
+        "que vem",
+        "next week",
+        "of next week",
+    ]
+)
+LAST = frozenset(("last", "past", "letzten", "上", "上个", "先週", "先週の", "dernier", "scorso", "pasado", "passado"))
 RELATIVE: tuple[tuple[int, str], ...] = (
     (
         2,

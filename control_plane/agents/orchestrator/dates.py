@@ -1,10 +1,11 @@
 """Dates and times of day: recognition. What they come to is decided in `moments`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from control_plane.agents.orchestrator import date_words as lexicon
 from control_plane.agents.orchestrator.date_words import Day, DayKind, Moment, TimeOfDay
+from control_plane.agents.orchestrator.numbers import cjk_number
 from control_plane.agents.orchestrator.shadow import Kind, Shadow, mark
 from control_plane.agents.orchestrator.zones import Zone
 
@@ -33,11 +34,9 @@ _LED_HOUR = re.compile(
     r"(?P<hour>\d{1,2})(?:(?P<unit> ?(?:h|hs|heures))(?P<minute>\d\d)?|"
     r"[:.](?P<minute2>\d\d))?(?![a-z0-9%]|[.,:]\d|[ -](?:gpu|tarjeta|placa|carte|sched|nodo|noeud|"
     r"hora|h\b|heure|ore|dia|jour|giorn|stund|tag|min|euro|dolar|dollar|usd|eur|x)| ?[€$£x%]|"
-    + rf" ?{mark(Kind.GPU, Kind.NUMBER)}"
-    + (
-        r")(?P<half> (?:de la manana|de la tarde|de la noche|du matin|du soir|de l'apres-midi|di mattina|"
-        r"del mattino|di sera|del pomeriggio|da manha|da tarde|da noite)(?![a-z]))?"
-    )
+    rf" ?{mark(Kind.GPU, Kind.NUMBER)}"
+    r")(?P<half> (?:de la manana|de la tarde|de la noche|du matin|du soir|de l'apres-midi|di mattina|"
+    r"del mattino|di sera|del pomeriggio|da manha|da tarde|da noite)(?![a-z]))?"
 )
 _LED_WITH_UNIT = frozenset({"bis", "vor", "pour", "le", "a", "as", "gegen"})
 _ENGLISH_LED = re.compile(
@@ -59,7 +58,7 @@ def recognise_dates(shadow: Shadow) -> None:
     shadow.replace_all(
         _HOUR_WORD, Kind.CLOCK, lambda m: _time(m.group("hour"), m.group("minute") or (m.group("extra") or "").strip())
     )
-    for pattern in (
+    for form in (
         lexicon.DOTTED,
         lexicon.MONTH_FIRST,
         lexicon.DAY_FIRST,
@@ -67,20 +66,24 @@ def recognise_dates(shadow: Shadow) -> None:
         lexicon.ORDINAL,
         lexicon.CJK_DAY,
     ):
-        shadow.replace_all(pattern, Kind.DATE, _calendar)
+        shadow.replace_all(form, Kind.DATE, _calendar)
     shadow.replace_all(lexicon.SLASHED, Kind.DATE, lambda m: _slashed(shadow.text, m))
     _replace_led_hours(shadow)
     shadow.replace_all(_CJK_CLOCK, Kind.CLOCK, _cjk_clock)
     shadow.replace_all(re.compile(lexicon.TONIGHT), Kind.DATE, lambda _: Day(DayKind.TONIGHT))
-    for day, pattern in lexicon.SPECIAL:
-        shadow.replace_all(re.compile(pattern), Kind.DATE, lambda _, day=day: day)
-    for pattern in (lexicon.WEEKDAY, lexicon.WEEKDAY_SHORT):
-        shadow.replace_all(pattern, Kind.DATE, _weekday)
-    for shift, pattern in lexicon.RELATIVE:
-        shadow.replace_all(re.compile(pattern), Kind.DATE, lambda _, shift=shift: Day(DayKind.RELATIVE, shift=shift))
-    for time, pattern in lexicon.PARTS:
-        shadow.replace_all(re.compile(pattern), Kind.CLOCK, lambda _, time=time: time)
+    for day, names in lexicon.SPECIAL:
+        shadow.replace_all(re.compile(names), Kind.DATE, _always(day))
+    for form in (lexicon.WEEKDAY, lexicon.WEEKDAY_SHORT):
+        shadow.replace_all(form, Kind.DATE, _weekday)
+    for shift, names in lexicon.RELATIVE:
+        shadow.replace_all(re.compile(names), Kind.DATE, _always(Day(DayKind.RELATIVE, shift=shift)))
+    for time, names in lexicon.PARTS:
+        shadow.replace_all(re.compile(names), Kind.CLOCK, _always(time))
     _compose(shadow)
+
+
+def _always(value: object) -> Callable[[re.Match[str]], object]:
+    return lambda _: value
 
 
 def _replace_led_hours(shadow: Shadow) -> None:
@@ -160,8 +163,8 @@ def _exact(values: Mapping[str, object], first: str, second: str | None) -> Time
     exact = [time for time in times if not time.vague] or times
     vague = [time for time in times if time.vague]
     time = exact[0]
-    later = vague and (vague[0].hour >= 12 or vague[0].next_day)  # noqa: PLR2004 - noon
-    if later and not time.vague and 0 < time.hour < 12:  # noqa: PLR2004 - noon
+    later = vague and (vague[0].hour >= 12 or vague[0].next_day)  # noqa: PLR2004 - hours, days and months of a clock and a calendar
+    if later and not time.vague and 0 < time.hour < 12:  # noqa: PLR2004 - hours, days and months of a clock and a calendar
         return TimeOfDay(time.hour + 12, time.minute)
     return time
 
@@ -185,10 +188,10 @@ def _calendar(match: re.Match[str]) -> Day | None:
 
 
 def _checked(year_text: str | None, month: int | None, day: int) -> Day | None:
-    if not 1 <= day <= 31 or (month is not None and not 1 <= month <= 12):  # noqa: PLR2004 - a calendar
+    if not 1 <= day <= 31 or (month is not None and not 1 <= month <= 12):  # noqa: PLR2004 - hours, days and months of a clock and a calendar
         return None
     year = int(year_text) if year_text else None
-    if year is not None and year < 100:  # noqa: PLR2004 - two digits
+    if year is not None and year < 100:  # noqa: PLR2004 - hours, days and months of a clock and a calendar
         year += 2000
     return Day(DayKind.CALENDAR if month else DayKind.DAY_OF_MONTH, year, month, day)
 
@@ -201,7 +204,7 @@ def _slashed(text: str, match: re.Match[str]) -> Day | None:
     ):
         return None
     first, second = int(match.group("first")), int(match.group("second"))
-    month, day = (second, first) if first > 12 else (first, second)  # noqa: PLR2004 - months
+    month, day = (second, first) if first > 12 else (first, second)  # noqa: PLR2004 - hours, days and months of a clock and a calendar
     return _checked(match.group("year"), month, day)
 
 
@@ -221,25 +224,17 @@ def _weekday(match: re.Match[str]) -> Day:
 
 def _time(hour_text: str, minute_text: str | None, *, afternoon: bool | None = None) -> TimeOfDay | None:
     hour, minute = int(hour_text), int(minute_text or 0)
-    if afternoon is not None and hour <= 12:  # noqa: PLR2004 - a clock
+    if afternoon is not None and hour <= 12:  # noqa: PLR2004 - hours, days and months of a clock and a calendar
         hour = hour % 12 + (12 if afternoon else 0)
-    if hour > 24 or minute > 59:  # noqa: PLR2004 - a clock
+    if hour > 24 or minute > 59:  # noqa: PLR2004 - hours, days and months of a clock and a calendar
         return None
-    return TimeOfDay(0, minute, next_day=True) if hour == 24 else TimeOfDay(hour, minute)  # noqa: PLR2004 - a clock
+    return TimeOfDay(0, minute, next_day=True) if hour == 24 else TimeOfDay(hour, minute)  # noqa: PLR2004 - hours, days and months of a clock and a calendar
 
 
 def _cjk_clock(match: re.Match[str]) -> TimeOfDay | None:
     text = match.group("hour")
     if not text.isdigit():
-        digits = {char: value for value, char in enumerate("零一二三四五六七八九十")}
-        values = [digits[char] for char in text]
-        text = str(
-            values[0]
-            if len(values) == 1
-            else 10 + values[1]
-            if values[0] == 10
-            else values[0] * 10 + (values[-1] if values[-1] < 10 else 0)
-        )  # noqa: PLR2004 - tens
+        text = str(cjk_number(text))
     half = match.group("half")
     afternoon = None if half is None or half == "中午" else half in _AFTERNOON
     return _time(text, "30" if match.group("thirty") else match.group("minute"), afternoon=afternoon)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 from decimal import Decimal
 
@@ -34,7 +34,7 @@ class JobFacts:
     intent: Intent
     word: str
     gpu: GpuFacts
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     image: Fact[str] | None = None
     command: Fact[str] | None = None
     condition: Fact[str] | None = None
@@ -101,8 +101,8 @@ _RESIDENCY = re.compile(
 )
 _CONDITION = re.compile(
     r"(?<![a-z])(?P<lead>(?:but )?only if|provided(?: that)?|if|as long as|nur wenn|falls|solo si|"
-    r"solo se|seulement si) (?P<what>[^,;:.\n]{3,100})|如果(?P<zh>[^，,。;；]{2,60})|"
-    r"(?P<ja>[^、,。]{2,40})(?:場合|なら)"
+    r"solo se|seulement si) (?P<what>[^,;:.\n]{3,100})|如果(?P<zh>[^,.;]{2,60})|"
+    r"(?P<ja>[^,.]{2,40})(?:場合|なら)"
 )
 _NOT_A_CONDITION = re.compile(
     r"(?:it(?:'s| is) )?(?:possible|available|idle|free|needed|necessary|you (?:can|need|have|must|"

@@ -94,8 +94,8 @@ def recognise_compound_durations(shadow: Shadow) -> None:
         for m in _KEYED.finditer(shadow.text)
     ]
     shadow.replace(found, Kind.DURATION)
-    found = [(m.end("lead"), m.end(), _clock_parts(m)) for m in _WALLTIME.finditer(shadow.text)]
-    shadow.replace(found, Kind.DURATION)
+    walltimes = [(m.end("lead"), m.end(), _clock_parts(m)) for m in _WALLTIME.finditer(shadow.text)]
+    shadow.replace(walltimes, Kind.DURATION)
 
 
 def recognise_hours_minutes(shadow: Shadow) -> None:
@@ -135,7 +135,7 @@ def _bytes(shadow: Shadow, match: re.Match[str]) -> int | None:
     return int(shadow.values[match.group("n")] * table[unit[0]])
 
 
-def _clock_parts(match: re.Match[str]) -> Decimal | None:
+def _clock_parts(match: re.Match[str]) -> Decimal:
     sizes = {"w": _WEEK, "d": _DAY, "h": _HOUR, "m": _MINUTE, "s": 1}
     groups = match.groupdict()
     return sum((Decimal(groups[unit]) * size for unit, size in sizes.items() if groups.get(unit)), Decimal(0))
@@ -170,6 +170,7 @@ def _short(shadow: Shadow, match: re.Match[str]) -> Decimal | None:
 def _joined(shadow: Shadow, match: re.Match[str]) -> Decimal | None:
     """Add "2 hours" and "30 minutes", but not two lengths of which the second is not the smaller part."""
     first, second = shadow.values[match.group(1)], shadow.values[match.group(2)]
-    fits = second < _DAY and first >= _HOUR and first % _HOUR == 0 and second < _HOUR or first >= _DAY and second < _DAY
+    minutes_follow = first >= _HOUR and first % _HOUR == 0 and second < _HOUR
+    fits = minutes_follow or (first >= _DAY and second < _DAY)
     comma = "," in match.group()
     return Decimal(first + second) if fits and not comma else None

@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 from control_plane.agents.orchestrator.text import Span
 
 Value_co = TypeVar("Value_co", covariant=True)
+_Value = TypeVar("_Value")
 
 GOAL = "goal"
 
@@ -17,3 +18,8 @@ class Fact(Generic[Value_co]):
     value: Value_co
     spans: tuple[Span, ...]
     source: str = GOAL
+
+
+def value_of(fact: Fact[_Value] | None) -> _Value | None:
+    """Return what a fact says, or None."""
+    return fact.value if fact is not None else None

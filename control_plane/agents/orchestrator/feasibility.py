@@ -29,7 +29,7 @@ def find_infeasible(
     return (
         _bad_count(intent, jobs)
         or _bad_memory(jobs)
-        or _bad_deadline(jobs, constraints, now)
+        or _bad_deadline(constraints, now)
         or _bad_budget(jobs, constraints, floors)
     )
 
@@ -61,7 +61,7 @@ def _bad_memory(jobs: Sequence[PlannedJob]) -> Infeasible | None:
     return None
 
 
-def _bad_deadline(jobs: Sequence[PlannedJob], constraints: Constraints, now: datetime) -> Infeasible | None:
+def _bad_deadline(constraints: Constraints, now: datetime) -> Infeasible | None:
     deadline = constraints.deadline_at
     if deadline is None:
         return None

@@ -27,20 +27,23 @@ MEMORY_GB: Mapping[str, tuple[int, ...]] = {
 """Canonical GPU model to the memory sizes it is sold with."""
 
 _INSTANCE_TABLE = """
-p3.2xlarge=1xV100 p3.8xlarge=4xV100 p3.16xlarge=8xV100 p4d.24xlarge=8xA100-40 p4de.24xlarge=8xA100-80 p5.4xlarge=1xH100
-p5.48xlarge=8xH100 p5e.48xlarge=8xH200 p5en.48xlarge=8xH200 p6-b200.48xlarge=8xB200 p6-b300.48xlarge=8xB300
-g4dn.xlarge=1xT4 g4dn.2xlarge=1xT4 g4dn.4xlarge=1xT4 g4dn.8xlarge=1xT4 g4dn.12xlarge=4xT4 g4dn.16xlarge=1xT4 g4dn.metal=8xT4
-g5.xlarge=1xA10G g5.2xlarge=1xA10G g5.4xlarge=1xA10G g5.8xlarge=1xA10G g5.12xlarge=4xA10G g5.16xlarge=1xA10G g5.24xlarge=4xA10G
-g5.48xlarge=8xA10G g6.xlarge=1xL4 g6.2xlarge=1xL4 g6.4xlarge=1xL4 g6.8xlarge=1xL4 g6.12xlarge=4xL4 g6.16xlarge=1xL4 g6.24xlarge=4xL4
-g6.48xlarge=8xL4 g6e.xlarge=1xL40S g6e.2xlarge=1xL40S g6e.4xlarge=1xL40S g6e.8xlarge=1xL40S g6e.12xlarge=4xL40S g6e.24xlarge=4xL40S
-g6e.48xlarge=8xL40S a2-highgpu-1g=1xA100-40 a2-highgpu-2g=2xA100-40 a2-highgpu-4g=4xA100-40 a2-highgpu-8g=8xA100-40
-a2-megagpu-16g=16xA100-40 a2-ultragpu-1g=1xA100-80 a2-ultragpu-2g=2xA100-80 a2-ultragpu-4g=4xA100-80 a2-ultragpu-8g=8xA100-80
-a3-highgpu-1g=1xH100 a3-highgpu-2g=2xH100 a3-highgpu-4g=4xH100 a3-highgpu-8g=8xH100 a3-megagpu-8g=8xH100 a3-ultragpu-8g=8xH200
-a4-highgpu-8g=8xB200 g2-standard-4=1xL4 g2-standard-8=1xL4 g2-standard-12=1xL4 g2-standard-16=1xL4 g2-standard-24=2xL4
-g2-standard-48=4xL4 g2-standard-96=8xL4 standard_nc24ads_a100_v4=1xA100-80 standard_nc48ads_a100_v4=2xA100-80
-standard_nc96ads_a100_v4=4xA100-80 standard_nd96asr_v4=8xA100-40 standard_nd96amsr_a100_v4=8xA100-80 standard_nd96isr_h100_v5=8xH100
-standard_nd96isr_h200_v5=8xH200 standard_nc40ads_h100_v5=1xH100 standard_nc80adis_h100_v5=2xH100 standard_nc6s_v3=1xV100
-standard_nc12s_v3=2xV100 standard_nc24s_v3=4xV100 standard_nc4as_t4_v3=1xT4 standard_nc64as_t4_v3=4xT4 standard_nd96isr_mi300x_v5=8xMI300X
+p3.2xlarge=1xV100 p3.8xlarge=4xV100 p3.16xlarge=8xV100 p4d.24xlarge=8xA100-40 p4de.24xlarge=8xA100-80
+p5.4xlarge=1xH100 p5.48xlarge=8xH100 p5e.48xlarge=8xH200 p5en.48xlarge=8xH200 p6-b200.48xlarge=8xB200
+p6-b300.48xlarge=8xB300 g4dn.xlarge=1xT4 g4dn.2xlarge=1xT4 g4dn.4xlarge=1xT4 g4dn.8xlarge=1xT4
+g4dn.12xlarge=4xT4 g4dn.16xlarge=1xT4 g4dn.metal=8xT4 g5.xlarge=1xA10G g5.2xlarge=1xA10G g5.4xlarge=1xA10G
+g5.8xlarge=1xA10G g5.12xlarge=4xA10G g5.16xlarge=1xA10G g5.24xlarge=4xA10G g5.48xlarge=8xA10G g6.xlarge=1xL4
+g6.2xlarge=1xL4 g6.4xlarge=1xL4 g6.8xlarge=1xL4 g6.12xlarge=4xL4 g6.16xlarge=1xL4 g6.24xlarge=4xL4
+g6.48xlarge=8xL4 g6e.xlarge=1xL40S g6e.2xlarge=1xL40S g6e.4xlarge=1xL40S g6e.8xlarge=1xL40S g6e.12xlarge=4xL40S
+g6e.24xlarge=4xL40S g6e.48xlarge=8xL40S a2-highgpu-1g=1xA100-40 a2-highgpu-2g=2xA100-40 a2-highgpu-4g=4xA100-40
+a2-highgpu-8g=8xA100-40 a2-megagpu-16g=16xA100-40 a2-ultragpu-1g=1xA100-80 a2-ultragpu-2g=2xA100-80
+a2-ultragpu-4g=4xA100-80 a2-ultragpu-8g=8xA100-80 a3-highgpu-1g=1xH100 a3-highgpu-2g=2xH100 a3-highgpu-4g=4xH100
+a3-highgpu-8g=8xH100 a3-megagpu-8g=8xH100 a3-ultragpu-8g=8xH200 a4-highgpu-8g=8xB200 g2-standard-4=1xL4
+g2-standard-8=1xL4 g2-standard-12=1xL4 g2-standard-16=1xL4 g2-standard-24=2xL4 g2-standard-48=4xL4
+g2-standard-96=8xL4 standard_nc24ads_a100_v4=1xA100-80 standard_nc48ads_a100_v4=2xA100-80
+standard_nc96ads_a100_v4=4xA100-80 standard_nd96asr_v4=8xA100-40 standard_nd96amsr_a100_v4=8xA100-80
+standard_nd96isr_h100_v5=8xH100 standard_nd96isr_h200_v5=8xH200 standard_nc40ads_h100_v5=1xH100
+standard_nc80adis_h100_v5=2xH100 standard_nc6s_v3=1xV100 standard_nc12s_v3=2xV100 standard_nc24s_v3=4xV100
+standard_nc4as_t4_v3=1xT4 standard_nc64as_t4_v3=4xT4 standard_nd96isr_mi300x_v5=8xMI300X
 """
 
 

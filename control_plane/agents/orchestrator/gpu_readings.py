@@ -61,6 +61,7 @@ TOTALS = (
 
 
 def collect(shadow: Shadow, negated: frozenset[int]) -> Readings:
+    """Read one part of a goal; `negated` marks are passed over. What one pattern has read the next do not see."""
     text = "".join(BLANK if index in negated else char for index, char in enumerate(shadow.text))
     found = Readings()
     text = take(shadow, text, SHAPED, found.shaped)
@@ -100,6 +101,7 @@ def take(shadow: Shadow, text: str, patterns: Sequence[re.Pattern[str]], into: l
 
 
 def reading(shadow: Shadow, match: re.Match[str]) -> Reading:
+    """Turn a match of the grammar into numbers by role."""
     groups = match.groupdict()
     gpu_group = next((name for name in ("g", "g2") if groups.get(name)), None)
     gpu_at = match.start(gpu_group) if gpu_group else None

@@ -95,8 +95,13 @@ class _Shape:
 
 
 def _shape(shadow: Shadow, found: Readings, mentions: list[tuple[int, Gpu]]) -> _Shape:
-    for decide in (_shaped, _per_node, _replicated, _total, _whole_host):
-        shape = decide(shadow, found, mentions)
+    for shape in (
+        _shaped(found),
+        _per_node(found),
+        _replicated(shadow, found, has_type=bool(mentions)),
+        _total(found),
+        _whole_host(shadow, found, mentions),
+    ):
         if shape is not None:
             return shape
     nodes = _first(found.nodes, "n")
@@ -116,7 +121,7 @@ def _gpu_at(*groups: list[Reading]) -> int | None:
     return next((reading.gpu_at for group in groups for reading in group if reading.gpu_at is not None), None)
 
 
-def _shaped(_: Shadow, found: Readings, mentions: list[tuple[int, Gpu]]) -> _Shape | None:  # noqa: ARG001 - one of five deciders
+def _shaped(found: Readings) -> _Shape | None:
     reading = next((r for r in found.shaped if r.n is not None and r.p is not None), None)
     if reading is None or reading.n is None or reading.p is None:
         return None
@@ -136,7 +141,7 @@ def _disagreements(count: int, shape: Reading, totals: list[Reading]) -> Iterato
             yield f"{shape.n} nodes of {shape.p} GPUs are {count} GPUs, but {total.n} are asked for as well."
 
 
-def _per_node(_: Shadow, found: Readings, mentions: list[tuple[int, Gpu]]) -> _Shape | None:  # noqa: ARG001 - one of five deciders
+def _per_node(found: Readings) -> _Shape | None:
     nodes = next((r for r in found.nodes if r.n is not None), None)
     each = next((r for r in found.per_node if r.p is not None), None)
     if each is not None and nodes is None and found.totals and found.totals[0].n is not None:
@@ -159,7 +164,7 @@ def _per_node(_: Shadow, found: Readings, mentions: list[tuple[int, Gpu]]) -> _S
     )
 
 
-def _replicated(shadow: Shadow, found: Readings, mentions: list[tuple[int, Gpu]]) -> _Shape | None:
+def _replicated(shadow: Shadow, found: Readings, *, has_type: bool) -> _Shape | None:
     """Count replicas, trials and the like: at the peak, with all of them running that may run at once."""
     many = max((r for r in found.multiples if r.n is not None), key=lambda r: r.n or 0, default=None)
     if many is None or many.n is None:
@@ -181,12 +186,12 @@ def _replicated(shadow: Shadow, found: Readings, mentions: list[tuple[int, Gpu]]
         spread = served and total.n == 1 and many.n > 1
         count = Fact(peak, (many.span, total.span)) if spread else Fact(total.n or 0, (total.span,))
         return _Shape(count=count, replicas=replicas, min_replicas=low, gpu_at=gpu_at)
-    if served and (mentions or many.low is not None):
+    if served and (has_type or many.low is not None):
         return _Shape(count=Fact(peak, where), replicas=replicas, min_replicas=low, gpu_at=gpu_at)
     return _Shape(replicas=replicas, min_replicas=low) if served else None
 
 
-def _total(_: Shadow, found: Readings, mentions: list[tuple[int, Gpu]]) -> _Shape | None:  # noqa: ARG001 - one of five deciders
+def _total(found: Readings) -> _Shape | None:
     counted = [r for r in found.totals if r.n is not None]
     if not counted:
         return None

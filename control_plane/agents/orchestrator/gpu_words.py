@@ -95,8 +95,8 @@ NODE_KEY = re.compile(rf"(?<![a-z])(?:nodes?|num nodes|nnodes|knoten|nodos|noeud
 
 RANGE = re.compile(rf"(?P<low>{N}){_TO}(?P<n>{N}) ?(?:x|\*)?{GAP}(?:{FILL}(?P<g>{G})|{GPU_WORD})")
 FROM_TO = re.compile(
-    rf"(?:from|von|de|da|desde|从|由) ?(?P<low>{N}) ?(?:x|"
-    rf"×)? ?(?:{FILL}{G} ?)?(?:{GPU_WORD} ?)?(?:{NODE} ?)?(?:replicas? )?(?:to|auf|a|hasta|a la|à|"
+    rf"(?:from|von|de|da|desde|从|由) ?(?P<low>{N}) ?(?:x"
+    rf")? ?(?:{FILL}{G} ?)?(?:{GPU_WORD} ?)?(?:{NODE} ?)?(?:replicas? )?(?:to|auf|a|hasta|a la|à|"
     rf"para|到|增加到|から|->|up to) ?(?P<n>{N}) ?(?:x)? ?(?:{FILL}(?P<g>{G})|"
     rf"{GPU_WORD})?(?! ?(?:{NODE}|{MULTIPLE}))"
 )

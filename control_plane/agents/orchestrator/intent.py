@@ -112,13 +112,11 @@ _GENERIC_SCALE = re.compile(
 )
 _SCALE_SETTING = re.compile(r"[^.;\n]{0,48}?" + objects.SCALE_OBJECT.pattern)
 _POOL_WORDS = re.compile(
-    (
-        r"(?<![a-z])(?:pools?|clusters?|replicas?|endpoints?|deployments?|fleet|capacity|service|"
-        r"autoscal\w*|inference|partition|nodes?|gpus?|workers?|servers?|hosts?|machines?|queue|group|"
-        r"instances?|cluster|repliken|knoten|nodos|noeuds|nodi|flotte|grupo|replicas|repliques|repliche|"
-        r"pods?)(?![a-z])|池|集群|副本|节点|プール|クラスタ|レプリカ|ノード"
-    )
-    + f"|{mark(Kind.GPU)}"
+    r"(?<![a-z])(?:pools?|clusters?|replicas?|endpoints?|deployments?|fleet|capacity|service|"
+    r"autoscal\w*|inference|partition|nodes?|gpus?|workers?|servers?|hosts?|machines?|queue|group|"
+    r"instances?|cluster|repliken|knoten|nodos|noeuds|nodi|flotte|grupo|replicas|repliques|repliche|"
+    r"pods?)(?![a-z])|池|集群|副本|节点|プール|クラスタ|レプリカ|ノード"
+    rf"|{mark(Kind.GPU)}"
 )
 
 
@@ -127,7 +125,7 @@ def _scale_level(word: str, before: str, near: str) -> int:
         return 0
     if word.startswith(("provision", "spin up")):
         return _NOUN_LEVEL if _POOL_WORDS.search(near) else 0
-    if word in ("upscale",):
+    if word == "upscale":
         return 0
     if _GENERIC_SCALE.match(word):
         return _VERB_LEVEL if _POOL_WORDS.search(near) else 0
@@ -165,14 +163,14 @@ def _query_rule(shadow: Shadow, first: Request, requests: list[Request]) -> Requ
 
 
 def _foreign_query(shadow: Shadow, first: Request, requests: list[Request]) -> Request:
-    """Question words stand anywhere in Chinese and Japanese: a request for work outweighs them unless it ends as a question."""
+    """In Chinese and Japanese question words stand anywhere: work outweighs them unless the text ends as a question."""
     if lexicon.QUERY_END.search(shadow.text):
         return first
     others = [r for r in requests if r.level == _VERB_LEVEL and r.intent is not Intent.QUERY]
     return others[0] if others else first
 
 
-def _cost_rule(shadow: Shadow, first: Request, requests: list[Request]) -> Request | None:
+def _cost_rule(_: Shadow, first: Request, requests: list[Request]) -> Request | None:
     """Reducing spend is about costs, not about scale."""
     cost = _of(requests, Intent.COST)
     if (
@@ -212,7 +210,7 @@ def _batch_rule(shadow: Shadow, first: Request, requests: list[Request]) -> Requ
     return None
 
 
-def _symptom_rule(shadow: Shadow, first: Request, requests: list[Request]) -> Request | None:
+def _symptom_rule(_: Shadow, first: Request, requests: list[Request]) -> Request | None:
     """A fault reported beside a hint of other work is what the goal is about; a cancel beside a fault stays one."""
     cancel = _of(requests, Intent.CANCEL)
     if first.intent is Intent.HEAL and cancel is not None and not lexicon.VERBS[Intent.HEAL].fullmatch(first.word):

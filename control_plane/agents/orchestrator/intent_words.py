@@ -256,6 +256,6 @@ POLITE = re.compile(
     r"re|fw|urgent|asap|incident|request|subject|low priority|high priority|priority|p[0-4]|"
     r"请问|请|你好|麻烦|帮我|能不能|可以|すみません|お願いします|こんにちは)(?:[ ,:!.;-]|$)|"
     r"[\[\](){}#>*•,:;!¿¡\"' .|-]|[a-z]{2,10}-?\d{1,7} ?:|"
-    + f"{NAMES} ?[:|-]|{NAMES}(?=[\\])])|{mark(Kind.NUMBER)} ?[:.)]"
-    + r"){0,24}"
+    rf"{NAMES} ?[:|-]|{NAMES}(?=[\])])|{mark(Kind.NUMBER)} ?[:.)]"
+    r"){0,24}"
 )

@@ -193,7 +193,7 @@ def _opaque_quotes(shadow: Shadow) -> Iterator[Replacement]:
     for match in _QUOTE.finditer(shadow.text):
         before = shadow.text[max(0, match.start() - 60) : match.start()]
         inner = match.group()[1:-1]
-        short = len(inner.split()) <= 3 and len(inner) <= 32  # noqa: PLR2004 - a value in quotes, such as 'us-east-1'
+        short = len(inner.split()) <= 3 and len(inner) <= 32  # noqa: PLR2004 - bounds of a short value and of arguments
         if short and not _DATA_BEFORE.search(before):
             continue
         if inner.strip():
@@ -214,7 +214,7 @@ def _bare_commands(shadow: Shadow) -> Iterator[Replacement]:
     for match in _BARE_COMMAND.finditer(shadow.text):
         end = match.end()
         arguments = 0
-        while arguments < 64:  # noqa: PLR2004 - a bound on arguments
+        while arguments < 64:  # noqa: PLR2004 - bounds of a short value and of arguments
             argument = _FLAG_ARGUMENT.match(shadow.text, end) or _FILE_ARGUMENT.match(shadow.text, end)
             if argument is None:
                 break

@@ -52,29 +52,39 @@ _SYMBOL = r"(?:us\$|ca\$|a\$|cn¥|jp¥|[$€£¥₹₩])"
 _PERIODS: tuple[tuple[BudgetPeriod, str], ...] = (
     (
         BudgetPeriod.GPU_HOUR,
-        r"(?:/|per|an?|pro|por|par|all'|al) ?(?:(?:gpu|card)[ -]?(?:hour|h|hr|stunde|hora|ora)|"
-        r"h(?:ou)?r?[ -]?(?:/|per) ?gpu|gpu)(?![a-z])|每卡时|每gpu小时",
+        (
+            r"(?:/|per|an?|pro|por|par|all'|al) ?(?:(?:gpu|card)[ -]?(?:hour|h|hr|stunde|hora|ora)|"
+            r"h(?:ou)?r?[ -]?(?:/|per) ?gpu|gpu)(?![a-z])|每卡时|每gpu小时"
+        ),
     ),
     (
         BudgetPeriod.HOUR,
-        r"(?:(?:/|per|an|a|each|every|pro|por|par|per|la|a la|all'|l'|je|l)[ ']?(?:hour|hr|h|stunde|"
-        r"std|hora|heure|ora)|hourly|stundlich|de l'heure|por hora|de hora|all'ora)(?![a-z])|每小时|"
-        r"/小时|一小时|/時間?|毎時|1時間あたり|時間あたり",
+        (
+            r"(?:(?:/|per|an|a|each|every|pro|por|par|per|la|a la|all'|l'|je|l)[ ']?(?:hour|hr|h|stunde|"
+            r"std|hora|heure|ora)|hourly|stundlich|de l'heure|por hora|de hora|all'ora)(?![a-z])|每小时|"
+            r"/小时|一小时|/時間?|毎時|1時間あたり|時間あたり"
+        ),
     ),
     (
         BudgetPeriod.DAY,
-        r"(?:(?:/|per|a|each|every|pro|por|par|al|je|am|au) ?(?:day|d|tag|dia|jour|giorno)|daily|"
-        r"taglich)(?![a-z])|每天|每日|/天|一天|1日あたり|/日|毎日",
+        (
+            r"(?:(?:/|per|a|each|every|pro|por|par|al|je|am|au) ?(?:day|d|tag|dia|jour|giorno)|daily|"
+            r"taglich)(?![a-z])|每天|每日|/天|一天|1日あたり|/日|毎日"
+        ),
     ),
     (
         BudgetPeriod.WEEK,
-        r"(?:(?:/|per|a|each|every|pro|por|par|a la|alla|je) ?(?:week|wk|woche|semana|semaine|"
-        r"settimana)|weekly|wochentlich)(?![a-z])|每周|每星期|/周|毎週|/週",
+        (
+            r"(?:(?:/|per|a|each|every|pro|por|par|a la|alla|je) ?(?:week|wk|woche|semana|semaine|"
+            r"settimana)|weekly|wochentlich)(?![a-z])|每周|每星期|/周|毎週|/週"
+        ),
     ),
     (
         BudgetPeriod.MONTH,
-        r"(?:(?:/|per|a|each|every|pro|por|par|al|au|je|im) ?(?:month|mo|monat|mes|mois|mese)|"
-        r"monthly|monatlich|mensuales|mensuel)(?![a-z])|每月|每个月|/月|毎月|月額",
+        (
+            r"(?:(?:/|per|a|each|every|pro|por|par|al|au|je|im) ?(?:month|mo|monat|mes|mois|mese)|"
+            r"monthly|monatlich|mensuales|mensuel)(?![a-z])|每月|每个月|/月|毎月|月額"
+        ),
     ),
 )
 _PERIOD = re.compile(r" ?\(?(?:" + "|".join(f"(?P<{period.name}>{pattern})" for period, pattern in _PERIODS) + r")\)?")

@@ -54,7 +54,7 @@ for _unit, _unit_value in _table("zwei:2 drei:3 vier:4 funf:5 sechs:6 acht:8").i
     UNIT_WORDS[f"{_unit}tausend"] = 1000 * _unit_value
 UNIT_WORDS |= _table("doscientos:200 trescientos:300 quatrocentos:400 quinientos:500 quinhentos:500 duzentos:200")
 
-_CJK_DIGITS = {char: value for value, char in enumerate("零一二三四五六七八九")} | {"两": 2, "〇": 0, "半": 0}
+_CJK_DIGITS = {char: value for value, char in enumerate("零一二三四五六七八九")} | {"两": 2, "〇": 0, "半": 0}  # noqa: RUF001 - it is the ideograph
 _CJK_SCALES = {"十": 10, "百": 100, "千": 1000, "万": 10_000, "億": 100_000_000, "亿": 100_000_000}
 _CJK_UNITS = "张個个块枚台基卡时時天日周週分元円万千百人本件种種篇机機枚路"
 _CJK_NUMBER = re.compile(rf"[零〇一二两三四五六七八九十百千]{{1,8}}(?=\s?[{_CJK_UNITS}]|\s?gpu|小时|小時|ノード|节点)")
@@ -106,7 +106,7 @@ def recognise_numbers(shadow: Shadow) -> None:
     shadow.replace_all(_ALWAYS, Kind.NAME, lambda _: "24/7")
     shadow.replace_all(_SPACED_THOUSANDS, Kind.NUMBER, lambda m: Decimal(m.group().replace(" ", "")))
     shadow.replace_all(_DIGITS, Kind.NUMBER, lambda m: _digits_value(m, comma_decimals=comma_decimals))
-    shadow.replace_all(_CJK_NUMBER, Kind.NUMBER, lambda m: _cjk_value(m.group()))
+    shadow.replace_all(_CJK_NUMBER, Kind.NUMBER, lambda m: Decimal(cjk_number(m.group())))
     shadow.replace(list(_word_numbers(shadow.text)), Kind.NUMBER)
     shadow.replace_all(_SCALED, Kind.NUMBER, lambda m: _scaled(shadow, m))
 
@@ -149,7 +149,7 @@ def _parse_digits(body: str, *, comma_decimals: bool) -> Decimal | None:
         decimal = max(body.rfind("."), body.rfind(","))
         return Decimal(re.sub("[.,]", "", body[:decimal]) + "." + re.sub("[.,]", "", body[decimal + 1 :]))
     groups = re.split("[.,]", body)
-    in_threes = all(len(group) == 3 for group in groups[1:]) and groups[0] not in ("0", "00")  # noqa: PLR2004 - thousands
+    in_threes = all(len(group) == 3 for group in groups[1:]) and groups[0] not in ("0", "00")  # noqa: PLR2004 - places of the decimal system
     if dots + commas > 1:
         return Decimal("".join(groups)) if in_threes else None
     if commas:
@@ -159,7 +159,8 @@ def _parse_digits(body: str, *, comma_decimals: bool) -> Decimal | None:
     return Decimal(body)
 
 
-def _cjk_value(text: str) -> Decimal:
+def cjk_number(text: str) -> int:
+    """Return the value of a Chinese or Japanese numeral below ten thousand myriads."""
     total = current = 0
     for char in text:
         if char in _CJK_SCALES:
@@ -167,7 +168,7 @@ def _cjk_value(text: str) -> Decimal:
             current = 0
         else:
             current = current * 10 + _CJK_DIGITS[char]
-    return Decimal(total + current)
+    return total + current
 
 
 def _word_numbers(text: str) -> Iterator[Replacement]:
@@ -198,19 +199,19 @@ def _read_words(text: str, matches: list[re.Match[str]], at: int) -> tuple[int, 
         word = matches[at + used].group()
         if gap not in (" ", "-"):
             break
-        if word in ("and", "y", "et", "e") and gap == " " and current + total >= 30 and at + used + 1 < len(matches):  # noqa: PLR2004 - "thirty y cinco", "hundred and five"
+        if word in ("and", "y", "et", "e") and gap == " " and current + total >= 30 and at + used + 1 < len(matches):  # noqa: PLR2004 - places of the decimal system
             following = _joined_unit(matches[at + used + 1].group())
-            if following is None or not (is_tens or total + current >= 100):  # noqa: PLR2004 - hundreds
+            if following is None or not (is_tens or total + current >= 100):  # noqa: PLR2004 - places of the decimal system
                 break
             current, used = current + following, used + 2
-        elif word in SCALE_WORDS and word != "k" and word != "cent":
+        elif word in SCALE_WORDS and word not in {"k", "cent"}:
             scale = SCALE_WORDS[word]
-            if scale >= 1000:  # noqa: PLR2004 - thousands close a group
+            if scale >= 1000:  # noqa: PLR2004 - places of the decimal system
                 total, current = total + current * scale, Decimal(0)
             else:
                 current *= scale
             used += 1
-        elif is_tens and word in UNIT_WORDS and 0 < UNIT_WORDS[word] < 10 and current % 10 == 0 and gap == "-":  # noqa: PLR2004 - "twenty-four"
+        elif is_tens and word in UNIT_WORDS and 0 < UNIT_WORDS[word] < 10 and current % 10 == 0 and gap == "-":  # noqa: PLR2004 - places of the decimal system
             current, used = current + UNIT_WORDS[word], used + 1
         else:
             break
@@ -234,4 +235,4 @@ def _simple_value(text: str, match: re.Match[str]) -> Decimal | None:
 
 def _joined_unit(word: str) -> Decimal | None:
     value = UNIT_WORDS.get(word, TEN_WORDS.get(word))
-    return value if value is not None and value < 100 else None  # noqa: PLR2004 - below a hundred
+    return value if value is not None and value < 100 else None  # noqa: PLR2004 - places of the decimal system

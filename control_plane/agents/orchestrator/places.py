@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from control_plane.agents.orchestrator.shadow import Kind, Shadow, mark, words
 
@@ -76,15 +77,30 @@ _SPACED = re.compile(
     r"central) us(?: ?[23])?(?![a-z0-9])|(?<![a-z0-9])(?:west|north) europe(?= region)(?![a-z0-9])"
 )
 _CITIES = """
-frankfurt:aws=eu-central-1,gcp=europe-west3,azure=germanywestcentral dublin:aws=eu-west-1,azure=northeurope
-ireland:aws=eu-west-1,azure=northeurope london:aws=eu-west-2,gcp=europe-west2,azure=uksouth paris:aws=eu-west-3,gcp=europe-west9,azure=francecentral
-stockholm:aws=eu-north-1,azure=swedencentral milan:aws=eu-south-1,gcp=europe-west8 virginia:aws=us-east-1,gcp=us-east4,azure=eastus
-ohio:aws=us-east-2 oregon:aws=us-west-2,gcp=us-west1 california:aws=us-west-1,azure=westus iowa:gcp=us-central1,azure=centralus
-tokyo:aws=ap-northeast-1,gcp=asia-northeast1,azure=japaneast osaka:aws=ap-northeast-3,gcp=asia-northeast2,azure=japanwest
-seoul:aws=ap-northeast-2,gcp=asia-northeast3,azure=koreacentral singapore:aws=ap-southeast-1,gcp=asia-southeast1,azure=southeastasia
-sydney:aws=ap-southeast-2,gcp=australia-southeast1,azure=australiaeast mumbai:aws=ap-south-1,gcp=asia-south1,azure=centralindia
-montreal:aws=ca-central-1,gcp=northamerica-northeast1 zurich:aws=eu-central-2,gcp=europe-west6,azure=switzerlandnorth
-amsterdam:azure=westeurope belgium:gcp=europe-west1 netherlands:gcp=europe-west4,azure=westeurope finland:gcp=europe-north1
+frankfurt:aws=eu-central-1,gcp=europe-west3,azure=germanywestcentral
+dublin:aws=eu-west-1,azure=northeurope
+ireland:aws=eu-west-1,azure=northeurope
+london:aws=eu-west-2,gcp=europe-west2,azure=uksouth
+paris:aws=eu-west-3,gcp=europe-west9,azure=francecentral
+stockholm:aws=eu-north-1,azure=swedencentral
+milan:aws=eu-south-1,gcp=europe-west8
+virginia:aws=us-east-1,gcp=us-east4,azure=eastus
+ohio:aws=us-east-2
+oregon:aws=us-west-2,gcp=us-west1
+california:aws=us-west-1,azure=westus
+iowa:gcp=us-central1,azure=centralus
+tokyo:aws=ap-northeast-1,gcp=asia-northeast1,azure=japaneast
+osaka:aws=ap-northeast-3,gcp=asia-northeast2,azure=japanwest
+seoul:aws=ap-northeast-2,gcp=asia-northeast3,azure=koreacentral
+singapore:aws=ap-southeast-1,gcp=asia-southeast1,azure=southeastasia
+sydney:aws=ap-southeast-2,gcp=australia-southeast1,azure=australiaeast
+mumbai:aws=ap-south-1,gcp=asia-south1,azure=centralindia
+montreal:aws=ca-central-1,gcp=northamerica-northeast1
+zurich:aws=eu-central-2,gcp=europe-west6,azure=switzerlandnorth
+amsterdam:azure=westeurope
+belgium:gcp=europe-west1
+netherlands:gcp=europe-west4,azure=westeurope
+finland:gcp=europe-north1
 """
 CITY_REGIONS: Mapping[str, Mapping[str, str]] = {
     city: dict(pair.split("=") for pair in regions.split(","))
@@ -137,14 +153,22 @@ def recognise_places(shadow: Shadow) -> None:
         shadow.replace_all(
             re.compile(pattern),
             Kind.PROVIDER,
-            lambda m, name=name: None if _NOT_A_PROVIDER.match(shadow.text, m.end()) else name,
+            partial(_provider, shadow, name),
         )
     cities = words("|".join(CITY_REGIONS), "|".join(_CITY_WORDS))
     shadow.replace_all(
         re.compile(cities), Kind.REGION, lambda m: _place(shadow.text, m, _CITY_WORDS.get(m.group(), m.group()))
     )
     for name, pattern in _AREAS.items():
-        shadow.replace_all(re.compile(pattern), Kind.REGION, lambda m, name=name: _place(shadow.text, m, name))
+        shadow.replace_all(re.compile(pattern), Kind.REGION, partial(_area, shadow, name))
+
+
+def _provider(shadow: Shadow, name: str, match: re.Match[str]) -> str | None:
+    return None if _NOT_A_PROVIDER.match(shadow.text, match.end()) else name
+
+
+def _area(shadow: Shadow, name: str, match: re.Match[str]) -> Region | None:
+    return _place(shadow.text, match, name)
 
 
 def region_code(region: Region, providers: tuple[str, ...]) -> str:

@@ -8,18 +8,18 @@ from control_plane.agents.orchestrator.preferences import NEGATION
 from control_plane.agents.orchestrator.shadow import Shadow, words
 from control_plane.model.plan import SpotPreference
 
-SPOT = words(
+_SPOT = words(
     "spot(?:[ -](?:instances?|vms?|capacity|nodes?|gpus?|machines?|boxes|hosts?|servers?|ok))?|"
     "pre-?emptibles?(?: (?:instances?|vms?|capacity|nodes?|gpus?))?|interruptibles?(?: (?:instances?|"
     "capacity|gpus?))?|spots|spot-?instanzen|instancias spot|instances spot|istanze spot|"
     "interrumpibles|unterbrechbare[nr]?|preemptive[li]s?|preemptiveis|interruptions?(?= (?:are|is) )",
     "竞价实例|竞价|抢占式实例|抢占式?|抢占实例|スポットインスタンス|スポット|プリエンプティブル?|スポットvm",
 )
-NOT_SPOT = re.compile(
+_NOT_SPOT = re.compile(
     r"[ -](?:check|checks|the|any|price|prices|pricing|market|bugs?|errors?|on|rates?|savings|"
     r"interruption|reclaim|history)(?![a-z])|ted|ting"
 )
-SPOT_NO_BEFORE = re.compile(
+_SPOT_NO_BEFORE = re.compile(
     NEGATION
     + (
         r"(?: (?:on|use|using|any|the|be|allow|allowed|want|run on|run it on|an?|utiliser|usar|accept|en|"
@@ -34,7 +34,7 @@ SPOT_NO_BEFORE = re.compile(
         r"[不非无]$|(?:不使用|不接受|不允许)$"
     )
 )
-SPOT_NO_AFTER = re.compile(
+_SPOT_NO_AFTER = re.compile(
     (
         r" ?(?:instances?|vms?|capacity)? ?(?:[:=?] ?|is |are |allowed[:=]? ?|ok[:=?] ?|or preemptible |"
         r"だめ|は|を|も|y/n: ?)?(?:"
@@ -46,7 +46,7 @@ SPOT_NO_AFTER = re.compile(
     )
     + r")(?! (?:problem|issue|matter))"
 )
-PREFER = words(
+_PREFER = words(
     "prefer|preferred|preferably|preferable|ideally|if possible|where possible|wherever possible|"
     "when possible|if available|when available|wherever you can|whenever possible|first choice|"
     "spot first|favou?r|try|bevorzugt|bevorzuge|am liebsten|wenn moglich|moglichst|preferiblemente|"
@@ -54,14 +54,14 @@ PREFER = words(
     "si possible|preferibilmente|se possibile|de preferencia|se possivel|preferencialmente",
     "优先|最好|尽量|优先使用|優先|できれば|可能なら|なるべく",
 )
-PREFER_NEAR = re.compile(PREFER)
-FIXED = words(
+_PREFER_NEAR = re.compile(_PREFER)
+_FIXED = words(
     "on-?demand(?: only| instances?| capacity)?|on demand(?: only| instances?)?|reserved (?:capacity|"
     "instances?|only)|uninterruptible|non-?interruptible|guaranteed capacity|dedicated (?:capacity|"
     "instances?)|a la demande|a demanda|bajo demanda|sob demanda|on-demand-instanzen",
     "按需实例|按需|オンデマンド(?:インスタンス)?(?:のみ)?",
 )
-TOLERANT = re.compile(
+_TOLERANT = re.compile(
     words(
         "(?:can|may|could) (?:safely )?be (?:interrupted|preempted|evicted)|(?:ok|okay|fine) (?:to|"
         "if) (?:it gets |be |gets |it is |it's |get )?(?:interrupted|preempted|evicted)|"
@@ -73,7 +73,7 @@ TOLERANT = re.compile(
         "可以被?中断|允许中断|中断可|中断しても(?:よい|いい|構わない)",
     )
 )
-INTOLERANT = re.compile(
+_INTOLERANT = re.compile(
     words(
         "(?:must|should|may|can|do|shall) ?not (?:get |be )?(?:interrupted|preempted|evicted)|"
         "(?:can't|cannot|mustn't|shouldn't|don't) (?:get |be )?(?:interrupted|preempted|evicted|"
@@ -85,7 +85,7 @@ INTOLERANT = re.compile(
         "不能中断|不可中断|中断(?:は)?不可|中断できない|中断しない",
     )
 )
-FALLBACK = re.compile(
+_FALLBACK = re.compile(
     words(
         "fall ?-?back|otherwise|else|or|if (?:spot|it|there|no)|unless|as backup|runs? out|if not|"
         "first|then|sonst|oder|si no|sinon|altrimenti|senao",
@@ -106,18 +106,17 @@ def read_spot(shadow: Shadow) -> SpotReading:
     """Read whether spot capacity may be used."""
     text = shadow.text
     votes: list[tuple[SpotPreference, tuple[int, int]]] = []
-    for match in re.finditer(SPOT, text):
-        if not NOT_SPOT.match(text, match.end()):
-            votes.append((spot_vote(text, match), shadow.span(*match.span())))
-    votes += [(SpotPreference.ALLOW, shadow.span(*m.span())) for m in TOLERANT.finditer(text)]
-    votes += [(SpotPreference.FORBID, shadow.span(*m.span())) for m in INTOLERANT.finditer(text)]
-    fixed = list(re.finditer(FIXED, text))
+    mentions = [match for match in re.finditer(_SPOT, text) if not _NOT_SPOT.match(text, match.end())]
+    votes += [(_spot_vote(text, match), shadow.span(*match.span())) for match in mentions]
+    votes += [(SpotPreference.ALLOW, shadow.span(*m.span())) for m in _TOLERANT.finditer(text)]
+    votes += [(SpotPreference.FORBID, shadow.span(*m.span())) for m in _INTOLERANT.finditer(text)]
+    fixed = list(re.finditer(_FIXED, text))
     has_spot = any(vote is not SpotPreference.FORBID for vote, _ in votes)
     for match in fixed:
-        negative = SPOT_NO_BEFORE.search(text[max(0, match.start() - 30) : match.start()])
+        negative = _SPOT_NO_BEFORE.search(text[max(0, match.start() - 30) : match.start()])
         if negative:
             votes.append((SpotPreference.ALLOW, shadow.span(*match.span())))
-        elif not (has_spot and FALLBACK.search(text[max(0, match.start() - 50) : match.end() + 40])):
+        elif not (has_spot and _FALLBACK.search(text[max(0, match.start() - 50) : match.end() + 40])):
             votes.append((SpotPreference.FORBID, shadow.span(*match.span())))
     if not votes:
         return SpotReading(None)
@@ -133,9 +132,9 @@ def read_spot(shadow: Shadow) -> SpotReading:
     return SpotReading(Fact(chosen, spans), contradicts=len(kinds) > 1 and SpotPreference.FORBID in kinds)
 
 
-def spot_vote(text: str, match: re.Match[str]) -> SpotPreference:
+def _spot_vote(text: str, match: re.Match[str]) -> SpotPreference:
     before, after = text[max(0, match.start() - 40) : match.start()], text[match.end() : match.end() + 32]
-    if SPOT_NO_BEFORE.search(before) or SPOT_NO_AFTER.match(after):
+    if _SPOT_NO_BEFORE.search(before) or _SPOT_NO_AFTER.match(after):
         return SpotPreference.FORBID
     near = before[-28:] + " | " + after[:28]
-    return SpotPreference.PREFER if PREFER_NEAR.search(near) else SpotPreference.ALLOW
+    return SpotPreference.PREFER if _PREFER_NEAR.search(near) else SpotPreference.ALLOW

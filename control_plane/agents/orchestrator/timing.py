@@ -1,7 +1,6 @@
 """Time limits, deadlines and start times: which role each length and moment plays."""
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from decimal import Decimal
@@ -51,7 +50,7 @@ def _contexts(shadow: Shadow, at: int) -> tuple[str, str]:
     return before[cut + 1 :] if cut >= 0 else before, after
 
 
-def _duration_role(before: str, after: str) -> _Role:  # noqa: C901, PLR0911 - one ordered table of cues
+def _duration_role(before: str, after: str) -> _Role:
     if lexicon.START_BEFORE.search(before):
         return _Role.START
     if lexicon.STOP_AFTER.search(before):
@@ -126,8 +125,7 @@ def read_window(shadow: Shadow, now: datetime, default: tzinfo) -> Window:
         if role in (_Role.DEADLINE, _Role.START) and 0 < seconds <= _MAX_SECONDS:
             fact = Fact(now + timedelta(seconds=float(seconds)), (shadow.span(at, at + 1),))
             (starts if role is _Role.START else deadlines).append(fact)
-    earliest: Callable[[Fact[datetime]], datetime] = lambda fact: fact.value  # noqa: E731 - a key for min
-    return Window(min(firm or deadlines, key=earliest, default=None), min(starts, key=earliest, default=None), schedule)
+    return Window(min(firm or deadlines, key=_time_of, default=None), min(starts, key=_time_of, default=None), schedule)
 
 
 def any_moment(shadow: Shadow, now: datetime, default: tzinfo) -> Fact[datetime] | None:
@@ -138,6 +136,10 @@ def any_moment(shadow: Shadow, now: datetime, default: tzinfo) -> Fact[datetime]
         if 0 < seconds <= _MAX_SECONDS:
             return Fact(now + timedelta(seconds=float(seconds)), (shadow.span(at, at + 1),))
     return None
+
+
+def _time_of(fact: Fact[datetime]) -> datetime:
+    return fact.value
 
 
 def _moment_role(shadow: Shadow, at: int, between: re.Match[str] | None) -> tuple[_Role, bool]:

@@ -90,7 +90,7 @@ DEADLINE_BEFORE = re.compile(
     + SMALL
 )
 DEADLINE_AFTER = re.compile(
-    r"(?:以|之)?内(?:に|完|结|跑|搞|训|做|处|，|,|。|\.|$)|以内に| ?(?:from now|after now|deadline|"
+    r"(?:以|之)?内(?:に|完|结|跑|搞|训|做|处|,|\.|$)|以内に| ?(?:from now|after now|deadline|"
     r"turnaround|a partir de ahora|ab jetzt|ab sofort|a partir de agora|da adesso)"
 )
 FOR_NEXT = re.compile(

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from enum import Enum, auto
+from functools import partial
 
 from control_plane.agents.orchestrator.shadow import Kind, Shadow, words
 
@@ -71,8 +72,7 @@ def recognise_zones(shadow: Shadow) -> None:
     """Replace names of time zones by marks with `Zone` values."""
     shadow.replace_all(_OFFSET, Kind.ZONE, _offset_zone)
     for pattern, (offset, summer) in _ZONES.items():
-        zone = Zone(offset, summer)
-        shadow.replace_all(re.compile(pattern), Kind.ZONE, lambda _, zone=zone: zone)
+        shadow.replace_all(re.compile(pattern), Kind.ZONE, partial(_named_zone, Zone(offset, summer)))
 
 
 def localise(local: datetime, zone: Zone | None, default: tzinfo) -> datetime:
@@ -86,6 +86,10 @@ def to_local(moment: datetime, zone: Zone | None, default: tzinfo) -> datetime:
         return moment.astimezone(default).replace(tzinfo=None)
     guess = moment.astimezone(timezone(timedelta(minutes=zone.offset_minutes))).replace(tzinfo=None)
     return moment.astimezone(zone.at(guess)).replace(tzinfo=None)
+
+
+def _named_zone(zone: Zone, _: re.Match[str]) -> Zone:
+    return zone
 
 
 def _offset_zone(match: re.Match[str]) -> Zone | None:
