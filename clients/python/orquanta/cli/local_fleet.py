@@ -32,7 +32,10 @@ _KEY_LIFETIME = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class FleetOptions:
-    """What to start. `server_arguments` go to `orquanta-server` as they are."""
+    """What to start. `server_arguments` go to `orquanta-server` as they are.
+
+    `admin_password` is for the first start; one is made and told if it is empty.
+    """
 
     state_dir: Path
     server_arguments: Sequence[str]
@@ -41,6 +44,7 @@ class FleetOptions:
     node_name: str
     virtual_gpus: str
     admin_email: str
+    admin_password: str
     key_name: str
 
     @property
@@ -87,6 +91,7 @@ async def run_fleet(options: FleetOptions, known_key: Callable[[Ready], str], re
     """
     async with AsyncExitStack() as stack:
         server, password = await stack.enter_async_context(_control_plane(options))
+        _ = orquanta.AsyncClient  # loads gRPC while the server starts, instead of after
         ready = await _until_ready(options, server)
         access = await _log_in(options, ready, known_key(ready), password)
         report.serving(ready, access)
@@ -120,7 +125,7 @@ async def _control_plane(options: FleetOptions) -> AsyncIterator[tuple[Child, st
     """The server and the password that its administrator has if this is the very first start."""
     program = find_program("orquanta-server", "server")
     options.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    password = secrets.token_urlsafe(18)
+    password = options.admin_password or secrets.token_urlsafe(18)
     password_file = options.state_dir / f".admin-password.{os.getpid()}"
     _write_secret(password_file, password)
     try:
@@ -184,7 +189,7 @@ async def _log_in(options: FleetOptions, ready: Ready, known_key: str, password:
         with suppress(Unauthenticated):  # an earlier start made the administrator, with another password
             await client.auth.login(options.admin_email, password)
             created = await client.auth.create_api_key(options.key_name, lifetime=_KEY_LIFETIME)
-            return Access(created.secret, created, password)
+            return Access(created.secret, created, "" if options.admin_password else password)
     return None
 
 

@@ -17,7 +17,15 @@ _SERVER_VARIABLE = "ORQUANTA_SERVER"
 _TOKEN_VARIABLE = "ORQUANTA_TOKEN"  # noqa: S105 - the name of a variable, not a secret
 _CA_VARIABLE = "ORQUANTA_CA"
 _PROFILE_VARIABLE = "ORQUANTA_PROFILE"
-_OWN_VARIABLES = (_CONFIG_VARIABLE, _SERVER_VARIABLE, _TOKEN_VARIABLE, _CA_VARIABLE, _PROFILE_VARIABLE)
+_ADMIN_PASSWORD_VARIABLE = "ORQUANTA_ADMIN_PASSWORD"  # noqa: S105 - as above
+_OWN_VARIABLES = (
+    _CONFIG_VARIABLE,
+    _SERVER_VARIABLE,
+    _TOKEN_VARIABLE,
+    _CA_VARIABLE,
+    _PROFILE_VARIABLE,
+    _ADMIN_PASSWORD_VARIABLE,  # `orquanta up` hands it over in a file
+)
 
 
 class Source(Enum):
@@ -39,6 +47,7 @@ class Environment:
     ca_path: str
     profile: str
     state_dir: Path
+    admin_password: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +100,7 @@ def read_environment() -> Environment:
         profile=variables.get(_PROFILE_VARIABLE, ""),
         # The server's own default, so that `orquanta up` and `orquanta-server` mean the same fleet.
         state_dir=Path("/var/lib/orquanta") if os.geteuid() == 0 else state_home / "orquanta",
+        admin_password=variables.get(_ADMIN_PASSWORD_VARIABLE, ""),
     )
 
 

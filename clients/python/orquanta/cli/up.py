@@ -35,6 +35,8 @@ def up(
     from orquanta.cli.local_fleet import FleetOptions  # noqa: PLC0415 - no other command needs asyncio
     from orquanta.cli.up_run import run_up  # noqa: PLC0415
 
+    if "--insecure" in ctx.args:
+        raise typer.BadParameter("a fleet that `up` starts uses TLS; for plaintext run orquanta-server yourself")
     session = session_of(ctx, as_json=as_json)
     options = FleetOptions(
         state_dir=Path(state_dir).expanduser().absolute() if state_dir else session.environment.state_dir,
@@ -44,6 +46,7 @@ def up(
         node_name=node_name,
         virtual_gpus=virtual_gpus,
         admin_email=admin_email,
+        admin_password=session.environment.admin_password,
         key_name=key_name(),
     )
     profile = check_name(session.flags.profile or session.environment.profile or _DEFAULT_PROFILE)
