@@ -2,16 +2,15 @@
 
 import re
 import shlex
-import sys
-from contextlib import closing
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orquanta.cli.exits import CommandError, ExitCode, code_for_job
+from orquanta.cli.exits import ExitCode, code_for_job
 from orquanta.cli.formats import elapsed, gpus, money, or_dash, relative, words
 from orquanta.cli.goal_views import node_names
+from orquanta.cli.job_follow import APPROVAL_NEEDED, copy_logs, follow_job
 from orquanta.cli.job_views import print_job
 from orquanta.cli.options import (
     AsJson,
@@ -26,26 +25,15 @@ from orquanta.cli.options import (
     parse_states,
 )
 from orquanta.cli.session import Session, session_of
-from orquanta.types.actions import ActionState
-from orquanta.types.jobs import Job, JobPriority, JobSpec, JobState, ResourceRequest, Submission
+from orquanta.types.jobs import JobPriority, JobSpec, JobState, ResourceRequest, Submission
 
 if TYPE_CHECKING:
-    from orquanta import Client
+    pass
 
 job_commands = typer.Typer(no_args_is_help=True, help="Jobs: one command or image that runs on GPUs.")
 
 _GIB = 1024**3
 _MAX_NAME = 63
-_APPROVAL_NEEDED = (
-    "It waits for another operator: orquanta action approve {action_id}. What may cost less, by a shorter "
-    "--max-time or fewer --gpus, may need no approval."
-)
-_UNDECIDED = {
-    ActionState.PROPOSED,
-    ActionState.AWAITING_APPROVAL,
-    ActionState.APPROVED,
-    ActionState.EXECUTING,
-}
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id, j-...")]
 
@@ -130,7 +118,7 @@ def submit(
     with session.connect() as client:
         submission = client.jobs.submit(spec, request_id=request_id or None)
         if follow or wait:
-            _follow(session, client, submission, with_logs=follow)
+            follow_job(session, client, submission, with_logs=follow)
         else:
             _print_submission(session, submission)
 
@@ -155,51 +143,10 @@ def _print_submission(session: Session, submission: Submission) -> None:
     else:
         session.output.say(f"{job.id} {words(job.state)}. {job.status_reason}".rstrip())
         if submission.action_id:
-            session.output.note(_APPROVAL_NEEDED.format(action_id=submission.action_id))
+            session.output.note(APPROVAL_NEEDED.format(action_id=submission.action_id))
         else:
             session.output.note(f"Follow it with: orquanta job logs -f {job.id}")
     raise typer.Exit(ExitCode.REFUSED if submission.action_id else code_for_job(job.state))
-
-
-def _follow(session: Session, client: "Client", submission: Submission, *, with_logs: bool) -> None:
-    job_id = submission.job.id
-    try:
-        if submission.action_id:
-            _await_approval(session, client, submission.action_id)
-        if with_logs:
-            session.output.note(f"{job_id} submitted")
-            _copy_logs(session, client, job_id, follow=True)
-        job = client.jobs.wait(job_id)
-    except KeyboardInterrupt:
-        session.output.note(f"The job goes on; follow it with: orquanta job logs -f {job_id}")
-        raise typer.Exit(ExitCode.INTERRUPTED) from None
-    if session.as_json:
-        session.output.record(job)
-    else:
-        session.output.note(_ending(job))
-    raise typer.Exit(code_for_job(job.state))
-
-
-def _await_approval(session: Session, client: "Client", action_id: str) -> None:
-    """Wait until another operator lets the job run; before that there is no job to follow."""
-    session.output.note(_APPROVAL_NEEDED.format(action_id=action_id))
-    action = client.actions.get(action_id)
-    if action.state in _UNDECIDED:
-        with closing(client.actions.watch()) as changes:
-            action = next(change for change in changes if change.id == action_id and change.state not in _UNDECIDED)
-    if action.state is not ActionState.DONE:
-        raise CommandError(
-            f"{action_id} {words(action.state)}. {action.outcome}".rstrip(),
-            reason="NOT_APPROVED",
-            code=ExitCode.REFUSED,
-        )
-
-
-def _ending(job: Job) -> str:
-    code = "" if job.exit_code is None else f" with exit code {job.exit_code}"
-    took = elapsed(job.started_at, job.finished_at)
-    why = f": {job.status_reason}" if job.status_reason else ""
-    return f"{job.id} {words(job.state)}{code} after {took}, {money(job.cost_usd)}{why}"
 
 
 @job_commands.command("list")
@@ -268,41 +215,10 @@ def logs(
     session = session_of(ctx, as_json=as_json)
     with session.connect() as client:
         try:
-            _copy_logs(session, client, job_id, follow=follow, tail=tail, rank=rank, attempt=attempt)
+            copy_logs(session, client, job_id, follow=follow, tail=tail, rank=rank, attempt=attempt)
         except KeyboardInterrupt:
             session.output.note(f"The job goes on; follow it with: orquanta job logs -f {job_id}")
             raise typer.Exit(ExitCode.INTERRUPTED) from None
-
-
-def _copy_logs(
-    session: Session,
-    client: "Client",
-    job_id: str,
-    *,
-    follow: bool,
-    tail: int = 0,
-    rank: int | None = None,
-    attempt: int = 0,
-) -> None:
-    stdout = sys.stdout.buffer
-    chunks = client.jobs.logs(job_id, epoch=attempt, rank=rank, follow=follow, tail_lines=tail)
-    with closing(chunks):
-        for chunk in chunks:
-            if session.as_json:
-                document = {
-                    "epoch": chunk.epoch,
-                    "rank": chunk.rank,
-                    "stream": chunk.stream,
-                    "text": chunk.data.decode(errors="replace"),
-                    "read_at": chunk.read_at,
-                    "lost_bytes": chunk.lost_bytes,
-                }
-                session.output.record(document)
-                continue
-            if chunk.lost_bytes:
-                session.output.note(f"[{chunk.lost_bytes} bytes were dropped here]")
-            stdout.write(chunk.data)
-            stdout.flush()
 
 
 @job_commands.command()
