@@ -16,10 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.fleet import Fleet, FleetError, report
 from orquanta.client import AsyncClient
 from orquanta.types.jobs import JobState
-
-from bench.fleet import Fleet, FleetError, report
 
 TARGET_RSS_MB = 60.0
 TARGET_CPU_PERCENT = 1.0
