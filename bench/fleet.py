@@ -5,6 +5,7 @@ and credentials; the only thing taken for granted is that the hosts share one ma
 """
 
 import asyncio
+import contextlib
 import json
 import math
 import os
@@ -298,11 +299,12 @@ class Fleet:
         token = await admin.nodes.create_join_token()
         await host.join(self.server, token.secret)
         host.daemon.start()
-        async with asyncio.timeout(_START_SECONDS):
-            async for node in admin.nodes.watch():
-                if node.name == name and node.state.value == "ready":
-                    host.node_id = node.id
-                    return host
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_START_SECONDS):
+                async for node in admin.nodes.watch():
+                    if node.name == name and node.state.value == "ready":
+                        host.node_id = node.id
+                        return host
         raise FleetError(f"{name} is not ready:\n{host.daemon.tail()}")
 
 

@@ -1,6 +1,10 @@
 """A fleet that tests share as long as they leave nothing behind in it, and settings under which faults show soon."""
 
+import asyncio
+import contextlib
+import shutil
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +14,8 @@ import pytest_asyncio
 
 from bench.fleet import Fleet, Host
 from orquanta.client import AsyncClient
+from orquanta.errors import PreconditionFailed
+from orquanta.types.jobs import Job, JobState
 
 QUICK = {
     "heartbeat_seconds": "0.5",
@@ -46,6 +52,34 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
     async with Fleet(QUICK, directory=tmp_path_factory.mktemp("shared")) as fleet:
         admin = await fleet.client()
         yield Site(fleet, admin, await fleet.add_host(admin, "shared", "8xH100"))
+
+
+@asynccontextmanager
+async def guests(site: Site, **gpus: str) -> AsyncIterator[list[Host]]:
+    """Hosts that belong to one test, by name; in the end they are revoked and stopped."""
+    hosts = await asyncio.gather(*(site.fleet.add_host(site.admin, name, kind) for name, kind in gpus.items()))
+    try:
+        yield hosts
+    finally:
+        for host in hosts:
+            with contextlib.suppress(PreconditionFailed):  # the test did that
+                await site.admin.nodes.revoke(host.node_id)
+            await host.stop()
+            shutil.rmtree(site.fleet.directory / host.name)
+            del site.fleet.hosts[host.name]
+
+
+async def reaches(client: AsyncClient, job_id: str, *states: JobState) -> Job:
+    """Return the job once it is in one of these states; it must get there before it ends otherwise."""
+    async for job in client.jobs.watch(job_id=job_id):
+        if job.state in states:
+            return job
+    raise AssertionError(f"{job_id} ended, and was never {' or '.join(states)}: {await client.jobs.get(job_id)}")
+
+
+async def output(client: AsyncClient, job_id: str, *, follow: bool = False) -> bytes:
+    """Return what a job has written."""
+    return b"".join([chunk.data async for chunk in client.jobs.logs(job_id, follow=follow)])
 
 
 @pytest.fixture
