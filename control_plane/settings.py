@@ -145,7 +145,7 @@ class Settings(BaseSettings):
     """A launch that may cost more than this, in US dollars, waits for a person's approval."""
     max_gpus_per_user: Annotated[int, Field(ge=0)] = 64
     """GPUs that one user may hold at a time, unless the account says otherwise."""
-    default_max_runtime_seconds: WholeSeconds = 86_400
+    default_max_runtime_seconds: WholeSeconds = 14_400
     """Wall-clock limit of a job that names none."""
     default_stop_grace_seconds: WholeSeconds = 10
     """Time between SIGTERM and SIGKILL for a job that names none."""

@@ -76,6 +76,14 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     add("--virtual-gpus", metavar="SPEC", help="pretend to have GPUs, for example 8xH100")
     add("--container-engine", choices=[engine.value for engine in Engine], help="what runs images")
     add("--engine-arg", action="append", dest="engine_args", metavar="ARG", help="argument before the engine's command")
+    add(
+        "--engine-run-arg",
+        action="append",
+        dest="engine_run_args",
+        metavar="ARG",
+        help="argument after the engine's run",
+    )
+    add("--container-network", metavar="NAME", help="network of containers (default: host)")
     add("--address", help="where other members of a gang reach this host")
     add("--log-level", choices=[level.value for level in LogLevel], help="how much to tell")
     add("--log-json", action="store_const", const=True, help="log JSON lines")
@@ -85,7 +93,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 def _settings(options: argparse.Namespace) -> Settings:
     names = (
         *("state_dir", "config", "virtual_gpus", "container_engine", "engine_args"),
-        *("address", "log_level", "log_json", "stop_jobs"),
+        *("engine_run_args", "container_network", "address", "log_level", "log_json", "stop_jobs"),
     )
     settings = load({name: getattr(options, name) for name in names})
     logging.configure_logging(settings)
@@ -140,11 +148,19 @@ def _labels(texts: Sequence[str]) -> dict[str, str]:
 def _flags_of(options: argparse.Namespace) -> list[str]:
     """Return the settings of a `join --run` as flags of `run`."""
     flags: list[str] = []
-    for name in ("state_dir", "config", "virtual_gpus", "container_engine", "address", "log_level"):
+    for name in (
+        "state_dir",
+        "config",
+        "virtual_gpus",
+        "container_engine",
+        "container_network",
+        "address",
+        "log_level",
+    ):
         value = getattr(options, name)
         flags += [] if value is None else [f"--{name.replace('_', '-')}", str(value)]
-    for argument in options.engine_args or ():
-        flags.append(f"--engine-arg={argument}")
+    flags += [f"--engine-arg={argument}" for argument in options.engine_args or ()]
+    flags += [f"--engine-run-arg={argument}" for argument in options.engine_run_args or ()]
     for name in ("log_json", "stop_jobs"):
         flags += [f"--{name.replace('_', '-')}"] if getattr(options, name) else []
     return flags

@@ -132,7 +132,10 @@ def container_settings(settings: Settings) -> ContainerSettings:
     """Return how containers are to be run."""
     named = settings.container_engine in {Engine.PODMAN, Engine.DOCKER}
     return ContainerSettings(
-        engine=settings.container_engine.value if named else None, engine_arguments=settings.engine_args
+        engine=settings.container_engine.value if named else None,
+        engine_arguments=settings.engine_args,
+        run_arguments=settings.engine_run_args,
+        network=settings.container_network,
     )
 
 

@@ -52,6 +52,10 @@ class Settings:
     container_engine: Engine = Engine.AUTO
     engine_args: tuple[str, ...] = ()
     """Arguments that come before the engine's own command, such as `--root DIR`."""
+    engine_run_args: tuple[str, ...] = ()
+    """Arguments that come after the engine's `run`, such as `--ulimit nofile=1024:1024`."""
+    container_network: str = "host"
+    """The network of containers, as the engine names it; gangs over several hosts need "host"."""
     address: str = ""
     """Where other members of a gang reach this host; found from the route to the control plane if empty."""
     log_level: LogLevel = LogLevel.INFO
@@ -178,6 +182,8 @@ _CONVERT: Mapping[str, Callable[[str, Any], object]] = {
     "virtual_gpus": _text,
     "container_engine": lambda name, value: _choice(Engine, name, value),
     "engine_args": _arguments,
+    "engine_run_args": _arguments,
+    "container_network": _text,
     "address": _text,
     "log_level": lambda name, value: _choice(LogLevel, name, value),
     "log_json": _boolean,

@@ -66,7 +66,7 @@ def test_profile_names_that_would_break_the_file_are_refused(name: str) -> None:
 async def test_config_show_masks_secrets_and_says_where_each_value_comes_from(bare_cli: RunCli, tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     save_profiles(path, BOOK)
-    variables = {"ORQUANTA_CONFIG": str(path), "ORQUANTA_TOKEN": "env-token"}
+    variables = {"ORQUANTA_CLI_CONFIG": str(path), "ORQUANTA_TOKEN": "env-token"}
     shown = await bare_cli("config", "show", **variables)
     document = (await bare_cli("config", "show", "--json", **variables)).document()
     assert "stored-key" not in shown.stdout + str(document)
@@ -83,7 +83,7 @@ async def test_config_show_masks_secrets_and_says_where_each_value_comes_from(ba
 async def test_config_use_switches_the_profile_and_path_tells_the_file(bare_cli: RunCli, tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     save_profiles(path, BOOK)
-    assert (await bare_cli("config", "use", "other", ORQUANTA_CONFIG=str(path))).code == 0
+    assert (await bare_cli("config", "use", "other", ORQUANTA_CLI_CONFIG=str(path))).code == 0
     assert load_profiles(path).current == "other"
-    assert (await bare_cli("config", "use", "nobody", ORQUANTA_CONFIG=str(path))).code == 3
-    assert (await bare_cli("config", "path", ORQUANTA_CONFIG=str(path))).stdout == f"{path}\n"
+    assert (await bare_cli("config", "use", "nobody", ORQUANTA_CLI_CONFIG=str(path))).code == 3
+    assert (await bare_cli("config", "path", ORQUANTA_CLI_CONFIG=str(path))).stdout == f"{path}\n"

@@ -38,7 +38,7 @@ def show(ctx: typer.Context, as_json: AsJson = False) -> None:
     session.output.table(
         ("setting", "value", "from"),
         [
-            ("file", path, "ORQUANTA_CONFIG or default"),
+            ("file", path, "ORQUANTA_CLI_CONFIG or default"),
             *((name, value or "-", f"{s.source.value} {s.place}".strip()) for name, value, s in rows),
         ],
         empty="",

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from orquanta.cli.profiles import Profile, ProfileBook
 
-_CONFIG_VARIABLE = "ORQUANTA_CONFIG"
+_CONFIG_VARIABLE = "ORQUANTA_CLI_CONFIG"
 _SERVER_VARIABLE = "ORQUANTA_SERVER"
 _TOKEN_VARIABLE = "ORQUANTA_TOKEN"  # noqa: S105 - the name of a variable, not a secret
 _CA_VARIABLE = "ORQUANTA_CA"

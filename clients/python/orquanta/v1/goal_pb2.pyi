@@ -84,7 +84,7 @@ class Evidence(message.Message):
     END_FIELD_NUMBER: builtins.int
     SOURCE_FIELD_NUMBER: builtins.int
     field: builtins.str
-    """The planned field, for example "gpu_count" or "jobs[1].gpu_type"."""
+    """The planned field, for example "constraints.budget" or "jobs[1].gpu.count"."""
     text: builtins.str
     """The words, verbatim."""
     start: builtins.int
