@@ -166,8 +166,8 @@ DAY_FIRST = re.compile(
 CJK_DATE = re.compile(r"(?:(?P<year>20\d\d)年)?(?P<month_number>\d{1,2})月(?P<day>\d{1,2})[日号號]?")
 CJK_DAY = re.compile(r"(?<![0-9月])(?P<day>\d{1,2})[日号](?=(?:[上下午晚中零]|\d|前|までに|まで|の|之前))")
 ORDINAL = re.compile(
-    r"(?<![a-z])(?:the|on the|by the|el dia|le|am|il) (?P<day>\d{1,2})(?:st|nd|rd|th|\.)(?! (?:gpu|"
-    r"node|card|job|run|step|time|attempt|of [a-z]))(?![0-9a-z])"
+    r"(?:(?<=the )|(?<=el dia )|(?<= le )|(?<= am )|(?<= il ))(?P<day>\d{1,2})(?:st|nd|rd|th|\.)"
+    r"(?! (?:gpu|node|card|job|run|step|time|attempt|of [a-z]))(?![0-9a-z])"
 )
 SPECIAL: tuple[tuple[Day, str], ...] = (
     (

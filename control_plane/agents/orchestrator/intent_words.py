@@ -18,13 +18,13 @@ VERBS: Mapping[Intent, re.Pattern[str]] = {
             "be (?:fixed|repaired|replaced|rebooted|restarted|reset|drained|cordoned|quarantined|"
             "recovered|restored)|fix|repair|heal|recover|remediate|replace|reboot|power[- ]?cycle|"
             "reset|restart|re-?join|drain|cordon|uncordon|un-?drain|quarantine|evacuate|rma|"
-            "bring (?:\\S+ ){1,4}?back|diagnose|troubleshoot|restore|re-?attach|reseat|isolate|"
-            "take (?:\\S+ ){1,4}?out of (?:rotation|service)|put (?:\\S+ ){1,4}?back (?:in|"
-            "into) (?:service|rotation)|get (?:\\S+ ){1,4}?(?:back|working|healthy) again|sort out|"
+            "bring (?:\\S{1,24} ){1,4}?back|diagnose|troubleshoot|restore|re-?attach|reseat|isolate|"
+            "take (?:\\S{1,24} ){1,4}?out of (?:rotation|service)|put (?:\\S{1,24} ){1,4}?back (?:in|"
+            "into) (?:service|rotation)|get (?:\\S{1,24} ){1,4}?(?:back|working|healthy) again|sort out|"
             "look into|investigate|swap(?: out)?|re-?place|resume",
             "arregl(?:a|ar|e|en)|repar(?:a|ar|e)|reinici(?:a|ar|e)|reemplaz(?:a|ar|e)|sustituy(?:e|"
             "a)|recuper(?:a|ar|e)|restaur(?:a|ar|e)|reparier(?:e|en)|beheb(?:e|en)|ersetz(?:e|en)|"
-            "tausch(?:e|en)|starte (?:\\S+ ){1,6}?neu|neustart(?:en)?|neu starten|wiederherstellen|"
+            "tausch(?:e|en)|starte (?:\\S{1,24} ){1,6}?neu|neustart(?:en)?|neu starten|wiederherstellen|"
             "repare[rz]?|redemarre[rz]?|remplace[rz]?|repar(?:e|er|ez)|retabli[sr][a-z]*|"
             "corrige[rz]?|ripara(?:re)?|riavvia(?:re)?|sostitui(?:sci|re)|ripristina(?:re)?|"
             "consert(?:e|ar)|corrij(?:a|o)|reinicie|substitu(?:a|ir)|restaure|troque",
@@ -35,11 +35,11 @@ VERBS: Mapping[Intent, re.Pattern[str]] = {
     Intent.SCALE: re.compile(
         words(
             "(?:pools?|clusters?|endpoints?|deployments?|services?|fleet|"
-            "\\S+-pool)(?: \\S+)? (?:needs?|wants?|requires?|must have|should have|should get|"
+            "\\S{1,24}-pool)(?: \\S{1,24})? (?:needs?|wants?|requires?|must have|should have|should get|"
             "should grow|gets)|scale|auto-?scale|upscale(?= the (?:pool|cluster))|resize|"
             "right-?size the pool|grow|shrink|expand|downsize|double|halve|triple|ramp (?:up|down)|"
-            "add|increase|decrease|reduce|remove|bump|take (?:\\S+ ){1,4}?out of the pool|"
-            "bring (?:\\S+ ){1,5}?(?:up|down) to|set (?:\\S+ ){1,6}?to|go (?:from|up|down)|provision|"
+            "add|increase|decrease|reduce|remove|bump|take (?:\\S{1,24} ){1,4}?out of the pool|"
+            "bring (?:\\S{1,24} ){1,5}?(?:up|down) to|set (?:\\S{1,24} ){1,6}?to|go (?:from|up|down)|provision|"
             "shut ?down|power down|release|give back|return|extend|attach|join|raise|lower|"
             "spin (?:up|down)|drop|turn off|move",
             "escal(?:a|ar|e)|ampli(?:a|ar|e)|aument(?:a|ar|e)|anad(?:e|ir|a)|agreg(?:a|ar|ue)|"
@@ -57,22 +57,22 @@ VERBS: Mapping[Intent, re.Pattern[str]] = {
         words(
             (
                 "(?:find|identify|look for|get|show|suggest|propose|list|achieve|realise|realize) (?:me |"
-                "us )?(?:\\S+ ){0,4}?(?:savings?|ways to save|saving opportunities)|savings?|save (?:us |"
+                "us )?(?:\\S{1,24} ){0,4}?(?:savings?|ways to save|saving opportunities)|savings?|save (?:us |"
                 "me )?(?:some |at least |about |up to )?(?:money|costs?|on|[$€£]|"
             )
             + mark(Kind.MONEY)
             + (
                 "|\\d)|(?:cut|reduc(?:e|ing)|lower(?:ing)?|optimi[sz](?:e|ing)|minimi[sz](?:e|ing)|slash|"
-                "trim|shave|bring|bring down|halve|decrease|get) (?:\\S+ ){0,5}?(?:costs?|spend(?:ing)?|"
+                "trim|shave|bring|bring down|halve|decrease|get) (?:\\S{1,24} ){0,5}?(?:costs?|spend(?:ing)?|"
                 "bills?|expenses?|cloud bill|gpu bill|burn rate|invoice)(?: down)?|"
-                "cost[- ]optimi[sz]\\w*|right-?siz\\w+|estimat(?:e|ing) (?:\\S+ ){0,4}?(?:costs?|price|"
+                "cost[- ]optimi[sz]\\w*|right-?siz\\w+|estimat(?:e|ing) (?:\\S{1,24} ){0,4}?(?:costs?|price|"
                 "spend)|(?:cost|price) estimates?|estimates? (?:for|of) (?:the )?(?:cost|price)|"
                 "how much (?:would|will|does|do|for|is it|should|might|to|would it)|how expensive|"
-                "what (?:would|will|does|do) (?:\\S+ ){1,16}?(?:cost|come to|set (?:us|me) back)|"
+                "what (?:would|will|does|do) (?:\\S{1,24} ){1,16}?(?:cost|come to|set (?:us|me) back)|"
                 "what(?:'s| is) the (?:cheapest|price|cost|going rate)|price (?:out|check)|quote (?:me|"
-                "for|us)|get (?:me )?a quote|compare (?:\\S+ ){0,4}?(?:prices?|costs?|pricing)|"
-                "(?:forecast|predict|project) (?:\\S+ ){0,4}?(?:spend(?:ing)?|costs?|bill)|where (?:are|"
-                "do) we (?:\\S+ )?(?:overspend\\w*|wast\\w+|los\\w+ money)|stop (?:wasting|paying|"
+                "for|us)|get (?:me )?a quote|compare (?:\\S{1,24} ){0,4}?(?:prices?|costs?|pricing)|"
+                "(?:forecast|predict|project) (?:\\S{1,24} ){0,4}?(?:spend(?:ing)?|costs?|bill)|where (?:are|"
+                "do) we (?:\\S{1,24} )?(?:overspend\\w*|wast\\w+|los\\w+ money)|stop (?:wasting|paying|"
                 "burning)|wast(?:e|ing|ed) (?:money|spend|gpu)|idle spend|cheapest (?:way|place|option|"
                 "provider|region|cloud)|cheaper (?:way|place|option|provider|region|cloud|gpus?|"
                 "alternative|instances?)|would it be cheaper|is it cheaper|tco|cost (?:analysis|"
@@ -85,7 +85,7 @@ VERBS: Mapping[Intent, re.Pattern[str]] = {
             "del? )?(?:coste|costo)|sparen|einsparen|spare (?:geld|kosten|uns)|spar(?:potenziale?|"
             "potential|moglichkeiten)|einspar[a-z]*|\\S*kosten (?:senken|reduzieren|optimieren|"
             "einsparen|schatzen)|(?:senk|reduzier|optimier|verringer|drück|druck)(?:e|en|"
-            "t)? (?:\\S+ ){0,3}?(?:\\S*kosten|ausgaben|\\S*rechnung)|was (?:wurde|wurden|kostet|"
+            "t)? (?:\\S{1,24} ){0,3}?(?:\\S*kosten|ausgaben|\\S*rechnung)|was (?:wurde|wurden|kostet|"
             "kosten)|wie ?viel (?:wurde|kostet|kosten)|gunstigste[nr]?|kostenschatzung|"
             "economis[a-z]*|economies|combien (?:coute|couterait|couteraient|ca coute)|"
             "redui[a-z]* (?:les |nos |la )?(?:couts?|depenses?|factures?)|le moins cher|"
@@ -117,7 +117,7 @@ VERBS: Mapping[Intent, re.Pattern[str]] = {
     ),
     Intent.QUERY: re.compile(
         words(
-            "give me (?:\\S+ ){0,4}?(?:spend(?:ing)?|costs?|bill|figures|numbers)|what(?:'s|s)?|"
+            "give me (?:\\S{1,24} ){0,4}?(?:spend(?:ing)?|costs?|bill|figures|numbers)|what(?:'s|s)?|"
             "which|who(?:'s)?|whose|when|where|why|how (?:many|much|long|is|are|did|do|does|come|"
             "busy|full|often|far|well|come|was|were|old|big|hot)|is|are|was|were|did|does|do (?:we|i|"
             "you|they|any)|has|have (?:we|you|i|they|any)|had|am i|can (?:i|we) (?:see|get a (?:list|"
@@ -205,7 +205,7 @@ NOUNS: Mapping[Intent, re.Pattern[str]] = {
             "status|utili[sz]ation|inventory|(?:spend(?:ing)?|usage|costs?|utili[sz]ation|incidents?|"
             "audit|health|capacity|job) (?:report|summary|overview|breakdown|dashboard|statement)|"
             "report (?:on|of|about)|(?:spend(?:ing)?|usage|costs?) (?:for|of|by) (?:the )?(?:team|"
-            "project|user|\\S+ team)",
+            "project|user|\\S{1,24} team)",
             "報告|レポート|报告|报表",
         )
     ),

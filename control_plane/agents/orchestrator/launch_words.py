@@ -44,7 +44,7 @@ LAUNCH_VERBS: Mapping[Intent, re.Pattern[str]] = {
             "inference api|inference endpoint|chat server)|make (?:it|the model|"
             "\\w+) available (?:as|via|over)|go live with",
             "desplieg(?:a|ue)|desplegar|sirv(?:e|a|eme)|servir|pon(?:er)? en produccion|deploy(?:e|"
-            "en|t|er|ez|iere|ieren)|stelle? (?:\\S+ ){1,8}?bereit|bereitstellen|bereitzustellen|"
+            "en|t|er|ez|iere|ieren)|stelle? (?:\\S{1,24} ){1,8}?bereit|bereitstellen|bereitzustellen|"
             "ausroll(?:e|en)|hoste(?:n)?|betreibe(?:n)?|deploie[rz]?|deployer|"
             "mets? (?:\\w+ ){1,5}?en production|sers|servez|heberge[rz]?|expose[rz]?|distribuisci|"
             "metti in produzione|servi(?:re)?|esponi|ospita|implant(?:e|ar|a)|coloque em producao|"
@@ -88,7 +88,7 @@ LAUNCH_VERBS: Mapping[Intent, re.Pattern[str]] = {
             "bandwidth|speed) test|bench|measure|profile|evaluate|eval|re-?evaluate|stress[- ]?test|"
             "load[- ]?test|soak[- ]?test|burn[- ]?in|validate|smoke[- ]?test|time how long|"
             "speed[- ]?test|compare (?:\\w+ ){0,6}?(?:throughput|latency|speed|performance|tokens|"
-            "h100|a100)|compare (?:the )?(?:\\S+ ){0,3}?(?:vs\\.?|versus|against|with|and|to)|mlperf|"
+            "h100|a100)|compare (?:the )?(?:\\S{1,24} ){0,3}?(?:vs\\.?|versus|against|with|and|to)|mlperf|"
             "nccl[- ]?tests?|all[- ]?reduce (?:test|bandwidth)|"
             "test (?:the )?(?:\\w+ ){0,4}?(?:throughput|latency|bandwidth|performance|speed|"
             "accuracy)|check (?:the )?(?:\\w+ ){0,3}?(?:throughput|bandwidth|tokens/s)|"

@@ -12,7 +12,7 @@ SYMPTOM = re.compile(
     words(
         "xids?|sxids?|ecc(?: errors?)?|uncorrectable|correctable errors|(?:fell|fallen|falls|falling|"
         "dropped|drops|came) off(?: the)?(?: pcie?)?(?: bus)?|over-?heat(?:s|ed|ing)?|too hot|"
-        "running hot|running at \\S+ ?(?:c|degrees|deg)|hot(?:ter)?(?= (?:again|and|at|,))|"
+        "running hot|running at \\S{1,24} ?(?:c|degrees|deg)|hot(?:ter)?(?= (?:again|and|at|,))|"
         "thermal(?:ly)?(?: (?:throttl\\w+|issues?|problems?|events?|slowdown|shutdown|alerts?|"
         "violations?))?|throttl(?:ed|es|ing)|nvlinks? (?:is |are |has |have |went |goes )?(?:down|"
         "errors?|fail\\w*|flapping|degraded|broken|inactive|crc)|not responding|does not respond|"
@@ -25,11 +25,11 @@ SYMPTOM = re.compile(
         "bad|lost|stuck|broken|faulty|degraded|wedged|flaky|missing)|broken|faulty|failing|fails|"
         "keeps (?:failing|dying|crashing|rebooting|restarting|dropping|falling)|has failed|"
         "have failed|failed(?= gpu| node| worker| disk| card| over| with| on| at)|flapping|degraded|"
-        "wedged|lost (?:a |one |two |its |contact|\\S+ )?(?:gpus?|cards?|nodes?|heartbeat|"
+        "wedged|lost (?:a |one |two |its |contact|\\S{1,24} )?(?:gpus?|cards?|nodes?|heartbeat|"
         "connection)|gpu (?:is )?(?:lost|missing)|missing gpus?|driver (?:mismatch|errors?|crash\\w*|"
         "version mismatch|problem|issue|hang)|no heartbeat|missed heartbeats|cuda errors?|"
         "illegal memory access|power (?:brake|supply fail\\w*)|fan (?:fail\\w*|speed)|memory errors?|"
-        "pcie (?:errors?|link|downgrade\\w*|replay\\w*)|stuck at \\S+|(?:died|dies|dying)|"
+        "pcie (?:errors?|link|downgrade\\w*|replay\\w*)|stuck at \\S{1,24}|(?:died|dies|dying)|"
         "not (?:visible|detected|showing up)|can't see (?:its|the) gpus?|zombie|preempted|"
         "lost its node|straggler|nan loss",
         "sobrecalient\\w*|sobrecalentad[oa]|falla(?:ndo|n|s)?|fallo|averiad[oa]|no responde|se cayo|"

@@ -12,7 +12,7 @@ _NUMBER = mark(Kind.NUMBER)
 _QUOTED = mark(Kind.QUOTE, Kind.CODE)
 _WORDS_BETWEEN = (
     r"(?: (?:id|ids|named|called|name|number|no\.?|nr\.?|with id|llamado|llamada|namens|nomme|mit id|"
-    r"con id|the|el|de|der|die|gpu|training|train|batch|inference|fine-?tuning|eval))*[ :=#-]{0,2}#?"
+    r"con id|the|el|de|der|die|gpu|training|train|batch|inference|fine-?tuning|eval)){0,4}[ :=#-]{0,2}#?"
 )
 _JOB_WORD = words(
     "jobs?|runs?|tasks?|training|trainings|train|batch|batches|experiments?|sweeps?|reservations?|"
@@ -23,7 +23,7 @@ _JOB_WORD = words(
 )
 _NODE_WORD = words(
     "nodes?|hosts?|machines?|workers?|servers?|box|boxes|instances?|vms?",
-    "nodos?|maquinas?|servidor(?:es)?|knoten|rechner|maschinen?|noeuds?|serveurs?|nodi|server|macchina|no",
+    "nodos?|maquinas?|servidor(?:es)?|knoten|rechner|maschinen?|noeuds?|serveurs?|nodi|server|macchina",
     "节点|机器|主机|服务器|ノード|ホスト|サーバー?|ワーカー",
 )
 _JOB = re.compile(

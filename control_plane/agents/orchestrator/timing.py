@@ -147,7 +147,7 @@ def _moment_role(shadow: Shadow, at: int, between: re.Match[str] | None) -> tupl
         return (_Role.START if at == between.start(1) else _Role.DEADLINE), False
     before, after = _contexts(shadow, at)
     start, deadline = lexicon.MOMENT_START.search(before), lexicon.MOMENT_DEADLINE.search(before)
-    if lexicon.MOMENT_START_AFTER.match(after) or (start and not (deadline and deadline.start() > start.start())):
+    if lexicon.MOMENT_START_AFTER.match(after) or start:
         return _Role.START, False
     if deadline or lexicon.MOMENT_DEADLINE_AFTER.match(after):
         moment = shadow.values[shadow.text[at]]
