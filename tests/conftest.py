@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from control_plane.store.database import Store
 from control_plane.store.engine import migrate, open_engine
@@ -14,6 +15,10 @@ from tests.fake_clock import FakeClock
 from tests.postgresql import PostgreSql, running_postgresql
 
 _TEMPLATE = "orquanta_template"
+
+# Time limits would fail on a busy machine, and a run must mean the same everywhere.
+settings.register_profile("orquanta", deadline=None, derandomize=True)
+settings.load_profile("orquanta")
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from control_plane.errors import Unavailable
 from control_plane.model.record import Noun
 from control_plane.store import events
-from control_plane.store.database import Store
+from control_plane.store.database import Store, Tx
 from tests.fake_clock import FakeClock
 from tests.postgresql import PostgreSql
 
@@ -22,7 +22,7 @@ _WRITER = """
 import asyncio, sys
 from control_plane.clock import SystemClock
 from control_plane.model.record import Noun
-from control_plane.store.database import Store
+from control_plane.store.database import Store, Tx
 
 async def write(store, lane):
     for number in range(1_000_000):
