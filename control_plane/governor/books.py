@@ -39,28 +39,28 @@ class ReportOutcome:
 
 def desired(tx: Tx, node_id: NodeId) -> tuple[Assignment, ...]:
     """Return all that should run on the node. What is being stopped is not in it."""
-    found: list[Assignment] = []
-    for allocation in allocations.live(tx, node_id=node_id):
-        if allocation.stop_requested:
-            continue
-        job = jobs.require(tx, allocation.job_id, with_allocations=False)
-        found.extend(
-            Assignment(job, allocation, member)
-            for member in allocation.members
-            if member.node_id == node_id and member.state is not AllocationState.ENDED
-        )
-    return tuple(found)
+    return desired_and_withdrawn(tx, node_id)[0]
 
 
 def withdrawn(tx: Tx, node_id: NodeId) -> tuple[Assignment, ...]:
     """Return the node's members that were withdrawn before the node said anything about them."""
-    return tuple(
-        Assignment(jobs.require(tx, allocation.job_id, with_allocations=False), allocation, member)
-        for allocation in allocations.live(tx, node_id=node_id)
-        if allocation.stop_requested
-        for member in allocation.members
-        if member.node_id == node_id and member.state is AllocationState.PENDING
-    )
+    return desired_and_withdrawn(tx, node_id)[1]
+
+
+def desired_and_withdrawn(tx: Tx, node_id: NodeId) -> tuple[tuple[Assignment, ...], tuple[Assignment, ...]]:
+    """Return what `desired` and what `withdrawn` return, as of one moment."""
+    wanted: list[Assignment] = []
+    unwanted: list[Assignment] = []
+    for allocation in allocations.live(tx, node_id=node_id):
+        job = jobs.require(tx, allocation.job_id, with_allocations=False)
+        for member in allocation.members:
+            if member.node_id != node_id or member.state is AllocationState.ENDED:
+                continue
+            if not allocation.stop_requested:
+                wanted.append(Assignment(job, allocation, member))
+            elif member.state is AllocationState.PENDING:
+                unwanted.append(Assignment(job, allocation, member))
+    return tuple(wanted), tuple(unwanted)
 
 
 def never_started(tx: Tx, node_id: NodeId, members: Collection[tuple[AllocationId, int]]) -> None:

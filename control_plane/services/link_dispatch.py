@@ -1,18 +1,20 @@
 """Pushes to each host what should run there, whenever the books say that it changed; revoked hosts are sent away."""
 
 import asyncio
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 import structlog
-from orquanta.v1 import node_link_pb2
 
+from control_plane.clock import Clock
 from control_plane.errors import Unavailable
 from control_plane.governor import books
 from control_plane.model.ids import NodeId
 from control_plane.model.node import NodeState
 from control_plane.model.record import Noun
 from control_plane.services.feed import EventFeed
+from control_plane.services.link_books import MemberKey
 from control_plane.services.link_registry import LinkRegistry
 from control_plane.services.link_session import LinkSession
 from control_plane.services.link_wire import assignment
@@ -20,24 +22,43 @@ from control_plane.services.link_writer import LinkWriter
 from control_plane.store import nodes
 from control_plane.store.allocations import ASSIGNMENTS_CHANGED
 from control_plane.store.database import Store, Tx
+from orquanta.v1 import node_link_pb2
 
 log = structlog.get_logger()
 
 _NODES_PER_READ: Final = 64
 _PAUSE_SECONDS: Final = 0.5
+_WITHDRAWN_CHECK_SECONDS: Final = 1.0
+_WITHDRAWN_SECONDS: Final = 5.0
+"""How long a host may say nothing of a member that it was asked to run and then to stop. An order that a newer one
+overtakes on its way leaves no trace on the host, and only the host's full state tells that it never started."""
+
 _INTERESTING: Final = frozenset({ASSIGNMENTS_CHANGED, "node.revoked", "node.lost"})
 
-_View = dict[NodeId, tuple[NodeState | None, tuple[books.Assignment, ...]]]
+
+@dataclass(frozen=True, slots=True)
+class _Orders:
+    """What the books say about one node: what should run there, and what was withdrawn before it spoke of it."""
+
+    state: NodeState | None
+    desired: tuple[books.Assignment, ...]
+    withdrawn: tuple[books.Assignment, ...]
+
+
+_View = dict[NodeId, _Orders]
 
 
 class LinkDispatch:
     """The one loop that reads for all links, so that no host is ever told an older state after a newer one."""
 
-    def __init__(self, store: Store, feed: EventFeed, registry: LinkRegistry, writer: LinkWriter) -> None:
+    def __init__(
+        self, store: Store, feed: EventFeed, registry: LinkRegistry, writer: LinkWriter, *, clock: Clock
+    ) -> None:
         self._store = store
         self._feed = feed
         self._registry = registry
         self._writer = writer
+        self._clock = clock
         self._dirty: dict[NodeId, None] = {}
         self._wake = asyncio.Event()
 
@@ -51,6 +72,7 @@ class LinkDispatch:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch())
             tasks.create_task(self._push())
+            tasks.create_task(self._chase())
 
     async def _watch(self) -> None:
         seen = self._feed.newest
@@ -92,13 +114,26 @@ class LinkDispatch:
                     self._dirty.update(dict.fromkeys(wanted))
                     await asyncio.sleep(_PAUSE_SECONDS)
                     continue
-                for node_id, (state, assignments) in view.items():
-                    self._tell(node_id, state, assignments)
+                for node_id, orders in view.items():
+                    self._tell(node_id, orders)
 
-    def _tell(self, node_id: NodeId, state: NodeState | None, assignments: tuple[books.Assignment, ...]) -> None:
+    async def _chase(self) -> None:
+        """Look again at hosts that have been silent about a withdrawn member for too long."""
+        while True:
+            await asyncio.sleep(_WITHDRAWN_CHECK_SECONDS)
+            for link in self._registry.links():
+                if isinstance(link, LinkSession) and self._is_overdue(link):
+                    self.refresh(link.node_id)
+
+    def _is_overdue(self, session: LinkSession) -> bool:
+        now = self._clock.monotonic()
+        return any(now - since > _WITHDRAWN_SECONDS for since in session.withdrawn_at.values())
+
+    def _tell(self, node_id: NodeId, orders: _Orders) -> None:
         session = self._registry.link(node_id)
         if not isinstance(session, LinkSession):
             return
+        state = orders.state
         if state is None or state is NodeState.REVOKED:
             session.end(
                 "this node was revoked; to bring the host back, join it again with a fresh join token", permanent=True
@@ -107,21 +142,42 @@ class LinkDispatch:
         elif state is NodeState.LOST and session.welcomed:
             session.end("it was silent for longer than its lease; its full state is needed")
         else:
-            members = tuple(assignment(wanted) for wanted in assignments)
-            if members == session.desired:
-                return
-            session.desired = members
-            session.revision += 1
-            session.outbox.put_desired(
-                node_link_pb2.DesiredState(
-                    control_epoch=self._store.control_epoch, revision=session.revision, members=members
-                )
+            self._settle_withdrawn(session, orders)
+            self._order(session, orders.desired)
+
+    def _settle_withdrawn(self, session: LinkSession, orders: _Orders) -> None:
+        """See to it that members end which were withdrawn before their host spoke of them: it may never do."""
+        withdrawn = {_key(one) for one in orders.withdrawn}
+        unheard = withdrawn - session.told_of
+        if unheard:
+            session.never_started |= unheard
+            self._writer.changed(session)
+        now = self._clock.monotonic()
+        session.withdrawn_at = {key: session.withdrawn_at.get(key, now) for key in withdrawn - unheard}
+        session.told_of = (session.told_of & withdrawn) | {_key(one) for one in orders.desired}
+        if self._is_overdue(session):
+            session.end("what became of a member that was withdrawn early is unknown: its full state is needed")
+
+    def _order(self, session: LinkSession, wanted: tuple[books.Assignment, ...]) -> None:
+        members = tuple(assignment(one) for one in wanted)
+        if members == session.desired:
+            return
+        session.desired = members
+        session.revision += 1
+        session.outbox.put_desired(
+            node_link_pb2.DesiredState(
+                control_epoch=self._store.control_epoch, revision=session.revision, members=members
             )
+        )
+
+
+def _key(one: books.Assignment) -> MemberKey:
+    return one.allocation.id, one.member.rank
 
 
 def _view(tx: Tx, node_ids: list[NodeId]) -> _View:
     view: _View = {}
     for node_id in node_ids:
         node = nodes.get(tx, node_id)
-        view[node_id] = (None if node is None else node.state, books.desired(tx, node_id))
+        view[node_id] = _Orders(None if node is None else node.state, *books.desired_and_withdrawn(tx, node_id))
     return view

@@ -9,13 +9,13 @@ from typing import Final
 
 import structlog
 from google.protobuf.message import DecodeError
-from orquanta.v1 import node_link_pb2
 
 from control_plane.clock import Clock
 from control_plane.errors import InvalidArgument, OrQuantaError, PermissionDenied, Unavailable
 from control_plane.governor import hosts
 from control_plane.identity.ca import CertificateAuthority
 from control_plane.model.identity import NodePrincipal
+from control_plane.model.ids import AllocationId
 from control_plane.model.job import AllocationState
 from control_plane.model.node import HostInventory
 from control_plane.model.report import MemberReport
@@ -30,6 +30,7 @@ from control_plane.services.link_wire import read_inventory, read_report, read_t
 from control_plane.services.link_writer import LinkWriter, record_foreign_gpus
 from control_plane.store import audit, nodes
 from control_plane.store.database import Store, Tx
+from orquanta.v1 import node_link_pb2
 
 log = structlog.get_logger()
 
@@ -49,6 +50,8 @@ class _Greeting:
 
     inventory: HostInventory
     reports: tuple[MemberReport, ...]
+    members: frozenset[tuple[str, int]]
+    """Every member that the host spoke of, in a report that can be read or not."""
 
 
 class _Rejected(Exception):
@@ -86,7 +89,7 @@ class NodeLinks:
         self._claims = GpuClaims()
         self.registry = registry
         self._writer = LinkWriter(store, ca, registry, self._claims, terms=terms, clock=clock)
-        self._dispatch = LinkDispatch(store, feed, registry, self._writer)
+        self._dispatch = LinkDispatch(store, feed, registry, self._writer, clock=clock)
 
     async def start(self) -> None:
         """Load who owns which GPU, and forget the links of an earlier control plane. Raises Unavailable."""
@@ -152,6 +155,7 @@ class NodeLinks:
             registry=self.registry,
             changed=self._writer.changed,
         )
+        session.told_of = {(AllocationId(allocation_id), rank) for allocation_id, rank in greeting.members}
         self.registry.add(session)
         try:
             return session, await self._record(session, greeting)
@@ -196,7 +200,8 @@ class NodeLinks:
                 reports.append(read_report(wire, now))
             except InvalidArgument as error:
                 log.warning("link.report_refused", node_id=principal.node_id, why=error.message)
-        return _Greeting(inventory, tuple(reports))
+        members = frozenset((wire.allocation_id, wire.rank) for wire in hello.members)
+        return _Greeting(inventory, tuple(reports), members)
 
     async def _refuse_rival(self, principal: NodePrincipal, boot_id: str) -> None:
         why = self.registry.rival(principal.node_id, boot_id, alive_seconds=self._terms.alive_seconds)

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 import structlog
-from orquanta.v1 import node_link_pb2, node_pb2
 
 from control_plane.clock import Clock
 from control_plane.errors import InvalidArgument
@@ -22,6 +21,7 @@ from control_plane.services.link_outbox import Outbox
 from control_plane.services.link_registry import LinkRegistry
 from control_plane.services.link_terms import LinkTerms, farewell
 from control_plane.services.link_wire import read_inventory, read_report
+from orquanta.v1 import node_link_pb2, node_pb2
 
 log = structlog.get_logger()
 
@@ -56,6 +56,10 @@ class LinkSession:
         self.desired: tuple[node_link_pb2.MemberAssignment, ...] | None = None
         self.inventory: HostInventory | None = None
         self.leftovers: set[MemberKey] = set()
+        self.told_of: set[MemberKey] = set()
+        """Members that the host may know: it spoke of them in its Hello, or was asked to run them since."""
+        self.withdrawn_at: dict[MemberKey, float] = {}
+        self.never_started: frozenset[MemberKey] = frozenset()
         self.reports: dict[MemberKey, MemberReport] = {}
         self.fresh_inventory: HostInventory | None = None
         self.signing_request = b""

@@ -10,7 +10,7 @@ import structlog
 
 from control_plane.clock import Clock
 from control_plane.errors import OrQuantaError, Unavailable
-from control_plane.governor import hosts
+from control_plane.governor import books, hosts
 from control_plane.identity.ca import CertificateAuthority
 from control_plane.model.ids import NodeId
 from control_plane.model.report import MemberReport
@@ -113,6 +113,8 @@ class LinkWriter:
                 await self._safely(session.node_id, self._write_inventory(session))
             if session.signing_request:
                 await self._safely(session.node_id, self._renew(session))
+            if session.never_started:
+                await self._safely(session.node_id, self._end_withdrawn(session))
             del self._changed[session]
             if session.reports or session.fresh_inventory is not None or session.signing_request:
                 self.changed(session)  # and to the end of the line
@@ -200,6 +202,11 @@ class LinkWriter:
         session.inventory = own
         if session.fresh_inventory is inventory:
             session.fresh_inventory = None
+
+    async def _end_withdrawn(self, session: LinkSession) -> None:
+        members = session.never_started
+        await self._store.write(partial(books.never_started, node_id=session.node_id, members=members))
+        session.never_started -= members
 
     async def _renew(self, session: LinkSession) -> None:
         request, session.signing_request = session.signing_request, b""

@@ -10,18 +10,18 @@ import pytest
 from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from orquanta.v1 import job_pb2, node_link_pb2, node_pb2
 
 from control_plane.errors import InvalidArgument, OrQuantaError, Unavailable
 from control_plane.governor import books, hosts
-from control_plane.model.action import RequeueJob, StopJob
-from control_plane.model.ids import ALLOCATION, JOB, new_id
+from control_plane.model.action import ActionState, PlaceJob, Placement, Proposal, RequeueJob, StopJob
+from control_plane.model.ids import ACTION, ALLOCATION, JOB, new_id
 from control_plane.model.job import AllocationState, ExitReason, JobState
 from control_plane.model.node import NodeState
 from control_plane.services.link_outbox import Outbox
 from control_plane.services.link_wire import read_inventory, read_report
 from control_plane.store import allocations
 from control_plane.store.database import Tx
+from orquanta.v1 import job_pb2, node_link_pb2, node_pb2
 from tests.control_plane.services.node_link.rig import MovableClock, Rig, report, stamp
 
 RUNNING = job_pb2.ALLOCATION_STATE_RUNNING
@@ -104,6 +104,57 @@ async def test_a_stopped_job_disappears_from_the_desired_state_and_keeps_its_gpu
         await stream.send(member_report=report(allocation, 0, ENDED, exit_reason=job_pb2.EXIT_REASON_STOPPED))
         job = await rig.until_job(job_id, lambda job: job.state.ended)
         assert job.state is JobState.CANCELLED
+
+
+async def test_a_job_that_is_cancelled_before_its_host_hears_of_it_ends_and_frees_its_gpus(rig: Rig) -> None:
+    host = await rig.join("gpu-1")
+    async with host.connect() as stream:
+        await stream.next("desired_state")
+        job_id = await rig.launch(2)
+        placement = Placement(0, host.node_id, tuple(host.uuids()))
+        effects = (PlaceJob(job_id, 1, "H100", (placement,), "it fits"), StopJob(job_id, "enough"))
+
+        def at_once(tx: Tx) -> None:
+            for effect in effects:
+                proposal = Proposal(new_id(ACTION), effect, "test", "", is_person=False)
+                assert rig.governor.propose_in(tx, proposal).state is ActionState.DONE
+
+        await rig.store.write(at_once)
+        job = await rig.until_job(job_id, lambda job: job.state.ended)
+        assert job.state is JobState.CANCELLED
+        assert job.cost_usd == 0
+        assert await rig.store.read(allocations.holds) == {}
+
+
+async def test_a_job_that_is_cancelled_while_its_host_is_away_ends_when_the_host_comes_back_without_it(
+    rig: Rig,
+) -> None:
+    host = await rig.join("gpu-1")
+    async with host.connect():
+        pass
+    job_id = await rig.launch(2)
+    await rig.place(job_id, (host, host.uuids()))
+    await rig.propose(StopJob(job_id, "enough"))
+    assert not (await rig.job(job_id)).state.ended  # a host may know more than the books
+    async with host.connect():
+        await rig.until_job(job_id, lambda job: job.state is JobState.CANCELLED)
+    assert await rig.store.read(allocations.holds) == {}
+
+
+async def test_a_host_that_says_nothing_of_a_member_withdrawn_early_is_asked_for_its_full_state(rig: Rig) -> None:
+    host = await rig.join("gpu-1")
+    async with host.connect() as stream:
+        job_id = await rig.launch(2)
+        await rig.place(job_id, (host, host.uuids()))
+        await stream.desired(1)
+        await rig.propose(StopJob(job_id, "enough"))
+        await stream.desired(0)  # it overtook the order before on the host: nothing ever started
+        rig.clock.offset_seconds += 6
+        assert "full state" in (await stream.farewell()).reason
+        assert len(await rig.store.read(allocations.holds)) == 2
+    async with host.connect():
+        await rig.until_job(job_id, lambda job: job.state is JobState.CANCELLED)
+    assert await rig.store.read(allocations.holds) == {}
 
 
 async def test_hello_brings_what_ended_while_nobody_listened(rig: Rig) -> None:
