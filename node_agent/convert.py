@@ -84,7 +84,8 @@ def to_report(status: MemberStatus) -> node_link_pb2.MemberReport:
         epoch=status.epoch,
         rank=status.key.rank,
         state=_STATES[status.state],
-        exit_reason=(job_pb2.EXIT_REASON_UNSPECIFIED if status.outcome is None else _EXIT_REASONS[status.outcome]),
+        # While it is being stopped the supervisor knows the reason already, but it has not ended.
+        exit_reason=_EXIT_REASONS[status.outcome] if status.ended and status.outcome else None,
         exit_code=status.exit_code,
         signal=status.signal,
         message=status.message[:_MAX_MESSAGE_CHARACTERS],

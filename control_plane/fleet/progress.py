@@ -9,6 +9,9 @@ from control_plane.model.ids import NodeId
 from control_plane.model.job import Allocation, AllocationMember, AllocationState, ExitReason, Job, JobState
 from control_plane.model.report import MemberReport
 
+STOPPING = "is being stopped: "
+"""How the status reason of a job begins that a person has asked to stop."""
+
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -128,7 +131,7 @@ def judge(job: Job, allocation: Allocation, *, max_attempts: int) -> Verdict:
     if cause is None:
         return Verdict(JobState.SUCCEEDED, "every process ended with exit code 0", 0)
     if job.cancel_requested:
-        return Verdict(JobState.CANCELLED, job.status_reason, cause.exit_code)
+        return Verdict(JobState.CANCELLED, job.status_reason.removeprefix(STOPPING), cause.exit_code)
     if allocation.waived:
         if allocation.epoch < max_attempts:
             return Verdict(

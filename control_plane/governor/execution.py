@@ -144,7 +144,7 @@ def _stop(tx: Tx, effect: StopJob) -> Outcome:
     if job.state is JobState.QUEUED:
         books.close_job(tx, job, JobState.CANCELLED, effect.reason)
         return Outcome(f"cancelled {job.spec.name} ({job.id}) before it started")
-    jobs.update(tx, job.id, cancel_requested=True, status_reason=f"is being stopped: {effect.reason}")
+    jobs.update(tx, job.id, cancel_requested=True, status_reason=f"{progress.STOPPING}{effect.reason}")
     for allocation in job.allocations:
         if allocation.state is not AllocationState.ENDED:
             books.advance(tx, allocation, progress.request_stop(allocation, tx.now))

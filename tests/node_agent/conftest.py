@@ -1,6 +1,7 @@
 """What all tests of the daemon need."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator
 
 import pytest
 from grpc import aio
@@ -13,6 +14,12 @@ def _grpc_stays_up() -> Iterator[None]:
     Otherwise it ends with the last channel of a test and starts with the first of the next, on another event loop,
     and gRPC 1.78 can crash the process in between. A daemon has one loop for all its life.
     """
-    aio.init_grpc_aio()
+    loop = asyncio.new_event_loop()  # gRPC asks for a loop, and a test before these may have left none
+    loop.run_until_complete(_run(aio.init_grpc_aio))
     yield
     aio.shutdown_grpc_aio()
+    loop.close()
+
+
+async def _run(function: Callable[[], None]) -> None:
+    function()
