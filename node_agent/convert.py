@@ -84,8 +84,6 @@ def to_report(status: MemberStatus) -> node_link_pb2.MemberReport:
         epoch=status.epoch,
         rank=status.key.rank,
         state=_STATES[status.state],
-        # While it is being stopped the supervisor knows the reason already, but it has not ended.
-        exit_reason=_EXIT_REASONS[status.outcome] if status.ended and status.outcome else None,
         exit_code=status.exit_code,
         signal=status.signal,
         message=status.message[:_MAX_MESSAGE_CHARACTERS],
@@ -93,6 +91,9 @@ def to_report(status: MemberStatus) -> node_link_pb2.MemberReport:
         gpu_seconds=status.gpu_seconds,
         gpu_uuids=status.gpu_uuids,
     )
+    # While it is being stopped the supervisor knows the outcome already, but it has not ended.
+    if status.ended and status.outcome is not None:
+        report.exit_reason = _EXIT_REASONS[status.outcome]
     if status.started_at is not None:
         report.started_at.FromDatetime(status.started_at)
     if status.ended_at is not None:
