@@ -150,13 +150,14 @@ class JobRunner:
     def set_fence(self, deadline_boottime_seconds: float) -> None:
         """Let jobs run until this CLOCK_BOOTTIME second and no further, with or without a daemon.
 
-        Call it after every acknowledged heartbeat, and before `converge`. Raises OSError when it cannot be written;
-        the fence then stays where it was.
+        Call it after every acknowledged heartbeat, and before `converge`. After the fence has passed, nothing is
+        started before the next `converge`. Raises OSError when it cannot be written; the fence then stays where it was.
         """
         was_closed = self._fence_has_passed()
         write_fence(str(self._settings.fence_file), boot_id(), deadline_boottime_seconds)
-        if was_closed and not self._fence_has_passed():
-            self._spawn(self._start_what_waits())
+        if was_closed:
+            # What still waits to be started was ordered before: by now it may run on another host.
+            self._desired = {key: spec for key, spec in self._desired.items() if self._has_launched(key)}
 
     def active_gpu_uuids(self) -> dict[str, MemberKey]:
         """Return the GPUs that are in use by members that run, are starting or are stopping."""
@@ -252,6 +253,9 @@ class JobRunner:
             except OSError as trouble:
                 log.warning("job.not_buried", member=str(member.spec.key), error=str(trouble))
         member.fail(Outcome.START_FAILED, message, self._clock.now())
+
+    def _has_launched(self, key: MemberKey) -> bool:
+        return key in self._members and self._members[key].launched
 
     def _fence_has_passed(self) -> bool:
         deadline = read_fence(str(self._settings.fence_file), boot_id())

@@ -71,6 +71,7 @@ class NodeLink:
         self._session: Session | None = None
         self._up = asyncio.Event()
         self._orders: Newest[node_link_pb2.DesiredState] = Newest()
+        self._streams = 0
         self._certificates: Newest[bytes] = Newest()
 
     @property
@@ -127,6 +128,8 @@ class NodeLink:
 
     async def _connect(self, server: Address) -> tuple[StreamEnd, bool]:
         """Speak on one stream; return why it ended and whether it ever was up."""
+        self._streams += 1
+        self._orders.clear()
         session = Session(
             SessionParts(
                 node_id=self._identity.node_id,
@@ -190,8 +193,11 @@ class NodeLink:
         self._on_status(status)
 
     async def _obey(self) -> NoReturn:
-        """Converge to the newest order; apart from the stream, so that neither ever waits for the other."""
-        order = await self._orders.take()
+        """Converge to the newest order; apart from the stream, so that neither ever waits for the other.
+
+        An order holds for its stream alone: what it asks for may run elsewhere by the time of the next.
+        """
+        order, stream = await self._orders.take(), self._streams
         while True:
             try:
                 await self._host.converge(order.members)
@@ -199,9 +205,10 @@ class NodeLink:
                 log.exception("link.converge_failed", revision=order.revision)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_OBEY_RETRY_SECONDS):
-                        order = await self._orders.take()
-            else:
-                order = await self._orders.take()
+                        order, stream = await self._orders.take(), self._streams
+                if stream == self._streams:
+                    continue
+            order, stream = await self._orders.take(), self._streams
 
     async def _renew(self) -> NoReturn:
         while True:

@@ -25,6 +25,7 @@ class Newest(Generic[T]):
 
     async def take(self) -> T:
         """Wait for an item and take it."""
-        await self._filled.wait()
+        while not self._items:  # it may have been cleared between the wake-up and here
+            await self._filled.wait()
         self._filled.clear()
         return self._items.pop()

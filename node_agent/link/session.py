@@ -80,6 +80,7 @@ class Session:
         self._parts = parts
         self._sent: deque[tuple[int, float]] = deque(maxlen=_MAX_UNACKNOWLEDGED)
         self._heard_at = parts.clock.monotonic()
+        self._fence_at = 0.0
         self._revision = -1
         self._close_reason: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.outbox = Outbox()
@@ -132,7 +133,7 @@ class Session:
         if response.WhichOneof("message") != "welcome":
             raise StreamEnd(f"the control plane spoke before its welcome: {response.WhichOneof('message')}")
         terms = self._accept(response.welcome)
-        await parts.host.set_fence(sent_at + terms.fence_seconds)
+        await self._move_fence(sent_at + terms.fence_seconds)
         return terms
 
     def _accept(self, welcome: node_link_pb2.Welcome) -> Terms:
@@ -187,8 +188,14 @@ class Session:
         while self._sent and self._sent[0][0] <= sequence:
             sent_sequence, sent_at = self._sent.popleft()
             if sent_sequence == sequence:
+                if self._parts.boot_clock.boottime() >= self._fence_at:
+                    raise StreamEnd("the fence passed before a heartbeat was acknowledged; both sides start anew")
                 self._heard_at = self._parts.clock.monotonic()
-                await self._parts.host.set_fence(sent_at + terms.fence_seconds)
+                await self._move_fence(sent_at + terms.fence_seconds)
+
+    async def _move_fence(self, boottime_seconds: float) -> None:
+        self._fence_at = boottime_seconds
+        await self._parts.host.set_fence(boottime_seconds)
 
     def _handle_order(self, order: node_link_pb2.DesiredState) -> None:
         if not self._parts.epoch.admit(order.control_epoch):

@@ -1,5 +1,6 @@
 """Jobs as real processes: how they start, stop, end, and what they may not do."""
 
+import asyncio
 import os
 import signal
 import tempfile
@@ -155,9 +156,27 @@ async def test_a_fence_that_passes_stops_jobs_and_one_that_is_renewed_does_not(h
         waits = runner.statuses()[other.key]
         assert (waits.state, waits.message[:5]) == (MemberState.STARTING, "waits")
         runner.set_fence(boottime_seconds() + 1000)
+        await runner.converge({other.key: other})
         await running(runner, other.key)
         await runner.converge({})
         await ended(runner, other.key)
+
+
+async def test_what_was_ordered_before_the_fence_passed_is_not_started_when_it_opens_again(host: Host) -> None:
+    """By then the control plane may have started it elsewhere; only its next order tells."""
+    holder = spec("holder", "sleep 1000", gpu_uuids=("GPU-1",))
+    waiting, next_job = spec("waiting", "touch ran", gpu_uuids=("GPU-1",)), spec("next", "true")
+    async with host.daemon() as runner:
+        runner.set_fence(boottime_seconds() + 0.5)
+        await runner.converge({job.key: job for job in (holder, waiting)})
+        assert (await ended(runner, holder.key)).outcome is Outcome.FENCED
+        runner.set_fence(boottime_seconds() + 1000)
+        await asyncio.sleep(0)
+        assert runner.statuses()[waiting.key].state is MemberState.STARTING
+        await runner.converge({next_job.key: next_job})
+        await ended(runner, next_job.key)
+        assert (await ended(runner, waiting.key)).outcome is Outcome.STOPPED
+    assert not host.work_dir(waiting.key).exists()
 
 
 @pytest.mark.skipif(not can_limit_memory(), reason="this machine does not let us make memory cgroups")
