@@ -80,7 +80,7 @@ def require(tx: Tx, job_id: JobId, *, with_allocations: bool = True) -> Job:
 def of_goal(tx: Tx, goal_id: GoalId, *, with_allocations: bool = True) -> tuple[Job, ...]:
     """Return the goal's jobs in the order of its plan."""
     query = select(JobRow).where(col(JobRow.goal_id) == goal_id)
-    rows = sorted(tx.session.execute(query).scalars(), key=lambda row: (row.job_metadata.get("position", 0), row.id))
+    rows = sorted(tx.session.execute(query).scalars(), key=lambda row: (_position(row), row.id))
     return _models(tx, rows) if with_allocations else tuple(_model(row) for row in rows)
 
 
@@ -105,13 +105,14 @@ def page(tx: Tx, which: JobFilter, request: PageRequest) -> Page[Job]:
 
 
 def queued(tx: Tx) -> tuple[Job, ...]:
-    """Return the queue: every queued job, highest priority first, then longest waiting."""
-    query = (
-        select(JobRow)
-        .where(col(JobRow.status) == JobState.QUEUED.value)
-        .order_by(col(JobRow.priority).desc(), col(JobRow.queued_at), col(JobRow.id))
-    )
-    return tuple(_model(row) for row in tx.session.execute(query).scalars())
+    """Return the queue: highest priority first, then longest waiting, then in the order of the plan."""
+    rows = list(tx.session.execute(select(JobRow).where(col(JobRow.status) == JobState.QUEUED.value)).scalars())
+    rows.sort(key=lambda row: (-row.priority, row.queued_at, row.goal_id or "", _position(row), row.id))
+    return tuple(_model(row) for row in rows)
+
+
+def _position(row: JobRow) -> int:
+    return int(row.job_metadata.get("position", 0))
 
 
 def states(tx: Tx, job_ids: set[JobId]) -> dict[JobId, JobState]:

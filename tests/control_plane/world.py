@@ -269,6 +269,10 @@ class World:
         for rank in range(len((await self.job(name)).allocations[-1].members)):
             await self.report(name, ENDED, ExitReason.EXITED, rank=rank, exit_code=exit_code, gpu_seconds=gpu_seconds)
 
+    async def come_back(self, node: Node, *, gpu: int = 8, zombies: int = 0) -> Node:
+        found = inventory(node.name, gpus(node.name, gpu))
+        return await self.store.write(lambda tx: hosts.node_connected(tx, node.id, found, zombies=zombies))
+
     async def lose(self, node: Node) -> None:
         await self.store.write(lambda tx: hosts.node_lost(tx, node.id, "silent"))
 
