@@ -248,7 +248,23 @@ class World:
         gpu_seconds: float = 0.0,
     ) -> books.ReportOutcome:
         """Report about a member of the job's attempt `epoch`, the newest if 0, from its own node."""
-        job = await self.job(name)
+        return await self.report_of(
+            job_id(name), state, reason, rank=rank, epoch=epoch, exit_code=exit_code, gpu_seconds=gpu_seconds
+        )
+
+    async def report_of(
+        self,
+        of: JobId,
+        state: AllocationState,
+        reason: ExitReason | None = None,
+        *,
+        rank: int = 0,
+        epoch: int = 0,
+        exit_code: int | None = None,
+        gpu_seconds: float = 0.0,
+    ) -> books.ReportOutcome:
+        """Do the same for a job whose id is not that of its name."""
+        job = await self.store.read(lambda tx: jobs.require(tx, of))
         allocation = job.allocations[epoch - 1]
         member = allocation.members[rank]
         report = MemberReport(
