@@ -169,6 +169,8 @@ class LogIngest:
 
     async def _look_up(self, wanted: set[AllocationId]) -> None:
         now = self._clock.monotonic()
+        for allocation_id in wanted & self._owners.keys():
+            self._owners.move_to_end(allocation_id)  # what is wanted now must not be what goes when it is full
         missing = {
             allocation_id
             for allocation_id in wanted
@@ -190,7 +192,9 @@ class LogIngest:
                 found[allocation_id] = _Owner(allocation.job_id, allocation.epoch, nodes, now)
             return found
 
-        self._owners.update(await self._store.read(find))
+        for allocation_id, owner in (await self._store.read(find)).items():
+            self._owners[allocation_id] = owner
+            self._owners.move_to_end(allocation_id)
         while len(self._owners) > _OWNERS_CACHED + len(wanted):
             self._owners.popitem(last=False)
 

@@ -193,9 +193,9 @@ class LogStore:
             by_member[chunk.job_id, chunk.epoch, chunk.rank].append(index)
         outcomes: dict[int, Appended] = {}
         for key, indexes in by_member.items():
-            member = self._member(key)
-            before = _taken(member.size)
             try:
+                member = self._member(key)
+                before = _taken(member.size)
                 results = member.append([chunks[i] for i in indexes], max_bytes=self._member_max_bytes)
             except OSError as error:
                 self._ends.pop(key, None)

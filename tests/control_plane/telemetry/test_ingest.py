@@ -9,7 +9,6 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from orquanta.v1 import event_pb2, job_pb2
 
 from control_plane.bus.callout import AuthCallout
 from control_plane.bus.client import Bus
@@ -39,6 +38,7 @@ from control_plane.telemetry.log_file import Appended, LogChunk
 from control_plane.telemetry.log_ingest import LogIngest
 from control_plane.telemetry.logs import LogStore
 from control_plane.telemetry.windows import TelemetryWindows
+from orquanta.v1 import event_pb2, job_pb2
 from tests.control_plane.bus.conftest import CLOCK, NodeClient, Site, node_client
 
 PATIENCE_SECONDS = 30.0
@@ -203,6 +203,31 @@ async def test_output_of_a_job_on_another_node_is_dropped_and_put_on_record_once
             lambda tx: audit.page(tx, AuditFilter(node_id=place.nodes[1]), page_request(50, ""))
         )
         assert [record.action for record in page.items] == ["job_log.refuse"]
+
+
+async def test_a_host_that_invents_attempts_cannot_stop_the_output_of_others(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("control_plane.telemetry.log_ingest._OWNERS_CACHED", 1)
+    subject = node_log(place.nodes[0], place.job_id)
+
+    def invented() -> bytes:
+        chunk = event_pb2.LogChunk(job_id=place.job_id, allocation_id=new_id(ALLOCATION), epoch=1)
+        return chunk.SerializeToString()
+
+    async with place.host(0) as host:
+        stream = host.client.jetstream()
+        await stream.publish(subject, place.chunk(0, b"one\n"))
+        for _ in range(8):
+            await stream.publish(subject, invented())
+        async with place.ingesting() as ingest:  # takes all of these in one batch
+            await until(lambda: ingest.counts.refused == 8)
+            for refused in range(9, 14):
+                await asyncio.gather(
+                    stream.publish(subject, place.chunk(4, b"two\n")), stream.publish(subject, invented())
+                )
+                await until(lambda: ingest.counts.refused == refused)  # noqa: B023 - awaited at once
+            await place.until_text(b"one\ntwo\n")
 
 
 async def test_chunks_that_come_in_the_wrong_order_are_put_in_order(place: Place) -> None:
