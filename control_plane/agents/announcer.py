@@ -4,7 +4,6 @@ import asyncio
 
 import structlog
 from google.protobuf.timestamp_pb2 import Timestamp
-from orquanta.v1 import event_pb2
 
 from control_plane.bus.client import Bus
 from control_plane.bus.subjects import EventNoun, event
@@ -12,6 +11,7 @@ from control_plane.errors import OrQuantaError, Unavailable
 from control_plane.model.record import Event, Noun
 from control_plane.store import events
 from control_plane.store.database import Store
+from orquanta.v1 import event_pb2
 
 log = structlog.get_logger()
 
@@ -45,7 +45,12 @@ class Announcer:
             position = await self._announce_after(position)
 
     async def _announce_after(self, position: int) -> int:
-        batch = await self._store.read(lambda tx: events.after(tx, position, limit=_BATCH))
+        try:
+            batch = await self._store.read(lambda tx: events.after(tx, position, limit=_BATCH))
+        except Unavailable as error:
+            log.warning("announcer.waiting", sequence=position, reason=error.reason)
+            await asyncio.sleep(_RETRY_SECONDS)
+            return position
         for one in batch:
             try:
                 await self._bus.publish_event(

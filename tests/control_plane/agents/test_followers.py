@@ -1,0 +1,86 @@
+"""The loops that follow the store's events: a database that goes away for a moment must not end them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from control_plane.agents.announcer import Announcer
+from control_plane.agents.revocation import Revocation
+from control_plane.bus.client import Bus
+from control_plane.bus.messages import Receipt
+from control_plane.clock import SystemClock
+from control_plane.errors import Unavailable
+from control_plane.model.ids import NodeId
+from control_plane.model.record import Noun
+from control_plane.store.database import Store, Tx
+
+
+class _Heard(Bus):
+    """A bus that remembers what it is told to publish."""
+
+    def __init__(self) -> None:
+        self.subjects: asyncio.Queue[str] = asyncio.Queue()
+
+    async def publish_event(self, subject: str, data: bytes, *, message_id: str) -> Receipt:  # noqa: ARG002 - the bus's own signature
+        self.subjects.put_nowait(subject)
+        return Receipt("ORQ_EVENTS", sequence=self.subjects.qsize(), duplicate=False)
+
+
+class _Failing:
+    """Makes the next read of a store fail, and tells when it did."""
+
+    def __init__(self, store: Store) -> None:
+        self.failed = asyncio.Event()
+        self._read = store.read
+
+    async def read(self, function: Callable[[Tx], object]) -> object:
+        if not self.failed.is_set():
+            self.failed.set()
+            raise Unavailable("the server was restarted", reason="STORE_UNAVAILABLE")
+        return await self._read(function)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    store = await Store.open(f"sqlite:///{tmp_path / 'orquanta.db'}", clock=SystemClock())
+    yield store
+    await store.close()
+
+
+def _revoke(tx: Tx) -> None:
+    tx.emit(Noun.NODE, "n-000000000001", "node.revoked", "stolen")
+
+
+async def test_the_announcer_announces_what_was_committed_while_the_database_could_not_be_read(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bus, failing = _Heard(), _Failing(store)
+    monkeypatch.setattr(store, "read", failing.read)
+    running = asyncio.ensure_future(Announcer(store, bus).run())
+    await asyncio.sleep(0)
+    await store.write(_revoke)
+    async with asyncio.timeout(20):
+        await failing.failed.wait()
+        assert await bus.subjects.get() == "orq.event.node.n-000000000001"
+    running.cancel()
+
+
+async def test_a_revocation_is_felt_even_if_the_database_could_not_be_read_at_first(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut: asyncio.Queue[NodeId] = asyncio.Queue()
+    failing = _Failing(store)
+    monkeypatch.setattr(store, "read", failing.read)
+
+    async def note(node_id: NodeId) -> None:
+        cut.put_nowait(node_id)
+
+    running = asyncio.ensure_future(Revocation(store, note).run())
+    await asyncio.sleep(0)
+    await store.write(_revoke)
+    async with asyncio.timeout(20):
+        await failing.failed.wait()
+        assert await cut.get() == "n-000000000001"
+    running.cancel()
