@@ -11,11 +11,11 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+
+from bench.fleet import Fleet, Host
 from orquanta.client import AsyncClient
 from orquanta.errors import OrQuantaError
 from orquanta.types.jobs import Job, JobSpec, JobState, ResourceRequest
-
-from bench.fleet import Fleet, Host
 from tests.e2e.cut import CuttableLink
 
 SEED = 7
