@@ -8,12 +8,12 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 from control_plane.agents.orchestrator.budget import Budgets, bare_amount, read_budgets
-from control_plane.agents.orchestrator.draft import Draft, JobFacts, Places, TargetFacts
 from control_plane.agents.orchestrator.facts import Fact, value_of
 from control_plane.agents.orchestrator.gpu import MEMORY_GB, canonical
 from control_plane.agents.orchestrator.gpu_readings import MAX_COUNT
 from control_plane.agents.orchestrator.gpu_request import GpuFacts, read_gpus
 from control_plane.agents.orchestrator.intent import read_intent
+from control_plane.agents.orchestrator.job_facts import Draft, JobFacts, Places, TargetFacts
 from control_plane.agents.orchestrator.places import Region
 from control_plane.agents.orchestrator.preferences import excluded_marks, read_priority
 from control_plane.agents.orchestrator.reading import read

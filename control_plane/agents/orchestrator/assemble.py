@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 
-from control_plane.agents.orchestrator.draft import Draft, JobFacts
 from control_plane.agents.orchestrator.facts import Fact, value_of
 from control_plane.agents.orchestrator.gpu_request import GpuFacts
+from control_plane.agents.orchestrator.job_facts import Draft, JobFacts
 from control_plane.model.plan import (
     LAUNCH_INTENTS,
     Constraints,
@@ -81,11 +81,12 @@ def build_evidence(draft: Draft, sources: Mapping[str, str]) -> tuple[Evidence, 
     return tuple(found)
 
 
-def summarise(plan: Plan) -> str:
-    """Return one line that says what the plan comes to, from its own fields only."""
+def summarise(plan: Plan, *, about_money: bool = False) -> str:
+    """Return one line that says what the plan comes to. `about_money`: a question is about spending."""
     if plan.refusal is not None:
         return f"Refused: {plan.refusal.reason_code.value}"[:MAX_SUMMARY_CHARS]
     parts = [plan.intent.value]
+    parts += ["spending"] if about_money and plan.intent is Intent.QUERY else []
     jobs = plan.jobs or ((plan.subject,) if plan.subject else ())
     parts += [" then ".join(filter(None, (_gpu_words(job) for job in jobs)))]
     budget, deadline = plan.constraints.budget, plan.constraints.deadline_at

@@ -159,7 +159,7 @@ def split_jobs(shadow: Shadow) -> list[Clause]:
     clauses: list[Clause] = []
     for index, group in enumerate(ordered[:MAX_JOBS]):
         found = [request for piece in group for request in piece.requests]
-        depends = _dependencies(shadow, ordered, index) if index else ()
+        depends = _dependencies(shadow, ordered, clauses) if index else ()
         clauses.append(Clause(group[0].start, group[-1].end, found[0] if found else None, depends))
     return clauses
 
@@ -238,18 +238,21 @@ def _turned(groups: list[list[_Piece]]) -> list[list[_Piece]]:
     return ordered
 
 
-def _dependencies(shadow: Shadow, groups: list[list[_Piece]], index: int) -> tuple[int, ...]:
+def _dependencies(shadow: Shadow, groups: list[list[_Piece]], earlier: list[Clause]) -> tuple[int, ...]:
+    """Return which of the earlier jobs the next one waits for."""
+    index = len(earlier)
     group = groups[index]
     text = shadow.text[group[0].start : group[-1].end]
     lead_text = shadow.text[max(0, group[0].start - 40) : group[0].start]
-    named = _named_steps(shadow, text, index)
+    named = _named_steps(shadow, lead_text[-16:] + text, index)
     if named:
         return named
     if _ALL_BEFORE.search(lead_text[-30:] + " " + text[:60]):
-        return tuple(range(index))
+        waited_for = {other for clause in earlier for other in clause.depends_on}
+        return tuple(other for other in range(index) if other not in waited_for)
     previous = groups[index - 1]
     if _PARALLEL.search(shadow.text[previous[0].start : group[-1].end]) and group[0].lead not in ("then", "arrow"):
-        return _dependencies(shadow, groups, index - 1) if index > 1 else ()
+        return earlier[-1].depends_on
     turned = previous[0].lead == "after" and previous[0].start > group[0].start
     if group[0].lead in ("step", "then", "arrow") or turned or _ANAPHORA.search(text):
         return (index - 1,)

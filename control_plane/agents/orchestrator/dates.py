@@ -117,7 +117,7 @@ def _replace_led_hours(shadow: Shadow) -> None:
 _DATE, _CLOCK, _ZONE = mark(Kind.DATE), mark(Kind.CLOCK), mark(Kind.ZONE)
 _JOIN = (
     r"(?:,? ?(?:at|by|@|a las?|a|um|gegen|alle|alle ore|as|the|in der|por la|en la|de la|le|-|"
-    r"no later than|before|until|close|in the|的|の|,|de|da|di|del|this)? ?)"
+    r"no later than|before|until|close|in the|的|の|,|de|da|di|del|this|ao|as|nas|zu|zum|verso le|vers)? ?)"
 )
 _DATE_CLOCK = re.compile(rf"({_DATE}){_JOIN}({_CLOCK})(?: ?({_CLOCK}))?(?: ?,?\(?({_ZONE})\)?)?")
 _CLOCK_DATE = re.compile(

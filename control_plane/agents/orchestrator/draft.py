@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, tzinfo
 from decimal import Decimal
 
@@ -12,6 +12,7 @@ from control_plane.agents.orchestrator.facts import Fact
 from control_plane.agents.orchestrator.gpu_request import GpuFacts, read_gpus
 from control_plane.agents.orchestrator.intent import IntentReading, read_intent
 from control_plane.agents.orchestrator.intent_words import HYPOTHETICAL
+from control_plane.agents.orchestrator.job_facts import Draft, JobFacts, Places, TargetFacts
 from control_plane.agents.orchestrator.literals import Literal
 from control_plane.agents.orchestrator.places import ON_PREM, Region, region_code
 from control_plane.agents.orchestrator.preferences import (
@@ -20,68 +21,11 @@ from control_plane.agents.orchestrator.preferences import (
     read_plan_only,
     read_priority,
 )
-from control_plane.agents.orchestrator.shadow import Kind, Shadow, words
+from control_plane.agents.orchestrator.shadow import Kind, Shadow, mark, words
 from control_plane.agents.orchestrator.spot import SpotReading, read_spot
 from control_plane.agents.orchestrator.targets import read_gpu_index, read_jobs, read_nodes, read_pool, read_team
 from control_plane.agents.orchestrator.timing import Limits, Window, read_limits, read_window
-from control_plane.model.plan import LAUNCH_INTENTS, Intent, Priority
-
-
-@dataclass(frozen=True, slots=True)
-class JobFacts:
-    """What is said about one job; `word` is the word that asks for it, `depends_on` are indexes."""
-
-    intent: Intent
-    word: str
-    gpu: GpuFacts
-    limits: Limits = field(default_factory=Limits)
-    image: Fact[str] | None = None
-    command: Fact[str] | None = None
-    condition: Fact[str] | None = None
-    depends_on: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where to run and where not to."""
-
-    providers: Fact[tuple[str, ...]] | None = None
-    exclude_providers: Fact[tuple[str, ...]] | None = None
-    regions: Fact[tuple[str, ...]] | None = None
-    exclude_regions: Fact[tuple[str, ...]] | None = None
-    data_residency: Fact[str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TargetFacts:
-    """Which existing things are meant."""
-
-    job_ids: Fact[tuple[str, ...]] | None = None
-    nodes: Fact[tuple[str, ...]] | None = None
-    gpu_index: Fact[int] | None = None
-    team: Fact[str] | None = None
-    pool: Fact[str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """All facts of a goal."""
-
-    intent: Fact[Intent]
-    jobs: tuple[JobFacts, ...]
-    window: Window
-    budgets: Budgets
-    spot: SpotReading
-    priority: Fact[Priority] | None
-    places: Places
-    targets: TargetFacts
-    plan_only: Fact[bool] | None
-
-    @property
-    def launches(self) -> bool:
-        """Whether the goal starts jobs."""
-        return self.intent.value in LAUNCH_INTENTS
-
+from control_plane.model.plan import LAUNCH_INTENTS, Intent
 
 _RUN_SOMETHING = re.compile(
     words(
@@ -91,6 +35,15 @@ _RUN_SOMETHING = re.compile(
         "preciso|quero",
         "运行|跑|需要|启动|申请|要|用|実行|走らせ|起動|使って|必要|動かし|ください",
     )
+)
+_ITEMS = re.compile(
+    mark(Kind.NUMBER)
+    + r" ?(?:million |m |k |new |raw |short |long )?(?:images?|pictures|photos|files|documents|docs|rows|"
+    r"records|prompts|"
+    r"sequences|molecules|clips|videos|frames|sentences|pages|pdfs|articles|transcripts|recordings|tiles|scenes|"
+    r"imagenes|documentos|bilder|dokumente|fichiers|immagini|imagens|arquivos)(?![a-z])|"
+    + mark(Kind.NUMBER)
+    + "(?:张图|篇|份文档|个文件|枚の画像|件の|本の動画)"
 )
 _RESIDENCY = re.compile(
     words(
@@ -165,6 +118,9 @@ def _intent_fact(shadow: Shadow, whole: IntentReading, main: JobFacts, count: in
         if count > 1 and whole.intent in LAUNCH_INTENTS:
             return Fact(main.intent, whole.spans)
         return Fact(whole.intent, whole.spans)
+    items = _ITEMS.search(shadow.text)
+    if items:
+        return Fact(Intent.BATCH, (shadow.span(*items.span()),))
     run = _RUN_SOMETHING.search(shadow.text)
     if main.command is not None or main.image is not None:
         source = main.command or main.image

@@ -160,6 +160,9 @@ def _short(shadow: Shadow, match: re.Match[str]) -> Decimal | None:
     unit, after = match.group("unit"), shadow.text[match.end() : match.end() + 24]
     if unit in "ms" and (match.group("space") or re.match(" ?" + _COUNTED_THINGS, after)):
         return None
+    written = shadow.words(match.start("unit"), match.end())
+    if unit == "m" and written == "M":
+        return None  # more likely millions
     if unit == "w" and (match.group("space") or shadow.values[match.group("n")] > _MAX_SHORT_WEEKS):
         return None  # more likely watts
     if unit == "d" and _THREE_D.match(after):

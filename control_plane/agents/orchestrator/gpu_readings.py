@@ -45,6 +45,7 @@ CROSSED = (grammar.CROSS, grammar.TYPE_CROSS)
 NODES = (grammar.NODE_KEY, grammar.NODE_COUNT, grammar.TYPE_NODES)
 MULTIPLES = (grammar.REPLICA_RANGE, grammar.REPLICA_KEYS, grammar.REPLICAS, grammar.REPLICA_KEY)
 TOTALS = (
+    grammar.PART_OF,
     grammar.FROM_TO,
     grammar.RANGE,
     grammar.TOTAL,

@@ -100,6 +100,9 @@ FROM_TO = re.compile(
     rf"para|到|增加到|から|->|up to) ?(?P<n>{N}) ?(?:x)? ?(?:{FILL}(?P<g>{G})|"
     rf"{GPU_WORD})?(?! ?(?:{NODE}|{MULTIPLE}))"
 )
+PART_OF = re.compile(
+    rf"(?P<n>{N}) of (?:the |our |my |its |those |these )?(?:{N}) ?(?:x )?(?:{FILL}(?P<g>{G})|{GPU_WORD})"
+)
 TOTAL = re.compile(
     rf"(?P<n>{N}) ?(?:x|\*|pcs)?{GAP}(?:{FILL}(?:{GPU_WORD} ?(?:of |of type |type |de |von |di |"
     rf"vom typ |de tipo |: ?|\(|的)?)?)(?:(?P<m>{M}){GAP}(?:vram |gpu )?{FILL})?(?P<g>{G})"

@@ -36,7 +36,10 @@ SECRET_TOPIC = re.compile(
     r"rotation|redact\w*|removal|mask\w*|generator)(?![a-z])"
 )
 EXFILTRATE = re.compile(
-    words("exfiltrate|exfiltrating|smuggle|leak(?! (?:detect|test|check))|steal")
+    words(
+        "exfiltrate|exfiltrating|smuggle|(?<!-)leak(?= (?:the|all|our|it|them|this|these|customer|user|"
+        "secrets?|credentials|weights|keys|passwords?|data))|steal"
+    )
     + r"(?![^.;!?\n]{0,20}detect)|"
     + words("send|upload|copy|transfer|sync|push|ship|move|mirror|export|publish")
     + NEAR
@@ -69,7 +72,8 @@ DESTROY = words(
 DATA = words(
     "(?:shared |all |old |the |every |team |prod(?:uction)? |entire |whole |customer |training |"
     "model |our |nightly )*(?:checkpoints?|buckets?|volumes?|datasets?|data ?bases?|db|tables|"
-    "back-?ups?|snapshots?|disks?|drives?|file ?systems?|storage|home director(?:y|ies)|artifacts?|"
+    "back-?ups?|snapshots?|disks?|drives?|file ?systems?|storage|journal d'audit|registro de auditoria|"
+    "log di audit|audit-?protokolle?|home director(?:y|ies)|artifacts?|"
     "nas|nfs|s3|data lake|object store|archives?|registry|model registry|persistent volumes?|"
     "root partition|audit logs?|audit records?|logs of everyone|scratch of everyone|data(?= (?:of|on|"
     "from|in|to free|bucket|volume|dir|director|store|lake|center|centre))|customer data|"
@@ -77,7 +81,7 @@ DATA = words(
     "weights)|everything|the home folders?|user accounts?|all users|namespaces?|production (?:data|"
     "environment|cluster|database|system))",
     "puntos de control|copias de seguridad|respaldos?|bases? de datos|todos los datos|discos?|"
-    "almacenamiento|conjuntos? de datos|volumenes|sicherungen|backups|datenbanken?|datentrager|"
+    "almacenamiento|conjuntos? de datos|volumenes|sicherung(?:en)?|backups|datenbank(?:en)?|datentrager|"
     "festplatten?|alle daten|datensatze?|speicher-?bucket|speicher|sauvegardes?|bases? de donnees|"
     "toutes les donnees|disques?|stockage|jeux? de donnees|archivi|banche dati|tutti i dati|dischi|"
     "archiviazione|bancos? de dados|todos os dados|discos|armazenamento",
@@ -119,8 +123,9 @@ MALICIOUS = re.compile(
         "crypto-?jack(?:er|ing)?|crypto-?miner|"
         "(?:crack|cracking|brute[- ]?forc(?:e|ing)) (?:\\w+ ){0,4}(?:passwords?|hash(?:es)?|wi-?fi|"
         "wpa2?|keys?|logins?|accounts?|pins?|encryption|credentials|ssh)|password cracking|ddos|"
-        "dos attack|denial[- ]of[- ]service|(?:deploy|install|run|build|write|create|plant|add|"
-        "inject|generate|spread|release|launch|insert) (?:an? |the |some |"
+        "dos attack|denial[- ]of[- ]service|(?:deploys?|installs?|run|builds?|writes?|creates?|produces?|"
+        "develops?|plants?|adds?|"
+        "injects?|generates?|spreads?|release|launch|inserts?) (?:an? |the |some |"
         "new )?(?:\\w+ ){0,2}(?:botnet|ransomware|malware|rootkit|keylogger|backdoors?|trojan|"
         "computer virus|worm|spyware|exploit code|phishing (?:emails?|campaign|site|kit)|"
         "reverse shell)|"
@@ -140,7 +145,8 @@ BENIGN_TOPIC = re.compile(
     words(
         "detect|detects|detecting|detector|detection|find|spot(?= mining)|identify|identifies|check|"
         "anyone|someone|anybody|somebody|who|prevent|preventing|block|blocking|report|flag|flags|"
-        "flagging|investigate|suspicious|classif[a-z]*|dataset|against|defen[cds]e?|"
+        "flagging|investigate|suspicious|classif[a-z]*|dataset|(?:defen[cds]e?|protect\\w*|robust\\w*|"
+        "resilien\\w*) against|defen[cds]e?|"
         "recogni[sz][a-z]*|is there|are there|stop (?:the |any |anyone )?(?:crypto|mining|miner|"
         "malware)|research on|analysis of|analy[sz]e|scanner|filter|filtering|moderation|policy on|"
         "alert (?:me )?(?:on|if|when)|evidence of|hard negatives|text mining|data mining|"
@@ -151,7 +157,8 @@ BENIGN_TOPIC = re.compile(
 )
 HARDWARE = re.compile(
     words(
-        "over-?clock(?:ing)?|flash (?:the |a )?(?:custom |modified )?(?:v?bios|firmware)|(?:turn off|"
+        "over-?clock(?:ing)?|(?:raise|increase|bump|lift|exceed|push)(?: \\w+){0,4}? power (?:limits?|caps?|"
+        "draw)|flash (?:the |a )?(?:custom |modified )?(?:v?bios|firmware)|(?:turn off|"
         "disable|stop|kill) (?:the |all )?(?:\\w+ )?(?:fans?|cooling|chillers?|crac units?)|"
         "run (?:it |them |the gpus? )?(?:past|beyond|above) (?:the )?(?:thermal|temperature|power|"
         "safe)[a-z ]{0,16}(?:limits?|threshold)|force (?:the )?power (?:draw )?(?:above|beyond|past)",

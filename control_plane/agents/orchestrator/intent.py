@@ -84,7 +84,7 @@ _OBJECT_END = re.compile(
 def _level(text: str, intent: Intent, match: re.Match[str]) -> int:
     before = text[max(0, match.start() - 24) : match.start()]
     near = _OBJECT_END.split(text[match.end() : match.end() + _OBJECT_CHARS], maxsplit=1)[0]
-    around = text[max(0, match.start() - 40) : match.start()] + near
+    around = text[max(0, match.start() - 40) : match.end()] + near
     foreign = not match.group().isascii()
     if intent is Intent.QUERY:
         return _VERB_LEVEL if _begins_sentence(text, match.start()) else 0
@@ -92,7 +92,7 @@ def _level(text: str, intent: Intent, match: re.Match[str]) -> int:
         plain = match.group().startswith(("be ", "cancel", "abort", "annul", "storni", "abbrech"))
         return _VERB_LEVEL if plain or objects.CANCEL_OBJECT.search(around if foreign else near) else 0
     if intent is Intent.SCALE:
-        return _scale_level(match.group(), before, around if foreign else near)
+        return _scale_level(match.group(), before, around if foreign else match.group() + near)
     if intent is Intent.HEAL:
         if lexicon.DETERMINER.search(before) or not objects.HEAL_OBJECT.search(around):
             return 0

@@ -16,7 +16,9 @@ VERBS: Mapping[Intent, re.Pattern[str]] = {
     Intent.HEAL: re.compile(
         words(
             "be (?:fixed|repaired|replaced|rebooted|restarted|reset|drained|cordoned|quarantined|"
-            "recovered|restored)|fix|repair|heal|recover|remediate|replace|reboot|power[- ]?cycle|"
+            "recovered|restored)|(?:wipe|clear|flush|free) (?:the |all )?(?:gpu )?(?:memory|vram|"
+            "error counters?|cache|ecc (?:errors?|counters?))|fix|repair|heal|recover|remediate|replace|"
+            "reboot|power[- ]?cycle|"
             "reset|restart|re-?join|drain|cordon|uncordon|un-?drain|quarantine|evacuate|rma|"
             "bring (?:\\S{1,24} ){1,4}?back|diagnose|troubleshoot|restore|re-?attach|reseat|isolate|"
             "take (?:\\S{1,24} ){1,4}?out of (?:rotation|service)|put (?:\\S{1,24} ){1,4}?back (?:in|"
@@ -34,7 +36,9 @@ VERBS: Mapping[Intent, re.Pattern[str]] = {
     ),
     Intent.SCALE: re.compile(
         words(
-            "(?:pools?|clusters?|endpoints?|deployments?|services?|fleet|"
+            "(?:need|want|require|get|give|brauchen|necesitamos|besoin de)(?: \\S{1,24}){0,4}? (?:more|"
+            "additional|extra|further|weitere|mas|de plus)(?: \\S{1,24}){0,5}? (?:pool|cluster|endpoint|"
+            "deployment|service|fleet|partition)|(?:pools?|clusters?|endpoints?|deployments?|services?|fleet|"
             "\\S{1,24}-pool)(?: \\S{1,24})? (?:needs?|wants?|requires?|must have|should have|should get|"
             "should grow|gets)|scale|auto-?scale|upscale(?= the (?:pool|cluster))|resize|"
             "right-?size the pool|grow|shrink|expand|downsize|double|halve|triple|ramp (?:up|down)|"
@@ -92,7 +96,8 @@ VERBS: Mapping[Intent, re.Pattern[str]] = {
             "estime[rz]? le cout|risparm[a-z]*|quanto (?:costa|costerebbe|custa|custaria)|"
             "ridu[a-z]* (?:i |le )?(?:costi|spese|spesa)|piu economic[oa]|economiz[a-z]*|"
             "reduz[a-z]* (?:os |nossos )?(?:custos|gastos)|mais barat[oa]|estim(?:e|ar) o custo",
-            "节省|节约|省钱|降低(?:成本|费用|开支)|成本优化|最便宜|更便宜|(?:费用|成本|价格)(?:估算|"
+            "节省|节约|省钱|(?:成本|费用|开支).{0,10}(?:降低|减少|省)|降低.{0,10}(?:成本|费用|开支)|"
+            "降低(?:成本|费用|开支)|成本优化|最便宜|更便宜|(?:费用|成本|价格)(?:估算|"
             "预估|对比|分析)|(?:要|得|会)?花?多少钱|コスト(?:削減|最適化|を?下げ|を?減ら|見積|分析|"
             "比較)|節約|最安|安くする|安い|いくら(?:かかり|かか|です|に|く)|費用(?:の)?(?:見積|削減)|"
             "見積も",
@@ -117,7 +122,9 @@ VERBS: Mapping[Intent, re.Pattern[str]] = {
     ),
     Intent.QUERY: re.compile(
         words(
-            "give me (?:\\S{1,24} ){0,4}?(?:spend(?:ing)?|costs?|bill|figures|numbers)|what(?:'s|s)?|"
+            "any (?:incidents?|errors?|failures?|jobs?|gpus?|free|idle|news|problems?|issues?|nodes?|alerts?|"
+            "warnings?|updates?|capacity)|give me (?:\\S{1,24} ){0,4}?(?:spend(?:ing)?|costs?|bill|figures|"
+            "numbers)|what(?:'s|s)?|"
             "which|who(?:'s)?|whose|when|where|why|how (?:many|much|long|is|are|did|do|does|come|"
             "busy|full|often|far|well|come|was|were|old|big|hot)|is|are|was|were|did|does|do (?:we|i|"
             "you|they|any)|has|have (?:we|you|i|they|any)|had|am i|can (?:i|we) (?:see|get a (?:list|"
@@ -221,6 +228,16 @@ PAST_SPEND = re.compile(
         "花了|昨天|上周|上个?月|本月|目前|使った|使いました|先月|先週|昨日|今月",
     )
 )
+SPENDING = re.compile(
+    words(
+        "spend|spent|spending|costs?|bills?|billed|invoices?|expenses?|money|charged|budget|gasto|gastos|gastado|gastamos|"
+        "costes?|factura|ausgegeben|ausgaben|kosten|rechnung|depense|depenses|depensee|couts?|facture|speso|spesa|costi|"
+        "gastou|custos?|fatura",
+        "花了|花费|费用|开支|账单|多少钱|費用|コスト|支出|請求|いくら",
+    )
+)
+"""Words that make a question one about money."""
+
 HYPOTHETICAL = re.compile(
     words(
         "would|could|if i|if we|to (?:train|fine-?tune|finetune|run|serve|deploy)|estimate|quote|"

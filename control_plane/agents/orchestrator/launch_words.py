@@ -54,7 +54,8 @@ LAUNCH_VERBS: Mapping[Intent, re.Pattern[str]] = {
     ),
     Intent.BATCH: re.compile(
         words(
-            "be (?:processed|pre-?processed|tokeni[sz]ed|embedded|captioned|transcribed|transcoded|"
+            "(?:protein )?folding|docking|be (?:processed|pre-?processed|tokeni[sz]ed|embedded|captioned|"
+            "transcribed|transcoded|"
             "re-?indexed|encoded|rendered|converted|annotated|translated|labell?ed)|"
             "remove (?:the )?(?:duplicates?|near-duplicates|noise|backgrounds?|silence|outliers|"
             "stopwords|pii|watermarks?)|batch-\\w+|batch (?:process|inference|score|job|transcribe|"
@@ -77,7 +78,7 @@ LAUNCH_VERBS: Mapping[Intent, re.Pattern[str]] = {
             "converti(?:re)?|traduci|tradurre|indicizza(?:re)?|didascalia|processe|processar|"
             "transcrev(?:a|er)|converta|converter|traduza|traduzir|indexe|tokenize|legende",
             "预处理|分词|处理|转录|转写|转换|渲染|批量\\S{0,4}|批处理|离线推理|翻译|嵌入|向量化|打标|"
-            "标注|索引|识别|编码|前処理|トークン化|文字起こし|処理(?=し|を|する)|レンダリング|変換|"
+            "标注|索引|インデックス|识别|编码|前処理|トークン化|文字起こし|処理(?=し|を|する)|レンダリング|変換|"
             "バッチ\\S{0,4}|埋め込み|翻訳|索引|字幕|アノテーション|書き起こ",
         )
     ),

@@ -13,9 +13,11 @@ from control_plane.agents.orchestrator.assemble import (
     build_targets,
     summarise,
 )
-from control_plane.agents.orchestrator.draft import Draft, draft_goal
+from control_plane.agents.orchestrator.draft import draft_goal
 from control_plane.agents.orchestrator.facts import GOAL, Fact
 from control_plane.agents.orchestrator.feasibility import find_infeasible, too_short
+from control_plane.agents.orchestrator.intent_words import SPENDING
+from control_plane.agents.orchestrator.job_facts import Draft
 from control_plane.agents.orchestrator.prices import FLOOR_PRICE_USD_PER_HOUR
 from control_plane.agents.orchestrator.questions import ask
 from control_plane.agents.orchestrator.reading import read
@@ -63,7 +65,7 @@ def plan_goal(
     plan = _planned(draft, sources, now, floor_price_usd_per_hour)
     questions = () if plan.infeasible else ask(draft, shadow.text)
     plan = replace(plan, questions=questions)
-    return replace(plan, summary=summarise(plan))
+    return replace(plan, summary=summarise(plan, about_money=bool(SPENDING.search(shadow.text))))
 
 
 def _planned(draft: Draft, sources: Mapping[str, str], now: datetime, floors: Mapping[str, Decimal]) -> Plan:

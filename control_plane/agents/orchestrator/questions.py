@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from control_plane.agents.orchestrator.draft import Draft, JobFacts
+from control_plane.agents.orchestrator.job_facts import Draft, JobFacts
 from control_plane.agents.orchestrator.shadow import words
 from control_plane.model.plan import Intent, Question, QuestionReason
 

@@ -42,7 +42,8 @@ GUARD = words(
     "compliance(?: checks?)?|protections?|human[- ]in[- ]the[- ]loop|two[- ]person rule|sign-?offs?|"
     "oversight|monitoring and audit|(?:monitoring|security|audit|telemetry|node) (?:agents?|daemons?|"
     "hooks?)",
-    "salvaguardas?|seguridad|politicas?|aprobacion(?:es)?|auditoria|limites?|cuotas?|barreras|"
+    "budget-?limits?|budgetgrenzen?|ausgabenlimits?|kostenlimits?|kontingentgrenzen?|salvaguardas?|seguridad|"
+    "politicas?|aprobacion(?:es)?|auditoria|limites?|cuotas?|barreras|"
     "protecciones|controles?|leitplanken|sicherheits[a-z]*|sicherheitsprufung(?:en)?|richtlinien?|"
     "genehmigung(?:en)?|freigaben?|audit-?log|audit-?protokoll|protokollierung|grenzen|limits?|"
     "schutz[a-z]*|kontingente?|garde-fous?|securites?|politiques?|approbations?|journal d'audit|"
@@ -84,7 +85,9 @@ QUOTA = words(
 )
 ADMIN = re.compile(
     words(
-        "(?:make|give|grant|promote|turn|set|upgrade|elevate|add) (?:me|us|myself|my (?:account|user|"
+        "(?:grant|give|assign|hand) (?:\\w+ ){0,3}?(?:root|admin(?:istrator)?s?|sudo|superuser)(?: (?:rights|"
+        "access|role|privileges|permissions))? (?:to|for)|(?:make|give|grant|promote|turn|set|upgrade|"
+        "elevate|add) (?:me|us|myself|my (?:account|user|"
         "role)|user \\w+|[a-z]+@?[a-z.]*) (?:to |into |an? |as |the |full |"
         "with )*(?:admin(?:istrator)?s?|root|superuser|sudo|owner|operator|elevated)(?: (?:rights|"
         "access|role|privileges|permissions))?|(?:escalate|elevate) (?:my |the |our )?(?:privileges?|"
@@ -162,6 +165,10 @@ IMPERSONATE = re.compile(
 )
 COVERT = re.compile(
     words(
+        "stop (?:logging|recording|auditing|tracking|watching) (?:me|my|this|these|our|what|any|"
+        "the actions?)|(?:edit|change|modify|rewrite|alter|amend|loosen|weaken|relax) (?:the |our |a |any |"
+        "this |that )?(?:\\w+ )?polic(?:y|ies)(?! (?:model|network|gradient|head|document|weights|paper|"
+        "text))|"
         "without (?:asking|approval|an approval|any approval|authori[sz]ation|permission|telling|"
         "notifying|informing|anyone (?:knowing|noticing)|oversight|sign-?off|leaving (?:a )?trace|"
         "(?:going through|waiting for) (?:the )?(?:approval|approvals|governor|review|policy)|"
@@ -178,9 +185,11 @@ COVERT = re.compile(
         "on-?call|approvers?|users?)|audit|ops|them|compliance)|(?:don't|do not|dont|never) (?:log|"
         "record|audit|write) (?:this|it|that|anything|the action|any of)(?![a-z]| (?:to wandb|"
         "metrics))|off the (?:books|record)|hide (?:it|this|that|the (?:cost|spend|job|run|jobs|"
-        "usage|activity)|my [a-z]+) from|"
-        "so (?:that )?(?:nobody|no one|noone|finance|security|audit|the admins?|they|my (?:boss|"
-        "manager)) (?:notices?|sees?|knows?|finds? out|can see|don't notice|doesn't notice|"
+        "usage|activity)|my [a-z]+|this [a-z]+|these [a-z]+) from|"
+        "(?:so|so that|such that|make sure|making sure|ensure|ensuring)(?: that)? (?:nobody|no-one|no one|"
+        "noone|finance|security|audit|the admins?|they|my (?:boss|"
+        "manager)) (?:(?:should |must |will |can |may |ever )?(?:notices?|sees?|knows?|finds? out|learns?|"
+        "detects?)|can see|don't notice|doesn't notice|"
         "won't notice|will not notice)|(?:avoid|evade|dodge|escape|stay (?:below|under)|"
         "slip (?:under|past)|sneak (?:past|under)|beat|to get (?:around|"
         "past)) (?:the )?(?:\\w+ )?(?:approval|audit|detection|review|quota|policy|radar|"
@@ -200,7 +209,8 @@ COVERT = re.compile(
 HIJACK = re.compile(
     words(
         "you are now (?:an? |the |in )?(?:\\w+ )?(?:admin|administrator|root|unrestricted|dan|"
-        "developer|god|jailbroken|free)|developer mode|god mode|jail-?break|(?:reveal|print|show|"
+        "developer|god|jailbroken|free)|developer mode|god mode|jail-?break (?:yourself|mode|the (?:planner|"
+        "agent|system))|jailbroken|(?:reveal|print|show|"
         "repeat) (?:me )?(?:your|the) (?:system )?prompt|new system prompt|system override|"
         "override code|sudo mode|emergency override|as an ai without|no restrictions apply|"
         "unrestricted mode",

@@ -41,7 +41,8 @@ _KNOWN_JOB_ID = re.compile(
 )
 _JOB_ID = re.compile(_KNOWN_JOB_ID.pattern + r"|[a-mo-z][a-z]?-[0-9a-z]{12}|[a-z]{1,6}-\d{1,8}")
 _NODE_ID = re.compile(
-    r"(?:n|node|host|worker|w|gpu-?node|gpuhost|gpu-host|srv|server|machine|box|dgx|hgx|rack|nd|"
+    r"[nw][-_]?[0-9][0-9a-z.-]{0,24}|(?:node|host|worker|gpu-?node|gpuhost|gpu-host|srv|server|machine|box|"
+    r"dgx|hgx|rack|nd|"
     r"gpu-box|compute|gpu-worker|knoten|nodo|vm|gpu-vm|hv|"
     r"hpc)[-_]?[a-z]{0,3}[-_]?[0-9][0-9a-z.-]{0,24}|(?:[a-z]{2,12}-)+(?:node|gpu|host|worker|w|"
     r"n)-?\d{1,5}|n-[0-9a-z]{12}|[a-z]{1,3}\d{1,4}-(?:gpu|node|n|h)?-?\d{1,4}"
