@@ -77,6 +77,7 @@ class NodeHost:
             except InvalidSpecError as error:
                 now = self._clock.now()
                 refused.append(rejected(key, assignment.job_id, assignment.epoch, str(error), now))
+        self._in_books -= desired.keys()  # what is wanted still is not in the books: its end is told again
         await self._runner.converge(desired, refused)
 
     async def acknowledge(self, allocation_id: str, rank: int) -> None:

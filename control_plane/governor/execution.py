@@ -19,7 +19,7 @@ from control_plane.model.action import (
     StopJob,
     UncordonNode,
 )
-from control_plane.model.ids import ALLOCATION, UserId, derived_id
+from control_plane.model.ids import ALLOCATION, UserId, new_id
 from control_plane.model.job import Allocation, AllocationMember, AllocationState, Job, JobState
 from control_plane.model.money import format_usd
 from control_plane.model.node import NodeState
@@ -96,7 +96,8 @@ def _launch(tx: Tx, effect: LaunchJobs, user_id: UserId | None, prices: PriceTab
 def _place(tx: Tx, effect: PlaceJob, prices: PriceTable) -> Outcome:
     job = jobs.require(tx, effect.job_id, with_allocations=False)
     price = prices.usd_per_gpu_hour(effect.gpu_type) if effect.gpu_type else Decimal(0)
-    allocation_id = derived_id(ALLOCATION, job.id, str(effect.epoch))
+    # Random: after a database was restored from a backup, an attempt must not be taken for one that it has forgotten.
+    allocation_id = new_id(ALLOCATION)
     members = []
     master_address = ""
     for placement in effect.placements:

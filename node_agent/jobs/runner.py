@@ -114,6 +114,10 @@ class JobRunner:
             for key, member in list(self._members.items()):
                 if key not in self._desired and not member.status.ended:
                     await self._stop(member)
+                elif key in self._desired and member.status.acknowledged:
+                    # Wanted still, so the books have lost its end: a database that failed over, or a restored backup.
+                    member.status = replace(member.status, acknowledged=False)
+                    self._publish(member.status)
             await self._start_missing()
 
     def statuses(self) -> dict[MemberKey, MemberStatus]:

@@ -206,6 +206,24 @@ async def test_the_process_limit_holds_a_fork_bomb(host: Host) -> None:
     assert processes_of(job.key) == []
 
 
+async def test_an_acknowledged_end_is_told_again_when_the_control_plane_wants_the_member_still(host: Host) -> None:
+    job = spec("forgotten", "echo once >> $HOME/../../runs; exit 3")
+    async with host.daemon() as runner:
+        await host.run(runner, job)
+        await runner.acknowledge(job.key)
+        assert runner.statuses()[job.key].acknowledged
+    async with host.daemon() as runner:
+        told = runner.changes()
+        assert (await anext(told)).acknowledged
+        await runner.converge({job.key: job})
+        again = await anext(told)
+        await told.aclose()
+        assert (again.acknowledged, again.outcome, again.exit_code) == (False, Outcome.EXITED, 3)
+        await runner.acknowledge(job.key)
+        assert runner.statuses()[job.key].acknowledged
+    assert (host.settings.jobs_dir / "runs").read_text() == "once\n"
+
+
 async def test_a_member_is_never_started_twice(host: Host) -> None:
     job = spec("once", "echo ran >> $HOME/../../../runs")
     runs = host.settings.state_dir / "runs"
