@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 import structlog
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 from sqlmodel import Session
 
@@ -219,6 +219,7 @@ class Store:
                 Session(connection, expire_on_commit=False) as session,
             ):
                 _lock(session)
+                _remember_rows(session)
                 self._refuse_if_superseded(session)
                 for write in batch:
                     outcome = self._run(session, write)
@@ -274,6 +275,13 @@ def _write_connection(engine: Engine) -> Any:  # Any: SQLAlchemy's own context m
         return connection.execution_options(sqlite_begin="IMMEDIATE")
     # Behind the advisory lock there is no other writer, so each statement may see the newest commit.
     return connection.execution_options(isolation_level="READ COMMITTED")
+
+
+def _remember_rows(session: Session) -> None:
+    """Keep each row that is read until the commit: nobody else writes meanwhile, so it is never read twice."""
+    rows: list[object] = []
+    for moment in ("loaded_as_persistent", "pending_to_persistent"):
+        event.listen(session, moment, lambda _session, row: rows.append(row))
 
 
 def _lock(session: Session) -> None:

@@ -245,26 +245,26 @@ async def test_events_are_numbered_on_after_all_were_pruned_and_the_store_was_re
         await reopened.close()
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "UPDATE audit_log SET reasoning = 'nothing happened'",
-        "DELETE FROM audit_log",
-        "sqlite: INSERT OR REPLACE INTO audit_log SELECT * FROM audit_log",
-        "sqlite: REPLACE INTO audit_log SELECT * FROM audit_log",
-        "postgresql: TRUNCATE audit_log",
-        "postgresql: INSERT INTO audit_log SELECT * FROM audit_log ON CONFLICT (id) DO UPDATE SET reasoning = ''",
+REWRITES = ["UPDATE audit_log SET reasoning = 'nothing happened'", "DELETE FROM audit_log"]
+REWRITES_OF = {
+    "sqlite": [
+        "INSERT OR REPLACE INTO audit_log SELECT * FROM audit_log",
+        "REPLACE INTO audit_log SELECT * FROM audit_log",
+        "UPDATE OR REPLACE audit_log SET id = id",
     ],
-)
-async def test_audit_records_cannot_be_changed_or_deleted(store: Store, statement: str) -> None:
-    dialect, _, only = statement.rpartition(": ")
-    if dialect and dialect != store.dialect:
-        pytest.skip(f"{dialect} alone")
+    "postgresql": [
+        "TRUNCATE audit_log",
+        "INSERT INTO audit_log SELECT * FROM audit_log ON CONFLICT (id) DO UPDATE SET reasoning = ''",
+    ],
+}
+
+
+async def test_audit_records_cannot_be_changed_or_deleted(store: Store) -> None:
     await store.write(lambda tx: audit.append(tx, agent_name="a", action="b", reasoning="because", outcome="done"))
     before = await store.read(lambda tx: audit.page(tx, AuditFilter(), PageRequest()))
-    engine = store._engine
-    with engine.connect() as connection, pytest.raises(DBAPIError, match="append-only"):
-        connection.execute(text(only))
+    for statement in REWRITES + REWRITES_OF[store.dialect]:
+        with store._engine.connect() as connection, pytest.raises(DBAPIError, match="append-only"):
+            connection.execute(text(statement))
     assert await store.read(lambda tx: audit.page(tx, AuditFilter(), PageRequest())) == before
 
 
