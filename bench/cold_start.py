@@ -48,7 +48,7 @@ class Site:
             *(str(Path(sys.executable).with_name("orquanta")), "up", "--json", "--state-dir", str(self._state)),
             *("--people-address", people, "--nodes-address", nodes),
         ]
-        self._environment = {**os.environ, "ORQUANTA_CONFIG": str(self._config)}
+        self._environment = {**os.environ, "ORQUANTA_CLI_CONFIG": str(self._config)}
 
     def start(self) -> Sample:
         """Start it, wait until it serves, stop it. Raises FleetError with what it said if it does not serve."""
