@@ -38,11 +38,14 @@ class LinkRegistry:
 
     A node that was not heard since this control plane started counts as heard at its start: while the control
     plane was away nobody could be heard, and that is nobody's fault.
+
+    Make it after the store was opened: from then on this control plane is the one in charge, until another takes over.
     """
 
     def __init__(self, *, clock: Clock) -> None:
         self._clock = clock
         self._started = clock.monotonic()
+        self._in_charge_at = self._started
         self._links: dict[NodeId, Link] = {}
         self._last_heard: dict[NodeId, float] = {}
         self._heard_since_taken: set[NodeId] = set()
@@ -57,6 +60,17 @@ class LinkRegistry:
     def connected_nodes(self) -> tuple[NodeId, ...]:
         """Return every node whose link is up."""
         return tuple(self._links)
+
+    def note_in_charge(self, at: float) -> None:
+        """Take note that at this monotonic time no other control plane had taken over."""
+        self._in_charge_at = at
+
+    def in_charge_within(self, seconds: float) -> bool:
+        """Return whether this control plane was surely in charge so many seconds ago, or later.
+
+        One that was not may not acknowledge heartbeats: another one may be counting the silence of the same hosts.
+        """
+        return self._clock.monotonic() - self._in_charge_at <= seconds
 
     def last_heard(self, node_id: NodeId) -> float:
         """Return the monotonic time at which the node was last heard, at the earliest this control plane's start."""

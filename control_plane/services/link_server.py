@@ -106,6 +106,7 @@ class NodeLinks:
             tasks.create_task(self._writer.run())
             tasks.create_task(self._dispatch.run())
             tasks.create_task(self._flush())
+            tasks.create_task(self._stay_in_charge())
 
     async def close(self) -> None:
         """Take no more streams and end those that are open; hosts come back to whoever answers next."""
@@ -284,10 +285,23 @@ class NodeLinks:
                 continue
             try:
                 await self._store.write(partial(nodes.seen, node_ids=heard, at=self._clock.now()))
-            except Unavailable as error:
+            except Unavailable:
                 self.registry.give_back_heard(heard)
-                if error.reason == _SUPERSEDED:
+
+    async def _stay_in_charge(self) -> None:
+        """Look, several times in a lease, whether another control plane has taken over; if so, send every host to it."""
+        pause = min(self._terms.flush_seconds, self._terms.lease_seconds / 4)
+        while True:
+            await asyncio.sleep(pause)
+            asked_at = self._clock.monotonic()
+            try:
+                await self._store.confirm()
+            except Unavailable as error:
+                if error.reason == _SUPERSEDED and not self._closing:
+                    log.error("link.superseded", why=error.message)
                     await self.close()
+            else:
+                self.registry.note_in_charge(asked_at)
 
 
 @asynccontextmanager

@@ -156,6 +156,13 @@ class Store:
         except SQLAlchemyError as error:
             raise _domain_error(error) from error
 
+    async def confirm(self) -> None:
+        """Look whether this control plane is still the one in charge.
+
+        Raises Unavailable: CONTROL_PLANE_SUPERSEDED when it is not, another reason when that cannot be told now.
+        """
+        await self.read(lambda tx: self._refuse_if_superseded(tx.session))
+
     async def write(self, function: Callable[[Tx], T]) -> T:
         """Run `function` alone and commit; when this returns, the change is durable.
 

@@ -1,6 +1,7 @@
 """Streams of hosts: who may open one, what is answered, and what ends it."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -12,9 +13,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from grpc import aio
-from orquanta.v1 import node_link_pb2, node_pb2
 
 from control_plane.clock import SystemClock
+from control_plane.errors import Unavailable
 from control_plane.governor import hosts
 from control_plane.identity.ca import CertificateAuthority
 from control_plane.identity.certificates import node_principal_from_pem
@@ -23,6 +24,8 @@ from control_plane.model.ids import NODE, NodeId, new_id
 from control_plane.model.node import NodeState
 from control_plane.services.link_terms import LinkTerms
 from control_plane.store import nodes
+from control_plane.store.database import Store, Tx
+from orquanta.v1 import node_link_pb2, node_pb2
 from tests.control_plane.services.node_link.rig import Host, Rig, inventory, key_pem, running, signing_request, stamp
 
 
@@ -355,3 +358,43 @@ async def test_after_a_restart_every_node_counts_as_heard_at_the_start(tmp_path:
         host.rig = rig
         async with host.connect(control_epoch=rig.store.control_epoch - 1):
             assert rig.registry.connected(host.node_id)
+
+
+async def test_a_control_plane_that_cannot_tell_whether_it_is_in_charge_acknowledges_no_heartbeats(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one may have taken over behind its back, and count how long its hosts have been silent."""
+    host = await rig.join("gpu-1")
+    async with host.connect() as stream:
+        await stream.heartbeat(1)
+        await stream.next("heartbeat_ack")
+
+        async def cut_off(function: Callable[[Tx], object]) -> object:
+            raise Unavailable("the database cannot be reached", reason="STORE_UNAVAILABLE")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(rig.store, "read", cut_off)
+            rig.clock.offset_seconds += 10
+            await stream.heartbeat(2)
+            await stream.next("heartbeat_ack")  # for a lease it is good without asking
+            rig.clock.offset_seconds += 6
+            await stream.heartbeat(3)
+            await stream.send(certificate_signing_request=signing_request(host.key))
+            await stream.next("certificate")  # what follows the heartbeat on the stream was answered
+        async with asyncio.timeout(20):
+            while not rig.registry.in_charge_within(15):  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0.01)
+        await stream.heartbeat(4)
+        assert (await stream.next("heartbeat_ack")).heartbeat_ack.sequence == 4
+    acks = [one.heartbeat_ack.sequence for one in stream.received if one.WhichOneof("message") == "heartbeat_ack"]
+    assert acks == [1, 2, 4]
+
+
+async def test_a_control_plane_that_was_superseded_sends_its_hosts_away(rig: Rig) -> None:
+    host = await rig.join("gpu-1")
+    async with host.connect() as stream:
+        successor = await Store.open(str(rig.store._engine.url), clock=rig.clock)
+        try:
+            assert "stopping" in (await stream.farewell()).reason
+        finally:
+            await successor.close()
