@@ -289,7 +289,7 @@ class NodeLinks:
                 self.registry.give_back_heard(heard)
 
     async def _stay_in_charge(self) -> None:
-        """Look, several times in a lease, whether another control plane has taken over; if so, send every host to it."""
+        """Look several times in a lease whether another control plane has taken over; if so, send every host away."""
         pause = min(self._terms.flush_seconds, self._terms.lease_seconds / 4)
         while True:
             await asyncio.sleep(pause)
@@ -298,7 +298,7 @@ class NodeLinks:
                 await self._store.confirm()
             except Unavailable as error:
                 if error.reason == _SUPERSEDED and not self._closing:
-                    log.error("link.superseded", why=error.message)
+                    log.warning("link.superseded", why=error.message)
                     await self.close()
             else:
                 self.registry.note_in_charge(asked_at)

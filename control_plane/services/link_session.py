@@ -121,7 +121,7 @@ class LinkSession:
     def _take(self, request: node_link_pb2.ConnectRequest) -> None:
         match request.WhichOneof("message"):
             case "heartbeat":
-                # A host that gets no answer comes to whoever is in charge, or stops its jobs before they start elsewhere.
+                # A host without an answer finds who is in charge, or stops its jobs before they start elsewhere.
                 if self._registry.in_charge_within(self._terms.lease_seconds):
                     self.outbox.put_heartbeat_ack(request.heartbeat.sequence)
             case "member_report":
