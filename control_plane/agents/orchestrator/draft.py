@@ -241,7 +241,7 @@ def _reduced(draft: Draft, *, hypothetical: bool) -> Draft:
     intent = draft.intent.value
     if draft.launches or intent is Intent.AMBIGUOUS:
         return replace(draft, targets=replace(draft.targets, nodes=None, gpu_index=None))
-    job = draft.jobs[0]
+    job = replace(draft.jobs[0], command=None, image=None)
     asks_for_gpus = intent in (Intent.SCALE, Intent.COST) or (intent is Intent.QUERY and hypothetical)
     if not asks_for_gpus:
         kind = GpuFacts() if intent is Intent.CANCEL else GpuFacts(gpu_type=job.gpu.gpu_type)

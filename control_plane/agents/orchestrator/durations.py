@@ -68,7 +68,7 @@ _THREE_D = re.compile(
     r"generation|pose|shape|detection|medical|vision|diffusion)"
 )
 _ARTICLE_UNIT = re.compile(
-    rf"(?<![a-z0-9])(?P<article>an?|1|una?|une|eine?[nrm]?|uma?) (?:full |whole |single |solid |"
+    rf"(?<![a-z0-9])(?P<article>an?|(?<=within )the|1|una?|une|eine?[nrm]?|uma?) (?:full |whole |single |solid |"
     rf"complete )?(?:{_UNIT})(?P<half>{_AND_A_HALF})?"
 )
 _ARTICLE_HALF = re.compile(r"(?<![a-z0-9])(?P<unit>day|hour|week) and a half(?![a-z])")

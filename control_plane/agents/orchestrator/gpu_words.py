@@ -83,7 +83,8 @@ PER_NODE = re.compile(
     rf"{GPU_WORD}(?: of type)?)? ?(?:on |in |/|\()?{EACH}"
 )
 EACH_WITH = re.compile(
-    rf"{EACH} ?(?:with |having |has |have |mit |con |avec |com |hat |carrying |needs? |uses? |to |"
+    rf"{EACH} ?(?:with |containing |equipped with |holding |having |has |have |mit |con |avec |com |hat |"
+    rf"carrying |needs? |uses? |to |"
     rf"on |node )?(?P<p>{N}) ?(?:x|\*)?{GAP}(?:{FILL}(?P<g>{G})|{GPU_WORD})"
 )
 NODE_COUNT = re.compile(

@@ -36,7 +36,10 @@ VERBS: Mapping[Intent, re.Pattern[str]] = {
     ),
     Intent.SCALE: re.compile(
         words(
-            "(?:need|want|require|get|give|brauchen|necesitamos|besoin de)(?: \\S{1,24}){0,4}? (?:more|"
+            "bring (?:\\S{1,24} ){1,5}?from|(?:cap|limit) (?:\\S{1,24} ){0,4}?(?:pool|cluster|endpoint|fleet|"
+            "partition)|(?:give|grant|assign|hand) (?:\\S{1,24} ){0,3}?(?:pool|cluster|endpoint|"
+            "partition)(?: \\S{1,24}){0,4}? more|(?:need|want|require|get|give|brauchen|necesitamos|"
+            "besoin de)(?: \\S{1,24}){0,4}? (?:more|"
             "additional|extra|further|weitere|mas|de plus)(?: \\S{1,24}){0,5}? (?:pool|cluster|endpoint|"
             "deployment|service|fleet|partition)|(?:pools?|clusters?|endpoints?|deployments?|services?|fleet|"
             "\\S{1,24}-pool)(?: \\S{1,24})? (?:needs?|wants?|requires?|must have|should have|should get|"
@@ -60,7 +63,8 @@ VERBS: Mapping[Intent, re.Pattern[str]] = {
     Intent.COST: re.compile(
         words(
             (
-                "(?:find|identify|look for|get|show|suggest|propose|list|achieve|realise|realize) (?:me |"
+                "quote(?= ?:)|quotation|pricing for|price for|(?:find|identify|look for|get|show|suggest|"
+                "propose|list|achieve|realise|realize) (?:me |"
                 "us )?(?:\\S{1,24} ){0,4}?(?:savings?|ways to save|saving opportunities)|savings?|save (?:us |"
                 "me )?(?:some |at least |about |up to )?(?:money|costs?|on|[$€£]|"
             )
@@ -230,8 +234,10 @@ PAST_SPEND = re.compile(
 )
 SPENDING = re.compile(
     words(
-        "spend|spent|spending|costs?|bills?|billed|invoices?|expenses?|money|charged|budget|gasto|gastos|gastado|gastamos|"
-        "costes?|factura|ausgegeben|ausgaben|kosten|rechnung|depense|depenses|depensee|couts?|facture|speso|spesa|costi|"
+        "spend|spent|spending|costs?|bills?|billed|invoices?|expenses?|money|charged|budget|gasto|gastos|"
+        "gastado|gastamos|"
+        "costes?|factura|ausgegeben|ausgaben|kosten|rechnung|depense|depenses|depensee|couts?|facture|speso|"
+        "spesa|costi|"
         "gastou|custos?|fatura",
         "花了|花费|费用|开支|账单|多少钱|費用|コスト|支出|請求|いくら",
     )

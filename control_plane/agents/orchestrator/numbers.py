@@ -108,6 +108,7 @@ def recognise_numbers(shadow: Shadow) -> None:
     shadow.replace_all(_DIGITS, Kind.NUMBER, lambda m: _digits_value(m, comma_decimals=comma_decimals))
     shadow.replace_all(_CJK_NUMBER, Kind.NUMBER, lambda m: Decimal(cjk_number(m.group())))
     shadow.replace(list(_word_numbers(shadow.text)), Kind.NUMBER)
+    shadow.replace_all(_TWICE, Kind.NUMBER, lambda m: _same(shadow, m))
     shadow.replace_all(_SCALED, Kind.NUMBER, lambda m: _scaled(shadow, m))
 
 
@@ -116,6 +117,15 @@ _SCALED = re.compile(
     rf"millon(?:es)? de|millones|"
     r"milioni(?: di)?|milhoes(?: de)?|mio|billion|百万|千|万)(?![a-z0-9])"
 )
+
+
+_TWICE = re.compile(rf"({mark(Kind.NUMBER)}) ?\(({mark(Kind.NUMBER)})\)")
+
+
+def _same(shadow: Shadow, match: re.Match[str]) -> Decimal | None:
+    """Read "4 (four)" as one number."""
+    first, second = shadow.values[match.group(1)], shadow.values[match.group(2)]
+    return Decimal(first) if first == second else None
 
 
 def _scaled(shadow: Shadow, match: re.Match[str]) -> Decimal | None:

@@ -17,7 +17,7 @@ NEGATION = words(
     "nicht|kein|keine[nrms]?|ohne|ausser|auf keinen fall|niemals|vermeide|nicht auf|statt|"
     "no uses|sin|excepto|menos|salvo|evita|evitar|nada de|nunca|que no sea|fuera de|en vez de|"
     "pas|pas de|pas sur|sans|sauf|hors|jamais|evite[rz]?|excepte|hormis|"
-    "senza|tranne|eccetto|evita|mai|escluso|nao|sem|exceto|menos|evite|nunca|fora",
+    "senza|niente|zero|tranne|eccetto|evita|mai|escluso|nao|sem|exceto|menos|evite|nunca|fora",
     "不要用?在?|不用|不能用?在?|除了|除|别用?在?|避免|禁止|不在|非",
 )
 _LINK = (
