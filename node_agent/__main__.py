@@ -84,6 +84,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         help="argument after the engine's run",
     )
     add("--container-network", metavar="NAME", help="network of containers (default: host)")
+    add("--run-as", metavar="USER[:GROUP]", help="account of jobs, if the daemon is root (default: its own)")
     add("--address", help="where other members of a gang reach this host")
     add("--log-level", choices=[level.value for level in LogLevel], help="how much to tell")
     add("--log-json", action="store_const", const=True, help="log JSON lines")
@@ -93,7 +94,8 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 def _settings(options: argparse.Namespace) -> Settings:
     names = (
         *("state_dir", "config", "virtual_gpus", "container_engine", "engine_args"),
-        *("engine_run_args", "container_network", "address", "log_level", "log_json", "stop_jobs"),
+        *("engine_run_args", "container_network", "run_as", "address", "log_level"),
+        *("log_json", "stop_jobs"),
     )
     settings = load({name: getattr(options, name) for name in names})
     logging.configure_logging(settings)
@@ -154,6 +156,7 @@ def _flags_of(options: argparse.Namespace) -> list[str]:
         "virtual_gpus",
         "container_engine",
         "container_network",
+        "run_as",
         "address",
         "log_level",
     ):

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import structlog
 
+from node_agent.accounts import account_of_jobs, let_pass
 from node_agent.clock import Clock, SystemClock
 from node_agent.convert import to_report, to_telemetry
 from node_agent.errors import AlreadyRunning, StateUnusable, only_agent_error
@@ -187,7 +188,10 @@ async def run(settings: Settings) -> None:
 
 async def _run_parts(settings: Settings, identity: Identity, clock: Clock, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as stack:
+        run_as = account_of_jobs(settings.run_as)
         stack.enter_context(StateLock(settings.state_dir))
+        if run_as is not None:
+            let_pass(settings.state_dir)
         hardware = await find_hardware(
             settings,
             node_id=identity.node_id,
@@ -197,18 +201,21 @@ async def _run_parts(settings: Settings, identity: Identity, clock: Clock, stop:
             cgroup_parent=_CGROUP_PARENT,
         )
         stack.callback(hardware.close)
-        runner = await _enter_runner(stack, settings, clock, virtual_gpus=hardware.virtual)
+        runner = await _enter_runner(stack, settings, clock, run_as=run_as, virtual_gpus=hardware.virtual)
         _clean_shipped(settings.state_dir / _SHIPPED_DIRECTORY, runner)
         log.info("daemon.started", node_id=identity.node_id, gpus=len(hardware.inventory.gpus), version=__version__)
         await Daemon(settings, identity, hardware, runner, clock).run(stop)
 
 
-async def _enter_runner(stack: AsyncExitStack, settings: Settings, clock: Clock, *, virtual_gpus: bool) -> JobRunner:
+async def _enter_runner(
+    stack: AsyncExitStack, settings: Settings, clock: Clock, *, run_as: tuple[int, int] | None, virtual_gpus: bool
+) -> JobRunner:
     runner = JobRunner(
         RunnerSettings(
             state_dir=settings.state_dir,
             virtual_gpus=virtual_gpus,
             cgroup_parent=_CGROUP_PARENT,
+            run_as=run_as,
             container=container_settings(settings),
         ),
         clock,

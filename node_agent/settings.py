@@ -56,6 +56,8 @@ class Settings:
     """Arguments that come after the engine's `run`, such as `--ulimit nofile=1024:1024`."""
     container_network: str = "host"
     """The network of containers, as the engine names it; gangs over several hosts need "host"."""
+    run_as: str = ""
+    """USER or USER:GROUP of jobs that name no image, if the daemon is root; its own account if empty."""
     address: str = ""
     """Where other members of a gang reach this host; found from the route to the control plane if empty."""
     log_level: LogLevel = LogLevel.INFO
@@ -184,6 +186,7 @@ _CONVERT: Mapping[str, Callable[[str, Any], object]] = {
     "engine_args": _arguments,
     "engine_run_args": _arguments,
     "container_network": _text,
+    "run_as": _text,
     "address": _text,
     "log_level": lambda name, value: _choice(LogLevel, name, value),
     "log_json": _boolean,

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from orquanta.v1 import event_pb2, job_pb2, node_link_pb2
 from tests.node_agent.broker import output
 from tests.node_agent.daemon_process import command
+from tests.node_agent.jobs.host import CAP_SETUID, has_capability
 from tests.node_agent.site import Site, assignment, site_of
 
 RUNNING = job_pb2.ALLOCATION_STATE_RUNNING
@@ -195,3 +197,19 @@ async def test_run_before_join_says_what_to_do(tmp_path: Path) -> None:
     done = await command("run", "--state-dir", str(tmp_path / "state"))
     assert done.exit_code == 78
     assert "orquanta-node join" in done.errors
+
+
+@pytest.mark.skipif(not has_capability(CAP_SETUID), reason="this process may not change users")
+async def test_jobs_run_as_the_account_that_is_set_and_cannot_read_the_nodes_key() -> None:
+    with tempfile.TemporaryDirectory() as path:  # one that another account may pass through
+        Path(path).chmod(0o711)
+        async with site_of(Path(path)) as site:
+            await site.join()
+            key = site.state_dir / "identity"
+            site.plane.desired = (assignment(f"id -u; ls {key}; touch mine && echo written"),)
+            await site.start("--run-as", "65534:65534")
+            await site.plane.reported(ENDED)
+            text = output(await site.nats.chunks())
+            assert text.startswith(b"65534\n")
+            assert b"Permission denied" in text
+            assert text.endswith(b"written\n")

@@ -1,9 +1,13 @@
 """Settings come from defaults, file, environment and flags, in this order, and wrong ones are named."""
 
+import grp
+import os
+import pwd
 from pathlib import Path
 
 import pytest
 
+from node_agent.accounts import account_of_jobs
 from node_agent.errors import SettingsInvalid
 from node_agent.settings import Engine, LogLevel, load
 
@@ -65,3 +69,14 @@ def test_a_wrong_file_is_named(tmp_path: Path, text: str, told: str) -> None:
 def test_a_file_that_was_asked_for_must_exist(tmp_path: Path) -> None:
     with pytest.raises(SettingsInvalid, match="does not exist"):
         load({}, {"ORQUANTA_NODE_CONFIG": str(tmp_path / "none.toml")})
+
+
+def test_the_account_of_jobs_is_found_by_name_or_number_or_refused() -> None:
+    own = pwd.getpwuid(os.geteuid())
+    group = grp.getgrgid(own.pw_gid).gr_name
+    assert account_of_jobs("") is None
+    for text in (own.pw_name, str(own.pw_uid), f"{own.pw_name}:{group}", f"{own.pw_uid}:{own.pw_gid}"):
+        assert account_of_jobs(text) == ((own.pw_uid, own.pw_gid) if os.geteuid() == 0 else None)
+    for text, told in (("no-such-user", "no user"), (f"{own.pw_name}:no-such-group", "no group"), (":", "no user")):
+        with pytest.raises(SettingsInvalid, match=told):
+            account_of_jobs(text)
