@@ -1,6 +1,7 @@
 """The governor and the books under random fire: whatever happens in whatever order, money and GPUs add up."""
 
 import asyncio
+import atexit
 import functools
 import os
 import shutil
@@ -47,7 +48,9 @@ ENDS = frozenset({"job.succeeded", "job.failed", "job.cancelled"})
 
 @functools.cache
 def template() -> Path:
-    path = Path(tempfile.mkdtemp(prefix="orquanta-invariants-", dir=MEMORY)) / "template.db"
+    directory = Path(tempfile.mkdtemp(prefix="orquanta-invariants-", dir=MEMORY))
+    atexit.register(shutil.rmtree, directory)
+    path = directory / "template.db"
     engine = open_engine(f"sqlite:///{path}")
     migrate(engine)
     engine.dispose()
