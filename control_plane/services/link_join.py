@@ -11,7 +11,6 @@ from typing import Final
 import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from orquanta.v1 import node_link_pb2
 
 from control_plane.clock import Clock
 from control_plane.errors import (
@@ -33,6 +32,7 @@ from control_plane.services.throttle import peer_address
 from control_plane.services.validate.fields import Fields
 from control_plane.store import audit, nodes, tokens
 from control_plane.store.database import Store, Tx
+from orquanta.v1 import node_link_pb2
 
 log = structlog.get_logger()
 

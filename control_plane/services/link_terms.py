@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from orquanta.v1 import node_link_pb2
-
 from control_plane.model.ids import NodeId
+from orquanta.v1 import node_link_pb2
 
 
 @dataclass(frozen=True, slots=True)

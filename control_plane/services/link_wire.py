@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from orquanta.v1 import job_pb2, node_link_pb2, node_pb2
 
 from control_plane.errors import InvalidArgument
 from control_plane.governor.books import Assignment
@@ -15,6 +14,7 @@ from control_plane.model.ids import ALLOCATION, JOB, parse_id
 from control_plane.model.job import AllocationState, ExitReason
 from control_plane.model.node import GpuInventory, HostInventory
 from control_plane.model.report import MemberReport
+from orquanta.v1 import job_pb2, node_link_pb2, node_pb2
 
 GPUS_MAX: Final = 64
 MESSAGE_CHARACTERS_MAX: Final = 2000

@@ -7,11 +7,12 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from control_plane.errors import InvalidArgument, NotFound
 from control_plane.model.ids import JOB, JobId
-from control_plane.model.job import Allocation, AllocationState, Job
+from control_plane.model.job import Allocation, AllocationState, ExitReason, Job
 from control_plane.model.record import Noun
 from control_plane.services.convert.scalars import timestamp
 from control_plane.services.feed import EventFeed
@@ -24,6 +25,9 @@ from orquanta.v1 import job_pb2
 
 RANK_MAX: Final = 4_095
 EPOCH_MAX: Final = 1_000_000
+
+_ON_ITS_WAY: Final = timedelta(seconds=30)
+"""How long output may come after the end of its attempt: while the broker is away the host keeps it."""
 
 _TOKEN: Final = re.compile(r"([0-9]{1,7})\|([0-9:,]{0,65536})")
 
@@ -82,8 +86,7 @@ class JobLogs:
 
             async def finished() -> bool:
                 _, job = await self._job(wanted.job_id)
-                now = _attempt(job, allocation.epoch)
-                return now is None or now.state is AllocationState.ENDED
+                return self._is_all_sent(_attempt(job, allocation.epoch))
 
             source = self._logs.follow(
                 wanted.job_id,
@@ -99,6 +102,15 @@ class JobLogs:
             )
         async for entry in source:
             yield entry
+
+    def _is_all_sent(self, allocation: Allocation | None) -> bool:
+        """Return whether nothing of an attempt is on its way any more: its end travels faster than its output."""
+        if allocation is None:
+            return True
+        if allocation.state is not AllocationState.ENDED or allocation.ended_at is None:
+            return False
+        lost = all(member.exit_reason is ExitReason.NODE_LOST for member in allocation.members)
+        return lost or self._store.clock.now() - allocation.ended_at > _ON_ITS_WAY
 
     async def _job(self, job_id: JobId) -> tuple[int, Job]:
         """Return a job, and an event that it is at least as new as."""

@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
-from orquanta.v1 import node_link_pb2
-from orquanta.v1.node_link_pb2_grpc import NodeLinkServiceServicer
 from typing_extensions import override
 
 from control_plane.services.caller import node
 from control_plane.services.link_join import Joining
 from control_plane.services.link_server import NodeLinks
+from orquanta.v1 import node_link_pb2
+from orquanta.v1.node_link_pb2_grpc import NodeLinkServiceServicer
 
 # Any: gRPC's context is generic in the message types of each method.
 Context = Any

@@ -6,12 +6,12 @@ from typing import Final, Self
 
 import structlog
 from google.protobuf.message import DecodeError
-from orquanta.v1 import event_pb2
 
 from control_plane.bus.client import Bus, Message, Subscription
 from control_plane.bus.subjects import ALL_TELEMETRY, parse_node_subject
 from control_plane.errors import InvalidArgument
 from control_plane.telemetry.windows import GPUS_PER_NODE_MAX, TelemetryWindows
+from orquanta.v1 import event_pb2
 
 log = structlog.get_logger()
 

@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from orquanta.v1 import event_pb2, job_pb2
 
 from control_plane.model.ids import ALLOCATION, JobId, parse_id
 from control_plane.telemetry.log_file import LogChunk, LogRecord, LogStream
+from orquanta.v1 import event_pb2, job_pb2
 
 _MAX_RECORDS: Final = 65_536
 _MAX_EPOCH: Final = 1_000_000

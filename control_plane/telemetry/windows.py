@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from orquanta.v1 import event_pb2
-
 from control_plane.clock import Clock
 from control_plane.model.ids import NodeId
+from orquanta.v1 import event_pb2
 
 WINDOW_SAMPLES: Final = 120
 """Samples kept for each GPU: two minutes at one a second, about 2.5 KB."""

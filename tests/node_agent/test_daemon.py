@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -199,17 +199,23 @@ async def test_run_before_join_says_what_to_do(tmp_path: Path) -> None:
     assert "orquanta-node join" in done.errors
 
 
-@pytest.mark.skipif(not has_capability(CAP_SETUID), reason="this process may not change users")
-async def test_jobs_run_as_the_account_that_is_set_and_cannot_read_the_nodes_key() -> None:
-    with tempfile.TemporaryDirectory() as path:  # one that another account may pass through
+@pytest.fixture
+def passable() -> Iterator[Path]:
+    """A directory that another account may pass through."""
+    with tempfile.TemporaryDirectory() as path:
         Path(path).chmod(0o711)
-        async with site_of(Path(path)) as site:
-            await site.join()
-            key = site.state_dir / "identity"
-            site.plane.desired = (assignment(f"id -u; ls {key}; touch mine && echo written"),)
-            await site.start("--run-as", "65534:65534")
-            await site.plane.reported(ENDED)
-            text = output(await site.nats.chunks())
-            assert text.startswith(b"65534\n")
-            assert b"Permission denied" in text
-            assert text.endswith(b"written\n")
+        yield Path(path)
+
+
+@pytest.mark.skipif(not has_capability(CAP_SETUID), reason="this process may not change users")
+async def test_jobs_run_as_the_account_that_is_set_and_cannot_read_the_nodes_key(passable: Path) -> None:
+    async with site_of(passable) as site:
+        await site.join()
+        key = site.state_dir / "identity"
+        site.plane.desired = (assignment(f"id -u; ls {key}; touch mine && echo written"),)
+        await site.start("--run-as", "65534:65534")
+        await site.plane.reported(ENDED)
+        text = output(await site.nats.chunks())
+        assert text.startswith(b"65534\n")
+        assert b"Permission denied" in text
+        assert text.endswith(b"written\n")

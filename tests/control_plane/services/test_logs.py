@@ -118,6 +118,7 @@ async def test_a_follower_that_was_cut_goes_on_where_it_was(fleet: Fleet, user: 
 async def test_a_follower_of_a_job_that_ends_without_output_is_let_go(fleet: Fleet, user: Client) -> None:
     job_id, node = await running_job(fleet, user)
     await finish(fleet, job_id, node)
+    fleet.clock.advance(60)
     assert await output(user, job_id=job_id, follow=True) == []
     queued = (await user.jobs.SubmitJob(job_pb2.SubmitJobRequest(spec=a_job()))).job
     await user.jobs.CancelJob(job_pb2.CancelJobRequest(job_id=queued.id))

@@ -3,12 +3,12 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from orquanta.v1 import event_pb2
 
 from control_plane.bus.client import Message
 from control_plane.model.ids import NODE, NodeId, new_id
 from control_plane.telemetry.ingest import TelemetryIngest, read_batch
 from control_plane.telemetry.windows import GPUS_PER_NODE_MAX, WINDOW_SAMPLES, TelemetryWindows
+from orquanta.v1 import event_pb2
 
 ONE: NodeId = new_id(NODE)
 TWO: NodeId = new_id(NODE)

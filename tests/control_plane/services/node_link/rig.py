@@ -15,8 +15,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import aio
-from orquanta.v1 import job_pb2, node_link_pb2, node_pb2
-from orquanta.v1.node_link_pb2_grpc import NodeLinkServiceStub, add_NodeLinkServiceServicer_to_server
 
 from control_plane.fleet.prices import PriceTable
 from control_plane.governor.defaults import JobDefaults
@@ -43,6 +41,8 @@ from control_plane.store import audit, jobs, nodes, tokens, users
 from control_plane.store.audit import AuditFilter
 from control_plane.store.database import Store, Tx
 from control_plane.store.pages import page_request
+from orquanta.v1 import job_pb2, node_link_pb2, node_pb2
+from orquanta.v1.node_link_pb2_grpc import NodeLinkServiceStub, add_NodeLinkServiceServicer_to_server
 
 T = TypeVar("T")
 

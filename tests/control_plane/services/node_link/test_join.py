@@ -9,8 +9,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
-from orquanta.v1 import node_link_pb2
-from orquanta.v1.node_link_pb2_grpc import NodeLinkServiceStub
 
 from control_plane.identity.certificates import node_principal_from_pem
 from control_plane.model.action import RevokeNode
@@ -19,6 +17,8 @@ from control_plane.model.node import NodeState
 from control_plane.store import nodes, tokens
 from control_plane.store.nodes import NodeFilter
 from control_plane.store.pages import page_request
+from orquanta.v1 import node_link_pb2
+from orquanta.v1.node_link_pb2_grpc import NodeLinkServiceStub
 from tests.control_plane.services.node_link.rig import Rig, key_pem, stamp
 
 
