@@ -107,6 +107,8 @@ class Store:
     async def open(cls, url: str, *, clock: Clock) -> "Store":
         """Migrate the database and take the next control epoch, which shuts out older control planes.
 
+        An epoch is at least the time, in seconds since 1970: hosts obey a database that was restored from a backup,
+        though control planes with higher numbers than the backup's have spoken to them since.
         Raises InvalidArgument for a bad URL and Unavailable when the database cannot be used.
         """
 
@@ -118,7 +120,7 @@ class Store:
                 with _write_connection(engine) as connection, Session(connection) as session:
                     _lock(session)
                     row = session.get(ControlRow, _EPOCH_KEY) or ControlRow(key=_EPOCH_KEY, value="0")
-                    row.value = str(int(row.value) + 1)
+                    row.value = str(max(int(row.value) + 1, int(clock.now().timestamp())))
                     row.changed_at = clock.now()
                     session.add(row)
                     newest: int | None = session.connection().execute(text("SELECT max(sequence) FROM events")).scalar()
