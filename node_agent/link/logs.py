@@ -5,6 +5,7 @@ time, so order and back-pressure need no more machinery: while NATS is slow, out
 """
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -21,7 +22,9 @@ from orquanta.v1 import event_pb2, job_pb2
 
 log = structlog.get_logger()
 
-CHUNK_BYTES = 256 * 1024  # of output in one message; NATS takes 1 MiB
+CHUNK_BYTES = 192 * 1024  # of one message with all that is around the output; the stream takes 256 KiB
+_AROUND_BYTES = 32  # around the output of one record: stream, time, lengths
+_STUCK_ATTEMPTS = 8  # of one chunk: about 10 seconds
 _COALESCE_SECONDS = 0.05
 _ENDED_AT_ONCE = 4  # members that ended while NATS was away catch up a few at a time
 
@@ -148,11 +151,12 @@ class LogShipper:
         name = f"{key.allocation_id}.{key.rank}.{begin}-{end if pieces else 'end'}.{file.value.salt}"
         data = chunk.SerializeToString()
         backoff = Backoff()
-        while True:
+        for attempt in itertools.count(1):
             try:
                 await self._broker.publish_log(key.job_id, data, message_id=name)
             except BrokerAway as error:
-                log.debug("logs.not_acknowledged", allocation_id=key.allocation_id, reason=str(error))
+                tell = log.warning if attempt == _STUCK_ATTEMPTS else log.debug
+                tell("logs.not_acknowledged", allocation_id=key.allocation_id, bytes=len(data), reason=str(error))
                 await asyncio.sleep(backoff.next_seconds())
             else:
                 return
@@ -182,16 +186,16 @@ class _Batches:
             if pieces and piece.offset != pieces[-1].offset + len(pieces[-1].data):
                 self._left = piece  # bytes before it are lost, which is told at the front of a chunk only
                 break
-            room = CHUNK_BYTES - size
+            room = CHUNK_BYTES - size - _AROUND_BYTES
             if piece.offset < self._first_end:
                 room = min(room, self._first_end - piece.offset)
             if len(piece.data) > room:
                 self._left = replace(piece, offset=piece.offset + room, data=piece.data[room:])
                 piece = replace(piece, data=piece.data[:room])
             pieces.append(piece)
-            size += len(piece.data)
+            size += len(piece.data) + _AROUND_BYTES
             end = piece.offset + len(piece.data)
-            if size >= CHUNK_BYTES or end == self._first_end:
+            if size >= CHUNK_BYTES - _AROUND_BYTES or end == self._first_end:
                 break
             if deadline is None:
                 deadline = asyncio.get_running_loop().time() + _COALESCE_SECONDS

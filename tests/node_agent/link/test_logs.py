@@ -114,6 +114,21 @@ async def test_output_arrives_whole_in_bounded_chunks_with_a_mark_at_the_end(
     assert [chunk.end for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
 
 
+async def test_chunks_of_many_tiny_records_stay_within_the_bound_of_a_message(
+    nats: NatsServer, identity: Identity, tmp_path: Path
+) -> None:
+    log = ScriptedLog()
+    for number in range(20_000):
+        log.write(bytes([number % 256]))
+    log.end()
+    async with shipping(log, nats, identity, tmp_path / "shipped") as (_, _, shipped):
+        await asyncio.wait_for(shipped.wait(), 20)
+    chunks = await nats.chunks()
+    assert output(chunks) == b"".join(piece.data for piece in log.pieces)
+    assert max(chunk.ByteSize() for chunk in chunks) <= CHUNK_BYTES
+    assert len(chunks) < 10
+
+
 async def test_bytes_that_the_host_lost_are_told_by_the_offsets(
     nats: NatsServer, identity: Identity, tmp_path: Path
 ) -> None:
