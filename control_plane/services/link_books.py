@@ -32,8 +32,22 @@ class Settled:
 
 
 def settle(tx: Tx, node_id: NodeId, reports: Sequence[MemberReport], *, audit_foreign: bool) -> list[Settled]:
-    """Take reports of one node into the books, in order."""
-    return [_settle(tx, node_id, report, audit_foreign=audit_foreign) for report in reports]
+    """Take reports of one node into the books, in order; with `audit_foreign`, the first foreign one goes on record."""
+    known = allocations.existing(tx, {report.allocation_id for report in reports})
+    settled: list[Settled] = []
+    for report in reports:
+        if report.allocation_id in known:
+            settled.append(_settle(tx, node_id, report, audit_foreign=audit_foreign))
+            audit_foreign = audit_foreign and not settled[-1].foreign
+        else:
+            settled.append(_unknown(report))
+    return settled
+
+
+def _unknown(report: MemberReport, *, foreign: bool = False) -> Settled:
+    """Nothing is changed by it. What runs has to end, and what has ended may be forgotten by the host."""
+    ended = report.state is AllocationState.ENDED
+    return Settled((report.allocation_id, report.rank), ack=ended, leftover=not ended, foreign=foreign)
 
 
 def _settle(tx: Tx, node_id: NodeId, report: MemberReport, *, audit_foreign: bool) -> Settled:
@@ -44,8 +58,7 @@ def _settle(tx: Tx, node_id: NodeId, report: MemberReport, *, audit_foreign: boo
     if allocation is None or member is None:
         if allocation is not None and audit_foreign:
             _audit_foreign(tx, node_id, allocation, report)
-        # Nothing is changed by it. What runs has to end, and what has ended may be forgotten by the host.
-        return Settled(key, ack=ended, leftover=not ended, foreign=allocation is not None)
+        return _unknown(report, foreign=allocation is not None)
     outcome = books.apply_report(tx, node_id, _within_reason(tx, node_id, allocation, member, report))
     given_up = AllocationState.ENDED in (allocation.state, member.state)
     return Settled(key, ack=outcome.ack or (ended and given_up), leftover=given_up and not ended)

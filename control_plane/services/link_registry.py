@@ -6,6 +6,7 @@ from typing import Final, Protocol
 
 from control_plane.clock import Clock
 from control_plane.model.ids import NodeId
+from control_plane.services.allowance import Allowance
 
 ChangeHook = Callable[[NodeId, bool], None]
 """Called with a node and whether its link is up now; must not block or raise."""
@@ -13,6 +14,9 @@ ChangeHook = Callable[[NodeId, bool], None]
 _REPLACEMENTS_MAX: Final = 6
 _REPLACEMENTS_SECONDS: Final = 60.0
 _RIVALS_TOLD_SECONDS: Final = 600.0
+STREAMS_AT_ONCE: Final = 60
+_STREAMS_PER_SECOND: Final = 0.5
+"""A host may open this many streams at once, and then one every two seconds: each costs a full state and writes."""
 
 
 class Link(Protocol):
@@ -51,6 +55,7 @@ class LinkRegistry:
         self._heard_since_taken: set[NodeId] = set()
         self._replaced: dict[NodeId, deque[float]] = {}
         self._rivals: dict[NodeId, float] = {}
+        self._openings: dict[NodeId, Allowance] = {}
         self._hooks: list[ChangeHook] = []
 
     def connected(self, node_id: NodeId) -> bool:
@@ -106,6 +111,14 @@ class LinkRegistry:
         """Return nodes whose being heard could not be recorded."""
         self._heard_since_taken.update(node_ids)
 
+    def may_open(self, node_id: NodeId) -> bool:
+        """Count a stream that a node opens; return whether it has not opened too many lately."""
+        allowance = self._openings.get(node_id)
+        if allowance is None:
+            allowance = Allowance(self._clock, at_once=STREAMS_AT_ONCE, per_second=_STREAMS_PER_SECOND)
+            self._openings[node_id] = allowance
+        return allowance.take()
+
     def rival(self, node_id: NodeId, boot_id: str, *, alive_seconds: float) -> str:
         """Return why a second stream of a node must not replace the first, or nothing if it may.
 
@@ -158,6 +171,7 @@ class LinkRegistry:
         self._heard_since_taken.discard(node_id)
         self._replaced.pop(node_id, None)
         self._rivals.pop(node_id, None)
+        self._openings.pop(node_id, None)
 
     def _tell(self, node_id: NodeId, *, up: bool) -> None:
         for hook in self._hooks:

@@ -139,6 +139,8 @@ class NodeLinks:
     async def _open(self, principal: NodePrincipal, requests: Requests) -> tuple[LinkSession, list[Settled]]:
         if self._closing:
             raise _Rejected("the control plane is stopping", retry_after_seconds=1.0)
+        if not self.registry.may_open(principal.node_id):
+            raise _Rejected("this node opens too many streams", retry_after_seconds=_TRY_LATER_SECONDS)
         # Told as a status, so that a host without rights learns nothing by keeping a stream open.
         if not await self._store.read(lambda tx: nodes.is_allowed(tx, principal.node_id, principal.serial)):
             raise PermissionDenied(
@@ -232,16 +234,19 @@ class NodeLinks:
         """Take a host's full state into the books: what it runs, what has ended, what it is made of."""
         own, foreign = self._claims.claim(session.node_id, greeting.inventory)
         principal = session.principal
+        is_news = self._writer.is_news(session.node_id, foreign)
+        audit_foreign = not self._writer.is_audited(session.node_id)
 
         def write(tx: Tx, settled: list[Settled] | None = None) -> list[Settled]:
             if not nodes.is_allowed(tx, principal.node_id, principal.serial):
                 raise PermissionDenied("this node was revoked meanwhile", reason="NODE_NOT_ALLOWED")
             results = settled
             if results is None:
-                results = settle(tx, principal.node_id, greeting.reports, audit_foreign=True)
+                results = settle(tx, principal.node_id, greeting.reports, audit_foreign=audit_foreign)
             leftovers = sum(result.leftover for result in results)
             hosts.node_connected(tx, principal.node_id, own, zombies=leftovers)
-            record_foreign_gpus(tx, principal.node_id, foreign)
+            if is_news:
+                record_foreign_gpus(tx, principal.node_id, foreign)
             return results
 
         try:
@@ -258,6 +263,7 @@ class NodeLinks:
                 if (report.allocation_id, report.rank) not in done and report.state is not AllocationState.ENDED
             ]
             results = await self._store.write(lambda tx: write(tx, one_by_one))
+        self._writer.note_foreign(session.node_id, foreign)
         session.inventory = own
         session.leftovers = {result.key for result in results if result.leftover}
         log.info(

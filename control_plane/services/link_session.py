@@ -16,6 +16,7 @@ from control_plane.model.ids import NodeId
 from control_plane.model.job import AllocationState
 from control_plane.model.node import HostInventory
 from control_plane.model.report import MemberReport
+from control_plane.services.allowance import Allowance
 from control_plane.services.link_books import MemberKey
 from control_plane.services.link_outbox import Outbox
 from control_plane.services.link_registry import LinkRegistry
@@ -34,6 +35,9 @@ _REPORTS_WAITING_MAX: Final = 2048
 
 _RENEWALS_MAX: Final = 5  # in one stream; a certificate lasts for hours
 _COME_BACK_SECONDS: Final = 5.0
+STATES_AT_ONCE: Final = 60
+_STATES_PER_SECOND: Final = 0.5
+_CALM_SECONDS: Final = 30.0
 
 
 class LinkSession:
@@ -70,8 +74,8 @@ class LinkSession:
         self._registry = registry
         self._changed = changed
         self._renewals = 0
-        self._allowance = float(MESSAGES_AT_ONCE)
-        self._allowance_at = clock.monotonic()
+        self._messages = Allowance(clock, at_once=MESSAGES_AT_ONCE, per_second=MESSAGES_PER_SECOND)
+        self._states = Allowance(clock, at_once=STATES_AT_ONCE, per_second=_STATES_PER_SECOND)
 
     @property
     def node_id(self) -> NodeId:
@@ -95,7 +99,7 @@ class LinkSession:
                 async with asyncio.timeout(self._terms.lease_seconds):
                     request = await anext(requests)
                 self._registry.heard(self.node_id)
-                if not self._allowed():
+                if not self._messages.take():
                     self.end(
                         f"more than {MESSAGES_PER_SECOND} messages a second", retry_after_seconds=_COME_BACK_SECONDS
                     )
@@ -110,13 +114,6 @@ class LinkSession:
             self.end("what was received cannot be read", retry_after_seconds=_COME_BACK_SECONDS)
         finally:
             self.outbox.end()
-
-    def _allowed(self) -> bool:
-        now = self._clock.monotonic()
-        earned = (now - self._allowance_at) * MESSAGES_PER_SECOND
-        self._allowance = min(self._allowance + earned, MESSAGES_AT_ONCE) - 1
-        self._allowance_at = now
-        return self._allowance >= 0
 
     def _take(self, request: node_link_pb2.ConnectRequest) -> None:
         match request.WhichOneof("message"):
@@ -155,10 +152,16 @@ class LinkSession:
 
     def _take_inventory(self, wire: node_pb2.HostInventory) -> None:
         try:
-            self.fresh_inventory = read_inventory(wire)
+            self.state_changed(read_inventory(wire))
         except InvalidArgument as error:
             log.warning("link.inventory_refused", node_id=self.node_id, why=error.message)
+
+    def state_changed(self, inventory: HostInventory) -> None:
+        """Have the host's state written; one that keeps changing it is sent away for a while: each is on record."""
+        if not self._states.take():
+            self.end("its state changes too often", retry_after_seconds=_CALM_SECONDS)
             return
+        self.fresh_inventory = inventory
         self._changed(self)
 
     def _take_signing_request(self, pem: bytes) -> None:

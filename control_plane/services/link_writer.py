@@ -1,7 +1,7 @@
 """Writes what hosts say into the store: many reports of many hosts in one transaction, then the acknowledgements."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -26,6 +26,10 @@ log = structlog.get_logger()
 
 _REPORTS_PER_WRITE: Final = 256
 _REPORTS_OF_ONE_HOST: Final = 64  # in one write, so that no host holds up the others
+_LEFTOVERS_MAX: Final = 4096
+"""Members that one host may run though the books have given them up."""
+
+_TRY_LATER_SECONDS: Final = 10.0
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 5.0
 
@@ -62,6 +66,7 @@ class LinkWriter:
         self._gone: dict[NodeId, None] = {}
         self._wake = asyncio.Event()
         self._audited: set[NodeId] = set()
+        self._foreign: dict[NodeId, frozenset[str]] = {}
 
     def changed(self, session: LinkSession) -> None:
         """Take note that a session has something to be written."""
@@ -76,7 +81,20 @@ class LinkWriter:
     def forget(self, node_id: NodeId) -> None:
         """Drop what is known of a node that left the fleet."""
         self._audited.discard(node_id)
+        self._foreign.pop(node_id, None)
         self._claims.release(node_id)
+
+    def is_audited(self, node_id: NodeId) -> bool:
+        """Return whether it is on record already that the node reports about what is not its own."""
+        return node_id in self._audited
+
+    def is_news(self, node_id: NodeId, foreign_gpus: Collection[str]) -> bool:
+        """Return whether these are other GPUs of others than those that the node claimed before."""
+        return self._foreign.get(node_id, frozenset()) != frozenset(foreign_gpus)
+
+    def note_foreign(self, node_id: NodeId, foreign_gpus: Collection[str]) -> None:
+        """Take note that it is on record which GPUs of others the node claims."""
+        self._foreign[node_id] = frozenset(foreign_gpus)
 
     async def run(self) -> None:
         """Write until cancelled; while the store is away, what hosts say waits, newest first."""
@@ -109,8 +127,11 @@ class LinkWriter:
                     _put_back(batch)
                 raise
         for session in list(self._changed):
-            if session.fresh_inventory is not None:
+            inventory = session.fresh_inventory
+            if inventory is not None:
                 await self._safely(session.node_id, self._write_inventory(session))
+                if session.fresh_inventory is inventory:
+                    session.fresh_inventory = None  # it cannot be written, ever: trying again would never end
             if session.signing_request:
                 await self._safely(session.node_id, self._renew(session))
             if session.never_started:
@@ -182,9 +203,10 @@ class LinkWriter:
                 session.leftovers.discard(result.key)
             if result.ack:
                 session.outbox.put_report_ack(*result.key)
-        if session.welcomed and len(session.leftovers) != had_leftovers and session.inventory is not None:
-            session.fresh_inventory = session.fresh_inventory or session.inventory
-            self.changed(session)
+        if len(session.leftovers) > _LEFTOVERS_MAX:
+            session.end("it runs more than it can have been asked to", retry_after_seconds=_TRY_LATER_SECONDS)
+        elif session.welcomed and bool(session.leftovers) != bool(had_leftovers) and session.inventory is not None:
+            session.state_changed(session.fresh_inventory or session.inventory)
 
     async def _write_inventory(self, session: LinkSession) -> None:
         inventory = session.fresh_inventory
@@ -193,12 +215,15 @@ class LinkWriter:
             return
         own, foreign = self._claims.claim(session.node_id, inventory)
         leftovers = len(session.leftovers)
+        is_news = self.is_news(session.node_id, foreign)
 
         def write(tx: Tx) -> None:
             hosts.node_connected(tx, session.node_id, own, zombies=leftovers)
-            record_foreign_gpus(tx, session.node_id, foreign)
+            if is_news:
+                record_foreign_gpus(tx, session.node_id, foreign)
 
         await self._store.write(write)
+        self.note_foreign(session.node_id, foreign)
         session.inventory = own
         if session.fresh_inventory is inventory:
             session.fresh_inventory = None

@@ -1,6 +1,6 @@
 """Allocations, their members and the GPUs they hold."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import delete, func, select
@@ -83,6 +83,15 @@ def get(tx: Tx, allocation_id: AllocationId) -> Allocation | None:
     """Return the allocation, or None."""
     row = tx.session.get(AllocationRow, allocation_id)
     return None if row is None else _models(tx, [row])[0]
+
+
+def existing(tx: Tx, allocation_ids: Iterable[AllocationId]) -> frozenset[AllocationId]:
+    """Return those of the ids that an allocation has."""
+    found: set[AllocationId] = set()
+    for ids in batched(allocation_ids):
+        query = select(col(AllocationRow.id)).where(col(AllocationRow.id).in_(ids))
+        found.update(AllocationId(allocation_id) for allocation_id in tx.session.execute(query).scalars())
+    return frozenset(found)
 
 
 def of_jobs(tx: Tx, job_ids: Sequence[JobId]) -> dict[JobId, tuple[Allocation, ...]]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from control_plane.identity.certificates import node_principal_from_pem
 from control_plane.model.action import RevokeNode
 from control_plane.model.ids import NODE, NodeId, new_id
 from control_plane.model.node import NodeState
+from control_plane.services.link_registry import STREAMS_AT_ONCE
+from control_plane.services.link_session import STATES_AT_ONCE
 from control_plane.services.link_terms import LinkTerms
 from control_plane.store import nodes
 from control_plane.store.database import Store, Tx
@@ -398,3 +400,31 @@ async def test_a_control_plane_that_was_superseded_sends_its_hosts_away(rig: Rig
             assert "stopping" in (await stream.farewell()).reason
         finally:
             await successor.close()
+
+
+async def test_a_host_that_opens_stream_after_stream_is_sent_away(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("control_plane.services.link_registry._STREAMS_PER_SECOND", 0.01)
+    host, other = await rig.join("gpu-1"), await rig.join("gpu-2")
+    for _ in range(STREAMS_AT_ONCE):
+        assert rig.registry.may_open(host.node_id)
+    async with host.dial() as stream:
+        await stream.try_hello(host)
+        farewell = await stream.farewell()
+        assert "too many streams" in farewell.reason
+        assert farewell.retry_after.ToTimedelta() > timedelta()
+    async with other.connect():
+        assert rig.registry.connected(other.node_id)
+    rig.clock.offset_seconds += 110
+    async with host.connect():
+        assert rig.registry.connected(host.node_id)
+
+
+async def test_a_host_that_keeps_changing_its_state_is_sent_away_and_its_claims_are_on_record_once(rig: Rig) -> None:
+    owner, host = await rig.join("gpu-1"), await rig.join("gpu-2")
+    async with owner.connect(), host.connect() as stream:
+        with suppress(aio.AioRpcError, asyncio.InvalidStateError):  # it may be sent away before it is done
+            for _ in range(STATES_AT_ONCE + 20):
+                await stream.send(inventory=inventory("gpu-2", uuids=["GPU-gpu-1-0", "GPU-gpu-2-0"]))
+        await stream.ended()
+    await rig.until_node(host.node_id, lambda node: not node.connected)
+    assert len(await rig.audited(host.node_id, "inventory.correct")) == 1

@@ -227,6 +227,26 @@ async def test_a_node_that_reports_about_another_nodes_allocation_changes_nothin
         assert (await rig.job(job_id)).exit_code == 4
 
 
+async def test_a_hello_full_of_what_belongs_to_others_or_to_nobody_leaves_one_record(rig: Rig) -> None:
+    owner, thief = await rig.join("gpu-1"), await rig.join("gpu-2")
+    job_id = await rig.launch(1)
+    async with owner.connect():
+        allocation = await rig.place(job_id, (owner, owner.uuids()[:1]))
+    foreign = [report(allocation, 0, ENDED) for _ in range(50)]
+    for number, one in enumerate(foreign):
+        one.rank = number
+    invented = [
+        node_link_pb2.MemberReport(allocation_id=new_id(ALLOCATION), job_id=job_id, epoch=1, state=RUNNING)
+        for _ in range(50)
+    ]
+    for _ in range(2):
+        async with thief.connect(members=[*foreign, *invented]) as stream:
+            await stream.next("member_report_ack")
+            assert (await rig.node(thief.node_id)).state is NodeState.JOINING
+    assert len(await rig.audited(thief.node_id, "report.refuse")) == 1
+    assert (await rig.job(job_id)).state is JobState.PLACED
+
+
 async def test_a_wrong_rank_epoch_or_job_is_not_applied(rig: Rig) -> None:
     host = await rig.join("gpu-1")
     async with host.connect() as stream:
