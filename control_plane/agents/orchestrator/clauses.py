@@ -59,8 +59,12 @@ _STEP = (
 _THEN = words(
     "and then|then|after that|after which|afterwards|afterward|followed by|next|finally|subsequently|"
     "thereafter|lastly|second|secondly|third|thirdly|once (?:that|it|this|they|training|done)(?:'s|"
-    " is| has| are| have)?(?: \\w+){0,2}|when (?:that|it|this|they|done)(?:'s| is| has| are|"
-    " have)?(?: \\w+){0,2}|upon completion|if (?:that|it) (?:succeeds|passes|works)|on success",
+    " is| has| are| have)?(?: (?:all |fully |successfully )?(?:done|finished|completed?|over|ready|through|"
+    "succeeded|finishes|completes|succeeds|ends|ended|trained|in)){0,2}|when (?:that|it|this|they|done)(?:'s|"
+    " is| has| are|"
+    " have)?(?: (?:all |fully |successfully )?(?:done|finished|completed?|over|ready|through|succeeded|"
+    "finishes|completes|succeeds|ends|ended|trained|in)){0,2}|upon completion|if (?:that|it) (?:succeeds|"
+    "passes|works)|on success",
     "luego|despues|a continuacion|y entonces|entonces|por ultimo|finalmente|y despues|y luego|"
     "tras eso|seguidamente|danach|dann|anschliessend|daraufhin|schliesslich|zum schluss|und dann|"
     "puis|ensuite|apres cela|apres ca|enfin|et puis|poi|dopo|dopodiche|successivamente|infine|e poi|"
@@ -102,7 +106,7 @@ _AFTER_TAIL = re.compile(
         "after|once|when|as soon as|following|despues de(?: que)?|una vez que|tras|sobald|nachdem|"
         "apres(?: que)?|une fois(?: que)?|dopo|una volta|depois de|apos|assim que"
     )
-    + r")(?= )"
+    + r")(?= (?!that|this|which|it(?![a-z])|cela|ca |eso|ello|each|every))"
 )
 _STEP_REFERENCE = re.compile(
     rf"(?:after|depends on|needs|requires|following|once|when|wait(?:s|ing)? for|nach|tras|"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from control_plane.agents.orchestrator import date_words as lexicon
 from control_plane.agents.orchestrator.date_words import Day, DayKind, Moment, TimeOfDay
-from control_plane.agents.orchestrator.numbers import cjk_number
+from control_plane.agents.orchestrator.quantities import cjk_number
 from control_plane.agents.orchestrator.shadow import Kind, Shadow, mark
 from control_plane.agents.orchestrator.zones import Zone
 
@@ -101,7 +101,7 @@ def _replace_led_hours(shadow: Shadow) -> None:
         time = _time(
             match.group("hour"),
             match.group("minute") or match.group("minute2"),
-            afternoon=any(w in half for w in _AFTERNOON_WORDS),
+            afternoon=any(w in half for w in _AFTERNOON_WORDS) if half else None,
         )
         if time is not None:
             found.append((match.end("lead"), match.end(), time))

@@ -10,8 +10,8 @@ _MINUTE, _HOUR, _DAY, _WEEK, _MONTH = 60, 3600, 86_400, 604_800, 2_592_000
 
 _UNITS: tuple[tuple[int, str, str], ...] = (
     (1, r"seconds?|secs?|segundos?|sekunden?|secondes?|secondi|secondo|sek", "秒钟?|초"),
-    (_MINUTE, r"minutes?|mins?\.?|minutos?|minuten?|minuti|minuto", "分钟|分鐘|分間?|분"),
-    (_HOUR, r"hours?|hrs?\.?|horas?|hs|stunden?|stdn?\.?|heures?|ore|ora|uur", "个?小时|個?小時|時間|시간"),
+    (_MINUTE, r"minutes?|mins?|minutos?|minuten?|minuti|minuto", "分钟|分鐘|分間?|분"),
+    (_HOUR, r"hours?|hrs?|horas?|hs|stunden?|stdn?|heures?|ore|ora|uur", "个?小时|個?小時|時間|시간"),
     (_DAY, r"days?|dias?|tage?n?|jours?|journees?|giorni|giorno|dagen", "天|日間?|일"),
     (_WEEK, r"weeks?|wks?|semanas?|wochen?|semaines?|settimane|settimana", "个?星期|週間?|周|주"),
     (_MONTH, r"months?|meses|mes|monate?n?|mois|mesi|mese", "个月|個月|か月|ヶ月"),
@@ -57,11 +57,11 @@ _JP_HALF = re.compile(
 _QUARTER_UNIT = re.compile(rf"(?P<many>(?:three|3|{_NUMBER}) quarters of an? |{_QUARTER})(?:{_UNIT})")
 _AND_A_HALF = r"(?:(?: and a half| y medi[ao]| et demie?| e mezzo| e meia| und eine? halbe?)(?![a-z])|半)"
 _NUMBER_UNIT = re.compile(
-    rf"(?:(?P<low>{_NUMBER}) ?(?:-|~|to|bis|a|bis zu|or) ?)?(?P<n>{_NUMBER})(?P<inner>{_AND_A_HALF})?"
+    rf"(?:(?P<low>{_NUMBER})(?:-| ?~ ?| to | bis | a | bis zu | or | à ))?(?P<n>{_NUMBER})(?P<inner>{_AND_A_HALF})?"
     rf"[ -]?(?:full |whole |solid |wall-?clock |gpu-free )?(?:{_UNIT})(?P<half>{_AND_A_HALF})?"
 )
 _NUMBER_SHORT = re.compile(
-    rf"(?:(?P<low>{_NUMBER}) ?(?:-|~|to) ?)?(?P<n>{_NUMBER})(?P<space> ?)(?P<unit>[smhdw])(?![a-z0-9]|'[a-z])"
+    rf"(?:(?P<low>{_NUMBER})(?:-| ?~ ?| to ))?(?P<n>{_NUMBER})(?P<space> ?)(?P<unit>[smhdw])(?![a-z0-9]|'[a-z])"
 )
 _THREE_D = re.compile(
     r" ?(?:render|model|scan|conv|u-?net|print|asset|seg|ct|mri|point|scene|recon|gauss|object|"

@@ -92,7 +92,7 @@ _MEMORY = (
 )
 _PLURAL = r"(?:'?s|er)?"
 _AFTER = (
-    r"(?![a-rt-z0-9]|s[a-z0-9]|_|\.[a-z]|-(?!(?:nodes?|gpus?|boxe?s?|hosts?|machines?|cards?|servers?|"
+    r"(?!(?!x[0-9])[a-rt-z0-9]|s[a-z0-9]|_|\.[a-z]|-(?!(?:nodes?|gpus?|boxe?s?|hosts?|machines?|cards?|servers?|"
     r"instances?|knoten|karten|class|based|only|pool|x?\d{1,2}(?![a-z0-9]))(?![a-z0-9]))[a-z0-9])"
 )
 _GPU = re.compile(

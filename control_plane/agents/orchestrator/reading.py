@@ -10,8 +10,8 @@ from control_plane.agents.orchestrator.durations import (
 from control_plane.agents.orchestrator.gpu import recognise_gpus
 from control_plane.agents.orchestrator.literals import recognise_literals, recognise_names
 from control_plane.agents.orchestrator.money import recognise_money
-from control_plane.agents.orchestrator.numbers import recognise_numbers
 from control_plane.agents.orchestrator.places import recognise_places
+from control_plane.agents.orchestrator.quantities import recognise_numbers
 from control_plane.agents.orchestrator.shadow import Shadow
 from control_plane.agents.orchestrator.zones import recognise_zones
 
