@@ -127,18 +127,22 @@ class LinkWriter:
                     _put_back(batch)
                 raise
         for session in list(self._changed):
-            inventory = session.fresh_inventory
-            if inventory is not None:
-                await self._safely(session.node_id, self._write_inventory(session))
-                if session.fresh_inventory is inventory:
-                    session.fresh_inventory = None  # it cannot be written, ever: trying again would never end
-            if session.signing_request:
-                await self._safely(session.node_id, self._renew(session))
-            if session.never_started:
-                await self._safely(session.node_id, self._end_withdrawn(session))
+            await self._write_rest(session)
             del self._changed[session]
             if session.reports or session.fresh_inventory is not None or session.signing_request:
                 self.changed(session)  # and to the end of the line
+
+    async def _write_rest(self, session: LinkSession) -> None:
+        """Write what is no report. Raises Unavailable."""
+        inventory = session.fresh_inventory
+        if inventory is not None:
+            await self._safely(session.node_id, self._write_inventory(session))
+            if session.fresh_inventory is inventory:
+                session.fresh_inventory = None  # it cannot be written, ever: trying again would never end
+        if session.signing_request:
+            await self._safely(session.node_id, self._renew(session))
+        if session.never_started:
+            await self._safely(session.node_id, self._end_withdrawn(session))
 
     async def _safely(self, node_id: NodeId, action: Awaitable[None]) -> None:
         """One host's trouble is not that of the others. Raises Unavailable only."""
