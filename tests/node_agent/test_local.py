@@ -63,7 +63,8 @@ def test_every_outcome_and_state_has_its_word_on_the_wire() -> None:
         for state in MemberState:
             status = MemberStatus(MemberKey("a-1", 0), "j-1", 1, state, outcome=outcome)
             report = convert.to_report(status)
-            assert report.exit_reason != job_pb2.EXIT_REASON_UNSPECIFIED
+            has_reason = report.exit_reason != job_pb2.EXIT_REASON_UNSPECIFIED
+            assert has_reason is (state is MemberState.ENDED), "only what has ended has a reason"
             assert report.state != job_pb2.ALLOCATION_STATE_UNSPECIFIED
 
 
