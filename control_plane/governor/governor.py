@@ -122,6 +122,7 @@ class Governor:
         if action.decided_by == approver.email and action.state is ActionState.DONE:
             return action
         _check_decider(action, approver, tx.now)
+        _check_stranger(tx, action, approver)
         if not action.hash == approved_hash == effect_hash(action.arguments_json):
             raise PreconditionFailed(
                 f"action {action.id} is not the one that was shown; look at it again with: orquanta action show "
@@ -256,6 +257,15 @@ def _check_decider(action: Action, approver: Principal, now: datetime) -> None:
         raise PreconditionFailed(
             f"the time to approve action {action.id} ran out at {action.expires_at:%H:%M UTC}; submit it again",
             reason="APPROVAL_EXPIRED",
+        )
+
+
+def _check_stranger(tx: Tx, action: Action, approver: Principal) -> None:
+    """Whoever answered a goal's questions has shaped what is asked for, as its owner has."""
+    if action.goal_id is not None and audit.has_done(tx, "goal.answered", approver.email, goal_id=action.goal_id):
+        raise PermissionDenied(
+            f"you answered the questions of goal {action.goal_id}, so this is your request too; ask another operator",
+            reason="SELF_APPROVAL",
         )
 
 

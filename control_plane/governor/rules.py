@@ -6,7 +6,7 @@ from decimal import Decimal
 from enum import Enum
 
 from control_plane.model.account import User
-from control_plane.model.action import CordonNode, Effect, KillSwitch, LaunchJobs, PlaceJob, StopJob
+from control_plane.model.action import CordonNode, Effect, KillSwitch, LaunchJobs, PlaceJob, RevokeNode, StopJob
 from control_plane.model.money import format_usd
 
 
@@ -95,9 +95,11 @@ def _kill_switch(facts: Facts) -> Verdict | None:
     if not facts.kill_switch.engaged:
         return None
     # Taking work or hosts away is what a person in trouble needs; it can only make the fleet quieter.
-    if facts.is_person and isinstance(facts.effect, StopJob | CordonNode):
+    if facts.is_person and isinstance(facts.effect, StopJob | CordonNode | RevokeNode):
         return Verdict(
-            Ruling.ALLOW, "KILL_SWITCH", "a person may stop jobs and cordon nodes while everything is stopped"
+            Ruling.ALLOW,
+            "KILL_SWITCH",
+            "a person may stop jobs, cordon nodes and revoke them while everything is stopped",
         )
     switch = facts.kill_switch
     return Verdict(

@@ -81,6 +81,14 @@ def append(
     )
 
 
+def has_done(tx: Tx, action: str, agent_name: str, *, goal_id: str) -> bool:
+    """Return whether there is a record of this action of this person or agent for a goal."""
+    query = select(col(AuditRow.id)).where(
+        col(AuditRow.goal_id) == goal_id, col(AuditRow.action) == action, col(AuditRow.agent_name) == agent_name
+    )
+    return tx.session.execute(query.limit(1)).first() is not None
+
+
 def page(tx: Tx, which: AuditFilter, request: PageRequest) -> Page[AuditRecord]:
     """Return a page of records, newest first."""
     query = select(AuditRow)

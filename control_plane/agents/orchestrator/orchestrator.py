@@ -230,13 +230,18 @@ class Orchestrator:
         return goals.require(tx, goal_id)
 
     def _cancel_targets(self, tx: Tx, principal: Principal, goal_id: GoalId, plan: Plan) -> Goal:
-        """Stop the jobs that a goal names, if they are the person's own."""
+        """Stop the jobs that a goal names, if they are its owner's own.
+
+        An operator may stop anybody's by a goal of their own, but lends no rights to the goal of somebody else.
+        """
+        owner = goals.require(tx, goal_id).user_id
+        anybodys = principal.user_id == owner and principal.role.allows(Role.OPERATOR)
         lines = []
         for text in plan.targets.job_ids:
             job = jobs.get(tx, JobId(text), with_allocations=False)
             if job is None:
                 lines.append(f"there is no job {text}")
-            elif job.user_id != principal.user_id and not principal.role.allows(Role.OPERATOR):
+            elif job.user_id != owner and not anybodys:
                 lines.append(f"{text} is not yours; its owner or an operator can cancel it")
             elif job.state.ended:
                 lines.append(f"{text} has {job.state.value} already")

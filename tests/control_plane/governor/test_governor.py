@@ -14,6 +14,7 @@ from control_plane.model.action import (
     NewJob,
     PlaceJob,
     Placement,
+    RevokeNode,
     StopJob,
     UncordonNode,
 )
@@ -223,7 +224,7 @@ async def test_the_requester_cannot_reject_what_is_done(world: World) -> None:
     assert refused.value.reason == "ACTION_NOT_AWAITING"
 
 
-async def test_the_kill_switch_denies_everything_but_a_persons_stop_and_cordon(world: World) -> None:
+async def test_the_kill_switch_denies_everything_but_a_persons_stop_cordon_and_revocation(world: World) -> None:
     user, node = await world.user(), await world.node()
     await world.launch(user, spec("a"), spec("b"))
     admin = await world.principal("root", Role.ADMIN)
@@ -233,14 +234,16 @@ async def test_the_kill_switch_denies_everything_but_a_persons_stop_and_cordon(w
         await world.place("a", (node, [0])),
         await world.propose(StopJob(job_id("a"), "an agent wants it")),
         await world.propose(UncordonNode(node.id, ""), user=user, person=True),
+        await world.propose(RevokeNode(node.id, "an agent wants it")),
     ]
-    assert [action.state for action in denied] == [ActionState.DENIED] * 4
+    assert [action.state for action in denied] == [ActionState.DENIED] * 5
     assert all("smoke" in reasons(action) for action in denied)
     allowed = [
         await world.stop("a", user),
         await world.propose(CordonNode(node.id, "smoke"), user=user, person=True),
+        await world.propose(RevokeNode(node.id, "its key was stolen"), user=user, person=True),
     ]
-    assert [action.state for action in allowed] == [ActionState.DONE] * 2
+    assert [action.state for action in allowed] == [ActionState.DONE] * 3
     await world.governor.set_kill_switch(engaged=False, principal=admin, reason="all clear")
     assert (await world.launch(user, spec("c"))).state is ActionState.DONE
 

@@ -94,6 +94,12 @@ def plan_by_table(
         return Plan(Intent.CANCEL, text, targets=Targets(job_ids=(text.removeprefix("cancel "),)))
     if text == "how many?" and ASK_GPUS.field in answers:
         return launch(planned(gpu=int(answers[ASK_GPUS.field])))
+    if text == "how many, for weeks?" and ASK_GPUS.field in answers:
+        return launch(planned(gpu=int(answers[ASK_GPUS.field]), seconds=3600 * 40))
+    if text.startswith("how many to cancel of ") and ASK_GPUS.field in answers:
+        return Plan(Intent.CANCEL, text, targets=Targets(job_ids=(text.removeprefix("how many to cancel of "),)))
+    if text.startswith("how many"):
+        return PLANS["how many?"]
     return PLANS[text]
 
 
@@ -244,6 +250,28 @@ async def test_an_operators_answer_spends_the_owners_money_not_the_operators(des
     assert job.user_id == goal.user_id
     owner = await desk.world.store.read(lambda tx: actions.page(tx, ActionFilter(goal_id=goal.id), PageRequest()))
     assert {action.user_id for action in owner.items} == {goal.user_id}
+
+
+async def test_who_answered_a_goal_does_not_approve_it(desk: Desk) -> None:
+    goal = await desk.ask("how many, for weeks?")
+    olga, otto = await desk.world.principal("olga"), await desk.world.principal("otto")
+    await desk.orchestrator.answer(olga, goal.id, {ASK_GPUS.field: "8"}, "a-1")
+    action = await desk.waiting(goal)
+    with pytest.raises(PermissionDenied) as refused:
+        await desk.world.governor.approve(action.id, approver=olga, hash=action.hash, reason="fine")
+    assert refused.value.reason == "SELF_APPROVAL"
+    await desk.world.governor.approve(action.id, approver=otto, hash=action.hash, reason="fine")
+    assert (await desk.world.goal_now(goal)).state is GoalState.RUNNING
+
+
+async def test_an_operators_answer_lends_a_goal_no_right_to_cancel_what_is_not_its_owners(desk: Desk) -> None:
+    (job,) = await desk.jobs(await desk.ask("train"))
+    eve, olga = principal(await desk.world.user("eve")), await desk.world.principal("olga")
+    goal = await desk.ask(f"how many to cancel of {job.id}", who=eve)
+    answered = await desk.orchestrator.answer(olga, goal.id, {ASK_GPUS.field: "1"}, "a-1")
+    assert "is not yours" in answered.result
+    own = await desk.ask(f"cancel {job.id}", who=olga)
+    assert own.state is GoalState.SUCCEEDED
 
 
 async def test_strangers_neither_answer_nor_cancel(desk: Desk) -> None:
