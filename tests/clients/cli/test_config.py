@@ -1,5 +1,6 @@
 """Which source of a setting wins, and that secrets stay masked."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,10 @@ async def test_config_use_switches_the_profile_and_path_tells_the_file(bare_cli:
     assert load_profiles(path).current == "other"
     assert (await bare_cli("config", "use", "nobody", ORQUANTA_CLI_CONFIG=str(path))).code == 3
     assert (await bare_cli("config", "path", ORQUANTA_CLI_CONFIG=str(path))).stdout == f"{path}\n"
+
+
+async def test_settings_of_a_control_plane_are_shown_with_where_they_come_from(bare_cli: RunCli) -> None:
+    done = await bare_cli("config", "show", "--control-plane", "--json", ORQUANTA_LEASE_SECONDS="7")
+    assert done.code == 0, done.stderr
+    (lease,) = [one for one in json.loads(done.stdout) if one["name"] == "lease_seconds"]
+    assert (float(lease["value"]), lease["origin"]) == (7.0, "environment")

@@ -2,10 +2,12 @@
 
 import hashlib
 import ssl
+import subprocess
 from typing import Annotated
 
 import typer
 
+from orquanta.cli.children import find_program
 from orquanta.cli.exits import CommandError, ExitCode
 from orquanta.cli.options import AsJson
 from orquanta.cli.profiles import save_profiles
@@ -18,9 +20,20 @@ _MASK = "********"
 
 
 @config_commands.command()
-def show(ctx: typer.Context, as_json: AsJson = False) -> None:
+def show(
+    ctx: typer.Context,
+    as_json: AsJson = False,
+    control_plane: Annotated[
+        bool, typer.Option("--control-plane", help="Show what a control plane started here would use instead.")
+    ] = False,
+    file: Annotated[str, typer.Option("--config", help="With --control-plane: its settings file.")] = "",
+) -> None:
     """Show every setting, where its value comes from, and the profiles. Secrets are masked."""
     session = session_of(ctx, as_json=as_json)
+    if control_plane:
+        flags = [*(("--json",) if session.as_json else ()), *(("--config", file) if file else ())]
+        program = find_program("orquanta-server", "server")
+        raise typer.Exit(subprocess.run([program, "config", *flags], check=False).returncode)
     path = str(session.environment.config_path)
     rows = _settings(session.connection)
     if session.as_json:
