@@ -40,7 +40,7 @@ class Readings:
     each_text: str = ""
 
 
-SHAPED = (grammar.NODES_OF_WAY, grammar.CJK_NODES_WAY, grammar.A_WAY_NODE, grammar.NODES_EACH)
+SHAPED = (grammar.NODES_OF_WAY, grammar.CJK_NODES_WAY, grammar.A_WAY_NODE, grammar.A_NODE_WITH, grammar.NODES_EACH)
 CROSSED = (grammar.CROSS, grammar.TYPE_CROSS)
 NODES = (grammar.NODE_KEY, grammar.NODE_COUNT, grammar.TYPE_NODES)
 MULTIPLES = (grammar.REPLICA_RANGE, grammar.REPLICA_KEYS, grammar.REPLICAS, grammar.REPLICA_KEY)

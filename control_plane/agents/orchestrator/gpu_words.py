@@ -37,9 +37,11 @@ EACH = words(
     "maquina|servidor)|par (?:noeud|machine|serveur)|chacune?|"
     "per nodo|ciascun[oa]|l'uno|por (?:no|maquina)|cada",
     "每台|每个?节点|每机|各|ずつ|1台あたり|ノードあたり|ノードごと|毎ノード|/节点|/台",
+    f"cada {N}|{N} cada {N}",
 )
 MULTIPLE = words(
-    "replicas?|copies|pods?|workers?|trials?|seeds?|variants?|shards?|experiments?|models?|runs|jobs|"
+    "checkpoints?|configs?|configurations?|candidates?|folds?|replicas?|copies|pods?|workers?|trials?|seeds?|"
+    "variants?|shards?|experiments?|models?|runs|jobs|"
     "trainings|tasks|endpoints?|streams|repliken?|replikate|instanzen|repliche|copias|modelos?|"
     "modelle|modeles?|modelli|ensayos?|experimentos?|trabajos|copies|replique",
     "个副本|副本|个实例|レプリカ|个模型|个任务|个实验|モデル|ジョブ",
@@ -51,6 +53,7 @@ PER_MULTIPLE = words(
     "modelo|copia|ensayo|experimento|trabajo)|par (?:replica|replique|modele|essai|copie|job)|"
     "chacune?|per replica|ciascun[oa]|cada|a piece",
     "每个?副本|每个?模型|每个?任务|每个|各|ずつ|レプリカごと|レプリカあたり",
+    f"cada {N}|{N} cada {N}",
 )
 ALL_AT_ONCE = words(
     "in parallel|at a time|at once|concurrently|concurrent|simultaneously|simultaneous|parallel|"
@@ -69,6 +72,11 @@ CJK_NODES_WAY = re.compile(rf"(?P<n>{N})台(?:的|の)?(?P<p>{N})(?:卡|枚|张|
 A_WAY_NODE = re.compile(
     rf"(?<![a-z0-9])(?P<n>an?|one|ein|eine[nm]?|una?|une|full|entire|whole|{N}) (?:full |entire |"
     rf"whole |single |dedicated )?(?P<p>{N}){_WAY}{GAP}(?:{FILL}(?P<g>{G}) ?)?{NODE}"
+)
+A_NODE_WITH = re.compile(
+    rf"(?<![a-z0-9])(?P<n>an?|one|single|ein|eine[nm]?|una?|une|uma?) (?:single |new |gpu |fresh |more |"
+    rf"extra |physical |bare-metal ){{0,2}}{NODE} (?:with|of|having|mit|con|avec|com|carrying|"
+    rf"containing) (?P<p>{N}) ?(?:x|\*)?{GAP}(?:{FILL}(?P<g>{G})|{GPU_WORD})"
 )
 NODES_EACH = re.compile(
     rf"(?P<n>{N}) ?(?:x|\*)? ?{FILL}(?P<g2>{G})?{GAP}(?:gpu |compute |worker )?{NODE},? ?\(?(?:of|"
@@ -142,8 +150,8 @@ UP_TO = re.compile(
     rf"gpus?))"
 )
 ONE_GPU = re.compile(
-    rf"(?<![a-z0-9])(?:an?|one|un|une|una|ein|eine|einen|einer|uma?|a single) (?:single |spare |"
-    rf"idle |free |cheap |spot |nvidia |small |dedicated ){{0,2}}(?P<m>{M} )?(?P<one>gpu|"
+    rf"(?<![a-z0-9])(?P<n>an?|one|un|une|una|ein|eine|einen|einer|uma?|a single) (?:single |spare |"
+    rf"idle |free |cheap |spot |nvidia |small |dedicated ){{0,2}}(?P<m>{M} )?(?:gpu|"
     rf"graphics card|grafikkarte|carte graphique|tarjeta grafica|scheda grafica|"
     rf"placa de video)(?![a-z0-9-]| (?:cluster|fleet|pool|hours?|node|server|box|machine|memory|"
     rf"type))"

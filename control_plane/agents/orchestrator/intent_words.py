@@ -36,7 +36,9 @@ VERBS: Mapping[Intent, re.Pattern[str]] = {
     ),
     Intent.SCALE: re.compile(
         words(
-            "bring (?:\\S{1,24} ){1,5}?from|(?:cap|limit) (?:\\S{1,24} ){0,4}?(?:pool|cluster|endpoint|fleet|"
+            "take (?:\\S{1,24} ){1,4}?(?:away )?from (?:the )?(?:\\S{1,24} ){0,2}?(?:pool|cluster|partition|"
+            "fleet)|bring (?:\\S{1,24} ){1,5}?from|(?:cap|limit) (?:\\S{1,24} ){0,4}?(?:pool|cluster|"
+            "endpoint|fleet|"
             "partition)|(?:give|grant|assign|hand) (?:\\S{1,24} ){0,3}?(?:pool|cluster|endpoint|"
             "partition)(?: \\S{1,24}){0,4}? more|(?:need|want|require|get|give|brauchen|necesitamos|"
             "besoin de)(?: \\S{1,24}){0,4}? (?:more|"
@@ -265,7 +267,7 @@ DETERMINER = re.compile(
 NOUN_AFTER = re.compile(
     r" (?:jobs?|runs?|tasks?|steps?|scripts?|pipeline|process|workload|code|config|logs?|results?|"
     r"scores?|data ?sets?|server|cluster|pool|budget|costs?|cost|team|queue|nodes?|throughput|speed|"
-    r"loss|curves?|metrics)(?![a-z])"
+    r"loss|curves?|metrics)(?![a-z])|(?:任务|作业|脚本|数据|ジョブ|タスク|データ)"
 )
 POLITE = re.compile(
     r"(?:(?:hi|hey|hello|dear|good (?:morning|afternoon|evening)|morning|greetings|ok|okay|so|well|"

@@ -109,6 +109,7 @@ def recognise_numbers(shadow: Shadow) -> None:
     shadow.replace_all(_CJK_NUMBER, Kind.NUMBER, lambda m: Decimal(cjk_number(m.group())))
     shadow.replace(list(_word_numbers(shadow.text)), Kind.NUMBER)
     shadow.replace_all(_TWICE, Kind.NUMBER, lambda m: _same(shadow, m))
+    shadow.replace_all(_NEGATIVE, Kind.NUMBER, lambda m: -Decimal(shadow.values[m.group(1)]))
     shadow.replace_all(_SCALED, Kind.NUMBER, lambda m: _scaled(shadow, m))
 
 
@@ -119,6 +120,7 @@ _SCALED = re.compile(
 )
 
 
+_NEGATIVE = re.compile(rf"(?<![a-z0-9])(?:minus|negative|menos|moins|meno) ({mark(Kind.NUMBER)})")
 _TWICE = re.compile(rf"({mark(Kind.NUMBER)}) ?\(({mark(Kind.NUMBER)})\)")
 
 

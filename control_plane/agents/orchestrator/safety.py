@@ -60,6 +60,8 @@ def _dangers(shadow: Shadow) -> Iterator[Danger]:
     yield from _matches(shadow, harm.MALICIOUS, RefusalCode.MALICIOUS_WORKLOAD, benign=harm.BENIGN_TOPIC)
     yield from _matches(shadow, harm.EXFILTRATE, RefusalCode.EXFILTRATES_SECRETS)
     yield from _mailed_out(shadow)
+    yield from _sent_out(shadow)
+    yield from _matches(shadow, rules.OTHERS_KEY, RefusalCode.IMPERSONATION)
     yield from _matches(shadow, unsafe.HIJACK, RefusalCode.DISABLES_SAFETY)
     yield from _matches(shadow, rules.RULES_OFF, RefusalCode.DISABLES_SAFETY)
     yield from _guards(shadow)
@@ -116,6 +118,15 @@ def _is_innocent(text: str, match: re.Match[str]) -> bool:
 def _mailed_out(shadow: Shadow) -> Iterator[Danger]:
     for match in rules.MAIL.finditer(shadow.text):
         if "@" in str(shadow.values[match.group("to")]):
+            yield Danger(RefusalCode.EXFILTRATES_SECRETS, shadow.span(*match.span()))
+
+
+def _sent_out(shadow: Shadow) -> Iterator[Danger]:
+    paths = any(rules.PRIVATE_PATH.match(str(name).lower()) for _, name in shadow.marks(Kind.NAME))
+    if not paths and not rules.PRIVATE.search(shadow.text):
+        return
+    for match in rules.OUT_TO.finditer(shadow.text):
+        if re.match(r"(?:https?|ftp|sftp|scp)://|.*@", str(shadow.values[match.group("to")]).lower()):
             yield Danger(RefusalCode.EXFILTRATES_SECRETS, shadow.span(*match.span()))
 
 

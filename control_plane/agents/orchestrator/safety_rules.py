@@ -92,6 +92,19 @@ FORMAT = re.compile(
     r"(?<![a-z])(?:re-?)?format(?:ting)? (?:\S{1,24} ){0,4}?(?:disks?|drives?|volumes?|file ?systems?|"
     r"partitions?|nodes?|hosts?|ssds?|nvmes?|storage)(?![a-z])"
 )
+OTHERS_KEY = re.compile(
+    r"(?<![a-z])(?:use|using|with|try) (?!my |our |your |a )(?:\S{1,24} ){0,4}?(?:passwords?|credentials|"
+    r"private keys?|root keys?|login)(?![a-z]| (?:manager|strength|model|dataset))"
+)
+OUT_TO = re.compile(
+    rf"(?<![a-z])(?:upload|send|post|push|copy|transfer|sync|"
+    rf"ship)(?![a-z])[^.;!?\n]{{0,24}}? to (?P<to>{mark(Kind.NAME)})"
+)
+PRIVATE = re.compile(
+    r"(?<![a-z])(?:all users|everyone|everybody|every user|other teams?|customers?|users?' data|user data|"
+    r"secrets?|weights)(?![a-z])"
+)
+PRIVATE_PATH = re.compile(r"/(?:home|etc|root|shared|mnt|var)(?:/|$)")
 MAIL = re.compile(
     r"(?<![a-z])(?:send|e-?mail|forward|mail|upload|copy|leak|ship)(?![a-z])[^.;!?\n]{0,48}?(?:data|"
     r"datasets?|weights|checkpoints?|"
@@ -107,7 +120,10 @@ GATE_OFF = re.compile(
     r"disabled|0)(?![a-z])"
 )
 EVICT = re.compile(
-    r"(?<![a-z])(?:evict|kick out|throw out|boot out|lock out|ban)(?![a-z])[^.;!?\n]{0,16}?(?:team|users?|"
+    r"(?<![a-z])(?:kick|throw|lock|boot) (?:everyone|everybody|people|the others|others|"
+    r"all (?:the )?(?:others|users)|the rest)(?: \w+)? (?:out|off)(?![a-z])|"
+    r"(?<![a-z])(?:evict|kick (?:\w+ ){0,2}out|kick out|throw out|boot out|lock out|"
+    r"ban)(?![a-z])[^.;!?\n]{0,16}?(?:team|users?|"
     r"everyone|people|researchers?|tenants?|group)(?![a-z])"
 )
 ALL_AT_ONCE = re.compile(

@@ -165,6 +165,8 @@ IMPERSONATE = re.compile(
 )
 COVERT = re.compile(
     words(
+        "approve (?:\\S{1,24} ){1,5}?(?:yourself|myself|automatically|on my behalf|for me)|"
+        "approve my (?:\\S{1,24} ){0,3}?(?:request|proposal|action|launch)|"
         "stop (?:logging|recording|auditing|tracking|watching) (?:me|my|this|these|our|what|any|"
         "the actions?)|(?:edit|change|modify|rewrite|alter|amend|loosen|weaken|relax) (?:the |our |a |any |"
         "this |that )?(?:\\w+ )?polic(?:y|ies)(?! (?:model|network|gradient|head|document|weights|paper|"
