@@ -3,6 +3,7 @@
 import hashlib
 import ssl
 import subprocess
+import sys
 from typing import Annotated
 
 import typer
@@ -33,7 +34,10 @@ def show(
     if control_plane:
         flags = [*(("--json",) if session.as_json else ()), *(("--config", file) if file else ())]
         program = find_program("orquanta-server", "server")
-        raise typer.Exit(subprocess.run([program, "config", *flags], check=False).returncode)
+        shown = subprocess.run([program, "config", *flags], check=False, capture_output=True, text=True)
+        sys.stdout.write(shown.stdout)
+        sys.stderr.write(shown.stderr)
+        raise typer.Exit(shown.returncode)
     path = str(session.environment.config_path)
     rows = _settings(session.connection)
     if session.as_json:
