@@ -123,10 +123,10 @@ class Host:
     def __init__(self, name: str, directory: Path, gpus: str, environment: Mapping[str, str]) -> None:
         self.name = name
         self.node_id = ""
-        self._state = directory / "state"
+        self.state = directory / "state"
         self._environment = environment
         directory.mkdir()
-        arguments = ["-m", "node_agent", "run", "--state-dir", str(self._state), "--virtual-gpus", gpus]
+        arguments = ["-m", "node_agent", "run", "--state-dir", str(self.state), "--virtual-gpus", gpus]
         self.daemon = Program(f"daemon of {name}", arguments, directory / "log", environment)
 
     async def join(self, server: str, token: str) -> None:
@@ -138,7 +138,7 @@ class Host:
             "--name",
             self.name,
             "--state-dir",
-            str(self._state),
+            str(self.state),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             env={**os.environ, **self._environment},
@@ -150,7 +150,7 @@ class Host:
     @property
     def identity(self) -> Path:
         """The directory with the host's key and certificate of now."""
-        return (self._state / "identity" / "current").resolve()
+        return (self.state / "identity" / "current").resolve()
 
     def dial(self, server: str) -> None:
         """Have the daemon call `server` from its next start on, instead of the address it was given on joining."""
@@ -169,7 +169,7 @@ class Host:
         return [pid for pid in self.processes() if b"supervisor" in _read(Path("/proc", str(pid), "cmdline"))]
 
     def _is_ours(self, process: Path) -> bool:
-        mark = str(self._state).encode()
+        mark = str(self.state).encode()
         return mark in _read(process / "cmdline") or mark in _read(process / "environ")
 
     def lose_power(self) -> None:

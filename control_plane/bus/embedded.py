@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 _PROBE_EVERY_SECONDS: Final = 2.0
 _SILENT_PROBES: Final = 3  # then a server that runs but does not answer is killed
-_COMPLAINTS: Final = 15  # then one that says that it is unwell, e.g. after a full disk, is restarted
+_COMPLAINTS: Final = 5  # then one that says that it is unwell, e.g. after a full disk, is restarted
 _BACKOFF_SECONDS: Final = 0.2
 _MAX_BACKOFF_SECONDS: Final = 10.0
 _STABLE_SECONDS: Final = 60.0  # a run of this length starts the back-off afresh

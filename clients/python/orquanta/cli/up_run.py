@@ -29,7 +29,10 @@ async def _until_stopped(options: FleetOptions, known_key: Callable[[Ready], str
     stop = asyncio.Event()
     fleet = asyncio.ensure_future(run_fleet(options, known_key, report))
     asked = asyncio.ensure_future(stop.wait())
-    for number in (signal.SIGINT, signal.SIGTERM):
+    stopping = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup asks to outlive the terminal
+        stopping.append(signal.SIGHUP)
+    for number in stopping:
         loop.add_signal_handler(number, lambda: fleet.cancel() if stop.is_set() else stop.set())
     try:
         await asyncio.wait((fleet, asked), return_when=asyncio.FIRST_COMPLETED)
