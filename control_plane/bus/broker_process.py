@@ -113,6 +113,7 @@ async def start_broker(config: BrokerConfig, *, port: int) -> BrokerProcess:
             str(binary),
             "-c",
             str(path),
+            env={},  # ours may hold passwords, and nats-server needs nothing of it
             stdin=asyncio.subprocess.DEVNULL,
             stdout=errors,
             stderr=errors,

@@ -293,7 +293,13 @@ class Auth(AuthServiceServicer):
             )
         if check.needs_rehash:
             rehashed = await self._hashing.run(lambda: self._passwords.hash(password))
-            await self._store.write(lambda tx: users.set_password_hash(tx, user.id, rehashed))
+
+            def write(tx: Tx) -> None:
+                current = users.password_hash(tx, email)
+                if current is not None and current[1] == stored:  # else it was changed meanwhile
+                    users.set_password_hash(tx, user.id, rehashed)
+
+            await self._store.write(write)
         return user
 
 

@@ -12,7 +12,7 @@ from control_plane.agents.orchestrator.jobs import jobs_of
 from control_plane.agents.orchestrator.planner import plan_goal
 from control_plane.agents.orchestrator.replies import NOT_YET, reply
 from control_plane.clock import Clock
-from control_plane.errors import Conflict, InvalidArgument, PermissionDenied, PreconditionFailed
+from control_plane.errors import Conflict, InvalidArgument, PermissionDenied, PreconditionFailed, ResourceExhausted
 from control_plane.fleet.cost import estimate_usd
 from control_plane.governor.defaults import JobDefaults, complete
 from control_plane.governor.governor import Governor, denial_error
@@ -25,6 +25,9 @@ from control_plane.store import actions, agents, audit, goals, jobs, requests
 from control_plane.store.database import Store, Tx
 
 NAME = "master_orchestrator"
+
+_PLANS_AT_ONCE = 2  # planning holds the interpreter, which heartbeats need as well
+_PLANS_WAITING_MAX = 64
 
 # What one unit of a currency is worth in US dollars. Set your own with the setting `fx_usd`.
 DEFAULT_FX_USD: Mapping[str, Decimal] = {
@@ -72,6 +75,8 @@ class Orchestrator:
         self._clock = clock
         self._fx_usd = fx_usd
         self._planner = planner
+        self._planning = asyncio.Semaphore(_PLANS_AT_ONCE)
+        self._plans_waiting = 0
         self._floor_prices = {price.gpu_type: price.usd_per_gpu_hour for price in governor.prices.prices}
 
     async def start(self) -> None:
@@ -83,7 +88,8 @@ class Orchestrator:
     ) -> Goal:
         """Record, plan and propose a goal in one transaction. The same request id returns the same goal.
 
-        Raises InvalidArgument for a text that cannot be planned, AlreadyExists for a reused request id.
+        Raises InvalidArgument for a text that cannot be planned, AlreadyExists for a reused request id,
+        ResourceExhausted when too many are being planned.
         """
         now = self._clock.now()
         plan = await self._plan(text, timezone, now, {})
@@ -177,8 +183,17 @@ class Orchestrator:
         return await self._store.write(write)
 
     async def _plan(self, text: str, timezone: str, now: datetime, answers: Mapping[str, str]) -> Plan:
-        # Planning is pure but may take milliseconds on a long text: other calls must not wait for it.
-        return await asyncio.to_thread(self._plan_now, text, timezone, now, answers)
+        # Planning is pure but may take a second on a long text made to be slow: other calls must not wait for it.
+        if self._plans_waiting >= _PLANS_WAITING_MAX:
+            raise ResourceExhausted(
+                "too many goals are being planned at this moment; retry in a second", reason="TOO_BUSY"
+            )
+        self._plans_waiting += 1
+        try:
+            async with self._planning:
+                return await asyncio.to_thread(self._plan_now, text, timezone, now, answers)
+        finally:
+            self._plans_waiting -= 1
 
     def _plan_now(self, text: str, timezone: str, now: datetime, answers: Mapping[str, str]) -> Plan:
         return self._planner(

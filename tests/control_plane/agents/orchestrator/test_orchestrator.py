@@ -1,6 +1,7 @@
 """From a goal's text to what becomes of it. Plans are given by a table, so that each test says what was understood."""
 
 import asyncio
+import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
@@ -9,7 +10,13 @@ import pytest
 
 from control_plane.agents.orchestrator.orchestrator import Orchestrator
 from control_plane.agents.scheduler import Scheduler
-from control_plane.errors import AlreadyExists, InvalidArgument, PermissionDenied, PreconditionFailed
+from control_plane.errors import (
+    AlreadyExists,
+    InvalidArgument,
+    PermissionDenied,
+    PreconditionFailed,
+    ResourceExhausted,
+)
 from control_plane.model.account import User
 from control_plane.model.action import Action, ActionState
 from control_plane.model.goal import Goal, GoalState
@@ -368,6 +375,27 @@ async def test_a_goal_can_cancel_a_job_by_name_but_not_a_strangers(desk: Desk) -
     done = await desk.ask(f"cancel {job.id}", request_id="r-2")
     assert done.state is GoalState.SUCCEEDED
     assert (await desk.jobs(goal))[0].state is JobState.CANCELLED
+
+
+async def test_a_flood_of_slow_goals_is_refused_beyond_a_bound_and_the_rest_is_planned(desk: Desk) -> None:
+    planning, at_once, go = 0, 0, threading.Event()
+
+    def slow(text: str, **_: object) -> Plan:
+        nonlocal planning, at_once
+        planning += 1
+        at_once = max(at_once, planning)
+        go.wait(20)
+        planning -= 1
+        return PLANS["only plan"]
+
+    desk.orchestrator._planner = slow
+    asked = [asyncio.ensure_future(desk.ask("only plan", request_id=f"r-{number}")) for number in range(100)]
+    done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+    go.set()
+    assert all(isinstance(one.exception(), ResourceExhausted) for one in done)
+    goals_or_errors = await asyncio.gather(*asked, return_exceptions=True)
+    refused = [one for one in goals_or_errors if isinstance(one, ResourceExhausted)]
+    assert (len(refused), at_once) == (36, 2)
 
 
 async def test_an_unknown_time_zone_is_refused(desk: Desk) -> None:
