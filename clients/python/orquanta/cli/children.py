@@ -3,9 +3,7 @@
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
-import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,19 +18,6 @@ _TAIL_LINES = 15
 _MAX_LOG_BYTES = 16 * 1024 * 1024
 
 
-def find_program(name: str, extra: str) -> str:
-    """The path of a program beside this Python, else on PATH. Raises CommandError with how to install it."""
-    beside = Path(sys.executable).with_name(name)
-    found = str(beside) if os.access(beside, os.X_OK) else shutil.which(name)
-    if found is None:
-        raise CommandError(
-            f"{name} is not installed here. Install it with: pip install 'orquanta[{extra}]'",
-            reason="PROGRAM_MISSING",
-            code=ExitCode.FAILED,
-        )
-    return found
-
-
 def _open_log(log: Path) -> BinaryIO:
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if log.exists() and log.stat().st_size > _MAX_LOG_BYTES:
@@ -43,15 +28,17 @@ def _open_log(log: Path) -> BinaryIO:
 class Child:
     """A running program. Its output goes to a file, so that the terminal stays readable."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
+    def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path, log_begin: int) -> None:
         self.name = name
         self._process = process
         self._log = log
+        self._log_begin = log_begin
 
     @classmethod
     async def start(cls, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> "Child":
         """Start a program. Its own process group keeps the terminal's Ctrl-C from reaching it first."""
         with _open_log(log) as output:
+            log_begin = output.tell()
             process = await asyncio.create_subprocess_exec(
                 *command,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -60,7 +47,7 @@ class Child:
                 env=environment,
                 process_group=0,
             )
-        return cls(name, process, log)
+        return cls(name, process, log, log_begin)
 
     @property
     def pid(self) -> int:
@@ -79,6 +66,7 @@ class Child:
     def failure(self) -> CommandError:
         """What to raise when it exited by itself: the end of its log says why."""
         with self._log.open(errors="replace") as lines:
+            lines.seek(self._log_begin)  # what earlier runs wrote would only hide the reason
             tail = "".join(deque(lines, maxlen=_TAIL_LINES))
         return CommandError(
             f"{self.name} ended with exit code {self.returncode}. The end of {self._log}:\n{tail}".rstrip(),

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from orquanta.cli.children import find_program
 from orquanta.cli.exits import CommandError, ExitCode
 from orquanta.cli.options import AsJson
 from orquanta.cli.profiles import save_profiles
+from orquanta.cli.programs import find_program
 from orquanta.cli.session import session_of
 from orquanta.cli.settings import Connection, Setting, Source
 

@@ -33,8 +33,19 @@ def print_goal(output: Output, view: GoalView) -> None:
     if goal.bill.lines or goal.bill.cost_usd or goal.bill.reserved_usd:
         output.say()
         print_bill(output, goal.bill)
-    for line in next_steps(goal):
+    for line in (*next_steps(goal), *_demonstrations(view)):
         output.note(line)
+
+
+def _demonstrations(view: GoalView) -> list[str]:
+    """Tell a person whose goal named no program what has run in its place."""
+    names = [job.spec.name for job in view.jobs if job.spec.template and job.allocations]
+    if not names:
+        return []
+    return [
+        f"{', '.join(names)}: the goal names no program, so a small demonstration that ships with OrQuanta ran.",
+        "To run your own, say so in the goal: run `python train.py` on 2 H100 for 1 hour",
+    ]
 
 
 def next_steps(goal: Goal) -> list[str]:
@@ -46,7 +57,10 @@ def next_steps(goal: Goal) -> list[str]:
             f"Answer with: orquanta goal answer {goal.id} {answers}",
         ]
     if goal.state is GoalState.AWAITING_APPROVAL:
-        return ["An operator other than you must approve it: orquanta action list --state awaiting_approval"]
+        return [
+            "An operator other than you must approve it: orquanta action list --state awaiting_approval",
+            "If you are alone: make one with `orquanta user create`, or raise the server's --approval-above-usd.",
+        ]
     return []
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import orquanta
-from orquanta.cli.children import Child, find_program
+from orquanta.cli.children import Child
 from orquanta.cli.exits import CommandError, ExitCode
 from orquanta.cli.formats import now
+from orquanta.cli.programs import find_program
 from orquanta.errors import NotFound, OrQuantaError, Unauthenticated
 from orquanta.types.accounts import NewApiKey
 from orquanta.types.nodes import NodeState
