@@ -1,5 +1,4 @@
 import os
-import ssl
 import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -8,48 +7,21 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from control_plane.errors import InvalidArgument
 from control_plane.identity.ca import CertificateAuthority
 from control_plane.identity.certificates import (
     fingerprint_sha256,
-    needs_renewal,
     node_id_from_san,
     node_principal_from_pem,
     node_uri,
 )
-from control_plane.identity.key_pairs import ensure_client_certificate, ensure_server_certificate
 from control_plane.model.ids import NODE, NodeId, new_id
 from tests.control_plane.identity.conftest import ManualClock, reason_of
-
-HOUR = timedelta(hours=1)
-PEM = serialization.Encoding.PEM
-Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey | dsa.DSAPrivateKey
-
-
-def key_pem(key: Key, passphrase: bytes | None = None) -> bytes:
-    return key.private_bytes(
-        PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption(),
-    )
-
-
-def request(key: Key | None = None, *extensions: x509.ExtensionType, name: str = "") -> bytes:
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)] if name else [])
-    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
-    for extension in extensions:
-        builder = builder.add_extension(extension, critical=True)
-    key = key or ec.generate_private_key(ec.SECP256R1())
-    algorithm = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
-    return builder.sign(key, algorithm).public_bytes(PEM)
-
-
-def parse(pem: bytes) -> x509.Certificate:
-    return x509.load_pem_x509_certificate(pem)
+from tests.control_plane.identity.requests import HOUR, PEM, Key, key_pem, parse, request
 
 
 def test_ca_is_the_same_when_opened_again_and_its_files_are_private(tmp_path: Path, clock: ManualClock) -> None:
@@ -339,185 +311,3 @@ def test_server_and_service_certificates_name_no_node(ca: CertificateAuthority) 
 )
 def test_server_names_that_are_none_are_refused(ca: CertificateAuthority, names: list[str]) -> None:
     assert reason_of(lambda: ca.issue_server(names)) == "SERVER_NAME_INVALID"
-
-
-def handshake(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> None:
-    """A whole TLS handshake in memory. Raises ssl.SSLError."""
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    ends = [
-        client.wrap_bio(to_client, to_server, server_hostname=name),
-        server.wrap_bio(to_server, to_client, server_side=True),
-    ]
-    for _ in range(10):
-        for end in list(ends):
-            try:
-                end.do_handshake()
-            except ssl.SSLWantReadError:
-                continue
-            ends.remove(end)
-        if not ends:
-            return
-    raise AssertionError("the handshake does not end")
-
-
-def server_context(pair_pem: bytes, trust_pem: bytes, directory: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    (directory / "server.pem").write_bytes(pair_pem)
-    context.load_cert_chain(directory / "server.pem")
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_verify_locations(cadata=trust_pem.decode())
-    return context
-
-
-def client_context(pair_pem: bytes, trust_pem: bytes, directory: Path) -> ssl.SSLContext:
-    context = ssl.create_default_context(cadata=trust_pem.decode())
-    (directory / "client.pem").write_bytes(pair_pem)
-    context.load_cert_chain(directory / "client.pem")
-    return context
-
-
-def pair_for_tls(tmp_path: Path, clock: ManualClock) -> tuple[bytes, bytes, bytes]:
-    """Trust, server and node credentials that are valid today."""
-    clock.time = clock.time.now(clock.time.tzinfo)
-    ca = CertificateAuthority.load_or_create(tmp_path / "ca", clock=clock)
-    server = ca.issue_server(["server.example", "127.0.0.1", "::1"])
-    key = ec.generate_private_key(ec.SECP256R1())
-    node = ca.sign_node_csr(request(key), new_id(NODE), lifetime=HOUR)
-    return ca.trust_pem, server.key_pem + server.certificate.certificate_pem, key_pem(key) + node.certificate_pem
-
-
-@pytest.mark.parametrize("name", ["server.example", "127.0.0.1", "::1"])
-def test_node_and_server_agree_on_tls(tmp_path: Path, clock: ManualClock, name: str) -> None:
-    trust, server, node = pair_for_tls(tmp_path, clock)
-    handshake(server_context(server, trust, tmp_path), client_context(node, trust, tmp_path), name)
-
-
-def test_server_under_another_name_is_refused_by_its_client(tmp_path: Path, clock: ManualClock) -> None:
-    trust, server, node = pair_for_tls(tmp_path, clock)
-    with pytest.raises(ssl.SSLCertVerificationError):
-        handshake(server_context(server, trust, tmp_path), client_context(node, trust, tmp_path), "other.example")
-
-
-def test_node_certificate_cannot_serve(tmp_path: Path, clock: ManualClock) -> None:
-    trust, server, node = pair_for_tls(tmp_path, clock)
-    with pytest.raises(ssl.SSLCertVerificationError):
-        handshake(server_context(node, trust, tmp_path), client_context(server, trust, tmp_path), "server.example")
-
-
-def test_host_whose_clock_is_hours_behind_still_trusts_the_server(tmp_path: Path, clock: ManualClock) -> None:
-    ca = CertificateAuthority.load_or_create(tmp_path / "ca", clock=clock)
-    certificate = parse(ca.issue_server(["localhost"]).certificate.certificate_pem)
-    slow = clock.now() - timedelta(hours=23)
-    assert certificate.not_valid_before_utc <= slow
-    assert ca.certificate.not_valid_before_utc <= slow
-
-
-def bring_your_own(directory: Path, clock: ManualClock, *, ca: bool = True) -> tuple[Path, Path]:
-    """A root and an intermediate as a company has them; returns chain and key of the intermediate."""
-    root_key, key = (ec.generate_private_key(ec.SECP384R1()) for _ in range(2))
-    root_name, name = (x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)]) for text in ("Root", "Issuing"))
-
-    def build(
-        subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePublicKey, is_ca: bool
-    ) -> x509.Certificate:
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(issuer)
-            .public_key(public)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(clock.now() - timedelta(days=1))
-            .not_valid_after(clock.now() + timedelta(days=20))
-            .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
-            .sign(root_key, hashes.SHA256())
-        )
-
-    root = build(root_name, root_name, root_key.public_key(), True)
-    issuing = build(name, root_name, key.public_key(), ca)
-    (directory / "chain.pem").write_bytes(issuing.public_bytes(PEM) + root.public_bytes(PEM))
-    (directory / "ca.key").write_bytes(key_pem(key))
-    (directory / "ca.key").chmod(0o600)
-    return directory / "chain.pem", directory / "ca.key"
-
-
-def test_a_ca_of_your_own_signs_with_its_intermediate_and_its_root_is_what_to_trust(
-    tmp_path: Path, clock: ManualClock
-) -> None:
-    clock.time = clock.time.now(clock.time.tzinfo)
-    ca = CertificateAuthority.load(*bring_your_own(tmp_path, clock), clock=clock)
-    server = ca.issue_server(["server.example"], days=365)
-    key = ec.generate_private_key(ec.SECP256R1())
-    node = ca.sign_node_csr(request(key), new_id(NODE), lifetime=HOUR)
-
-    root = ssl.DER_cert_to_PEM_cert(ca.root_der).encode()
-    assert len(x509.load_pem_x509_certificates(node.certificate_pem)) == 2
-    handshake(
-        server_context(server.key_pem + server.certificate.certificate_pem, root, tmp_path),
-        client_context(key_pem(key) + node.certificate_pem, root, tmp_path),
-        "server.example",
-    )
-    assert server.certificate.not_after == ca.certificate.not_valid_after_utc
-
-
-def test_certificate_that_is_not_one_of_a_ca_cannot_sign(tmp_path: Path, clock: ManualClock) -> None:
-    files = bring_your_own(tmp_path, clock, ca=False)
-    assert reason_of(lambda: CertificateAuthority.load(*files, clock=clock)) == "CA_INVALID"
-
-
-def test_chain_without_its_root_is_refused(tmp_path: Path, clock: ManualClock) -> None:
-    chain, key = bring_your_own(tmp_path, clock)
-    chain.write_bytes(x509.load_pem_x509_certificates(chain.read_bytes())[0].public_bytes(PEM))
-    assert reason_of(lambda: CertificateAuthority.load(chain, key, clock=clock)) == "CA_INVALID"
-
-
-def test_missing_files_of_a_ca_of_your_own_are_named(tmp_path: Path, clock: ManualClock) -> None:
-    chain, key = bring_your_own(tmp_path, clock)
-    missing = tmp_path / "nothing"
-    assert reason_of(lambda: CertificateAuthority.load(missing, key, clock=clock)) == "CA_INVALID"
-    assert reason_of(lambda: CertificateAuthority.load(chain, missing, clock=clock)) == "CA_KEY_MISSING"
-
-
-def test_server_certificate_stays_until_less_than_a_third_of_its_life_is_left(
-    tmp_path: Path, ca: CertificateAuthority, clock: ManualClock
-) -> None:
-    def ensure() -> bytes:
-        return ensure_server_certificate(ca, tmp_path / "tls", ["localhost"], clock=clock).certificate.read_bytes()
-
-    first = ensure()
-    clock.advance(days=59)
-    assert ensure() == first
-    assert not needs_renewal(first, clock.now())
-    clock.advance(days=2)
-    assert needs_renewal(first, clock.now())
-    renewed = ensure()
-    assert renewed != first
-    assert parse(renewed).public_key() == parse(first).public_key()
-
-
-def test_server_certificate_is_replaced_when_names_or_ca_change_or_it_is_damaged(
-    tmp_path: Path, ca: CertificateAuthority, clock: ManualClock
-) -> None:
-    other = CertificateAuthority.load_or_create(tmp_path / "other", clock=clock)
-    files = ensure_server_certificate(ca, tmp_path / "tls", ["a.example"], clock=clock)
-    seen = [files.certificate.read_bytes()]
-    for authority, names in ((ca, ["a.example", "10.0.0.1"]), (other, ["a.example", "10.0.0.1"])):
-        assert ensure_server_certificate(authority, tmp_path / "tls", names, clock=clock) == files
-        seen.append(files.certificate.read_bytes())
-    files.certificate.write_text("damaged")
-    ensure_server_certificate(other, tmp_path / "tls", ["10.0.0.1", "a.example"], clock=clock)
-    seen.append(files.certificate.read_bytes())
-
-    assert len(set(seen)) == 4
-    parse(seen[-1]).verify_directly_issued_by(other.certificate)
-    assert stat.S_IMODE(files.key.stat().st_mode) == 0o600
-
-
-def test_damaged_key_of_a_server_certificate_is_named(
-    tmp_path: Path, ca: CertificateAuthority, clock: ManualClock
-) -> None:
-    files = ensure_client_certificate(ca, tmp_path / "tls", "control-plane", clock=clock)
-    files.key.write_text("damaged")
-    assert (
-        reason_of(lambda: ensure_client_certificate(ca, tmp_path / "tls", "control-plane", clock=clock))
-        == "KEY_FILE_INVALID"
-    )
