@@ -26,7 +26,7 @@ _ACKNOWLEDGED_FILE = "acknowledged"
 _DRAFT_PREFIX = ".new-"
 _BOOT_SECONDS = 20.0
 _ERROR_TAIL_BYTES = 800
-_SUPERVISOR_CODE = (
+SUPERVISOR_CODE = (
     "import sys; sys.path.append(sys.argv[3]); "
     "from node_agent.jobs.supervisor.main import main; main(sys.argv[1], int(sys.argv[2]))"
 )
@@ -126,7 +126,7 @@ class MemberDirectory:
             if (self.path / STATUS_FILE).exists():
                 return self.read_supervisor()
             process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-E", "-c", _SUPERVISOR_CODE, str(self.path), str(lock_fd), root],
+                [sys.executable, "-I", "-S", "-E", "-c", SUPERVISOR_CODE, str(self.path), str(lock_fd), root],
                 cwd=self.path,
                 env={},
                 stdin=subprocess.DEVNULL,

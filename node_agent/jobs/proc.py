@@ -1,7 +1,7 @@
 """What /proc and the kernel say about processes. Standard library only: the supervisor imports this."""
 
 # The supervisor starts in milliseconds, and loading pathlib would take a good part of them.
-# ruff: noqa: PTH123, PTH208
+# ruff: noqa: PTH116, PTH123, PTH208
 from __future__ import annotations
 
 import os
@@ -75,6 +75,17 @@ def first_child(pid: int) -> int | None:
     except OSError:
         return None
     return int(names[0]) if names else None
+
+
+def own_arguments(pid: int) -> list[str]:
+    """Return the arguments of a process of this process's own user; none of anybody else's."""
+    try:
+        if os.stat(f"/proc/{pid}").st_uid != os.geteuid():
+            return []
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return [os.fsdecode(argument) for argument in file.read().split(b"\0")[:-1]]
+    except OSError:
+        return []
 
 
 def has_environment_entry(pid: int, entry: bytes) -> bool:

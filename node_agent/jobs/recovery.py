@@ -1,15 +1,19 @@
 """After a supervisor died without a word: leave no process of its job behind, then write down what is known."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
+from collections.abc import Collection
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from node_agent.jobs import proc
-from node_agent.jobs.directory import MemberDirectory
+from node_agent.jobs.directory import SUPERVISOR_CODE, MemberDirectory
 from node_agent.jobs.environment import marker_entry
+from node_agent.jobs.spec import MemberKey
 from node_agent.jobs.status import Outcome
 from node_agent.jobs.supervisor.cgroups import Cgroup
 
@@ -53,6 +57,27 @@ async def destroy(directory: MemberDirectory, name: str, cgroup_parent: str | No
     if supervisor is not None and supervisor.alive:
         os.kill(supervisor.pid, signal.SIGKILL)
     await _kill_all(directory, {"name": name, "cgroup_parent": cgroup_parent})
+
+
+def orphans(jobs_dir: Path, known: Collection[MemberKey]) -> dict[MemberKey, int]:
+    """Return the supervisors, by process id, that stand over members whose directories were deleted."""
+    found = {}
+    for pid in proc.all_pids():
+        arguments = proc.own_arguments(pid)
+        if SUPERVISOR_CODE not in arguments:
+            continue
+        path = Path(arguments[arguments.index(SUPERVISOR_CODE) + 1])
+        key = MemberKey.parse(path.name)
+        if path.parent == jobs_dir and key is not None and key not in known:
+            found[key] = pid
+    return found
+
+
+async def destroy_orphan(pid: int, jobs_dir: Path, key: MemberKey, cgroup_parent: str | None) -> None:
+    """Kill such a supervisor and all of its job: nobody else would ever stop it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    await _kill_all(MemberDirectory(jobs_dir / str(key)), {"name": str(key), "cgroup_parent": cgroup_parent})
 
 
 def _message(directory: MemberDirectory, *, started: bool, same_boot: bool) -> str:

@@ -19,7 +19,7 @@ from node_agent.jobs.logs import JobLogs
 from node_agent.jobs.member import Member
 from node_agent.jobs.notices import NoticeSocket
 from node_agent.jobs.proc import boot_id, boottime_seconds
-from node_agent.jobs.recovery import destroy, recover
+from node_agent.jobs.recovery import destroy, destroy_orphan, orphans, recover
 from node_agent.jobs.settings import RunnerSettings
 from node_agent.jobs.spec import MemberKey, MemberSpec
 from node_agent.jobs.status import MemberState, MemberStatus, Outcome, never_started, waiting
@@ -268,7 +268,13 @@ class JobRunner:
     # Watching and adopting.
 
     async def _adopt(self) -> None:
-        for key, directory in (await asyncio.to_thread(scan, self._settings.jobs_dir)).items():
+        settings = self._settings
+        found = await asyncio.to_thread(scan, settings.jobs_dir)
+        for key, pid in (await asyncio.to_thread(orphans, settings.jobs_dir, found.keys())).items():
+            log.warning("job.directory_deleted", member=str(key), todo="its job is killed, for nobody can follow it")
+            await asyncio.to_thread(self._forgotten.add, [key])
+            await destroy_orphan(pid, settings.jobs_dir, key, settings.cgroup_parent)
+        for key, directory in found.items():
             try:
                 document = await asyncio.to_thread(directory.read_document)
                 spec = MemberSpec.from_json(document["spec"])

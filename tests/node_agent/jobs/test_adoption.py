@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import random
+import shutil
 import signal
 from pathlib import Path
 
@@ -172,6 +173,22 @@ async def test_a_member_whose_specification_was_destroyed_is_killed_and_never_st
         await runner.converge({job.key: job})
         assert runner.statuses()[job.key].outcome is Outcome.SUPERVISOR_LOST
     assert [path.name for path in any_host.work_dir(job.key).iterdir()] == ["again"]
+
+
+async def test_a_job_whose_directory_was_deleted_while_no_daemon_ran_is_killed_and_not_started_beside_itself(
+    any_host: Host,
+) -> None:
+    mark = f"6{os.getpid()}.25"
+    job = spec("wiped", f"sleep {mark}")
+    daemon = any_host.daemon_process(job)
+    await eventually(lambda: processes_with_argument(mark) != [])
+    kill_daemon(daemon)
+    shutil.rmtree(any_host.settings.jobs_dir)
+    async with any_host.daemon() as runner:
+        assert processes_with_argument(mark) == []
+        await runner.converge({job.key: job})
+        assert runner.statuses()[job.key].outcome is Outcome.SUPERVISOR_LOST
+        assert processes_with_argument(mark) == []
 
 
 async def test_kills_at_random_points_leave_every_job_ended_once_and_no_process(any_host: Host, tmp_path: Path) -> None:
