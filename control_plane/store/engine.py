@@ -15,6 +15,9 @@ from control_plane.errors import InvalidArgument
 
 _READERS = 4
 _BUSY_MILLISECONDS = 10_000
+# A server that vanished without a word is given up after ten seconds; the kernel alone would wait for a quarter of an
+# hour, with every reader and the writer stuck on it.
+_DEAD_PEER = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 2, "tcp_user_timeout": 10_000}
 _ALEMBIC = threading.Lock()  # it keeps its context in globals
 
 
@@ -46,7 +49,7 @@ def open_engine(url: str) -> Engine:
             max_overflow=0,
             pool_pre_ping=True,
             isolation_level="REPEATABLE READ",
-            connect_args={"connect_timeout": 5},
+            connect_args={"connect_timeout": 5, **_DEAD_PEER},
         )
     raise InvalidArgument(
         f"database_url names {backend!r}; use sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME",
