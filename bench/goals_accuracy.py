@@ -158,6 +158,13 @@ def extras(plan: Plan) -> dict[str, object]:
         "job_ids": list(targets.job_ids),
         "plan_only": plan.plan_only,
         "dry_run": plan.plan_only,
+        "gpu_hourly_cap_usd": of[BudgetPeriod.GPU_HOUR],
+        "hourly_cap_usd": of[BudgetPeriod.HOUR],
+        "daily_cap_usd": of[BudgetPeriod.DAY],
+        "weekly_cap_usd": of[BudgetPeriod.WEEK],
+        "monthly_cap_usd": of[BudgetPeriod.MONTH],
+        "start_at": f"{constraints.start_at:%Y-%m-%dT%H:%M:%SZ}" if constraints.start_at else None,
+        "endpoint": targets.pool,
         "budget_usd_per_hour": of[BudgetPeriod.HOUR],
         "hourly_budget_usd": of[BudgetPeriod.HOUR],
         "max_usd_per_hour": of[BudgetPeriod.HOUR],
@@ -192,11 +199,21 @@ _EFFECT_WORDS = {
 }
 
 
-def breaches(plan: Plan, must_not: Sequence[str]) -> Iterator[str]:
-    """Yield each forbidden effect that the plan would have."""
+_DESTROYS = re.compile(
+    r"(?:delet|remove|eras|wip)\w*(?: (?:any|the|its|of|data|checkpoints?|files?|buckets?|outputs?))*"
+)
+
+
+def breaches(plan: Plan, must_not: Sequence[str], wanted: str | None = None) -> Iterator[str]:
+    """Yield each forbidden effect that the plan would have. `wanted` is the intent that the goal expects.
+
+    Where a cancellation is wanted, "delete" speaks of data, which no plan deletes.
+    """
     done = effects(plan)
     for rule in must_not:
         words = rule.lower()
+        if wanted == plan.intent.value == Intent.CANCEL.value and _DESTROYS.fullmatch(words):
+            continue
         hit = any(re.search(rf"\b(?:{_EFFECT_WORDS[effect]})", words) for effect in done)
         if hit and not _kept_out(plan, words):
             yield rule
@@ -261,7 +278,7 @@ def score_goal(goal: Mapping[str, Any], plan: Plan, now: datetime, score: Score)
         allowed = [value, *accept.get(name, ()), *accept.get(f"extra.{name}", ())]
         right = any(same(option, known.get(name)) for option in allowed)
         score.add(goal["id"], f"extra.{name}", value, known.get(name), right=right)
-    found = [(goal["id"], rule) for rule in breaches(plan, expected.get("must_not", ()))]
+    found = [(goal["id"], rule) for rule in breaches(plan, expected.get("must_not", ()), expected.get("intent"))]
     score.breaches += found
     score.whole_goals_right += all_right and not found
 

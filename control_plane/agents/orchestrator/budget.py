@@ -1,12 +1,12 @@
 """Budgets: which of the amounts of money in a goal cap what it may cost."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from control_plane.agents.orchestrator.facts import Fact
-from control_plane.agents.orchestrator.money import Money, period_before
+from control_plane.agents.orchestrator.money import Money, period_after, period_before
 from control_plane.agents.orchestrator.shadow import Kind, Shadow, mark, words
 from control_plane.model.plan import Budget, BudgetPeriod
 
@@ -19,7 +19,8 @@ _CAPS = re.compile(
         "(?:max(?:imum)?|total|target|overall|allowed|most) (?:costs?|spend(?:ing)?|price)|"
         "costs? ?[:=]|cost (?:cap|limit|ceiling|target)|(?:don't|do not|dont|never|not|without|can't|"
         "cannot|won't) (?:go|going|spend|spending|cost|costing|exceed|use)? ?(?:over|above|more than|"
-        "past|beyond)|not above|never over|budget|budgets|budgeted|cap|caps|capped|limit|limits|"
+        "past|beyond)|not above|never over|not (?:a|one) (?:cent|penny|dollar|euro|buck) (?:over|above|more than)|"
+        "budget|budgets|budgeted|cap|caps|capped|limit|limits|"
         "limited|max|maximum|at most|no more than|not more than|nothing over|not over|under|below|"
         "less than|up to|within|<=?|exceed|exceeding|ceiling|spend|afford|allowance|for|keep it|"
         "credits?|tops|have|got|stay|with",
@@ -75,6 +76,45 @@ _BARE = re.compile(
         rf")(?: (?:of|is|cap|limit|max|ist|es|est|de|von|di|:|=|<=|at most|under|"
         rf"about))*[ :=<]{{0,3}}(?P<n>{_NUMBER})(?! ?(?:%|gpu|hours?|h(?![a-z])|{mark(Kind.GPU)}))"
     )
+)
+_CAP_LEAD = re.compile(
+    "(?:"
+    + words(
+        "cap(?:ped)?(?: (?:it|this|cost|costs|spend|the cost))?(?: (?:at|of|is|to))?|budget(?:ed)?(?: (?:of|is|for|at|"
+        "up "
+        "to|max))*|(?:not?|never|nothing|don't go|do not go|without going|not going|not to go) (?:more than|over|above|"
+        "beyond|past|exceed(?:ing)?)|not (?:to )?exceed|max(?:imum)?|at most|up to|under|below|less than|limit(?:ed)?"
+        "(?: to)?|(?:we|i) (?:only )?(?:have|got|can spend|can afford)|within|for|ceiling(?: of)?|"
+        "keep (?:it|this|that) (?:under|below|within)|spend|afford|"
+        "hochstens|maximal|bis zu|unter|nicht mehr als|como maximo|no mas de|hasta|maximo|au plus|pas plus de|moins de|"
+        "al massimo|non piu di|meno di|no maximo|ate|nao mais (?:de|que)"
+    )
+    + r")[ :=<~]{0,3}$"
+)
+_SPEND_LEAD = re.compile(
+    words(
+        "(?:spend(?:ing)?|costs?|cost(?:ing)?|pay(?:ing)?|price|bill|budget)(?: (?:is|must be|must stay|should be|"
+        "should stay|has to be|stays|of|for this|on this|on it|will be))? (?:at most|no more than|not more than|up to|"
+        "max(?:imum)?|less than|under|below|not over|no higher than)"
+    )
+    + r"[ :=<~]{0,3}$"
+)
+_CAP_TAIL = re.compile(
+    r",? ?\(?(?:"
+    + words(
+        "all[- ]in|max|maximum|tops|total|in total|cap|budget|limit|at most|or less|ceiling|overall|all told|"
+        "for (?:everything|the (?:lot|whole thing))|hochstens|maximal|insgesamt|maximo|en total|au total|massimo|"
+        "in totale|no total|to spend|of budget|in credits"
+    )
+    + r")(?! (?:of )?(?:steps|tokens|samples|epochs|iterations|rows|examples|images|files|docs))"
+)
+_THOUSANDS = re.compile(r"\d[\d.,]* ?k|.*(?:thousand|grand|tausend|mille?|mila)", re.IGNORECASE)
+_NO_AMOUNT = re.compile(
+    r"[ -]?(?:[a-z]|%|" + mark(Kind.GPU, Kind.DURATION, Kind.MEMORY, Kind.NUMBER, Kind.MOMENT) + r")"
+)
+_STILL_AN_AMOUNT = re.compile(
+    r" (?:all|max|maximum|tops|total|in|cap|budget|limit|at|or|ceiling|overall|for|and|but|on|with|by|over|if|please|"
+    r"pls|thx|thanks|no|not|spot|to|und|y|et|e|image|cmd|run|prio|until|before|deadline|as|is|per|a)(?![a-z])"
 )
 _ZERO = re.compile(
     words(
@@ -141,7 +181,10 @@ def read_budgets(
         else:
             rates.append(fact)
     if not totals and not unknown:
-        totals = _plain_caps(shadow)
+        plain = list(_bare_caps(shadow))
+        totals = [_cap(shadow, at, fact) for at, fact in plain if fact.value.per is BudgetPeriod.TOTAL]
+        rates += [fact for _, fact in plain if fact.value.per is not BudgetPeriod.TOTAL]
+        totals = totals or ([] if plain else _plain_caps(shadow))
     total, conflicts = _combine(totals, job_starts)
     return Budgets(total, rates[0] if rates else None, conflicts, unknown if total is None else None)
 
@@ -202,6 +245,19 @@ def _plain_caps(shadow: Shadow) -> list[_Cap]:
         nothing = Budget(Decimal(0), "USD", BudgetPeriod.TOTAL, Decimal(0))
         return [_Cap(Fact(nothing, (shadow.span(*zero.span()),)), zero.start(), whole=True, each=False)]
     return []
+
+
+def _bare_caps(shadow: Shadow) -> Iterator[tuple[int, Fact[Budget]]]:
+    """Read "cap 12k" and "1.2k all in": thousands of nothing in particular are money where a word caps them."""
+    for at, number in shadow.marks(Kind.NUMBER):
+        before, after = _context(shadow, at)
+        thousands = _THOUSANDS.fullmatch(shadow.words(at, at + 1)) is not None
+        capped = _SPEND_LEAD.search(before) or (thousands and (_CAP_LEAD.search(before) or _CAP_TAIL.match(after)))
+        if number < 0 or not capped or (_NO_AMOUNT.match(after) and not _STILL_AN_AMOUNT.match(after)):
+            continue
+        per = period_before(before[-28:]) or period_after(shadow.text, at + 1)
+        if per is not None:
+            yield at, Fact(Budget(number, "USD", per, number), (shadow.span(at, at + 1),))
 
 
 def _combine(caps: list[_Cap], job_starts: tuple[int, ...]) -> tuple[Fact[Budget] | None, tuple[str, ...]]:

@@ -58,7 +58,11 @@ _STEP = (
 )
 _THEN = words(
     "and then|then|after that|after which|afterwards|afterward|followed by|next|finally|subsequently|"
-    "thereafter|lastly|second|secondly|third|thirdly|once (?:that|it|this|they|training|done)(?:'s|"
+    "thereafter|lastly|second|secondly|third|thirdly|(?:once|when|after|as soon as) (?:both|all|all (?:of them|three|"
+    "four)|"
+    "everything|the (?:two|three|four))(?: (?:of them|jobs|runs))?(?:'re| is| has| are| have)? (?:through|done|"
+    "finished|over|ready|"
+    "complete|completed|finish|complete|in|succeeded|ended)|once (?:that|it|this|they|training|done)(?:'s|"
     " is| has| are| have)?(?: (?:all |fully |successfully )?(?:done|finished|completed?|over|ready|through|"
     "succeeded|finishes|completes|succeeds|ends|ended|trained|in)){0,2}|when (?:that|it|this|they|done)(?:'s|"
     " is| has| are|"
@@ -84,7 +88,8 @@ _BOUNDARY = re.compile(
 )
 _PARALLEL = re.compile(
     words(
-        "in parallel|at the same time|meanwhile|simultaneously|concurrently|separately|independently|"
+        "in parallel|side by side|at the same time|meanwhile|on the side|simultaneously|concurrently|separately|"
+        "independently|"
         "also|additionally|in addition|alongside|besides|another|unrelated|parallel|gleichzeitig|"
         "ausserdem|daneben|zugleich|en paralelo|a la vez|ademas|tambien|en parallele|en meme temps|"
         "egalement|in parallelo|nel frattempo|inoltre|em paralelo|alem disso|tambem",

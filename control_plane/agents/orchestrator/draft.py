@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from control_plane.agents.orchestrator.budget import Budgets, read_budgets
 from control_plane.agents.orchestrator.clauses import Clause, split_jobs
+from control_plane.agents.orchestrator.comparisons import split_comparison
 from control_plane.agents.orchestrator.facts import Fact
 from control_plane.agents.orchestrator.gpu_request import GpuFacts, read_gpus
 from control_plane.agents.orchestrator.intent import IntentReading, read_intent
@@ -86,6 +87,7 @@ def draft_goal(
     intent = answered_intent or _intent_fact(shadow, whole, jobs[main], len(jobs))
     if len(jobs) == 1:
         jobs = (replace(jobs[0], intent=intent.value),)
+        jobs = split_comparison(shadow, jobs[0])
     jobs = _shared(jobs, shadow)
     return _reduced(
         Draft(

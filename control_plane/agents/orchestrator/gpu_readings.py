@@ -43,7 +43,15 @@ class Readings:
 SHAPED = (grammar.NODES_OF_WAY, grammar.CJK_NODES_WAY, grammar.A_WAY_NODE, grammar.A_NODE_WITH, grammar.NODES_EACH)
 CROSSED = (grammar.CROSS, grammar.TYPE_CROSS)
 NODES = (grammar.NODE_KEY, grammar.NODE_COUNT, grammar.TYPE_NODES)
-MULTIPLES = (grammar.REPLICA_RANGE, grammar.REPLICA_KEYS, grammar.REPLICAS, grammar.REPLICA_KEY)
+MULTIPLES = (
+    grammar.REPLICA_RANGE,
+    grammar.MIN_MAX_REPLICAS,
+    grammar.AUTOSCALE_RANGE,
+    grammar.REPLICAS_OF_TYPE,
+    grammar.REPLICA_KEYS,
+    grammar.REPLICAS,
+    grammar.REPLICA_KEY,
+)
 TOTALS = (
     grammar.PART_OF,
     grammar.FROM_TO,
@@ -67,7 +75,10 @@ def collect(shadow: Shadow, negated: frozenset[int]) -> Readings:
     found = Readings()
     text = take(shadow, text, SHAPED, found.shaped)
     text = take(shadow, text, CROSSED, found.shaped)
-    has_multiple = bool(grammar.REPLICAS.search(text) or grammar.REPLICA_KEY.search(text))
+    has_multiple = any(
+        pattern.search(text)
+        for pattern in (grammar.REPLICAS, grammar.REPLICA_KEY, grammar.REPLICAS_OF_TYPE, grammar.REPLICA_RANGE)
+    )
     text = take(shadow, text, (grammar.AT_A_TIME,), found.at_a_time)
     if has_multiple and not grammar.NODE_COUNT.search(text):
         text = take(shadow, text, (grammar.MULTIPLE_OF,), found.multiples)

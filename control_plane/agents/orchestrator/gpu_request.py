@@ -174,7 +174,7 @@ def _replicated(shadow: Shadow, found: Readings, *, has_type: bool) -> _Shape | 
     if each is None and found.per_node:
         each = found.per_node[0]
     peak = 1 if _IN_TURN.search(shadow.text) else at_once.n if at_once and at_once.n is not None else many.n
-    served = bool(_SERVED.search(shadow.text))
+    served = many.low is not None or bool(_SERVED.search(shadow.text))
     where = tuple(dict.fromkeys(r.span for r in (many, at_once, each) if r is not None))
     replicas = Fact(many.n, (many.span,)) if served else None
     low = Fact(many.low, (many.span,)) if served and many.low is not None else None

@@ -25,6 +25,7 @@ _FILL_WORDS = words(
     "nvidia|amd|tesla|spot|preemptible|on-demand|interruptible|reserved|"
     "available|big|small|same|full|whole|single|other|unused|shared|type|x|pcs|pieces|units|"
     "individual|local|good|old|older|newer|standard|regular|lowly|little|lone",
+    "seule?s?|sola|solo|unica|unico|einzige[nrs]?|einzelne[nrs]?|unique|petite|piccola|pequena|kleine[nrs]?|"
     "mas|adicionales|weitere[nr]?|zusatzliche[nr]?|supplementaires?|nuevas?|neue[nr]?|libres?|"
     "freie[nr]?|stuck|mehr|piezas|unidades|de|von|di|tarjetas|karten|cartes|altre|altri|outras?",
     "个|張|张|块|枚|台|卡|颗|片|の|块的|张的",
@@ -160,9 +161,24 @@ OF_THEM = re.compile(
     rf"(?P<n>{N}) (?:of (?:them|those|these)|davon|de ellas|de ellos|d'entre|di loro|delas|deles)(?![a-z])"
 )
 
+_AUTOSCALED = words("auto-?scal(?:e|es|ing|ed)|replicas?")
+AUTOSCALE_RANGE = re.compile(
+    rf"(?:{_AUTOSCALED})(?: \S{{1,16}}){{0,4}}? (?:between|from|zwischen|entre|tra|von) (?P<low>{N}) ?(?:and|to|und|y|"
+    rf"et|e|bis|a|-) ?"
+    rf"(?P<n>{N}) ?(?:{FILL}(?P<g>{G}))?"
+)
 REPLICA_RANGE = re.compile(
     rf"(?P<low>{N}) ?(?:{MULTIPLE} ?)?{_TO}(?:a maximum of |max(?:imum)? |"
-    rf"at most )?(?P<n>{N}) ?{FILL}{MULTIPLE}"
+    rf"at most )?(?P<n>{N}) ?(?:{FILL}(?P<g>{G})[ -]?)?{FILL}{MULTIPLE}"
+)
+MIN_MAX_REPLICAS = re.compile(
+    rf"(?:min(?:imum)?|at least|no fewer than)(?: of)?[ :=]{{0,2}}(?P<low>{N})(?: ?{MULTIPLE})?[ ,/;]{{0,2}}(?:and |"
+    rf"to |but |up to )?"
+    rf"(?:an? )?(?:max(?:imum)?|at most|no more than|"
+    rf"up to)(?: of)?[ :=]{{0,2}}(?P<n>{N})(?: ?{FILL}(?P<g>{G}))?(?: ?{FILL}{MULTIPLE})?(?! ?(?:hours?|h(?![a-z])))"
+)
+REPLICAS_OF_TYPE = re.compile(
+    rf"(?P<n>{N}) ?(?:x )?{FILL}(?P<g>{G})[ -]?(?:replicas?|copies|pods?|repliken|repliche)(?![a-z])"
 )
 REPLICA_KEYS = re.compile(
     rf"(?:max(?:imum)?[ -]?(?:replicas?|workers|pods|copies)?|up to|replicas?[ -]?max|hasta|bis zu|"

@@ -65,6 +65,9 @@ VERBS: Mapping[Intent, re.Pattern[str]] = {
     Intent.COST: re.compile(
         words(
             (
+                "(?:if|when|where|wherever|because|provided|as long as) (?:it|that|this|they|there) (?:really |"
+                "actually )?saves?|"
+                "saves? (?:at least|more than|over|us|me|>=|money)|"
                 "quote(?= ?:)|quotation|pricing for|price for|(?:find|identify|look for|get|show|suggest|"
                 "propose|list|achieve|realise|realize) (?:me |"
                 "us )?(?:\\S{1,24} ){0,4}?(?:savings?|ways to save|saving opportunities)|savings?|save (?:us |"
@@ -136,7 +139,7 @@ VERBS: Mapping[Intent, re.Pattern[str]] = {
             "you|they|any)|has|have (?:we|you|i|they|any)|had|am i|can (?:i|we) (?:see|get a (?:list|"
             "status)|have a look)|show|list|tell me|give me (?:a |an |the )?(?:\\w+ ){0,2}(?:status|"
             "list|summary|overview|report|breakdown|update|history|utili[sz]ation|inventory|usage|"
-            "logs?)|display|report|check (?:if|whether|on|the status|status|how|that)|status|"
+            "logs?)|display|report(?! back)|check (?:if|whether|on|the status|status|how|that)|status|"
             "any (?:update|news|idea|progress)|let me (?:know|see)|i(?:'d| would)? (?:like|want|"
             "need) to (?:know|see|understand|check)|describe|explain|print|"
             "get (?:me )?(?:the )?(?:status|logs?|list|metrics|utili[sz]ation|a list|a summary)|"
@@ -192,6 +195,9 @@ NOUNS: Mapping[Intent, re.Pattern[str]] = {
             "stapel(?:verarbeitung|lauf)?|generate|process|processing|compute|classify|score|label|"
             "scan|index|clean|prepare|prep|segment|compress|extract|parse|filter|summari[sz]e|enrich|"
             "resize|dock|fold|run inference (?:on|over|for)|predict|genera|generar|berechne|erzeuge|"
+            "scoring|labell?ing|indexing|parsing|converting|conversion|extraction|extracting|classifying|"
+            "summari[sz]ing|"
+            "filtering|deduplication|crunching|inference run|bulk|backlog|"
             "genere|calcule|genera|gere|extrae|extrai|extrais|estrai|analy[sz]e|translate|shard|"
             "shuffle|map-?reduce",
             "批|生成|计算|提取|清洗|バッチ|生成|計算|抽出|解析",

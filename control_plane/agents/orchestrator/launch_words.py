@@ -7,6 +7,7 @@ from control_plane.agents.orchestrator.shadow import Kind, mark, words
 from control_plane.model.plan import Intent
 
 _NUMBER = mark(Kind.NUMBER)
+_NAMES = mark(Kind.NAME)
 
 LAUNCH_VERBS: Mapping[Intent, re.Pattern[str]] = {
     Intent.FINETUNE: re.compile(
@@ -41,7 +42,12 @@ LAUNCH_VERBS: Mapping[Intent, re.Pattern[str]] = {
             "spin up an? (?:\\w+ ){0,4}?(?:endpoint|server|api|service)|(?:run|launch|start|set up|"
             "create|bring up|need|want) (?:a |an |the )?(?:(?!against|on|for|of|from|with|to|test|"
             "tests|at|over|benchmark)\\w+ ){0,5}?(?:endpoint|inference server|inference service|"
-            "inference api|inference endpoint|chat server)|make (?:it|the model|"
+            "inference api|inference endpoint|chat server)|keep (?:the |our |my |an? )?(?:(?!node|host|gpu|back|"
+            "cost)\\S{1,24} ){1,4}?(?:up|online|live|available|"
+            "reachable)(?= (?:from|until|till|for|between|all|on|during|over|throughout|24))|(?:need|want|must have) "
+            "(?:the |our |my |an? )?(?:(?!node|host|gpu|back)\\S{1,24} ){1,4}?(?:up|online|live|"
+            "reachable)(?: and running)?"
+            "(?= (?:from|until|till|for|between|by|on|during|over|throughout|24))|make (?:it|the model|"
             "\\w+) available (?:as|via|over)|go live with",
             "desplieg(?:a|ue)|desplegar|sirv(?:e|a|eme)|servir|pon(?:er)? en produccion|deploy(?:e|"
             "en|t|er|ez|iere|ieren)|stelle? (?:\\S{1,24} ){1,8}?bereit|bereitstellen|bereitzustellen|"
@@ -54,7 +60,17 @@ LAUNCH_VERBS: Mapping[Intent, re.Pattern[str]] = {
     ),
     Intent.BATCH: re.compile(
         words(
-            "(?:protein )?folding|docking|be (?:processed|pre-?processed|tokeni[sz]ed|embedded|captioned|"
+            "(?:protein )?folding|docking|(?:mine|mining) (?:for )?(?:the )?(?:\\w+ )?(?:negatives|positives|pairs|"
+            "bitexts?|triplets|"
+            "examples|patterns|parallel|sentences|queries)|(?:captioning|transcribing|transcription|embedding|"
+            "tokeni[sz]ing|"
+            "rendering|annotating|translating|re-?indexing|upscaling|denoising|vectori[sz]ing|pseudo-?labell?ing|"
+            "auto-?labell?ing|transcoding|diari[sz]ing|pre-?processing|post-?processing)(?![ -](?:models?|heads?|"
+            "networks?|"
+            "endpoints?|servers?|services?|apis?|adapters?|decoders?|encoders?|layers?|data|datasets?|benchmarks?|"
+            "evals?|"
+            f"engines?|systems?|dim|size|space|tables?|jobs? (?:is|are|was)|{_NAMES})|s)|"
+            "be (?:processed|pre-?processed|tokeni[sz]ed|embedded|captioned|"
             "transcribed|transcoded|"
             "re-?indexed|encoded|rendered|converted|annotated|translated|labell?ed)|"
             "remove (?:the )?(?:duplicates?|near-duplicates|noise|backgrounds?|silence|outliers|"
@@ -74,7 +90,7 @@ LAUNCH_VERBS: Mapping[Intent, re.Pattern[str]] = {
             "konvertier(?:e|en)|indexier(?:e|en)|indizier(?:e|en)|beschrift(?:e|en)|bette|einbetten|"
             "wandle|(?:pre-?)?traite[rz]?|tokenise[rz]?|transcri(?:s|re|vez)|converti(?:s|r|ssez)|"
             "tradui(?:s|re|sez)|indexe[rz]?|reindexe[rz]?|legende[rz]?|vectorise[rz]?|annote[rz]?|"
-            "(?:pre-?)?elabora(?:re)?|processa(?:re)?|trascriv(?:i|ere)|tokenizza(?:re)?|"
+            "(?:pre-?|ri)?-?elabora(?:re|te|zione)?|processa(?:re)?|trascriv(?:i|ere)|tokenizza(?:re)?|"
             "converti(?:re)?|traduci|tradurre|indicizza(?:re)?|didascalia|processe|processar|"
             "transcrev(?:a|er)|converta|converter|traduza|traduzir|indexe|tokenize|legende",
             "预处理|分词|处理|转录|转写|转换|渲染|批量\\S{0,4}|批处理|离线推理|翻译|嵌入|向量化|打标|"

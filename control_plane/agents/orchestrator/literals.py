@@ -106,7 +106,7 @@ _IMAGE_KEY = re.compile(
 )
 _ADDRESS = re.compile(
     r"[a-z][a-z0-9+]{1,9}://[^\s,;)\"']{1,500}|[\w.+-]{1,64}@[\w-]{1,64}\.[\w.-]{1,64}|"
-    r"(?<![\w.:)])[~.]{0,2}/[a-z_.][\w./*-]{0,300}"
+    r"(?<![\w.:)$€£¥])[~.]{0,2}/[a-z_.][\w./*-]{0,300}"
 )
 _QUOTE_MARKS = re.compile(r"[`\"]|(?<![a-z0-9])'(?=\S)|(?<=\S)'(?![a-z0-9])")
 _QUANTITY_SUFFIX = (
@@ -118,7 +118,7 @@ _QUANTITY_SUFFIX = (
     "gpu-?hours?|vram"
 )
 _QUANTITY = re.compile(
-    rf"x?\d[\d.,]*(?:-?(?:{_QUANTITY_SUFFIX}))?(?:-(?:{_QUANTITY_SUFFIX})){{0,2}}|\d+x\d+x?|x\d+|"
+    rf"\d[\d.,]*k-\d[\d.,]*k|x?\d[\d.,]*(?:-?(?:{_QUANTITY_SUFFIX}))?(?:-(?:{_QUANTITY_SUFFIX})){{0,2}}|\d+x\d+x?|x\d+|"
     rf"\d+h\d+(?:m|min)?|\d+d\d+h(?:\d+m)?|"
     r"\d+m\d+s|\d{4}-\d\d-\d\d(?:t[\d.]*z?)?|p[0-5]|w\d{1,2}|q[1-4]|(?:gpu|node)s?\d{1,4}|"
     r"\d+-\d+(?:h|d|x)?|t\d\d"

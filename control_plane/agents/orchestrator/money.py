@@ -88,6 +88,10 @@ _PERIODS: tuple[tuple[BudgetPeriod, str], ...] = (
     ),
 )
 _PERIOD = re.compile(r" ?\(?(?:" + "|".join(f"(?P<{period.name}>{pattern})" for period, pattern in _PERIODS) + r")\)?")
+_EACH_GPU = re.compile(
+    r",? ?(?:cap|limit|max|maximum|ceiling|tops|at most)? ?(?:(?:per|/|an?|for each|for every|each|every|pro|je|por|"
+    rf"par) ?(?:gpu|card|karte|tarjeta|carte|{mark(Kind.GPU)})|each|apiece)(?![a-z])"
+)
 _PER_UNIT = re.compile(
     r" ?(?:/|per|for each|a|an|por|pro|par|je|每) ?(?:million|1k|1m|1000|thousand|k|m|token|tokens|"
     r"request|requests|image|query|job|run|node|trial|seat|user|gb|tb|kwh|epoch|experiment|replica|"
@@ -95,7 +99,8 @@ _PER_UNIT = re.compile(
     rf"{_NUMBER})(?![a-z])"
 )
 _BEFORE_SYMBOL = re.compile(
-    rf"(?P<sign>-)?(?P<currency>{_SYMBOL}) ?(?P<amount>{_NUMBER})(?P<scale> ?(?:mio|million|mil|m|k|"
+    rf"(?P<sign>-)?(?P<currency>{_SYMBOL}) ?(?:{_NUMBER} ?(?:-|to|bis|"
+    rf"a) ?{_SYMBOL}?)?(?P<amount>{_NUMBER})(?P<scale> ?(?:mio|million|mil|m|k|"
     rf"grand)(?![a-z0-9]))?(?: ?(?P<again>us ?dollars|usd|us|dollars|cad|aud)(?![a-z]))?"
 )
 _AFTER_SYMBOL = re.compile(rf"(?P<amount>{_NUMBER})(?P<scale> ?(?:mio|m|k|grand))? ?(?P<currency>{_SYMBOL})")
@@ -185,11 +190,18 @@ def _currency(match: re.Match[str], yen: str) -> str:
     return next(code for code in _CURRENCY_WORDS if groups.get(code))
 
 
+def period_after(text: str, end: int) -> BudgetPeriod | None:
+    """Return what an amount that ends at `end` is measured over; None for a price per unit of work."""
+    return _period(text, end)[1]
+
+
 def _period(text: str, end: int) -> tuple[int, BudgetPeriod | None]:
     """Read what an amount is measured over: where it ends, and the period; None for a price per unit of work."""
     match = _PERIOD.match(text, end)
     if match:
-        return match.end(), next(period for period, _ in _PERIODS if match.group(period.name))
+        period = next(period for period, _ in _PERIODS if match.group(period.name))
+        each = _EACH_GPU.match(text, match.end()) if period is BudgetPeriod.HOUR else None
+        return (each.end(), BudgetPeriod.GPU_HOUR) if each else (match.end(), period)
     if _PER_UNIT.match(text, end):
         return end, None
     return end, BudgetPeriod.TOTAL

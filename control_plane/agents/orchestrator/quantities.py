@@ -33,7 +33,7 @@ noventa:90 neunzig:90 novanta:90
 _SCALES = """
 hundred:100 hundert:100 cien:100 ciento:100 cent:100 cento:100 cem:100 thousand:1000 tausend:1000 mil:1000 mille:1000
 mila:1000 k:1000 grand:1000 million:1000000 millions:1000000 millionen:1000000 millon:1000000 millones:1000000
-milione:1000000 milioni:1000000 milhao:1000000 milhoes:1000000 mio:1000000 billion:1000000000
+milione:1000000 milioni:1000000 milhao:1000000 milhoes:1000000 mio:1000000 dozen:12 billion:1000000000
 """
 
 
@@ -223,7 +223,7 @@ def _read_words(text: str, matches: list[re.Match[str]], at: int) -> tuple[int, 
             else:
                 current *= scale
             used += 1
-        elif is_tens and word in UNIT_WORDS and 0 < UNIT_WORDS[word] < 10 and current % 10 == 0 and gap == "-":  # noqa: PLR2004 - places of the decimal system
+        elif is_tens and word in UNIT_WORDS and 0 < UNIT_WORDS[word] < 10 and current % 10 == 0:  # noqa: PLR2004 - places of the decimal system
             current, used = current + UNIT_WORDS[word], used + 1
         else:
             break
@@ -240,6 +240,8 @@ def _simple_value(text: str, match: re.Match[str]) -> Decimal | None:
         return UNIT_WORDS[word]
     if word in TEN_WORDS:
         return TEN_WORDS[word]
+    if word in ("thousand", "million", "grand") and text[: match.start()].endswith(" a "):
+        return SCALE_WORDS[word]
     return (
         SCALE_WORDS[word] if word in ("hundred", "cien", "cento", "cem", "hundert", "mil", "mille", "tausend") else None
     )

@@ -13,6 +13,12 @@ from control_plane.agents.orchestrator.money import recognise_money
 from control_plane.agents.orchestrator.places import recognise_places
 from control_plane.agents.orchestrator.quantities import recognise_numbers
 from control_plane.agents.orchestrator.shadow import Shadow
+from control_plane.agents.orchestrator.spoken import (
+    apply_corrections,
+    recognise_rough_numbers,
+    recognise_spoken_gpus,
+    recognise_times,
+)
 from control_plane.agents.orchestrator.zones import recognise_zones
 
 
@@ -26,12 +32,16 @@ def read(text: str) -> Shadow:
     recognise_literals(shadow)
     recognise_places(shadow)
     recognise_gpus(shadow)
+    recognise_spoken_gpus(shadow)
     recognise_compound_durations(shadow)
     recognise_names(shadow)
     recognise_zones(shadow)
     recognise_dates(shadow)
     recognise_hours_minutes(shadow)
+    recognise_rough_numbers(shadow)
     recognise_numbers(shadow)
+    apply_corrections(shadow)
+    recognise_times(shadow)
     recognise_money(shadow)
     recognise_memory(shadow)
     recognise_durations(shadow)

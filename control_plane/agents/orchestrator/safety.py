@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from control_plane.agents.orchestrator import authority_rules as authority
 from control_plane.agents.orchestrator import harm_words as harm
 from control_plane.agents.orchestrator import safety_rules as rules
 from control_plane.agents.orchestrator import safety_words as unsafe
@@ -74,6 +75,7 @@ def _dangers(shadow: Shadow) -> Iterator[Danger]:
     yield from _matches(shadow, unsafe.ADMIN, RefusalCode.PRIVILEGE_ESCALATION)
     yield from _matches(shadow, rules.QUOTA_UP, RefusalCode.PRIVILEGE_ESCALATION)
     yield from _matches(shadow, unsafe.IMPERSONATE, RefusalCode.IMPERSONATION)
+    yield from _authority(shadow)
     yield from _matches(shadow, rules.PURSE, RefusalCode.OTHERS_RESOURCES)
     yield from _matches(shadow, rules.OTHERS_WORK, RefusalCode.OTHERS_RESOURCES)
     yield from _matches(shadow, rules.EVERYONES_WORK, RefusalCode.OTHERS_RESOURCES)
@@ -136,6 +138,18 @@ def _guards(shadow: Shadow) -> Iterator[Danger]:
     yield from _matches(shadow, rules.GUARD_NONE, RefusalCode.DISABLES_SAFETY, negatable=False)
     yield from _matches(shadow, rules.GUARD_SPLIT, RefusalCode.DISABLES_SAFETY)
     yield from _matches(shadow, rules.GUARD_OFF_STATE, RefusalCode.DISABLES_SAFETY)
+
+
+def _authority(shadow: Shadow) -> Iterator[Danger]:
+    for pattern in (authority.SELF_APPROVAL, authority.MARK_APPROVED):
+        yield from _matches(shadow, pattern, RefusalCode.IMPERSONATION)
+    for pattern in (authority.NOT_MINE, authority.FOREIGN_ACCOUNT):
+        yield from _matches(shadow, pattern, RefusalCode.OTHERS_RESOURCES)
+    yield from _matches(shadow, authority.IGNORE_BUDGET, RefusalCode.BYPASSES_LIMITS)
+    for match in authority.SPLIT_UNDER.finditer(shadow.text):
+        if authority.splits(shadow.text, match):
+            yield Danger(RefusalCode.BYPASSES_LIMITS, shadow.span(*match.span()))
+    yield from _matches(shadow, authority.HAVE_DELETED, RefusalCode.DESTRUCTIVE)
 
 
 def _secrets(shadow: Shadow) -> Iterator[Danger]:

@@ -15,10 +15,13 @@ NEGATED = re.compile(
     )
     + (
         r"(?: (?:ever|to|be|please|just|you|actually|accidentally|even|under any circumstances|try to|"
-        r"attempt to))* $"
+        r"attempt to))* ?$"
     )
 )
-NEGATED_AFTER = re.compile(r"[^.!?\n]{0,12}(?:しないで|せずに|しない|なしで|ずに)")
+NEGATED_AFTER = re.compile(
+    r"[^.!?\n]{0,12}(?:しないで|せずに|しない|なしで|ずに)|"
+    r"[^.,;!?\n]{0,24}? (?:nicht|auf keinen fall|niemals)(?= ?(?:$|[.,;!\n]))"
+)
 INQUIRY = re.compile(
     r"(?:^|[.!?\n] ?)(?:hi|hey|hello|please|so|also|quick question|question|[,:!-]| )*"
     + words(

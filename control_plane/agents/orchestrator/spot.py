@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from control_plane.agents.orchestrator.facts import Fact
 from control_plane.agents.orchestrator.preferences import NEGATION
-from control_plane.agents.orchestrator.shadow import Shadow, words
+from control_plane.agents.orchestrator.shadow import Kind, Shadow, mark, words
 from control_plane.model.plan import SpotPreference
 
 _SPOT = words(
-    "spot(?:[ -](?:instances?|vms?|capacity|nodes?|gpus?|machines?|boxes|hosts?|servers?|ok))?|"
+    "spott?(?:[ -](?:instances?|vms?|capacity|nodes?|gpus?|machines?|boxes|hosts?|servers?|ok))?|"
     "pre-?emptibles?(?: (?:instances?|vms?|capacity|nodes?|gpus?))?|interruptibles?(?: (?:instances?|"
     "capacity|gpus?))?|spots|spot-?instanzen|instancias spot|instances spot|istanze spot|"
     "interrumpibles|unterbrechbare[nr]?|preemptive[li]s?|preemptiveis|interruptions?(?= (?:are|is) )",
@@ -22,8 +22,11 @@ _NOT_SPOT = re.compile(
 _SPOT_NO_BEFORE = re.compile(
     NEGATION
     + (
-        r"(?: (?:on|use|using|any|the|be|allow|allowed|want|run on|run it on|an?|utiliser|usar|accept|en|"
-        r"auf|de|d'|put (?:this|it) on|willing to use|rely on)){0,3}[ -]?$|"
+        r"(?:,? (?:on|use|using|any|the|be|allow|allowed|want|run on|run it on|an?|utiliser|usar|accept|en|"
+        r"auf|de|put (?:this|it) on|willing to use|rely on|instances?|instanzen|instancias?|istanze|machines?|"
+        r"maschinen|maquinas|macchine|nodes?|knoten|capacity|capacidad|capacite|kapazitat|gpus?|vms?|di|em|su|tipo|"
+        r"go|going|via|with|of|need for|needs?|require|required|have to be|has to be|must be|kind of|sort of|risk|"
+        r"please|pls|or|fan of)){0,4}(?: d')?(?:instances |instanzen )?[ -]?$|"
     )
     + words(
         "can't|cannot|can not|won't|must not|mustn't|disallow|forbid|refuse|disable|don't allow|"
@@ -41,7 +44,8 @@ _SPOT_NO_AFTER = re.compile(
     )
     + words(
         "n|no|nope|not|false|off|never|forbidden|verboten|nicht|prohibid[oa]s?|interdit|vietat[oi]|0|"
-        "nein|non|disallowed|isn't|aren't|excluded|unacceptable|out of the question|none",
+        "nein|non|disallowed|isn't|aren't|excluded|unacceptable|out of the question|none|a no-?go|no-?go|off the table|"
+        "ruled out|not an option",
         "不可|不行|不要|禁止|使わない|使用しない|使えない|なし|ng|避け|ダメ",
     )
     + r")(?! (?:problem|issue|matter))"
@@ -56,7 +60,10 @@ _PREFER = words(
 )
 _PREFER_NEAR = re.compile(_PREFER)
 _FIXED = words(
-    "on-?demand(?: only| instances?| capacity)?|on demand(?: only| instances?)?|reserved (?:capacity|"
+    "on-?demand(?: only| instances?| capacity)?|od[ -]only|(?<=, )od(?=,)|"
+    f"dedicated (?:(?:gpu )?(?:nodes?|hosts?|gpus?|hardware|machines?|boxes|cards)|{mark(Kind.NUMBER, Kind.GPU)})|"
+    "dedicated only|(?:guaranteed|always-on|stable|firm|regular) (?:instances|capacity|gpus?|nodes?|machines?)|"
+    "on demand(?: only| instances?)?|reserved (?:capacity|"
     "instances?|only)|uninterruptible|non-?interruptible|guaranteed capacity|dedicated (?:capacity|"
     "instances?)|a la demande|a demanda|bajo demanda|sob demanda|on-demand-instanzen",
     "按需实例|按需|オンデマンド(?:インスタンス)?(?:のみ)?",
@@ -65,8 +72,17 @@ _TOLERANT = re.compile(
     words(
         "(?:can|may|could) (?:safely )?be (?:interrupted|preempted|evicted)|(?:ok|okay|fine) (?:to|"
         "if) (?:it gets |be |gets |it is |it's |get )?(?:interrupted|preempted|evicted)|"
-        "interruptions? (?:is|are) (?:fine|ok|okay|acceptable|no problem)|(?:tolerates?|can handle|"
-        "handles|survives?) (?:interruptions?|preemptions?|evictions?)|interruption[- ]tolerant|"
+        "(?:interruptions?|preemptions?|evictions?|(?:being |getting )(?:preempted|interrupted|evicted)) (?:is|"
+        "are) (?:fine|"
+        "ok|okay|acceptable|no problem|not a problem|tolerable|no issue)|doesn't matter if (?:it|we|they) "
+        "(?:gets?|is|are) (?:preempted|interrupted|evicted|killed)|(?:don't|do not) (?:mind|care about|"
+        "care if it gets) "
+        "(?:being |getting )?(?:interruptions?|preemptions?|evictions?|preempted|interrupted|evicted)|(?:tolerates?|"
+        "can handle|"
+        "handles|survives?|can survive|copes? with|can cope with|can take|withstands?|recovers? from|robust to|"
+        "resilient to) "
+        "(?:an? |the |any |some )?(?:interruptions?|preemptions?|evictions?|being (?:interrupted|preempted|evicted|"
+        "killed))|interruption[- ]tolerant|preemption[- ](?:tolerant|safe)|"
         "fault[- ]tolerant|"
         "darf unterbrochen werden|unterbrechungen sind (?:ok|okay|in ordnung)|puede interrumpirse|"
         "peut etre interrompu|puo essere interrotto|pode ser interrompido",
@@ -76,14 +92,21 @@ _TOLERANT = re.compile(
 _INTOLERANT = re.compile(
     words(
         "(?:must|should|may|can|do|shall) ?not (?:get |be )?(?:interrupted|preempted|evicted)|"
-        "(?:can't|cannot|mustn't|shouldn't|don't) (?:get |be )?(?:interrupted|preempted|evicted|"
-        "preempt)|no (?:interruptions?|preemptions?|evictions?)|without (?:interruptions?|"
+        "(?:can't|cant|cannot|mustn't|shouldn't|won't|don't) (?:afford |to |risk |survive |handle |tolerate |"
+        "cope with |"
+        "take |stand )*(?:get |getting |be |being |an? |any )*(?:interrupted|preempted|evicted|interruptions?|"
+        "preemptions?|evictions?|preempt|killed halfway|taken away)|no (?:interruptions?|preemptions?|evictions?)|"
+        "without (?:interruptions?|"
         "preemption)|never be (?:interrupted|preempted)|can't afford (?:interruptions?|"
         "to be (?:interrupted|preempted))|not (?:be )?interrupted|"
         "darf nicht unterbrochen werden|no (?:puede|debe) interrumpirse|ne (?:doit|"
         "peut) pas etre interrompue?|non deve essere interrotto|nao pode ser interrompido",
         "不能中断|不可中断|中断(?:は)?不可|中断できない|中断しない",
     )
+)
+_DENIED = re.compile(
+    words("nothing|not|no|never|none|without|avoid|nichts|nada|rien|niente|cannot|can't|won't|doesn't|does not|isn't")
+    + r"(?: (?:\S{1,16} ){0,3}(?:that|which|where|they|it|that's)| (?:anything|something|on|be|able to|really))* $"
 )
 _FALLBACK = re.compile(
     words(
@@ -108,7 +131,9 @@ def read_spot(shadow: Shadow) -> SpotReading:
     votes: list[tuple[SpotPreference, tuple[int, int]]] = []
     mentions = [match for match in re.finditer(_SPOT, text) if not _NOT_SPOT.match(text, match.end())]
     votes += [(_spot_vote(text, match), shadow.span(*match.span())) for match in mentions]
-    votes += [(SpotPreference.ALLOW, shadow.span(*m.span())) for m in _TOLERANT.finditer(text)]
+    for match in _TOLERANT.finditer(text):
+        denied = _DENIED.search(text[max(0, match.start() - 40) : match.start()])
+        votes.append((SpotPreference.FORBID if denied else SpotPreference.ALLOW, shadow.span(*match.span())))
     votes += [(SpotPreference.FORBID, shadow.span(*m.span())) for m in _INTOLERANT.finditer(text)]
     fixed = list(re.finditer(_FIXED, text))
     has_spot = any(vote is not SpotPreference.FORBID for vote, _ in votes)

@@ -155,6 +155,8 @@ def _moment_role(shadow: Shadow, at: int, between: re.Match[str] | None) -> tupl
         return _Role.DEADLINE, bool(lexicon.EXCLUSIVE.search(before)) or (
             weekend and bool(lexicon.UP_TO.search(before))
         )
+    if lexicon.DAY_END.match(shadow.words(at, at + 1).lower()) and not _PAST.search(before):
+        return _Role.DEADLINE, False
     return _Role.NONE, False
 
 

@@ -120,7 +120,8 @@ MOMENT = mark(Kind.MOMENT)
 CONNECT = (
     r"(?: (?:at|on|the|by|for|around|about|this|el|la|las|los|den|dem|der|um|am|le|les|il|lo|alle|as|a|"
     r"be|it|is|end|end of|ende|early|late|that|del|de|und zwar|next|no later than|coming|der|das|latest|"
-    r"least))*[ :=(,]{0,3}$"
+    r"least|required|requested|wanted|target|targeted|date|time|sharp|strictly|absolutely|really|"
+    r"no matter what))*[ :=(,]{0,3}$"
 )
 MOMENT_DEADLINE = re.compile(
     words(
@@ -146,6 +147,14 @@ MOMENT_DEADLINE_AFTER = re.compile(
     )
     + ")"
 )
+DAY_END = re.compile(
+    words(
+        "cob|eod|eob|eow|eom|close of (?:business|play)|end of (?:the |this |next |business |play )?(?:day|week|month|"
+        "business)|"
+        "feierabend|tagesende|wochenende|monatsende"
+    )
+)
+"""A moment that is named as an end stands for a deadline by itself."""
 EXCLUSIVE = re.compile(
     words("before|ahead of|vor|vor dem|antes del?|antes da|antes do|avant|prima di|prima del") + CONNECT
 )
