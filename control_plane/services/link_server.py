@@ -140,6 +140,7 @@ class NodeLinks:
         if self._closing:
             raise _Rejected("the control plane is stopping", retry_after_seconds=1.0)
         if not self.registry.may_open(principal.node_id):
+            await self._hello(requests)  # a stream that ends while its host still speaks may lose the reason
             raise _Rejected("this node opens too many streams", retry_after_seconds=_TRY_LATER_SECONDS)
         # Told as a status, so that a host without rights learns nothing by keeping a stream open.
         if not await self._store.read(lambda tx: nodes.is_allowed(tx, principal.node_id, principal.serial)):

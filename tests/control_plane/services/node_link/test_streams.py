@@ -408,7 +408,7 @@ async def test_a_host_that_opens_stream_after_stream_is_sent_away(rig: Rig, monk
     for _ in range(STREAMS_AT_ONCE):
         assert rig.registry.may_open(host.node_id)
     async with host.dial() as stream:
-        await stream.try_hello(host)
+        await stream.send(hello=host.hello())
         farewell = await stream.farewell()
         assert "too many streams" in farewell.reason
         assert farewell.retry_after.ToTimedelta() > timedelta()
