@@ -78,7 +78,7 @@ class Scheduler(Agent):
                 promised_memory_bytes=promised.get(node.id, (0, 0))[1],
             )
             for node in nodes.active(tx)
-            if node.state is NodeState.READY
+            if node.state is NodeState.READY and node.connected
         )
         limits: dict[UserId, int] = {}
         for user_id in {job.user_id for job in queue}:
