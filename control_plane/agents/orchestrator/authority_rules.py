@@ -32,6 +32,10 @@ SELF_APPROVAL = re.compile(
 )
 """Approving one's own request, in the name of whoever should."""
 MARK_APPROVED = re.compile(
+    r"(?<![a-z])(?:approve|sign off|green-?light|wave through) (?:on )?(?:all|every|any)(?: of)?(?: the)?"
+    r"(?: (?:outstanding|open|pending|waiting|queued|remaining|other))* (?:requests?|approvals?|actions?|tickets?|"
+    r"goals?)|"
+    r"(?<![a-z])look the other way(?![a-z])|"
     r"(?<![a-z])(?:mark|flag|set|record|log|register|treat|consider|count|show)(?: \S{1,24}){1,5}? "
     r"(?:as |to |is )?(?:already |being )?(?:approved|authori[sz]ed|signed off|reviewed)(?! (?:by whom|images?|"
     r"vendors?))"
@@ -83,6 +87,10 @@ HAVE_DELETED = re.compile(
 )
 """Destruction in the passive: somebody is to have the data deleted."""
 NOT_MINE = re.compile(
+    r"(?<![a-z])(?:kill|killing|preempt|preempting|evict|evicting|terminate|cancel|cancelling|stop|stopping|suspend)"
+    r"(?: \S{1,3})? (?:everyone|everybody|everything (?:on|in|across) (?:the |our )?(?:whole |entire )?(?:cluster|"
+    r"fleet|pool|"
+    r"prod\w*|platform)|(?:all )?(?:the )?others(?!')|theirs)(?![a-z])|"
     r"(?<![a-z])(?:kill|cancel|stop|terminate|abort|evict|preempt|remove|delete|suspend|pause|drop)(?: \w+){0,2}? "
     r"(?:every|all|any|the|whatever|everything|anything|each)(?: \w+){0,3}? "
     r"(?:that (?:is|are) not|that isn't|that aren't|that is n't|which (?:is|are) not|not|who isn't|except|but|"
@@ -96,6 +104,9 @@ NOT_MINE = re.compile(
 )
 """Clearing away all that is not one's own."""
 FOREIGN_ACCOUNT = re.compile(
+    r"(?<![a-z])(?:use|using|with|borrow|via) (?:the |an? )?(?:\w+ )?(?:service account|admin(?:istrator)?|root|deploy|"
+    r"prod\w*)(?:'s)? (?:\w+ )?(?:token|key|credentials|login|account|password)s?(?! (?:checker|model|"
+    r"dataset))(?![a-z])|"
     r"(?:用|以|从|拿)(?!我)[\u4e00-\u9fff]{1,6}的?(?:账号|账户|帐号|身份|名义|额度|预算|凭证)|"
     r"(?!自分|私|僕)[\u4e00-\u9fff\u3040-\u30ff]{1,8}(?:さん)?の(?:アカウント|予算|名義|認証情報|枠)(?:で|から|を使)|"
     r"(?<![a-z])(?:mit|uber|auf|unter) (?:dem |das |den |der )?(?:account|konto|budget|namen|kontingent|zugang) "

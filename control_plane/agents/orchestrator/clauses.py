@@ -195,11 +195,10 @@ def _pieces(shadow: Shadow, requests: list[Request]) -> list[_Piece]:
 
 def _after_cuts(shadow: Shadow, cuts: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
     """Cut at "... after training on 8 H100", where what follows is a job of its own."""
-    starts = {start for start, _, _ in cuts}
     return [
         (m.start("lead"), m.end("lead"), "after")
         for m in _AFTER_TAIL.finditer(shadow.text)
-        if m.start("lead") not in starts and m.start() > 0
+        if m.start() > 0 and not any(start <= m.start("lead") < max(end, start + 1) for start, end, _ in cuts)
     ]
 
 
@@ -256,7 +255,9 @@ def _dependencies(shadow: Shadow, groups: list[list[_Piece]], earlier: list[Clau
     named = _named_steps(shadow, lead_text[-16:] + text, index)
     if named:
         return named
-    if _ALL_BEFORE.search(lead_text[-30:] + " " + text[:60]):
+    until = group[-1].end if index + 1 < len(groups) else len(shadow.text)
+    near = lead_text[-30:] + " " + shadow.text[group[0].start : min(until, group[0].start + 90)]
+    if _ALL_BEFORE.search(near) or (group[0].lead in ("then", "arrow") and index > 1):
         waited_for = {other for clause in earlier for other in clause.depends_on}
         return tuple(other for other in range(index) if other not in waited_for)
     previous = groups[index - 1]
@@ -265,7 +266,9 @@ def _dependencies(shadow: Shadow, groups: list[list[_Piece]], earlier: list[Clau
     turned = previous[0].lead == "after" and previous[0].start > group[0].start
     if group[0].lead in ("step", "then", "arrow") or turned or _ANAPHORA.search(text):
         return (index - 1,)
-    return (index - 1,) if _in_order(groups, index) else ()
+    if _in_order(groups, index):
+        return (index - 1,)
+    return earlier[-1].depends_on if group[0].lead == "soft" else ()
 
 
 def _named_steps(shadow: Shadow, text: str, index: int) -> tuple[int, ...]:

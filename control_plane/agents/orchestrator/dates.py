@@ -43,6 +43,14 @@ _ENGLISH_LED = re.compile(
     r"(?P<lead>(?<![a-z])(?:by|before|until|till|at) )(?P<hour>\d{1,2})(?=[.,;!?)\n]|$| (?:today|"
     r"tomorrow|tonight|sharp|on |this|utc|pt|et|cet|gmt|est|pst|jst))"
 )
+_ENGLISH_H = re.compile(
+    r"(?P<lead>(?<![a-z])(?:by|before|until|till|at) )(?P<hour>[01]?\d|2[0-3])h(?P<minute>[0-5]\d)?(?![a-z0-9])"
+)
+_MILITARY = re.compile(
+    r"(?P<lead>(?<![a-z])(?:by|before|until|till|at|from|to) )(?P<hour>[01]\d|2[0-3])(?P<minute>[0-5]\d)"
+    rf"(?= ?(?:{mark(Kind.ZONE)}|hrs?(?![a-z])|hours local|local|tomorrow|today|on (?:mon|tue|wed|thu|fri|sat|"
+    rf"sun)))(?: ?hrs?(?![a-z]))?"
+)
 _LIMIT_LEAD = re.compile(r"(?:limit[a-z]{0,5}|max[a-z]{0,6}|plafonn[a-z]{1,3}|dur[a-z]{1,6}|tope|cap) ?$")
 _AFTERNOON = frozenset({"pm", "p.m.", "p.m", "下午", "晚上", "傍晚", "午後", "夜", "夜の", "晚"})
 _AFTERNOON_WORDS = ("tarde", "noche", "soir", "apres-midi", "sera", "pomeriggio", "noite")
@@ -106,6 +114,13 @@ def _replace_led_hours(shadow: Shadow) -> None:
         if time is not None:
             found.append((match.end("lead"), match.end(), time))
     shadow.replace(found, Kind.CLOCK)
+    for form in (_ENGLISH_H, _MILITARY):
+        found = [
+            (m.end("lead"), m.end(), time)
+            for m in form.finditer(shadow.text)
+            if (time := _time(m.group("hour"), m.group("minute"))) is not None
+        ]
+        shadow.replace(found, Kind.CLOCK)
     found = [
         (m.end("lead"), m.end(), time)
         for m in _ENGLISH_LED.finditer(shadow.text)

@@ -22,6 +22,7 @@ from control_plane.agents.orchestrator.preferences import (
     read_plan_only,
     read_priority,
 )
+from control_plane.agents.orchestrator.resize import resized
 from control_plane.agents.orchestrator.shadow import Kind, Shadow, mark, words
 from control_plane.agents.orchestrator.spot import SpotReading, read_spot
 from control_plane.agents.orchestrator.targets import read_gpu_index, read_jobs, read_nodes, read_pool, read_team
@@ -43,8 +44,9 @@ _ITEMS = re.compile(
     r"records|prompts|"
     r"sequences|molecules|clips|videos|frames|sentences|pages|pdfs|articles|transcripts|recordings|tiles|scenes|"
     r"imagenes|documentos|bilder|dokumente|fichiers|immagini|imagens|arquivos)(?![a-z])|"
-    + mark(Kind.NUMBER)
-    + "(?:张图|篇|份文档|个文件|枚の画像|件の|本の動画)"
+    + mark(Kind.DURATION)
+    + r" (?:worth )?of (?:\w+ ){0,2}?(?:audio|video|speech|recordings?|podcasts?|calls|footage|"
+    r"lectures|meetings|interviews)(?![a-z])|" + mark(Kind.NUMBER) + "(?:张图|篇|份文档|个文件|枚の画像|件の|本の動画)"
 )
 _RESIDENCY = re.compile(
     words(
@@ -88,6 +90,8 @@ def draft_goal(
     if len(jobs) == 1:
         jobs = (replace(jobs[0], intent=intent.value),)
         jobs = split_comparison(shadow, jobs[0])
+    if intent.value is Intent.SCALE:
+        jobs = tuple(replace(job, gpu=resized(shadow, job.gpu)) for job in jobs)
     jobs = _shared(jobs, shadow)
     return _reduced(
         Draft(

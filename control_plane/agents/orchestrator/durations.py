@@ -13,6 +13,7 @@ _UNITS: tuple[tuple[int, str, str], ...] = (
     (_MINUTE, r"minutes?|mins?|minutos?|minuten?|minuti|minuto", "分钟|分鐘|分間?|분"),
     (_HOUR, r"hours?|hrs?|horas?|hs|stunden?|stdn?|heures?|ore|ora|uur", "个?小时|個?小時|時間|시간"),
     (_DAY, r"days?|dias?|tage?n?|jours?|journees?|giorni|giorno|dagen", "天|日間?|일"),
+    (2 * _WEEK, r"fortnights?", "隔周"),
     (_WEEK, r"weeks?|wks?|semanas?|wochen?|semaines?|settimane|settimana", "个?星期|週間?|周|주"),
     (_MONTH, r"months?|meses|mes|monate?n?|mois|mesi|mese", "个月|個月|か月|ヶ月"),
 )
@@ -39,7 +40,8 @@ _KEYED = re.compile(
 )
 _KEY_SECONDS = {"h": _HOUR, "m": _MINUTE, "d": _DAY}
 _WALLTIME = re.compile(
-    r"(?P<lead>(?:wall-?time|wall-?clock|time ?limit|--time|timeout|max ?time|zeitlimit|duration|"
+    r"(?P<lead>(?:wall-?time|wall[- ]?clock(?: time)?(?: limit)?|time ?limit|run ?time limit|hour limit|--time|timeout|"
+    r"max ?time|zeitlimit|duration|"
     r"runtime)[ :=]{1,3})(?:(?P<d>\d{1,3})-)?(?P<h>\d{1,3}):(?P<m>\d\d)(?::(?P<s>\d\d))?(?![:\d])"
 )
 _HALF = (
@@ -58,7 +60,8 @@ _QUARTER_UNIT = re.compile(rf"(?P<many>(?:three|3|{_NUMBER}) quarters of an? |{_
 _AND_A_HALF = r"(?:(?: and a half| y medi[ao]| et demie?| e mezzo| e meia| und eine? halbe?)(?![a-z])|半)"
 _NUMBER_UNIT = re.compile(
     rf"(?:(?P<low>{_NUMBER})(?:-| ?~ ?| to | bis | a | bis zu | or | à ))?(?P<n>{_NUMBER})(?P<inner>{_AND_A_HALF})?"
-    rf"[ -]?(?:full |whole |solid |wall-?clock |gpu-free )?(?:{_UNIT})(?P<half>{_AND_A_HALF})?"
+    rf"[ -]?(?:full |whole |solid |wall-?clock |gpu-free |working |business |calendar |straight |"
+    rf"consecutive )?(?:{_UNIT})(?P<half>{_AND_A_HALF})?"
 )
 _NUMBER_SHORT = re.compile(
     rf"(?:(?P<low>{_NUMBER})(?:-| ?~ ?| to ))?(?P<n>{_NUMBER})(?P<space> ?)(?P<unit>[smhdw])(?![a-z0-9]|'[a-z])"

@@ -81,7 +81,8 @@ _NAMES = (
     r"-ada))(?: ada(?: generation)?)?|a6000|a5000|a4000)|"
     r"(?P<game>(?:rtx|gtx)[ -]?[2345]0[5-9]0(?:[ -]?(?:ti|super))?)|"
     r"(?P<bare>[2345]0[6-9]0(?:[ -]?ti)?(?=s(?![a-z0-9])| gpus?(?![a-z])| cards?(?![a-z])|"
-    r" ti(?![a-z])| box| node| machine|x\d|[,.;)]|$| (?:for|on|with|in|to|at|and|by|each)(?![a-z])))|"
+    r" ti(?![a-z])| box| node| machine|x\d| ?x ?\d|[,.;)]|$| (?:for|on|with|in|to|at|and|by|each|4)(?![a-z0-9])))|"
+    r"(?P<counted>(?:(?<=\dx )|(?<=\d x )|(?<=\dx))[2345]0[6-9]0(?:[ -]?ti)?)|"
     r"(?P<small>(?<=tesla )p4|(?<=nvidia )(?:p4|a2)|(?:p4|a2)(?= gpu)|(?<=[0-9]x )p4|(?<=[0-9]x)p4|"
     r"(?P<titan>titan ?(?:v|rtx|xp)))"
 )
@@ -104,7 +105,7 @@ _INSTANCE = re.compile(
     + r")s?(?![a-z0-9])"
 )
 _NAMED_POOL = re.compile(words("pool|queue|partition|team|called|named") + "(?: called| named)? $")
-_GROUPS = ("data", "amd", "gaudi", "workstation", "game", "bare", "small")
+_GROUPS = ("data", "amd", "gaudi", "workstation", "game", "bare", "counted", "small")
 
 
 def canonical(name: str) -> str:

@@ -118,7 +118,7 @@ def reading(shadow: Shadow, match: re.Match[str]) -> Reading:
     gpu_group = next((name for name in ("g", "g2") if groups.get(name)), None)
     gpu_at = match.start(gpu_group) if gpu_group else None
     return Reading(
-        n=number(shadow, groups.get("n") or groups.get("n2")),
+        n=number(shadow, groups.get("n") or groups.get("n2") or groups.get("n3")),
         p=number(shadow, groups.get("p")) or (1 if groups.get("one") else None),
         gpu=shadow.values[shadow.text[gpu_at]] if gpu_at is not None else None,
         gpu_at=gpu_at,

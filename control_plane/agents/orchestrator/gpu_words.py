@@ -158,6 +158,10 @@ ONE_GPU = re.compile(
     rf"type))"
 )
 OF_THEM = re.compile(
+    rf"(?:just|only|a single|a total of) (?P<n2>{N})(?= ?(?:[,.;)\n]|$| (?:for|please|pls|is|will|to|"
+    rf"of them)(?![a-z])))|"
+    rf"(?P<n3>{N}) (?:is (?:enough|plenty|fine|ok|sufficient)|are (?:enough|plenty|fine|sufficient)|will do|suffices?|"
+    rf"should do)|"
     rf"(?P<n>{N}) (?:of (?:them|those|these)|davon|de ellas|de ellos|d'entre|di loro|delas|deles)(?![a-z])"
 )
 
@@ -228,6 +232,9 @@ MEMORY_WORD = words(
     "显存|gpu内存|ビデオメモリ|gpuメモリ",
 )
 MEMORY_REQUEST = re.compile(
+    rf"(?:something|anything|whatever(?:'s| is)?(?: \S{{1,12}})?|one|stuff|a card|cards) (?:with|of|that has|having|>=|"
+    rf"at) "
+    rf"(?:at least |over |min(?:imum)? |>= ?)?({M})(?! ?(?:ram|system|disk|data|dataset|storage))|"
     rf"({M}) ?(?:\+ ?|or more |plus |minimum |min |of |de |di |d'|以上的?|の|"
     rf"及以上)?(?:{MEMORY_WORD}|(?:{FILL}){GPU_WORD})|(?:{MEMORY_WORD}|{GPU_WORD}) ?(?:\(?(?:with|of|"
     rf"having|that have|offering|>=|>|at least|min(?:imum)?|mit|mindestens|con|al menos|avec|"

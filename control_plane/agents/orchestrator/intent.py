@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from control_plane.agents.orchestrator import intent_words as lexicon
 from control_plane.agents.orchestrator import object_words as objects
-from control_plane.agents.orchestrator.shadow import Kind, Shadow, mark
+from control_plane.agents.orchestrator.shadow import Kind, Shadow, mark, words
 from control_plane.agents.orchestrator.text import Span
 from control_plane.model.plan import LAUNCH_INTENTS, Intent
 
@@ -81,11 +81,24 @@ _OBJECT_END = re.compile(
 )
 
 
+_DENIED = re.compile(
+    words(
+        "don't|do not|dont|never|no need to|not to|rather than|instead of|without|mustn't|must not|please don't|"
+        "shouldn't|"
+        "should not|no|not|nicht|ohne|sin|ne|sans|non|senza|nao|sem",
+        "不要|别|请勿|不用",
+    )
+    + r"(?: (?:ever|you|to|be|please|just|actually|accidentally|really|even|try to|zu|le|la|lo|les|los))* ?$"
+)
+
+
 def _level(text: str, intent: Intent, match: re.Match[str]) -> int:
     before = text[max(0, match.start() - 24) : match.start()]
     near = _OBJECT_END.split(text[match.end() : match.end() + _OBJECT_CHARS], maxsplit=1)[0]
     around = text[max(0, match.start() - 40) : match.end()] + near
     foreign = not match.group().isascii()
+    if intent in (Intent.CANCEL, Intent.SCALE, Intent.HEAL) and _DENIED.search(before):
+        return 0
     if intent is Intent.QUERY:
         return _VERB_LEVEL if _begins_sentence(text, match.start()) else 0
     if intent is Intent.CANCEL:
@@ -136,7 +149,7 @@ def _begins_sentence(text: str, at: int) -> bool:
     start = max(
         (
             text.rfind(stop, 0, at) + len(stop)
-            for stop in (". ", "! ", "? ", "\n", "; ", ": ", " - ", "。")
+            for stop in (". ", "! ", "? ", "\n", "; ", ": ", " - ", "。", ", just ", ", only ", ", but ")
             if stop in text[:at]
         ),
         default=0,

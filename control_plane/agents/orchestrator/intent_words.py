@@ -37,7 +37,9 @@ VERBS: Mapping[Intent, re.Pattern[str]] = {
     Intent.SCALE: re.compile(
         words(
             "take (?:\\S{1,24} ){1,4}?(?:away )?from (?:the )?(?:\\S{1,24} ){0,2}?(?:pool|cluster|partition|"
-            "fleet)|bring (?:\\S{1,24} ){1,5}?from|(?:cap|limit) (?:\\S{1,24} ){0,4}?(?:pool|cluster|"
+            "fleet)|make (?:\\S{1,24} ){1,5}?(?:twice|half|\\S{1,8} times) (?:as|the)|"
+            "make (?:\\S{1,24} ){1,5}?(?:bigger|smaller|larger|wider)|bring (?:\\S{1,24} ){1,5}?from|(?:cap|"
+            "limit) (?:\\S{1,24} ){0,4}?(?:pool|cluster|"
             "endpoint|fleet|"
             "partition)|(?:give|grant|assign|hand) (?:\\S{1,24} ){0,3}?(?:pool|cluster|endpoint|"
             "partition)(?: \\S{1,24}){0,4}? more|(?:need|want|require|get|give|brauchen|necesitamos|"
@@ -78,10 +80,14 @@ VERBS: Mapping[Intent, re.Pattern[str]] = {
                 "|\\d)|(?:cut|reduc(?:e|ing)|lower(?:ing)?|optimi[sz](?:e|ing)|minimi[sz](?:e|ing)|slash|"
                 "trim|shave|bring|bring down|halve|decrease|get) (?:\\S{1,24} ){0,5}?(?:costs?|spend(?:ing)?|"
                 "bills?|expenses?|cloud bill|gpu bill|burn rate|invoice)(?: down)?|"
-                "cost[- ]optimi[sz]\\w*|right-?siz\\w+|estimat(?:e|ing) (?:\\S{1,24} ){0,4}?(?:costs?|price|"
+                "cost[- ]optimi[sz]\\w*|right-?siz\\w+|estimat(?:e|ing) (?:\\S{1,24} ){0,16}?(?:costs?|price|"
                 "spend)|(?:cost|price) estimates?|estimates? (?:for|of) (?:the )?(?:cost|price)|"
                 "how much (?:would|will|does|do|for|is it|should|might|to|would it)|how expensive|"
                 "what (?:would|will|does|do) (?:\\S{1,24} ){1,16}?(?:cost|come to|set (?:us|me) back)|"
+                "(?:which|what|where|who|is) (?:\\S{1,24} ){0,6}?(?:cheapest|cheaper|least expensive|best price|"
+                "lowest price)|"
+                "(?:would|will|might|could|does|do) (?:it |that |this |they )?cost(?= ?$| ?[.?!]| (?:me|us|on|in|for|"
+                "if|per|approximately|roughly|about))|"
                 "what(?:'s| is) the (?:cheapest|price|cost|going rate)|price (?:out|check)|quote (?:me|"
                 "for|us)|get (?:me )?a quote|compare (?:\\S{1,24} ){0,4}?(?:prices?|costs?|pricing)|"
                 "(?:forecast|predict|project) (?:\\S{1,24} ){0,4}?(?:spend(?:ing)?|costs?|bill)|where (?:are|"
@@ -117,7 +123,7 @@ VERBS: Mapping[Intent, re.Pattern[str]] = {
             "be (?:cancell?ed|stopped|killed|terminated|aborted|deleted|removed|ended|torn down)|"
             "cancel(?:l?ing)?|abort|kill|stop|terminate|halt|end|withdraw|call off|delete|remove|"
             "scrap|pull the plug on|shut down|take down|tear down|drop|undeploy|discard|revoke|"
-            "scratch|clean up|get rid of|nuke|interrupt",
+            "scratch|clean up|get rid of|nuke|interrupt|destroy|evict|wipe|zap|pull",
             "cancel(?:a|ar|e|en)|detener|deten|detenga|mata(?:r)?|termina(?:r)?|elimina(?:r)?|"
             "borra(?:r)?|aborta(?:r)?|interrumpe|anul(?:a|ar|e)|brich|abbrechen|stopp(?:e|en)|"
             "beende(?:n)?|stornier(?:e|en)|losche(?:n)?|annullier(?:e|en)|annule[rz]?|arrete[rz]?|"

@@ -45,7 +45,8 @@ _COMMAND_LIKE = re.compile(
 _SHELL_SIGNS = re.compile(r"\s--?[a-z]|&&|\|\||;|\s>|=\S")
 _RUN_BEFORE = re.compile(
     words(
-        "run|runs|running|execute|executes|executing|exec|command|cmd|entrypoint|launch|script|start with|call|invoke",
+        "start|starts|starting|cmd is|command is|run|runs|running|execute|executes|executing|exec|command|cmd|"
+        "entrypoint|launch|script|start with|call|invoke",
         "ejecuta|ejecutar|comando|corre|corriendo|ausfuhren|befehl|fuhre|starte|execute|executer|lance|lancer|commande",
         "executa|executar|rodar|rode|esegui|eseguire|运行|执行|命令|実行|コマンド|スクリプト",
     )
@@ -88,9 +89,17 @@ _BARE_COMMAND = re.compile(
     r"nohup)(?= \S)|\./[\w./-]{1,200}|nvidia-smi)"
 )
 _FLAG_ARGUMENT = re.compile(
-    r" (--?[a-z][\w.-]{0,60})(?:[= ](?!-)(?:\"[^\"\n]{0,200}\"|[^\s,;]{1,200}))?", re.IGNORECASE
+    r" (--?[a-z][\w.-]{0,60})(?:(?:=| (?!(?:on|for|with|using|in|at|by|and|until|then|via|w/|max|please|pls|image|"
+    r"from)(?![\w/.-])))(?!-)(?:\"[^\"\n]{0,200}\"|[^\s,;]{1,200}))?",
+    re.IGNORECASE,
 )
-_FILE_ARGUMENT = re.compile(r" (?:[\w-]{0,80}[./=:][\w./=:@-]{1,200}|&&|\|)(?<![.:,;])")
+_FILE_ARGUMENT = re.compile(
+    r" (?:[\w-]{0,80}[./=:][\w./=:@-]{1,200}|"
+    r"(?:&&|\|)(?= (?:python|bash|sh|torchrun|tee|grep|\./|accelerate|cat|tail)))(?<![.:,;])"
+)
+_POSITIONAL = re.compile(
+    r" (?!(?:on|for|with|using|in|at|by|and|until|then|via|max|please|pls|image|from) )[\w-]{1,60}(?= --?[a-z])"
+)
 _IMAGE = re.compile(
     r"(?<![\w/@.:~-])(?:(?P<host>[a-z0-9][a-z0-9-]*(?:\.[a-z0-9-]+)*(?::\d{2,5})?)/)"
     r"(?:[a-z0-9][a-z0-9._-]*/){0,6}(?=[a-z0-9._-]{0,80}[a-z])[a-z0-9][a-z0-9._-]{0,80}"
@@ -98,8 +107,8 @@ _IMAGE = re.compile(
 )
 _NAMED_IMAGE = re.compile(
     words("image|container|imagen|immagine|imagem|abbild|镜像|イメージ|コンテナ") + r"[ :=]{1,3}(?:is |es |est |ist )?"
-    r"(?P<ref>[a-z][a-z0-9._/-]{0,80}:\w(?:[\w.-]{0,60}\w)?|"
-    r"[a-z][a-z0-9._-]{0,60}/[a-z0-9._/-]{0,80}[a-z0-9])"
+    r"(?P<ref>(?:[a-z][a-z0-9._/-]{0,80}:\w(?:[\w.-]{0,60}\w)?|"
+    r"[a-z][a-z0-9._-]{0,60}/[a-z0-9._/-]{0,80}[a-z0-9])(?:@sha256:[0-9a-f]{6,64})?)"
 )
 _IMAGE_KEY = re.compile(
     r"(?:^|[\n,;|(]) ?(?:docker |container )?image ?[:=] ?(?P<ref>[a-z][a-z0-9._/:-]{1,120}[a-z0-9])"
@@ -215,7 +224,11 @@ def _bare_commands(shadow: Shadow) -> Iterator[Replacement]:
         end = match.end()
         arguments = 0
         while arguments < 64:  # noqa: PLR2004 - bounds of a short value and of arguments
-            argument = _FLAG_ARGUMENT.match(shadow.text, end) or _FILE_ARGUMENT.match(shadow.text, end)
+            argument = (
+                _FLAG_ARGUMENT.match(shadow.text, end)
+                or _FILE_ARGUMENT.match(shadow.text, end)
+                or _POSITIONAL.match(shadow.text, end)
+            )
             if argument is None:
                 break
             end, arguments = argument.end(), arguments + 1

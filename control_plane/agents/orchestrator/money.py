@@ -124,6 +124,7 @@ _SCALES = {
     "mil": 1_000_000,
     "million": 1_000_000,
 }
+_DOTTED_THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:\.\d{3})+")
 _NO_SCALE = Decimal(1)
 
 
@@ -133,7 +134,10 @@ def recognise_money(shadow: Shadow) -> None:
     for pattern in (_BEFORE_SYMBOL, _AFTER_SYMBOL, _AFTER_WORD, _BEFORE_WORD):
         found = []
         for match in pattern.finditer(shadow.text):
+            written = shadow.words(*match.span("amount"))
             amount = shadow.values[match.group("amount")] * _scale(match)
+            if _DOTTED_THOUSANDS.fullmatch(written):
+                amount = Decimal(written.replace(".", "")) * _scale(match)  # nobody counts tenths of a cent
             if "sign" in match.groupdict() and match.group("sign"):
                 amount = -amount
             end, per = _period(shadow.text, match.end())

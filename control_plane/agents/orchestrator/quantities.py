@@ -52,6 +52,9 @@ for _unit, _unit_value in _table("dos:2 tres:3 cuatro:4 cinco:5 seis:6 siete:7 o
 for _unit, _unit_value in _table("zwei:2 drei:3 vier:4 funf:5 sechs:6 acht:8").items():
     UNIT_WORDS[f"{_unit}hundert"] = 100 * _unit_value
     UNIT_WORDS[f"{_unit}tausend"] = 1000 * _unit_value
+for _unit, _unit_value in _table("due:2 tre:3 quattro:4 cinque:5 sei:6 sette:7 otto:8 nove:9 dieci:10").items():
+    UNIT_WORDS[f"{_unit}mila"] = 1000 * _unit_value
+    UNIT_WORDS[f"{_unit}cento"] = 100 * _unit_value
 UNIT_WORDS |= _table("doscientos:200 trescientos:300 quatrocentos:400 quinientos:500 quinhentos:500 duzentos:200")
 
 _CJK_DIGITS = {char: value for value, char in enumerate("零一二三四五六七八九")} | {"两": 2, "〇": 0, "半": 0}  # noqa: RUF001 - it is the ideograph
@@ -110,6 +113,7 @@ def recognise_numbers(shadow: Shadow) -> None:
     shadow.replace(list(_word_numbers(shadow.text)), Kind.NUMBER)
     shadow.replace_all(_TWICE, Kind.NUMBER, lambda m: _same(shadow, m))
     shadow.replace_all(_NEGATIVE, Kind.NUMBER, lambda m: -Decimal(shadow.values[m.group(1)]))
+    shadow.replace_all(_FRENCH_HUNDREDS, Kind.NUMBER, lambda m: Decimal(shadow.values[m.group(1)]) * 100)
     shadow.replace_all(_SCALED, Kind.NUMBER, lambda m: _scaled(shadow, m))
 
 
@@ -121,6 +125,9 @@ _SCALED = re.compile(
 
 
 _NEGATIVE = re.compile(rf"(?<![a-z0-9])(?:minus|negative|menos|moins|meno) ({mark(Kind.NUMBER)})")
+_FRENCH_HUNDREDS = re.compile(
+    rf"({mark(Kind.NUMBER)}) cents?(?= ?(?:{mark(Kind.NUMBER)} ?)?(?:€|euros?|dollars?|gpu|heures|pas|au ))"
+)
 _TWICE = re.compile(rf"({mark(Kind.NUMBER)}) ?\(({mark(Kind.NUMBER)})\)")
 
 

@@ -65,7 +65,7 @@ GUARD_SPLIT = re.compile(
     + r"(?: \w+){0,2}? (?:off|down|out of service)(?![a-z])"
 )
 GUARD_STOP = re.compile(
-    MANNER.format(first=unsafe.SWITCH_OFF_WEAK, gap=r"(?: \w+){0,3}? ?", second=unsafe.GUARD_STRICT, back=SOV_GAP)
+    MANNER.format(first=unsafe.SWITCH_OFF_WEAK, gap=r"(?: \S{1,24}){0,3}? ?", second=unsafe.GUARD_STRICT, back=SOV_GAP)
 )
 RULES_OFF = re.compile(
     MANNER.format(
@@ -131,7 +131,7 @@ EVICT = re.compile(
 )
 ALL_AT_ONCE = re.compile(
     r"(?<![a-z])(?:reboot|restart|drain|reset|power[- ]?cycle|cordon)(?![a-z])(?: \w+)? (?:all|"
-    r"every)(?: \w+){0,2}? (?:nodes?|hosts?|machines?|servers?|gpus)"
+    r"every)(?: \w+){0,2}? (?:nodes?|hosts?|machines?|servers?|gpus)(?![a-z])"
     r"(?! (?:in|of|from) (?:the )?pool| one by one| one at a time|"
     r" gradually)[^.;!?\n]{0,24}?(?:at (?:the same time|once)|now|immediately|simultaneously|right away|$)"
 )

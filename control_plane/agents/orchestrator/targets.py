@@ -28,7 +28,7 @@ _NODE_WORD = words(
 )
 _JOB = re.compile(
     rf"{_JOB_WORD}{_WORDS_BETWEEN}(?P<id>{_NAME}|{_NUMBER}(?! ?(?:x|gpu|hours?|h(?![a-z])|"
-    rf"{mark(Kind.GPU)}))|{_QUOTED})"
+    rf"{mark(Kind.GPU)}|(?:[a-z-]+ ){{0,2}}(?:jobs|runs|tasks|trainings|experiments|batches|replicas)))|{_QUOTED})"
 )
 _NODE = re.compile(
     rf"{_NODE_WORD}{_WORDS_BETWEEN}(?P<id>{_NAME}|{_NUMBER}(?! ?(?:x|gpu|hours?|h(?![a-z])|"
@@ -43,9 +43,15 @@ _JOB_ID = re.compile(_KNOWN_JOB_ID.pattern + r"|[a-mo-z][a-z]?-[0-9a-z]{12}|[a-z
 _NODE_ID = re.compile(
     r"[nw][-_]?[0-9][0-9a-z.-]{0,24}|(?:node|host|worker|gpu-?node|gpuhost|gpu-host|srv|server|machine|box|"
     r"dgx|hgx|rack|nd|"
-    r"gpu-box|compute|gpu-worker|knoten|nodo|vm|gpu-vm|hv|"
+    r"gpu-[a-z]{1,8}|gpu-box|compute|gpu-worker|knoten|nodo|vm|gpu-vm|hv|"
     r"hpc)[-_]?[a-z]{0,3}[-_]?[0-9][0-9a-z.-]{0,24}|(?:[a-z]{2,12}-)+(?:node|gpu|host|worker|w|"
     r"n)-?\d{1,5}|n-[0-9a-z]{12}|[a-z]{1,3}\d{1,4}-(?:gpu|node|n|h)?-?\d{1,4}"
+)
+_MODEL = re.compile(
+    r"(?:[a-z]+[-.])*[a-z]*[\d.]*-?\d+(?:\.\d+)?x?\d*[bm](?:-.*)?|(?:llama|qwen|mistral|mixtral|gemma|phi|bert|roberta|"
+    r"gpt|t5|"
+    r"whisper|yolo|resnet|vit|sdxl|clip|deepseek|falcon|bloom|opt|flan|bge|e5|llava|wav2vec|stable|flux|claude|olmo|"
+    r"starcoder|codellama|command|yi|glm|internlm|embedding|imagenet|cifar|v)-?[\d.]*v?\d.*"
 )
 _GPU_INDEX = re.compile(
     rf"(?:{mark(Kind.GPU)} ?|(?<![a-z0-9])(?:gpus?|card|device|cuda|karte|tarjeta|carte|卡) ?)(?:#|"
@@ -67,7 +73,16 @@ _TEAM = re.compile(
 _POOL = re.compile(
     rf"(?<![a-z])(?:pool|cluster|partition|queue|fleet|endpoint|deployment|"
     rf"service)(?: is)? (?:called|named|llamado|namens|nomme) (?P<a>[a-z][a-z0-9-]{{1,32}}|{_NAME}|"
-    rf"{_QUOTED})|(?<![a-z])(?P<b>(?!(?:{_STOP}|node|gpu|idle|new|existing|shared|current|local|k8s|"
+    rf"{_QUOTED})|(?<![a-z])(?:pool|partition)[ :=]{{1,2}}(?P<d>(?!(?:{_STOP}|until|till|by|with|up|down|at|"
+    rf"when|if|as|please|so|now|size|has|back|is|are|right|tonight|tomorrow|today|needs?|should|after|before)"
+    rf"(?![a-z]))[a-z][a-z0-9-]{{1,32}}|{_NAME})|"
+    rf"(?<![a-z])(?:endpoint|deployment|service)[ :=]{{1,2}}(?P<e>[a-z][a-z0-9]{{0,24}}(?:-[a-z0-9]{{1,24}}){{1,4}}|"
+    rf"{_NAME})|"
+    rf"(?<![a-z])(?P<f>[a-z][a-z0-9]{{0,24}}(?:-[a-z0-9]{{1,24}}){{1,4}}|{_NAME})[ -](?:endpoint|deployment)(?![a-z])|"
+    rf"(?<![a-z])replicas (?:of|for) (?:the )?(?P<g>[a-z][a-z0-9]{{0,24}}(?:-[a-z0-9]{{1,24}}){{1,4}}|{_NAME})|"
+    rf"(?<![a-z])(?P<b>(?!(?:{_STOP}|den|der|dem|die|das|le|les|il|un|una|uma|o|grow|shrink|bring|scale|resize|double|"
+    rf"halve|triple|expand|"
+    rf"drain|empty|make|set|give|add|take|empty|fill|node|gpu|idle|new|existing|shared|current|local|k8s|"
     rf"kubernetes|inference|warm|cold)(?![a-z]))[a-z][a-z0-9-]{{1,32}}|{_NAME})[ -](?:pool|partition|"
     rf"queue)(?![a-z])|(?<![a-z])pool[ :=]{{1,2}}(?P<c>(?!(?:{_STOP}|until|till|by|with|up|down|at|"
     rf"when|if|as|please|so|now|size|has)(?![a-z]))[a-z][a-z0-9-]{{1,32}}|{_NAME})"
@@ -86,7 +101,7 @@ def read_jobs(shadow: Shadow, nodes: Fact[tuple[str, ...]] | None) -> Fact[tuple
     taken = set(nodes.spans) if nodes else set()
     found = list(_listed(shadow, _JOB, _JOB_ID))
     found += [(value, shadow.span(at, at + 1)) for at, value in shadow.marks(Kind.NAME) if _looks_like_job(value)]
-    return _fact([item for item in found if item[1] not in taken])
+    return _fact([item for item in found if item[1] not in taken and not _MODEL.fullmatch(item[0].lower())])
 
 
 def read_nodes(shadow: Shadow) -> Fact[tuple[str, ...]] | None:
@@ -128,7 +143,7 @@ def _named(shadow: Shadow, pattern: re.Pattern[str]) -> Fact[str] | None:
     match = pattern.search(shadow.text)
     if match is None:
         return None
-    group = next(name for name in ("a", "b", "c") if match.groupdict().get(name))
+    group = next(name for name in ("a", "b", "c", "d", "e", "f", "g") if match.groupdict().get(name))
     start, end = match.span(group)
     return Fact(_text(shadow, start, end), (shadow.span(start, end),))
 

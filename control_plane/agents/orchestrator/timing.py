@@ -1,7 +1,7 @@
 """Time limits, deadlines and start times: which role each length and moment plays."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
 from decimal import Decimal
 from enum import Enum, auto
@@ -57,7 +57,7 @@ def _duration_role(before: str, after: str) -> _Role:
         return _Role.STRONG_LIMIT
     if lexicon.FOR_NEXT.search(before):
         return _Role.LIMIT
-    if lexicon.NOT_BEFORE.search(before) or lexicon.NOT_AFTER.match(after):
+    if lexicon.NOT_BEFORE.search(before) or lexicon.EACH_TAKES.search(before) or lexicon.NOT_AFTER.match(after):
         return _Role.NONE
     if lexicon.DEADLINE_AFTER.match(after):
         return _Role.DEADLINE
@@ -102,7 +102,14 @@ _PAST = re.compile(words("last|yesterday|since|on|ago") + r"[ :]$")
 
 def read_window(shadow: Shadow, now: datetime, default: tzinfo) -> Window:
     """Read start and deadline from moments ("by Friday 9am") and lengths ("within 36 hours")."""
-    schedule_match = lexicon.SCHEDULE.search(shadow.text)
+    schedule_match = next(
+        (
+            match
+            for match in lexicon.SCHEDULE.finditer(shadow.text)
+            if not lexicon.NOT_SCHEDULED.search(shadow.text[max(0, match.start() - 40) : match.start()])
+        ),
+        None,
+    )
     schedule = (
         Fact(shadow.words(*schedule_match.span()), (shadow.span(*schedule_match.span()),)) if schedule_match else None
     )
@@ -111,11 +118,12 @@ def read_window(shadow: Shadow, now: datetime, default: tzinfo) -> Window:
     firm: list[Fact[datetime]] = []
     starts: list[Fact[datetime]] = []
     between = lexicon.BETWEEN.search(shadow.text)
+    window = _window(shadow, between) if between else {}
     for at, moment in shadow.marks(Kind.MOMENT):
         role, exclusive = _moment_role(shadow, at, between)
         if at in scheduled or role is _Role.NONE:
             continue
-        fact = _resolved(shadow, at, moment, now, default, exclusive=exclusive)
+        fact = _resolved(shadow, at, window.get(at, moment), now, default, exclusive=exclusive)
         if fact is not None:
             (starts if role is _Role.START else deadlines).append(fact)
             if role is _Role.DEADLINE and lexicon.LATEST.search(" | ".join(_contexts(shadow, at))[-60:]):
@@ -126,6 +134,21 @@ def read_window(shadow: Shadow, now: datetime, default: tzinfo) -> Window:
             fact = Fact(now + timedelta(seconds=float(seconds)), (shadow.span(at, at + 1),))
             (starts if role is _Role.START else deadlines).append(fact)
     return Window(min(firm or deadlines, key=_time_of, default=None), min(starts, key=_time_of, default=None), schedule)
+
+
+def _window(shadow: Shadow, between: re.Match[str]) -> dict[int, Moment]:
+    """Of "from tomorrow 8:00 to 20:00 CET" let the start have the zone, and the end the day."""
+    first, last = between.start(1), between.start(2)
+    start, end = shadow.values[shadow.text[first]], shadow.values[shadow.text[last]]
+    zone = start.zone or end.zone
+    return {
+        first: replace(start, zone=zone, day=start.day),
+        last: replace(end, zone=end.zone or zone, day=end.day or (start.day if _follows(start, end) else None)),
+    }
+
+
+def _follows(start: Moment, end: Moment) -> bool:
+    return start.time is not None and end.time is not None and (end.time.next_day or end.time.hour > start.time.hour)
 
 
 def any_moment(shadow: Shadow, now: datetime, default: tzinfo) -> Fact[datetime] | None:
@@ -148,14 +171,15 @@ def _moment_role(shadow: Shadow, at: int, between: re.Match[str] | None) -> tupl
     before, after = _contexts(shadow, at)
     start, deadline = lexicon.MOMENT_START.search(before), lexicon.MOMENT_DEADLINE.search(before)
     if lexicon.MOMENT_START_AFTER.match(after) or start:
-        return _Role.START, False
+        return _Role.START, not lexicon.PAST_START.search(before)
+    deadline = deadline or lexicon.EVENT_DEADLINE.search(before)
     if deadline or lexicon.MOMENT_DEADLINE_AFTER.match(after):
         moment = shadow.values[shadow.text[at]]
         weekend = moment.day is not None and moment.day.kind is DayKind.WEEKEND
         return _Role.DEADLINE, bool(lexicon.EXCLUSIVE.search(before)) or (
             weekend and bool(lexicon.UP_TO.search(before))
         )
-    if lexicon.DAY_END.match(shadow.words(at, at + 1).lower()) and not _PAST.search(before):
+    if lexicon.DAY_END.search(shadow.words(at, at + 1).lower()) and not _PAST.search(before):
         return _Role.DEADLINE, False
     return _Role.NONE, False
 

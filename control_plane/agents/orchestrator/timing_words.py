@@ -23,6 +23,9 @@ NOT_BEFORE = re.compile(
     )
     + r"(?: (?:the|of|a|an|about|more than|over))*[ :]?$"
 )
+EACH_TAKES = re.compile(
+    r"(?<![a-z])(?:each|every|one|an?|per) [a-z]{2,16} (?:takes|needs|lasts|runs|is)(?: \w+){0,2} $"
+)
 NOT_AFTER = re.compile(
     r" ?-?(?:"
     + words(
@@ -125,6 +128,7 @@ CONNECT = (
 )
 MOMENT_DEADLINE = re.compile(
     words(
+        "hard stop|stop(?:s|ped)?(?: it)?|cut-?off|wrapped up|finalized|shut (?:it |them )?down|"
         "by|before|until|till|til|no later than|not later than|latest|due|due by|due date|deadline|"
         "finish|finished|finishes|complete|completed|done|ready|needed|need (?:it|this|them|that|"
         "results?)|deliver|delivered|at the latest|eta|ends?|ending|through|thru|back|expires?|"
@@ -138,6 +142,16 @@ MOMENT_DEADLINE = re.compile(
     )
     + CONNECT
 )
+EVENT_DEADLINE = re.compile(
+    words("before|by|for|ahead of|in time for|until|prior to")
+    + r" (?:the|our|my|a|her|his|their) (?:[a-z-]{2,20} ){0,2}"
+    + words(
+        "demo|meetings?|reviews?|presentation|launch|conference|workshop|board|deadline|release|keynote|talk|call|exam|"
+        "fair|stand-?up|submission|event|session|sync|show|hackathon|defen[cs]e|market open"
+    )
+    + r" (?:on |at |this |next |of |starts |begins |which is |is )*$"
+)
+"""An event that has a time: "before the board meeting on Friday 10:00"."""
 MOMENT_DEADLINE_AFTER = re.compile(
     r" ?(?:"
     + words(
@@ -181,6 +195,14 @@ UP_TO = re.compile(words("by|until|till|bis|hasta|para|avant|d'ici|entro|ate") +
 LATEST = re.compile(
     words("latest|deadline|due|hard|must|spatestens|frist|a mas tardar|au plus tard|entro", "截止|締め?切|期限")
 )
+NOT_SCHEDULED = re.compile(
+    words(
+        "pool|queue|partition|called|named|the|our|my|checkpoint(?:s|ing|ed)?|saves?|saving|logs?|logging|evals?|"
+        "evaluates?|snapshots?|dumps?|syncs?|reports?|prints?"
+    )
+    + r"(?: (?:checkpoints?|state|weights|metrics|to \\S{1,24}|once|it|is|are|at least|about))*[ :(]{1,2}$"
+)
+PAST_START = re.compile(words("after|nach|despues de|apres|dopo|depois de") + r"[^.;\n]{0,12}$")
 SCHEDULE = re.compile(
     words(
         rf"every (?:single )?(?:day|night|morning|evening|week|weekday|month|hour|"

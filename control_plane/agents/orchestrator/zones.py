@@ -65,12 +65,14 @@ _ZONES: Mapping[str, tuple[int, _Summer]] = {
     words("brt|hora de brasilia|horario de brasilia|sao paulo time"): (-180, _Summer.NONE),
 }
 _OFFSET = re.compile(r"(?<![a-z0-9])(?:utc|gmt) ?([+-])(\d{1,2})(?::?(\d\d))?(?![0-9])")
+_CLOCK_OFFSET = re.compile(r"(?<=:\d\d)([+-])(\d\d):?(\d\d)?(?![\d:])")
 _MAX_OFFSET_HOURS = 14
 
 
 def recognise_zones(shadow: Shadow) -> None:
     """Replace names of time zones by marks with `Zone` values."""
     shadow.replace_all(_OFFSET, Kind.ZONE, _offset_zone)
+    shadow.replace_all(_CLOCK_OFFSET, Kind.ZONE, _offset_zone)
     for pattern, (offset, summer) in _ZONES.items():
         shadow.replace_all(re.compile(pattern), Kind.ZONE, partial(_named_zone, Zone(offset, summer)))
 

@@ -10,7 +10,14 @@ import pytest
 from bench.goals_accuracy import FIELDS, Score, score_goal
 from tests.control_plane.agents.orchestrator.planning import NOW, plan
 
-FILES = ("goals.jsonl", "goals_rephrased.jsonl", "goals_more.jsonl", "goals_varied.jsonl", "goals_edge.jsonl")
+FILES = (
+    "goals.jsonl",
+    "goals_rephrased.jsonl",
+    "goals_more.jsonl",
+    "goals_varied.jsonl",
+    "goals_spoken.jsonl",
+    "goals_edge.jsonl",
+)
 
 
 def goals() -> Iterator[Any]:
