@@ -58,7 +58,7 @@ def test_documents_use_text_for_money_and_rfc_3339_in_utc_for_times() -> None:
     value = {
         "at": moment,
         "usd": Decimal("1E-6"),
-        "spec": JobSpec(resources=ResourceRequest(gpu_types=("H100",))),
+        "spec": JobSpec("demo", resources=ResourceRequest(gpu_types=("H100",))),
     }
     document = json.loads(dump(value))
     assert (document["at"], document["usd"]) == ("2026-03-01T12:00:00Z", "0.000001")

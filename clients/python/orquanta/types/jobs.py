@@ -94,7 +94,7 @@ class JobSpec:
     when neither is given. `max_runtime_seconds` counts over all attempts.
     """
 
-    name: str = ""
+    name: str
     resources: ResourceRequest = field(default_factory=ResourceRequest)
     command: str = ""
     image: str = ""
