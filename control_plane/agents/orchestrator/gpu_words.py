@@ -114,7 +114,7 @@ PART_OF = re.compile(
     rf"(?P<n>{N}) of (?:the |our |my |its |those |these )?(?:{N}) ?(?:x )?(?:{FILL}(?P<g>{G})|{GPU_WORD})"
 )
 TOTAL = re.compile(
-    rf"(?P<n>{N}) ?(?:x|\*|pcs)?{GAP}(?:{FILL}(?:{GPU_WORD} ?(?:of |of type |type |de |von |di |"
+    rf"(?P<n>{N}) ?(?:x|\*|pcs|-way)?{GAP}(?:{FILL}(?:{GPU_WORD} ?(?:of |of type |type |de |von |di |"
     rf"vom typ |de tipo |: ?|\(|的)?)?)(?:(?P<m>{M}){GAP}(?:vram |gpu )?{FILL})?(?P<g>{G})"
 )
 TOTAL_MEMORY = re.compile(rf"(?P<n>{N}) ?(?:x|\*)?{GAP}{FILL}(?P<m>{M}) ?{GPU_WORD}")
