@@ -38,7 +38,10 @@ VERBS: Mapping[Intent, re.Pattern[str]] = {
         words(
             "take (?:\\S{1,24} ){1,4}?(?:away )?from (?:the )?(?:\\S{1,24} ){0,2}?(?:pool|cluster|partition|"
             "fleet)|make (?:\\S{1,24} ){1,5}?(?:twice|half|\\S{1,8} times) (?:as|the)|"
-            "make (?:\\S{1,24} ){1,5}?(?:bigger|smaller|larger|wider)|bring (?:\\S{1,24} ){1,5}?from|(?:cap|"
+            "make (?:\\S{1,24} ){1,5}?(?:bigger|smaller|larger|wider)|(?:give|grant) (?:the |"
+            "our )?(?:\\S{1,24} )?(?:pool|cluster|endpoint|partition)(?: \\S{1,24})? another|"
+            "take (?:the |our )?(?:\\S{1,24} )?(?:pool|cluster|endpoint|partition)(?: \\S{1,24})? (?:up|down|back)|"
+            "bring (?:\\S{1,24} ){1,5}?from|(?:cap|"
             "limit) (?:\\S{1,24} ){0,4}?(?:pool|cluster|"
             "endpoint|fleet|"
             "partition)|(?:give|grant|assign|hand) (?:\\S{1,24} ){0,3}?(?:pool|cluster|endpoint|"
@@ -70,6 +73,10 @@ VERBS: Mapping[Intent, re.Pattern[str]] = {
                 "(?:if|when|where|wherever|because|provided|as long as) (?:it|that|this|they|there) (?:really |"
                 "actually )?saves?|"
                 "saves? (?:at least|more than|over|us|me|>=|money)|"
+                "(?:price|prices|rate|rates|cost|costs) (?:of|per) (?:an? |one |the )?(?:" + _GPU + "|"
+                "\\S{1,12} ?" + _GPU + ")|"
+                "(?:over-?pay(?:ing)?|pay(?:ing)? too much|spend(?:ing)? too much|too expensive|waste of money|"
+                "burning money)|"
                 "quote(?= ?:)|quotation|pricing for|price for|(?:find|identify|look for|get|show|suggest|"
                 "propose|list|achieve|realise|realize) (?:me |"
                 "us )?(?:\\S{1,24} ){0,4}?(?:savings?|ways to save|saving opportunities)|savings?|save (?:us |"
@@ -123,7 +130,7 @@ VERBS: Mapping[Intent, re.Pattern[str]] = {
             "be (?:cancell?ed|stopped|killed|terminated|aborted|deleted|removed|ended|torn down)|"
             "cancel(?:l?ing)?|abort|kill|stop|terminate|halt|end|withdraw|call off|delete|remove|"
             "scrap|pull the plug on|shut down|take down|tear down|drop|undeploy|discard|revoke|"
-            "scratch|clean up|get rid of|nuke|interrupt|destroy|evict|wipe|zap|pull",
+            "undo|unpublish|retire|scratch|clean up|get rid of|nuke|interrupt|destroy|evict|wipe|zap|pull",
             "cancel(?:a|ar|e|en)|detener|deten|detenga|mata(?:r)?|termina(?:r)?|elimina(?:r)?|"
             "borra(?:r)?|aborta(?:r)?|interrumpe|anul(?:a|ar|e)|brich|abbrechen|stopp(?:e|en)|"
             "beende(?:n)?|stornier(?:e|en)|losche(?:n)?|annullier(?:e|en)|annule[rz]?|arrete[rz]?|"
@@ -137,7 +144,14 @@ VERBS: Mapping[Intent, re.Pattern[str]] = {
     ),
     Intent.QUERY: re.compile(
         words(
-            "any (?:incidents?|errors?|failures?|jobs?|gpus?|free|idle|news|problems?|issues?|nodes?|alerts?|"
+            "(?:i'd like|i would like|i want|i need|gimme|send me|get me|let's see|let me have|could i (?:get|have|"
+            "see)|can i (?:get|have|see)) "
+            "(?:a |an |the |our |my )?(?:\\S{1,16} )?(?:summary|list|overview|report|status|breakdown|logs?|history|"
+            "stats|statistics|"
+            "figures|numbers|metrics|inventory)|check (?:the |our |my )?(?:\\S{1,16} )?(?:health|state|logs?|queue|"
+            "utili[sz]ation|usage|"
+            "load|temperatures?|availability)|any (?:incidents?|errors?|failures?|jobs?|gpus?|free|idle|news|problems?|"
+            "issues?|nodes?|alerts?|"
             "warnings?|updates?|capacity)|give me (?:\\S{1,24} ){0,4}?(?:spend(?:ing)?|costs?|bill|figures|"
             "numbers)|what(?:'s|s)?|"
             "which|who(?:'s)?|whose|when|where|why|how (?:many|much|long|is|are|did|do|does|come|"
@@ -150,7 +164,8 @@ VERBS: Mapping[Intent, re.Pattern[str]] = {
             "need) to (?:know|see|understand|check)|describe|explain|print|"
             "get (?:me )?(?:the )?(?:status|logs?|list|metrics|utili[sz]ation|a list|a summary)|"
             "look up|count|forecast|predict|summari[sz]e (?:the )?(?:\\w+ ){0,2}(?:status|usage|"
-            "logs?|incidents?|utili[sz]ation|fleet|activity|spend|errors?|last)|view|monitor|track|"
+            "logs?|incidents?|utili[sz]ation|fleet|activity|spend|errors?|last (?:night|hour|incident|24))|view|"
+            "monitor|track|"
             "compare (?:\\w+ )?(?:usage|utili[sz]ation)|eta (?:of|for|on)|remind me|find out|"
             "do you know|could you (?:say|tell)|progress (?:of|on)",
             "que|cual(?:es)?|cuant[oa]s?|quien(?:es)?|cuando|donde|por que|como (?:va|van|esta|"
@@ -188,7 +203,8 @@ NOUNS: Mapping[Intent, re.Pattern[str]] = {
     ),
     Intent.INFERENCE: re.compile(
         words(
-            "endpoints?|inference|inferencia|inferenz|inference server|serving|vllm|tgi|triton|"
+            "(?:openai-)?compatible (?:server|api|service)|(?:model|llm|chat|embedding) server|endpoints?|inference|"
+            "inferencia|inferenz|inference server|serving|vllm|tgi|triton|"
             "sglang|chat-?bot|api(?! keys?)|rest api|inferenza|autoscaling|replicas?|repliken|"
             "deployment",
             "推理|推論|接口|エンドポイント",

@@ -14,7 +14,7 @@ LAUNCH_VERBS: Mapping[Intent, re.Pattern[str]] = {
         words(
             "be fine-?tuned|fine[- ]?tun(?:e|ing)|ft|lora|qlora|peft|sft|dpo|rlhf|grpo|ppo|orpo|"
             "instruction[- ]?tun(?:e|ing)|instruct-?tune|adapter training|domain[- ]adapt|"
-            "post-?train(?:ing)?|continue fine-?tuning",
+            "adapt|speciali[sz]e|personali[sz]e|post-?train(?:ing)?|continue fine-?tuning",
             "finetune[a-z]{0,3}|fine-?tune[anrsz]{1,3}|afina(?:r|me)?|ajusta(?:r)?(?: finamente|"
             " fino)?|ajuste fino|ajustar|feinabstimm[a-z]*|feinjustier[a-z]*|feintun[a-z]*|"
             "feinabstimmung|affine[rz]?|affinage|peaufine[rz]?|fine-?tuner|affina(?:re|mento)?|afine|"
@@ -106,7 +106,8 @@ LAUNCH_VERBS: Mapping[Intent, re.Pattern[str]] = {
             "benchmark(?:ing)?|perf(?:ormance)? test|(?:load|stress|soak|throughput|latency|"
             "bandwidth|speed) test|bench|measure|profile|evaluate|eval|re-?evaluate|stress[- ]?test|"
             "load[- ]?test|soak[- ]?test|burn[- ]?in|validate|smoke[- ]?test|time how long|"
-            "speed[- ]?test|compare (?:\\w+ ){0,6}?(?:throughput|latency|speed|performance|tokens|"
+            "see how (?:fast|quick|well)|find out how (?:fast|quick|well)|speed[- ]?test|"
+            "compare (?:\\w+ ){0,6}?(?:throughput|latency|speed|performance|tokens|"
             "h100|a100)|compare (?:the )?(?:\\S{1,24} ){0,3}?(?:vs\\.?|versus|against|with|and|to)|mlperf|"
             "nccl[- ]?tests?|all[- ]?reduce (?:test|bandwidth)|"
             "test (?:the )?(?:\\w+ ){0,4}?(?:throughput|latency|bandwidth|performance|speed|"

@@ -30,7 +30,8 @@ SYMPTOM = re.compile(
         "version mismatch|problem|issue|hang)|no heartbeat|missed heartbeats|cuda errors?|"
         "illegal memory access|power (?:brake|supply fail\\w*)|fan (?:fail\\w*|speed)|memory errors?|"
         "pcie (?:errors?|link|downgrade\\w*|replay\\w*)|stuck at \\S{1,24}|(?:died|dies|dying)|"
-        "not (?:visible|detected|showing up)|can't see (?:its|the) gpus?|zombie|"
+        "not (?:visible|detected|showing up)|can't see (?:its|the) gpus?|zombie|acting up|acting weird|misbehav(?:es|"
+        "ing)|playing up|on the fritz|"
         "(?<!be )(?<!get )(?<!gets )(?<!being )(?<!getting )preempted|"
         "lost its node|straggler|nan loss",
         "sobrecalient\\w*|sobrecalentad[oa]|falla(?:ndo|n|s)?|fallo|averiad[oa]|no responde|se cayo|"
