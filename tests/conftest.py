@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +16,11 @@ from tests.fake_clock import FakeClock
 from tests.postgresql import PostgreSql, running_postgresql
 
 _TEMPLATE = "orquanta_template"
+
+# A shell that starts the tests in the background has SIGINT ignored, and every program they start would inherit that.
+for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 # Time limits would fail on a busy machine, and a run must mean the same everywhere.
 settings.register_profile("orquanta", deadline=None, derandomize=True)

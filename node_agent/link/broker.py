@@ -19,6 +19,7 @@ from node_agent.link.tls import client_context
 
 log = structlog.get_logger()
 
+_CANCEL_AGAIN_SECONDS = 0.2
 _CONNECT_SECONDS = 5
 _CLOSE_SECONDS = 1.0  # nats-py waits for ever for a connection whose handshake has failed
 _ACK_SECONDS = 10.0
@@ -123,7 +124,11 @@ class Broker:
         try:
             client = await self._connect(over, errors)
         except (NatsError, OSError, TimeoutError) as error:
+            _heed_cancellation()
             return errors[-1] if errors else str(error) or type(error).__name__
+        if _is_cancelled():
+            await _close(client)
+            raise asyncio.CancelledError
         self._client = client
         self._last_failure = ""
         log.info("nats.up", server=client.connected_url.netloc if client.connected_url else "")
@@ -131,9 +136,11 @@ class Broker:
             async with asyncio.TaskGroup() as group:
                 serving = group.create_task(while_connected())
                 told = group.create_task(self._told.take())
-                await asyncio.wait((over, told), return_when=asyncio.FIRST_COMPLETED)
-                serving.cancel()
-                told.cancel()
+                try:
+                    await asyncio.wait((over, told), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    told.cancel()
+                    await _end(serving)
         finally:
             self._client = None
             await _close(client)
@@ -185,3 +192,21 @@ async def _close(client: Client) -> None:
             await client.close()
     except (NatsError, OSError, TimeoutError) as error:
         log.debug("nats.close_failed", error=str(error))
+
+
+def _is_cancelled() -> bool:
+    """Tell whether this task was cancelled: nats-py, and `wait_for` of Python 3.11 beneath it, can lose that."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _heed_cancellation() -> None:
+    if _is_cancelled():
+        raise asyncio.CancelledError
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel a task until it has ended, however often it loses the cancellation."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=_CANCEL_AGAIN_SECONDS)

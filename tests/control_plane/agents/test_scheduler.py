@@ -189,10 +189,14 @@ async def test_an_idle_scheduler_does_not_go_round_in_circles(world: World) -> N
     async with running(scheduler):
         await world.launch(user, spec("fits"), spec("waits"))
         await until(world, "fits", JobState.PLACED)
-        await settled(world)
-        rounds, newest = scheduler._counters["rounds"], world.store.changes.newest
-        await settled(world)
-        assert (scheduler._counters["rounds"], world.store.changes.newest) == (rounds, newest)
+        seen = []
+        for _ in range(20):  # what follows from the placement may come late on a busy machine, but it comes to an end
+            await settled(world)
+            seen.append((scheduler._counters["rounds"], world.store.changes.newest))
+            if len(seen) > 1 and seen[-1] == seen[-2]:
+                break
+        assert seen[-1] == seen[-2], f"the scheduler never comes to rest: {seen}"
+        assert seen[-1][0] <= 5
 
 
 async def test_a_placement_that_was_stale_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
