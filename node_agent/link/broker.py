@@ -6,7 +6,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-import nats
 import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -160,23 +159,29 @@ class Broker:
         self._told.clear()
         servers = list(self._servers)
         random.shuffle(servers)
-        return await nats.connect(
-            servers,
-            name=self._identity.node_id,
-            tls=client_context(self._identity),
-            tls_handshake_first=True,  # the broker speaks TLS from the first byte, so that nobody can strip it
-            inbox_prefix=f"_INBOX.{self._identity.node_id}",
-            allow_reconnect=False,
-            max_reconnect_attempts=1,  # without it, connecting tries the same servers for two minutes
-            reconnect_time_wait=0,
-            connect_timeout=_CONNECT_SECONDS,
-            ping_interval=_PING_SECONDS,
-            max_outstanding_pings=_MAX_OUTSTANDING_PINGS,
-            pending_size=_PENDING_BYTES,
-            error_cb=note_error,
-            closed_cb=note_closed,
-            disconnected_cb=note_closed,
-        )
+        client = Client()
+        try:
+            await client.connect(
+                servers,
+                name=self._identity.node_id,
+                tls=client_context(self._identity),
+                tls_handshake_first=True,  # the broker speaks TLS from the first byte, so that nobody can strip it
+                inbox_prefix=f"_INBOX.{self._identity.node_id}",
+                allow_reconnect=False,
+                max_reconnect_attempts=1,  # without it, connecting tries the same servers for two minutes
+                reconnect_time_wait=0,
+                connect_timeout=_CONNECT_SECONDS,
+                ping_interval=_PING_SECONDS,
+                max_outstanding_pings=_MAX_OUTSTANDING_PINGS,
+                pending_size=_PENDING_BYTES,
+                error_cb=note_error,
+                closed_cb=note_closed,
+                disconnected_cb=note_closed,
+            )
+        except BaseException:
+            await _close(client)  # nats-py leaves the socket of a refused connection open
+            raise
+        return client
 
     def _note_down(self, reason: str, lived_seconds: float) -> None:
         if lived_seconds >= _USUAL_LIFE_SECONDS:

@@ -3,10 +3,10 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import grpc
-import nats
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -32,12 +32,12 @@ class Thief:
     def __init__(self) -> None:
         self.complaints: list[str] = []
         self.closed = asyncio.Event()
-        self.client: Client
+        self.client = Client()
 
-    async def connect(self, fleet: Fleet, host: Host, **claims: str) -> None:
+    async def connect(self, fleet: Fleet, host: Host, **claims: Any) -> None:  # Any: nats-py's own options
         context = ssl.create_default_context(cafile=str(host.identity / "ca.pem"))
         context.load_cert_chain(host.identity / "certificate.pem", host.identity / "key.pem")
-        self.client = await nats.connect(
+        await self.client.connect(
             f"tls://127.0.0.1:{(fleet.state / 'nats-port').read_text()}",
             tls=context,
             tls_handshake_first=True,
@@ -64,11 +64,13 @@ class Thief:
 @asynccontextmanager
 async def thief(fleet: Fleet, host: Host, **claims: str) -> AsyncIterator[Thief]:
     made = Thief()
-    await made.connect(fleet, host, **claims)
     try:
+        await made.connect(fleet, host, **claims)
         yield made
-    finally:
-        await made.client.close()
+    finally:  # a refused connection must be closed, too
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                await made.client.close()
 
 
 @asynccontextmanager
@@ -77,7 +79,8 @@ async def link(fleet: Fleet, host: Host, boot_id: str) -> AsyncIterator[Stream]:
     async with node_channel(fleet, host) as channel:
         stream = NodeLinkServiceStub(channel).Connect(timeout=30)
         hello = node_link_pb2.Hello(inventory=node_pb2.HostInventory(hostname="thief", boot_id=boot_id))
-        await stream.write(node_link_pb2.ConnectRequest(hello=hello))
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # refused already: reading tells why
+            await stream.write(node_link_pb2.ConnectRequest(hello=hello))
         try:
             yield stream
         finally:
@@ -223,7 +226,8 @@ async def test_revoking_a_node_ends_its_link_and_its_broker_connection_and_moves
         assert await asyncio.to_thread(robbed.daemon.wait, 10) == 77
         assert "revoked" in robbed.daemon.tail()
         with pytest.raises(NatsError):
-            await Thief().connect(site.fleet, robbed)
+            async with thief(site.fleet, robbed):
+                pass
         async with link(site.fleet, robbed, "another-boot") as stream:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await hear(stream)

@@ -7,10 +7,9 @@ import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-import nats
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
@@ -73,8 +72,9 @@ class NatsServer:
 
         async with asyncio.timeout(WAIT_SECONDS):
             while True:
+                client = Client()
                 try:
-                    return await nats.connect(
+                    await client.connect(
                         self.url,
                         tls=context,
                         tls_handshake_first=True,
@@ -84,7 +84,12 @@ class NatsServer:
                         error_cb=ignore,
                     )
                 except (OSError, NatsError):
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(1):
+                            await client.close()
                     await asyncio.sleep(0.02)
+                else:
+                    return client
 
     async def chunks(self, count: int = 0) -> list[event_pb2.LogChunk]:
         """Return every stored chunk, once one with the mark of the end (or `count` of them) is there."""

@@ -74,6 +74,7 @@ async def test_a_killed_supervisor_takes_its_whole_job_with_it(any_host: Host) -
     async with any_host.daemon() as runner:
         await runner.converge({job.key: job})
         await eventually(lambda: len(processes_with_argument(mark)) == 2)
+        await eventually(lambda: runner.statuses()[job.key].state is MemberState.RUNNING)
         os.kill(supervisor_pid(any_host, job.key), signal.SIGKILL)
         status = await ended(runner, job.key)
         assert processes_with_argument(mark) == []
