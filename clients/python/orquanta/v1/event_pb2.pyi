@@ -76,6 +76,10 @@ class GpuSample(message.Message):
     ECC_UNCORRECTED_FIELD_NUMBER: builtins.int
     PCIE_REPLAYS_FIELD_NUMBER: builtins.int
     ERROR_FIELD_NUMBER: builtins.int
+    MEMORY_TEMPERATURE_CELSIUS_FIELD_NUMBER: builtins.int
+    REMAPPED_ROWS_UNCORRECTABLE_FIELD_NUMBER: builtins.int
+    NVLINKS_ACTIVE_FIELD_NUMBER: builtins.int
+    TEMPERATURE_MARGIN_CELSIUS_FIELD_NUMBER: builtins.int
     uuid: builtins.str
     """The GPU."""
     utilization_percent: builtins.int
@@ -102,6 +106,14 @@ class GpuSample(message.Message):
     """PCIe replays since the driver was loaded."""
     error: builtins.str
     """Why the GPU cannot be read, if it cannot."""
+    memory_temperature_celsius: builtins.int
+    """Memory temperature, in degrees Celsius."""
+    remapped_rows_uncorrectable: builtins.int
+    """Rows remapped for uncorrectable errors."""
+    nvlinks_active: builtins.int
+    """NVLinks that are up."""
+    temperature_margin_celsius: builtins.int
+    """Degrees Celsius left until the GPU slows itself down."""
     def __init__(
         self,
         *,
@@ -118,10 +130,14 @@ class GpuSample(message.Message):
         ecc_uncorrected: builtins.int | None = ...,
         pcie_replays: builtins.int | None = ...,
         error: builtins.str = ...,
+        memory_temperature_celsius: builtins.int | None = ...,
+        remapped_rows_uncorrectable: builtins.int | None = ...,
+        nvlinks_active: builtins.int | None = ...,
+        temperature_margin_celsius: builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["_clock_event_reasons", b"_clock_event_reasons", "_ecc_corrected", b"_ecc_corrected", "_ecc_uncorrected", b"_ecc_uncorrected", "_memory_clock_mhz", b"_memory_clock_mhz", "_memory_total_bytes", b"_memory_total_bytes", "_memory_used_bytes", b"_memory_used_bytes", "_pcie_replays", b"_pcie_replays", "_power_watts", b"_power_watts", "_sm_clock_mhz", b"_sm_clock_mhz", "_temperature_celsius", b"_temperature_celsius", "_utilization_percent", b"_utilization_percent", "clock_event_reasons", b"clock_event_reasons", "ecc_corrected", b"ecc_corrected", "ecc_uncorrected", b"ecc_uncorrected", "memory_clock_mhz", b"memory_clock_mhz", "memory_total_bytes", b"memory_total_bytes", "memory_used_bytes", b"memory_used_bytes", "pcie_replays", b"pcie_replays", "power_watts", b"power_watts", "sm_clock_mhz", b"sm_clock_mhz", "temperature_celsius", b"temperature_celsius", "utilization_percent", b"utilization_percent"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["_clock_event_reasons", b"_clock_event_reasons", "_ecc_corrected", b"_ecc_corrected", "_ecc_uncorrected", b"_ecc_uncorrected", "_memory_clock_mhz", b"_memory_clock_mhz", "_memory_temperature_celsius", b"_memory_temperature_celsius", "_memory_total_bytes", b"_memory_total_bytes", "_memory_used_bytes", b"_memory_used_bytes", "_nvlinks_active", b"_nvlinks_active", "_pcie_replays", b"_pcie_replays", "_power_watts", b"_power_watts", "_remapped_rows_uncorrectable", b"_remapped_rows_uncorrectable", "_sm_clock_mhz", b"_sm_clock_mhz", "_temperature_celsius", b"_temperature_celsius", "_temperature_margin_celsius", b"_temperature_margin_celsius", "_utilization_percent", b"_utilization_percent", "clock_event_reasons", b"clock_event_reasons", "ecc_corrected", b"ecc_corrected", "ecc_uncorrected", b"ecc_uncorrected", "memory_clock_mhz", b"memory_clock_mhz", "memory_temperature_celsius", b"memory_temperature_celsius", "memory_total_bytes", b"memory_total_bytes", "memory_used_bytes", b"memory_used_bytes", "nvlinks_active", b"nvlinks_active", "pcie_replays", b"pcie_replays", "power_watts", b"power_watts", "remapped_rows_uncorrectable", b"remapped_rows_uncorrectable", "sm_clock_mhz", b"sm_clock_mhz", "temperature_celsius", b"temperature_celsius", "temperature_margin_celsius", b"temperature_margin_celsius", "utilization_percent", b"utilization_percent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_clock_event_reasons", b"_clock_event_reasons", "_ecc_corrected", b"_ecc_corrected", "_ecc_uncorrected", b"_ecc_uncorrected", "_memory_clock_mhz", b"_memory_clock_mhz", "_memory_total_bytes", b"_memory_total_bytes", "_memory_used_bytes", b"_memory_used_bytes", "_pcie_replays", b"_pcie_replays", "_power_watts", b"_power_watts", "_sm_clock_mhz", b"_sm_clock_mhz", "_temperature_celsius", b"_temperature_celsius", "_utilization_percent", b"_utilization_percent", "clock_event_reasons", b"clock_event_reasons", "ecc_corrected", b"ecc_corrected", "ecc_uncorrected", b"ecc_uncorrected", "error", b"error", "memory_clock_mhz", b"memory_clock_mhz", "memory_total_bytes", b"memory_total_bytes", "memory_used_bytes", b"memory_used_bytes", "pcie_replays", b"pcie_replays", "power_watts", b"power_watts", "sm_clock_mhz", b"sm_clock_mhz", "temperature_celsius", b"temperature_celsius", "utilization_percent", b"utilization_percent", "uuid", b"uuid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_clock_event_reasons", b"_clock_event_reasons", "_ecc_corrected", b"_ecc_corrected", "_ecc_uncorrected", b"_ecc_uncorrected", "_memory_clock_mhz", b"_memory_clock_mhz", "_memory_temperature_celsius", b"_memory_temperature_celsius", "_memory_total_bytes", b"_memory_total_bytes", "_memory_used_bytes", b"_memory_used_bytes", "_nvlinks_active", b"_nvlinks_active", "_pcie_replays", b"_pcie_replays", "_power_watts", b"_power_watts", "_remapped_rows_uncorrectable", b"_remapped_rows_uncorrectable", "_sm_clock_mhz", b"_sm_clock_mhz", "_temperature_celsius", b"_temperature_celsius", "_temperature_margin_celsius", b"_temperature_margin_celsius", "_utilization_percent", b"_utilization_percent", "clock_event_reasons", b"clock_event_reasons", "ecc_corrected", b"ecc_corrected", "ecc_uncorrected", b"ecc_uncorrected", "error", b"error", "memory_clock_mhz", b"memory_clock_mhz", "memory_temperature_celsius", b"memory_temperature_celsius", "memory_total_bytes", b"memory_total_bytes", "memory_used_bytes", b"memory_used_bytes", "nvlinks_active", b"nvlinks_active", "pcie_replays", b"pcie_replays", "power_watts", b"power_watts", "remapped_rows_uncorrectable", b"remapped_rows_uncorrectable", "sm_clock_mhz", b"sm_clock_mhz", "temperature_celsius", b"temperature_celsius", "temperature_margin_celsius", b"temperature_margin_celsius", "utilization_percent", b"utilization_percent", "uuid", b"uuid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__clock_event_reasons: _TypeAlias = typing.Literal["clock_event_reasons"]  # noqa: Y015
     _WhichOneofArgType__clock_event_reasons: _TypeAlias = typing.Literal["_clock_event_reasons", b"_clock_event_reasons"]  # noqa: Y015
@@ -131,18 +147,26 @@ class GpuSample(message.Message):
     _WhichOneofArgType__ecc_uncorrected: _TypeAlias = typing.Literal["_ecc_uncorrected", b"_ecc_uncorrected"]  # noqa: Y015
     _WhichOneofReturnType__memory_clock_mhz: _TypeAlias = typing.Literal["memory_clock_mhz"]  # noqa: Y015
     _WhichOneofArgType__memory_clock_mhz: _TypeAlias = typing.Literal["_memory_clock_mhz", b"_memory_clock_mhz"]  # noqa: Y015
+    _WhichOneofReturnType__memory_temperature_celsius: _TypeAlias = typing.Literal["memory_temperature_celsius"]  # noqa: Y015
+    _WhichOneofArgType__memory_temperature_celsius: _TypeAlias = typing.Literal["_memory_temperature_celsius", b"_memory_temperature_celsius"]  # noqa: Y015
     _WhichOneofReturnType__memory_total_bytes: _TypeAlias = typing.Literal["memory_total_bytes"]  # noqa: Y015
     _WhichOneofArgType__memory_total_bytes: _TypeAlias = typing.Literal["_memory_total_bytes", b"_memory_total_bytes"]  # noqa: Y015
     _WhichOneofReturnType__memory_used_bytes: _TypeAlias = typing.Literal["memory_used_bytes"]  # noqa: Y015
     _WhichOneofArgType__memory_used_bytes: _TypeAlias = typing.Literal["_memory_used_bytes", b"_memory_used_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__nvlinks_active: _TypeAlias = typing.Literal["nvlinks_active"]  # noqa: Y015
+    _WhichOneofArgType__nvlinks_active: _TypeAlias = typing.Literal["_nvlinks_active", b"_nvlinks_active"]  # noqa: Y015
     _WhichOneofReturnType__pcie_replays: _TypeAlias = typing.Literal["pcie_replays"]  # noqa: Y015
     _WhichOneofArgType__pcie_replays: _TypeAlias = typing.Literal["_pcie_replays", b"_pcie_replays"]  # noqa: Y015
     _WhichOneofReturnType__power_watts: _TypeAlias = typing.Literal["power_watts"]  # noqa: Y015
     _WhichOneofArgType__power_watts: _TypeAlias = typing.Literal["_power_watts", b"_power_watts"]  # noqa: Y015
+    _WhichOneofReturnType__remapped_rows_uncorrectable: _TypeAlias = typing.Literal["remapped_rows_uncorrectable"]  # noqa: Y015
+    _WhichOneofArgType__remapped_rows_uncorrectable: _TypeAlias = typing.Literal["_remapped_rows_uncorrectable", b"_remapped_rows_uncorrectable"]  # noqa: Y015
     _WhichOneofReturnType__sm_clock_mhz: _TypeAlias = typing.Literal["sm_clock_mhz"]  # noqa: Y015
     _WhichOneofArgType__sm_clock_mhz: _TypeAlias = typing.Literal["_sm_clock_mhz", b"_sm_clock_mhz"]  # noqa: Y015
     _WhichOneofReturnType__temperature_celsius: _TypeAlias = typing.Literal["temperature_celsius"]  # noqa: Y015
     _WhichOneofArgType__temperature_celsius: _TypeAlias = typing.Literal["_temperature_celsius", b"_temperature_celsius"]  # noqa: Y015
+    _WhichOneofReturnType__temperature_margin_celsius: _TypeAlias = typing.Literal["temperature_margin_celsius"]  # noqa: Y015
+    _WhichOneofArgType__temperature_margin_celsius: _TypeAlias = typing.Literal["_temperature_margin_celsius", b"_temperature_margin_celsius"]  # noqa: Y015
     _WhichOneofReturnType__utilization_percent: _TypeAlias = typing.Literal["utilization_percent"]  # noqa: Y015
     _WhichOneofArgType__utilization_percent: _TypeAlias = typing.Literal["_utilization_percent", b"_utilization_percent"]  # noqa: Y015
     @typing.overload
@@ -154,17 +178,25 @@ class GpuSample(message.Message):
     @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__memory_clock_mhz) -> _WhichOneofReturnType__memory_clock_mhz | None: ...
     @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__memory_temperature_celsius) -> _WhichOneofReturnType__memory_temperature_celsius | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__memory_total_bytes) -> _WhichOneofReturnType__memory_total_bytes | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__memory_used_bytes) -> _WhichOneofReturnType__memory_used_bytes | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__nvlinks_active) -> _WhichOneofReturnType__nvlinks_active | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__pcie_replays) -> _WhichOneofReturnType__pcie_replays | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__power_watts) -> _WhichOneofReturnType__power_watts | None: ...
     @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__remapped_rows_uncorrectable) -> _WhichOneofReturnType__remapped_rows_uncorrectable | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__sm_clock_mhz) -> _WhichOneofReturnType__sm_clock_mhz | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__temperature_celsius) -> _WhichOneofReturnType__temperature_celsius | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__temperature_margin_celsius) -> _WhichOneofReturnType__temperature_margin_celsius | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__utilization_percent) -> _WhichOneofReturnType__utilization_percent | None: ...
 
@@ -326,5 +358,73 @@ class PlatformEvent(message.Message):
     _HasFieldArgType: _TypeAlias = typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["created_at", b"created_at", "id", b"id", "kind", b"kind", "message", b"message", "noun", b"noun", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class TelemetryRollup(message.Message):
+    """Telemetry of one minute, for the time in which raw samples could not be sent."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    STARTED_AT_FIELD_NUMBER: builtins.int
+    SAMPLES_FIELD_NUMBER: builtins.int
+    GPUS_FIELD_NUMBER: builtins.int
+    samples: builtins.int
+    """Raw samples that it stands for."""
+    @builtins.property
+    def started_at(self) -> timestamp_pb2.Timestamp:
+        """When the minute began, by the host's clock."""
+
+    @builtins.property
+    def gpus(self) -> containers.RepeatedCompositeFieldContainer[GpuRollup]:
+        """One for each GPU, in index order."""
+
+    def __init__(
+        self,
+        *,
+        started_at: timestamp_pb2.Timestamp | None = ...,
+        samples: builtins.int = ...,
+        gpus: abc.Iterable[GpuRollup] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["started_at", b"started_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["gpus", b"gpus", "samples", b"samples", "started_at", b"started_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GpuRollup(message.Message):
+    """One GPU during one minute."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    UUID_FIELD_NUMBER: builtins.int
+    UTILIZATION_PERCENT_FIELD_NUMBER: builtins.int
+    MEMORY_USED_BYTES_MAX_FIELD_NUMBER: builtins.int
+    TEMPERATURE_CELSIUS_MAX_FIELD_NUMBER: builtins.int
+    POWER_WATTS_FIELD_NUMBER: builtins.int
+    uuid: builtins.str
+    """The GPU."""
+    utilization_percent: builtins.float
+    """Mean utilization, in percent."""
+    memory_used_bytes_max: builtins.int
+    """Most memory in use, in bytes."""
+    temperature_celsius_max: builtins.int
+    """Highest core temperature, in degrees Celsius."""
+    power_watts: builtins.float
+    """Mean power draw, in watts."""
+    def __init__(
+        self,
+        *,
+        uuid: builtins.str = ...,
+        utilization_percent: builtins.float = ...,
+        memory_used_bytes_max: builtins.int = ...,
+        temperature_celsius_max: builtins.int = ...,
+        power_watts: builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["memory_used_bytes_max", b"memory_used_bytes_max", "power_watts", b"power_watts", "temperature_celsius_max", b"temperature_celsius_max", "utilization_percent", b"utilization_percent", "uuid", b"uuid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

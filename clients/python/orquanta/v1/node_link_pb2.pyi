@@ -9,8 +9,11 @@ from google.protobuf import duration_pb2 as duration_pb2
 from google.protobuf import message as message
 from google.protobuf import timestamp_pb2 as timestamp_pb2
 from google.protobuf.internal import containers as containers
+from orquanta.v1 import event_pb2 as event_pb2
+from orquanta.v1 import health_pb2 as health_pb2
 from orquanta.v1 import job_pb2 as job_pb2
 from orquanta.v1 import node_pb2 as node_pb2
+from orquanta.v1 import repair_pb2 as repair_pb2
 import builtins as builtins
 import sys
 import typing as typing
@@ -131,6 +134,8 @@ class ConnectRequest(message.Message):
     MEMBER_REPORT_FIELD_NUMBER: builtins.int
     INVENTORY_FIELD_NUMBER: builtins.int
     CERTIFICATE_SIGNING_REQUEST_FIELD_NUMBER: builtins.int
+    SPOOL_FIELD_NUMBER: builtins.int
+    REPAIR_REPORT_FIELD_NUMBER: builtins.int
     certificate_signing_request: builtins.bytes
     """It wants a fresh certificate; a PKCS #10 request in PEM."""
     @builtins.property
@@ -149,6 +154,14 @@ class ConnectRequest(message.Message):
     def inventory(self) -> node_pb2.HostInventory:
         """Its hardware changed."""
 
+    @builtins.property
+    def spool(self) -> SpoolBatch:
+        """What its spool holds, oldest first, from the first record that is not acknowledged."""
+
+    @builtins.property
+    def repair_report(self) -> repair_pb2.RepairReport:
+        """A repair moved on; its end comes through the spool as well."""
+
     def __init__(
         self,
         *,
@@ -157,12 +170,14 @@ class ConnectRequest(message.Message):
         member_report: MemberReport | None = ...,
         inventory: node_pb2.HostInventory | None = ...,
         certificate_signing_request: builtins.bytes = ...,
+        spool: SpoolBatch | None = ...,
+        repair_report: repair_pb2.RepairReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["certificate_signing_request", b"certificate_signing_request", "heartbeat", b"heartbeat", "hello", b"hello", "inventory", b"inventory", "member_report", b"member_report", "message", b"message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["certificate_signing_request", b"certificate_signing_request", "heartbeat", b"heartbeat", "hello", b"hello", "inventory", b"inventory", "member_report", b"member_report", "message", b"message", "repair_report", b"repair_report", "spool", b"spool"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["certificate_signing_request", b"certificate_signing_request", "heartbeat", b"heartbeat", "hello", b"hello", "inventory", b"inventory", "member_report", b"member_report", "message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["certificate_signing_request", b"certificate_signing_request", "heartbeat", b"heartbeat", "hello", b"hello", "inventory", b"inventory", "member_report", b"member_report", "message", b"message", "repair_report", b"repair_report", "spool", b"spool"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = typing.Literal["hello", "heartbeat", "member_report", "inventory", "certificate_signing_request"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = typing.Literal["hello", "heartbeat", "member_report", "inventory", "certificate_signing_request", "spool", "repair_report"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -178,6 +193,7 @@ class ConnectResponse(message.Message):
     MEMBER_REPORT_ACK_FIELD_NUMBER: builtins.int
     CERTIFICATE_FIELD_NUMBER: builtins.int
     DISCONNECT_FIELD_NUMBER: builtins.int
+    SPOOL_ACK_FIELD_NUMBER: builtins.int
     certificate: builtins.bytes
     """A fresh client certificate in PEM, with its chain."""
     @builtins.property
@@ -200,6 +216,10 @@ class ConnectResponse(message.Message):
     def disconnect(self) -> Disconnect:
         """The stream ends."""
 
+    @builtins.property
+    def spool_ack(self) -> SpoolAck:
+        """Records of the spool are in the books."""
+
     def __init__(
         self,
         *,
@@ -209,12 +229,13 @@ class ConnectResponse(message.Message):
         member_report_ack: MemberReportAck | None = ...,
         certificate: builtins.bytes = ...,
         disconnect: Disconnect | None = ...,
+        spool_ack: SpoolAck | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["certificate", b"certificate", "desired_state", b"desired_state", "disconnect", b"disconnect", "heartbeat_ack", b"heartbeat_ack", "member_report_ack", b"member_report_ack", "message", b"message", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["certificate", b"certificate", "desired_state", b"desired_state", "disconnect", b"disconnect", "heartbeat_ack", b"heartbeat_ack", "member_report_ack", b"member_report_ack", "message", b"message", "spool_ack", b"spool_ack", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["certificate", b"certificate", "desired_state", b"desired_state", "disconnect", b"disconnect", "heartbeat_ack", b"heartbeat_ack", "member_report_ack", b"member_report_ack", "message", b"message", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["certificate", b"certificate", "desired_state", b"desired_state", "disconnect", b"disconnect", "heartbeat_ack", b"heartbeat_ack", "member_report_ack", b"member_report_ack", "message", b"message", "spool_ack", b"spool_ack", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = typing.Literal["welcome", "heartbeat_ack", "desired_state", "member_report_ack", "certificate", "disconnect"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = typing.Literal["welcome", "heartbeat_ack", "desired_state", "member_report_ack", "certificate", "disconnect", "spool_ack"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -228,8 +249,16 @@ class Hello(message.Message):
     MEMBERS_FIELD_NUMBER: builtins.int
     HOST_TIME_FIELD_NUMBER: builtins.int
     CONTROL_EPOCH_FIELD_NUMBER: builtins.int
+    CONDITIONS_FIELD_NUMBER: builtins.int
+    REPAIR_FIELD_NUMBER: builtins.int
+    SPOOL_ID_FIELD_NUMBER: builtins.int
+    POLICY_VERSION_FIELD_NUMBER: builtins.int
     control_epoch: builtins.int
     """The highest control epoch that the daemon has obeyed; orders of an older one are refused."""
+    spool_id: builtins.str
+    """The spool that the records will come from."""
+    policy_version: builtins.int
+    """Version of the local policy that the host holds; 0 if none."""
     @builtins.property
     def inventory(self) -> node_pb2.HostInventory:
         """What the host is made of."""
@@ -242,6 +271,14 @@ class Hello(message.Message):
     def host_time(self) -> timestamp_pb2.Timestamp:
         """The host's wall clock."""
 
+    @builtins.property
+    def conditions(self) -> containers.RepeatedCompositeFieldContainer[health_pb2.Condition]:
+        """Every condition of now; what the control plane knows beyond them is over."""
+
+    @builtins.property
+    def repair(self) -> repair_pb2.RepairReport:
+        """The repair in progress or the last one, if the host remembers any."""
+
     def __init__(
         self,
         *,
@@ -249,10 +286,144 @@ class Hello(message.Message):
         members: abc.Iterable[MemberReport] | None = ...,
         host_time: timestamp_pb2.Timestamp | None = ...,
         control_epoch: builtins.int = ...,
+        conditions: abc.Iterable[health_pb2.Condition] | None = ...,
+        repair: repair_pb2.RepairReport | None = ...,
+        spool_id: builtins.str = ...,
+        policy_version: builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["host_time", b"host_time", "inventory", b"inventory"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["host_time", b"host_time", "inventory", b"inventory", "repair", b"repair"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["control_epoch", b"control_epoch", "host_time", b"host_time", "inventory", b"inventory", "members", b"members"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["conditions", b"conditions", "control_epoch", b"control_epoch", "host_time", b"host_time", "inventory", b"inventory", "members", b"members", "policy_version", b"policy_version", "repair", b"repair", "spool_id", b"spool_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SpoolBatch(message.Message):
+    """Some records of the host's spool."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SPOOL_ID_FIELD_NUMBER: builtins.int
+    RECORDS_FIELD_NUMBER: builtins.int
+    spool_id: builtins.str
+    """Changes when the host had to start a spool anew; sequences of one spool only grow."""
+    @builtins.property
+    def records(self) -> containers.RepeatedCompositeFieldContainer[SpoolRecord]:
+        """The records in order, at most 500 and 1 MiB."""
+
+    def __init__(
+        self,
+        *,
+        spool_id: builtins.str = ...,
+        records: abc.Iterable[SpoolRecord] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["records", b"records", "spool_id", b"spool_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SpoolRecord(message.Message):
+    """One record of the spool. It enters the books exactly once, however often it is sent."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: builtins.int
+    RECORDED_AT_FIELD_NUMBER: builtins.int
+    HEALTH_EVENT_FIELD_NUMBER: builtins.int
+    REPAIR_REPORT_FIELD_NUMBER: builtins.int
+    TELEMETRY_ROLLUP_FIELD_NUMBER: builtins.int
+    LOSS_FIELD_NUMBER: builtins.int
+    sequence: builtins.int
+    """Grows by one with each record of a spool."""
+    @builtins.property
+    def recorded_at(self) -> timestamp_pb2.Timestamp:
+        """When it was written, by the host's clock."""
+
+    @builtins.property
+    def health_event(self) -> health_pb2.HealthEvent:
+        """A condition changed."""
+
+    @builtins.property
+    def repair_report(self) -> repair_pb2.RepairReport:
+        """A repair ended."""
+
+    @builtins.property
+    def telemetry_rollup(self) -> event_pb2.TelemetryRollup:
+        """Telemetry of one minute in which the broker was away."""
+
+    @builtins.property
+    def loss(self) -> SpoolLoss:
+        """Records before this one were given up: the spool was full or too old."""
+
+    def __init__(
+        self,
+        *,
+        sequence: builtins.int = ...,
+        recorded_at: timestamp_pb2.Timestamp | None = ...,
+        health_event: health_pb2.HealthEvent | None = ...,
+        repair_report: repair_pb2.RepairReport | None = ...,
+        telemetry_rollup: event_pb2.TelemetryRollup | None = ...,
+        loss: SpoolLoss | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["content", b"content", "health_event", b"health_event", "loss", b"loss", "recorded_at", b"recorded_at", "repair_report", b"repair_report", "telemetry_rollup", b"telemetry_rollup"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["content", b"content", "health_event", b"health_event", "loss", b"loss", "recorded_at", b"recorded_at", "repair_report", b"repair_report", "sequence", b"sequence", "telemetry_rollup", b"telemetry_rollup"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_content: _TypeAlias = typing.Literal["health_event", "repair_report", "telemetry_rollup", "loss"]  # noqa: Y015
+    _WhichOneofArgType_content: _TypeAlias = typing.Literal["content", b"content"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_content) -> _WhichOneofReturnType_content | None: ...
+
+@typing.final
+class SpoolLoss(message.Message):
+    """What the spool had to give up."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    RECORDS_FIELD_NUMBER: builtins.int
+    TELEMETRY_SAMPLES_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    records: builtins.int
+    """Records lost."""
+    telemetry_samples: builtins.int
+    """Telemetry samples lost that no roll-up stands for."""
+    reason: builtins.str
+    """Why, for a person."""
+    def __init__(
+        self,
+        *,
+        records: builtins.int = ...,
+        telemetry_samples: builtins.int = ...,
+        reason: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["reason", b"reason", "records", b"records", "telemetry_samples", b"telemetry_samples"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SpoolAck(message.Message):
+    """Records are in the books up to and including this one; the host may forget them."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SPOOL_ID_FIELD_NUMBER: builtins.int
+    SEQUENCE_FIELD_NUMBER: builtins.int
+    spool_id: builtins.str
+    """The spool."""
+    sequence: builtins.int
+    """The last record."""
+    def __init__(
+        self,
+        *,
+        spool_id: builtins.str = ...,
+        sequence: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["sequence", b"sequence", "spool_id", b"spool_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -450,6 +621,9 @@ class DesiredState(message.Message):
     CONTROL_EPOCH_FIELD_NUMBER: builtins.int
     REVISION_FIELD_NUMBER: builtins.int
     MEMBERS_FIELD_NUMBER: builtins.int
+    REPAIR_FIELD_NUMBER: builtins.int
+    POLICY_FIELD_NUMBER: builtins.int
+    CONDITION_ORDERS_FIELD_NUMBER: builtins.int
     control_epoch: builtins.int
     """The epoch of the control plane that orders it."""
     revision: builtins.int
@@ -458,16 +632,65 @@ class DesiredState(message.Message):
     def members(self) -> containers.RepeatedCompositeFieldContainer[MemberAssignment]:
         """The members."""
 
+    @builtins.property
+    def repair(self) -> repair_pb2.RepairOrder:
+        """The repair to carry out; one that was begun is not stopped by its absence."""
+
+    @builtins.property
+    def policy(self) -> repair_pb2.SignedPolicy:
+        """What the host may do by itself while the link is down."""
+
+    @builtins.property
+    def condition_orders(self) -> containers.RepeatedCompositeFieldContainer[ConditionOrder]:
+        """What operators said about conditions of this host."""
+
     def __init__(
         self,
         *,
         control_epoch: builtins.int = ...,
         revision: builtins.int = ...,
         members: abc.Iterable[MemberAssignment] | None = ...,
+        repair: repair_pb2.RepairOrder | None = ...,
+        policy: repair_pb2.SignedPolicy | None = ...,
+        condition_orders: abc.Iterable[ConditionOrder] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["policy", b"policy", "repair", b"repair"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["control_epoch", b"control_epoch", "members", b"members", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["condition_orders", b"condition_orders", "control_epoch", b"control_epoch", "members", b"members", "policy", b"policy", "repair", b"repair", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ConditionOrder(message.Message):
+    """An operator's word about a condition."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CONDITION_ID_FIELD_NUMBER: builtins.int
+    BY_FIELD_NUMBER: builtins.int
+    CLEAR_FIELD_NUMBER: builtins.int
+    AT_FIELD_NUMBER: builtins.int
+    condition_id: builtins.str
+    """The condition's id."""
+    by: builtins.str
+    """Who said it."""
+    clear: builtins.bool
+    """True to clear it, false to acknowledge it."""
+    @builtins.property
+    def at(self) -> timestamp_pb2.Timestamp:
+        """When it was said; a condition first seen later is not meant."""
+
+    def __init__(
+        self,
+        *,
+        condition_id: builtins.str = ...,
+        by: builtins.str = ...,
+        clear: builtins.bool = ...,
+        at: timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["at", b"at", "by", b"by", "clear", b"clear", "condition_id", b"condition_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,6 +10,8 @@ from google.protobuf import message as message
 from google.protobuf import timestamp_pb2 as timestamp_pb2
 from google.protobuf.internal import containers as containers
 from google.protobuf.internal import enum_type_wrapper as enum_type_wrapper
+from orquanta.v1 import health_pb2 as health_pb2
+from orquanta.v1 import repair_pb2 as repair_pb2
 import builtins as builtins
 import sys
 import typing as typing
@@ -323,6 +325,9 @@ class Node(message.Message):
     CERTIFICATE_EXPIRES_AT_FIELD_NUMBER: builtins.int
     CREATED_AT_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
+    CONDITIONS_FIELD_NUMBER: builtins.int
+    REPAIR_FIELD_NUMBER: builtins.int
+    INCIDENT_ID_FIELD_NUMBER: builtins.int
     id: builtins.str
     """Its id, `n-...`."""
     name: builtins.str
@@ -335,6 +340,8 @@ class Node(message.Message):
     """True while its daemon's link is up."""
     version: builtins.int
     """Grows by one with each change."""
+    incident_id: builtins.str
+    """Its open incident, if there is one."""
     @builtins.property
     def inventory(self) -> HostInventory:
         """What it is made of."""
@@ -359,6 +366,14 @@ class Node(message.Message):
     def created_at(self) -> timestamp_pb2.Timestamp:
         """When it joined."""
 
+    @builtins.property
+    def conditions(self) -> containers.RepeatedCompositeFieldContainer[health_pb2.Condition]:
+        """What is wrong with it now, worst first."""
+
+    @builtins.property
+    def repair(self) -> repair_pb2.RepairReport:
+        """Its repair in progress, or the last one."""
+
     def __init__(
         self,
         *,
@@ -374,10 +389,13 @@ class Node(message.Message):
         certificate_expires_at: timestamp_pb2.Timestamp | None = ...,
         created_at: timestamp_pb2.Timestamp | None = ...,
         version: builtins.int = ...,
+        conditions: abc.Iterable[health_pb2.Condition] | None = ...,
+        repair: repair_pb2.RepairReport | None = ...,
+        incident_id: builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["certificate_expires_at", b"certificate_expires_at", "created_at", b"created_at", "inventory", b"inventory", "last_seen_at", b"last_seen_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["certificate_expires_at", b"certificate_expires_at", "created_at", b"created_at", "inventory", b"inventory", "last_seen_at", b"last_seen_at", "repair", b"repair"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["certificate_expires_at", b"certificate_expires_at", "connected", b"connected", "created_at", b"created_at", "gpus", b"gpus", "id", b"id", "inventory", b"inventory", "labels", b"labels", "last_seen_at", b"last_seen_at", "name", b"name", "state", b"state", "status_reason", b"status_reason", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["certificate_expires_at", b"certificate_expires_at", "conditions", b"conditions", "connected", b"connected", "created_at", b"created_at", "gpus", b"gpus", "id", b"id", "incident_id", b"incident_id", "inventory", b"inventory", "labels", b"labels", "last_seen_at", b"last_seen_at", "name", b"name", "repair", b"repair", "state", b"state", "status_reason", b"status_reason", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -936,5 +954,351 @@ class RevokeJoinTokenResponse(message.Message):
     _HasFieldArgType: _TypeAlias = typing.Literal["join_token", b"join_token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["join_token", b"join_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class DrainNodeRequest(message.Message):
+    """Asks to drain a node."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    node_id: builtins.str
+    """The node's id or name."""
+    reason: builtins.str
+    """Why, for the audit."""
+    request_id: builtins.str
+    """A unique id of the caller's choice, which makes a retry safe."""
+    def __init__(
+        self,
+        *,
+        node_id: builtins.str = ...,
+        reason: builtins.str = ...,
+        request_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["node_id", b"node_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class DrainNodeResponse(message.Message):
+    """The node that is being drained."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: builtins.int
+    ACTION_ID_FIELD_NUMBER: builtins.int
+    action_id: builtins.str
+    """The action that the governor took."""
+    @builtins.property
+    def node(self) -> Node:
+        """The node."""
+
+    def __init__(
+        self,
+        *,
+        node: Node | None = ...,
+        action_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["node", b"node"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["action_id", b"action_id", "node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RepairNodeRequest(message.Message):
+    """Asks for a repair."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: builtins.int
+    RUNG_FIELD_NUMBER: builtins.int
+    GPUS_FIELD_NUMBER: builtins.int
+    SERVICE_FIELD_NUMBER: builtins.int
+    DRY_RUN_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    node_id: builtins.str
+    """The node's id or name."""
+    rung: repair_pb2.RepairRung.ValueType
+    """Which repair; the one that its conditions ask for if unspecified."""
+    service: builtins.str
+    """The service, for RESTART_SERVICE."""
+    dry_run: builtins.bool
+    """Only say what would be done and whether it could be."""
+    reason: builtins.str
+    """Why, for the audit."""
+    request_id: builtins.str
+    """A unique id of the caller's choice, which makes a retry safe."""
+    @builtins.property
+    def gpus(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The GPUs, by UUID or index; all of the host if empty."""
+
+    def __init__(
+        self,
+        *,
+        node_id: builtins.str = ...,
+        rung: repair_pb2.RepairRung.ValueType = ...,
+        gpus: abc.Iterable[builtins.str] | None = ...,
+        service: builtins.str = ...,
+        dry_run: builtins.bool = ...,
+        reason: builtins.str = ...,
+        request_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["dry_run", b"dry_run", "gpus", b"gpus", "node_id", b"node_id", "reason", b"reason", "request_id", b"request_id", "rung", b"rung", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RepairNodeResponse(message.Message):
+    """The repair that was ordered."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: builtins.int
+    REPAIR_ID_FIELD_NUMBER: builtins.int
+    INCIDENT_ID_FIELD_NUMBER: builtins.int
+    ACTION_ID_FIELD_NUMBER: builtins.int
+    repair_id: builtins.str
+    """The repair's id, for `Node.repair` and the incident."""
+    incident_id: builtins.str
+    """The incident it belongs to."""
+    action_id: builtins.str
+    """The action that the governor took."""
+    @builtins.property
+    def node(self) -> Node:
+        """The node."""
+
+    def __init__(
+        self,
+        *,
+        node: Node | None = ...,
+        repair_id: builtins.str = ...,
+        incident_id: builtins.str = ...,
+        action_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["node", b"node"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["action_id", b"action_id", "incident_id", b"incident_id", "node", b"node", "repair_id", b"repair_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class VerifyNodeRequest(message.Message):
+    """Asks to test a node under load."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    node_id: builtins.str
+    """The node's id or name."""
+    reason: builtins.str
+    """Why, for the audit."""
+    request_id: builtins.str
+    """A unique id of the caller's choice, which makes a retry safe."""
+    def __init__(
+        self,
+        *,
+        node_id: builtins.str = ...,
+        reason: builtins.str = ...,
+        request_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["node_id", b"node_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class VerifyNodeResponse(message.Message):
+    """The verification that was ordered."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: builtins.int
+    REPAIR_ID_FIELD_NUMBER: builtins.int
+    repair_id: builtins.str
+    """The repair's id under which it runs."""
+    @builtins.property
+    def node(self) -> Node:
+        """The node."""
+
+    def __init__(
+        self,
+        *,
+        node: Node | None = ...,
+        repair_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["node", b"node"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["node", b"node", "repair_id", b"repair_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class QuarantineNodeRequest(message.Message):
+    """Asks to quarantine a node."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    node_id: builtins.str
+    """The node's id or name."""
+    reason: builtins.str
+    """Why, for the audit and the hand-off report."""
+    request_id: builtins.str
+    """A unique id of the caller's choice, which makes a retry safe."""
+    def __init__(
+        self,
+        *,
+        node_id: builtins.str = ...,
+        reason: builtins.str = ...,
+        request_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["node_id", b"node_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class QuarantineNodeResponse(message.Message):
+    """The node after the quarantine."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def node(self) -> Node:
+        """The node."""
+
+    def __init__(
+        self,
+        *,
+        node: Node | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["node", b"node"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ReleaseNodeRequest(message.Message):
+    """Asks to put a node back into service."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    node_id: builtins.str
+    """The node's id or name."""
+    reason: builtins.str
+    """Why, for the audit."""
+    request_id: builtins.str
+    """A unique id of the caller's choice, which makes a retry safe."""
+    def __init__(
+        self,
+        *,
+        node_id: builtins.str = ...,
+        reason: builtins.str = ...,
+        request_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["node_id", b"node_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ReleaseNodeResponse(message.Message):
+    """The node after the release."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def node(self) -> Node:
+        """The node."""
+
+    def __init__(
+        self,
+        *,
+        node: Node | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["node", b"node"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class UpdateConditionRequest(message.Message):
+    """An operator's word about a condition."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: builtins.int
+    CONDITION_ID_FIELD_NUMBER: builtins.int
+    CLEAR_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    node_id: builtins.str
+    """The node's id or name."""
+    condition_id: builtins.str
+    """The condition's id."""
+    clear: builtins.bool
+    """True to clear it, false to acknowledge it."""
+    reason: builtins.str
+    """Why, for the audit."""
+    request_id: builtins.str
+    """A unique id of the caller's choice, which makes a retry safe."""
+    def __init__(
+        self,
+        *,
+        node_id: builtins.str = ...,
+        condition_id: builtins.str = ...,
+        clear: builtins.bool = ...,
+        reason: builtins.str = ...,
+        request_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["clear", b"clear", "condition_id", b"condition_id", "node_id", b"node_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class UpdateConditionResponse(message.Message):
+    """The node after the update."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def node(self) -> Node:
+        """The node."""
+
+    def __init__(
+        self,
+        *,
+        node: Node | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["node", b"node"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["node", b"node"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

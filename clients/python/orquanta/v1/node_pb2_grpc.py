@@ -60,6 +60,36 @@ class NodeServiceStub(object):
                 request_serializer=orquanta_dot_v1_dot_node__pb2.UncordonNodeRequest.SerializeToString,
                 response_deserializer=orquanta_dot_v1_dot_node__pb2.UncordonNodeResponse.FromString,
                 _registered_method=True)
+        self.DrainNode = channel.unary_unary(
+                '/orquanta.v1.NodeService/DrainNode',
+                request_serializer=orquanta_dot_v1_dot_node__pb2.DrainNodeRequest.SerializeToString,
+                response_deserializer=orquanta_dot_v1_dot_node__pb2.DrainNodeResponse.FromString,
+                _registered_method=True)
+        self.RepairNode = channel.unary_unary(
+                '/orquanta.v1.NodeService/RepairNode',
+                request_serializer=orquanta_dot_v1_dot_node__pb2.RepairNodeRequest.SerializeToString,
+                response_deserializer=orquanta_dot_v1_dot_node__pb2.RepairNodeResponse.FromString,
+                _registered_method=True)
+        self.VerifyNode = channel.unary_unary(
+                '/orquanta.v1.NodeService/VerifyNode',
+                request_serializer=orquanta_dot_v1_dot_node__pb2.VerifyNodeRequest.SerializeToString,
+                response_deserializer=orquanta_dot_v1_dot_node__pb2.VerifyNodeResponse.FromString,
+                _registered_method=True)
+        self.QuarantineNode = channel.unary_unary(
+                '/orquanta.v1.NodeService/QuarantineNode',
+                request_serializer=orquanta_dot_v1_dot_node__pb2.QuarantineNodeRequest.SerializeToString,
+                response_deserializer=orquanta_dot_v1_dot_node__pb2.QuarantineNodeResponse.FromString,
+                _registered_method=True)
+        self.ReleaseNode = channel.unary_unary(
+                '/orquanta.v1.NodeService/ReleaseNode',
+                request_serializer=orquanta_dot_v1_dot_node__pb2.ReleaseNodeRequest.SerializeToString,
+                response_deserializer=orquanta_dot_v1_dot_node__pb2.ReleaseNodeResponse.FromString,
+                _registered_method=True)
+        self.UpdateCondition = channel.unary_unary(
+                '/orquanta.v1.NodeService/UpdateCondition',
+                request_serializer=orquanta_dot_v1_dot_node__pb2.UpdateConditionRequest.SerializeToString,
+                response_deserializer=orquanta_dot_v1_dot_node__pb2.UpdateConditionResponse.FromString,
+                _registered_method=True)
         self.RevokeNode = channel.unary_unary(
                 '/orquanta.v1.NodeService/RevokeNode',
                 request_serializer=orquanta_dot_v1_dot_node__pb2.RevokeNodeRequest.SerializeToString,
@@ -121,6 +151,48 @@ class NodeServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DrainNode(self, request, context):
+        """Takes a node out of scheduling and moves its jobs away, after a checkpoint if they can make one. Role: operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RepairNode(self, request, context):
+        """Has a repair carried out, or with `dry_run` tells what it would do. Passes the governor. Role: operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyNode(self, request, context):
+        """Tests a node under load, without a repair. Role: operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QuarantineNode(self, request, context):
+        """Takes a node out of service until it is released, with a hand-off report. Role: operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseNode(self, request, context):
+        """Puts a quarantined or drained node back into service. Role: operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateCondition(self, request, context):
+        """Acknowledges a condition of a node, so that it proposes no repair, or clears it. Role: operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RevokeNode(self, request, context):
         """Revokes a node's credentials and takes it out of the fleet for good. Role: admin.
         """
@@ -176,6 +248,36 @@ def add_NodeServiceServicer_to_server(servicer, server):
                     servicer.UncordonNode,
                     request_deserializer=orquanta_dot_v1_dot_node__pb2.UncordonNodeRequest.FromString,
                     response_serializer=orquanta_dot_v1_dot_node__pb2.UncordonNodeResponse.SerializeToString,
+            ),
+            'DrainNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrainNode,
+                    request_deserializer=orquanta_dot_v1_dot_node__pb2.DrainNodeRequest.FromString,
+                    response_serializer=orquanta_dot_v1_dot_node__pb2.DrainNodeResponse.SerializeToString,
+            ),
+            'RepairNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.RepairNode,
+                    request_deserializer=orquanta_dot_v1_dot_node__pb2.RepairNodeRequest.FromString,
+                    response_serializer=orquanta_dot_v1_dot_node__pb2.RepairNodeResponse.SerializeToString,
+            ),
+            'VerifyNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyNode,
+                    request_deserializer=orquanta_dot_v1_dot_node__pb2.VerifyNodeRequest.FromString,
+                    response_serializer=orquanta_dot_v1_dot_node__pb2.VerifyNodeResponse.SerializeToString,
+            ),
+            'QuarantineNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.QuarantineNode,
+                    request_deserializer=orquanta_dot_v1_dot_node__pb2.QuarantineNodeRequest.FromString,
+                    response_serializer=orquanta_dot_v1_dot_node__pb2.QuarantineNodeResponse.SerializeToString,
+            ),
+            'ReleaseNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseNode,
+                    request_deserializer=orquanta_dot_v1_dot_node__pb2.ReleaseNodeRequest.FromString,
+                    response_serializer=orquanta_dot_v1_dot_node__pb2.ReleaseNodeResponse.SerializeToString,
+            ),
+            'UpdateCondition': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateCondition,
+                    request_deserializer=orquanta_dot_v1_dot_node__pb2.UpdateConditionRequest.FromString,
+                    response_serializer=orquanta_dot_v1_dot_node__pb2.UpdateConditionResponse.SerializeToString,
             ),
             'RevokeNode': grpc.unary_unary_rpc_method_handler(
                     servicer.RevokeNode,
@@ -334,6 +436,168 @@ class NodeService(object):
             '/orquanta.v1.NodeService/UncordonNode',
             orquanta_dot_v1_dot_node__pb2.UncordonNodeRequest.SerializeToString,
             orquanta_dot_v1_dot_node__pb2.UncordonNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orquanta.v1.NodeService/DrainNode',
+            orquanta_dot_v1_dot_node__pb2.DrainNodeRequest.SerializeToString,
+            orquanta_dot_v1_dot_node__pb2.DrainNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RepairNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orquanta.v1.NodeService/RepairNode',
+            orquanta_dot_v1_dot_node__pb2.RepairNodeRequest.SerializeToString,
+            orquanta_dot_v1_dot_node__pb2.RepairNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orquanta.v1.NodeService/VerifyNode',
+            orquanta_dot_v1_dot_node__pb2.VerifyNodeRequest.SerializeToString,
+            orquanta_dot_v1_dot_node__pb2.VerifyNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QuarantineNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orquanta.v1.NodeService/QuarantineNode',
+            orquanta_dot_v1_dot_node__pb2.QuarantineNodeRequest.SerializeToString,
+            orquanta_dot_v1_dot_node__pb2.QuarantineNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orquanta.v1.NodeService/ReleaseNode',
+            orquanta_dot_v1_dot_node__pb2.ReleaseNodeRequest.SerializeToString,
+            orquanta_dot_v1_dot_node__pb2.ReleaseNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateCondition(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orquanta.v1.NodeService/UpdateCondition',
+            orquanta_dot_v1_dot_node__pb2.UpdateConditionRequest.SerializeToString,
+            orquanta_dot_v1_dot_node__pb2.UpdateConditionResponse.FromString,
             options,
             channel_credentials,
             insecure,

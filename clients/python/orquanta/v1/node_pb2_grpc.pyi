@@ -26,6 +26,18 @@ class NodeServiceStub:
     """Takes a node out of scheduling; what runs there goes on. Role: operator."""
     UncordonNode: aio.UnaryUnaryMultiCallable[node_pb2.UncordonNodeRequest, node_pb2.UncordonNodeResponse]
     """Puts a node back into scheduling. Role: operator."""
+    DrainNode: aio.UnaryUnaryMultiCallable[node_pb2.DrainNodeRequest, node_pb2.DrainNodeResponse]
+    """Takes a node out of scheduling and moves its jobs away, after a checkpoint if they can make one. Role: operator."""
+    RepairNode: aio.UnaryUnaryMultiCallable[node_pb2.RepairNodeRequest, node_pb2.RepairNodeResponse]
+    """Has a repair carried out, or with `dry_run` tells what it would do. Passes the governor. Role: operator."""
+    VerifyNode: aio.UnaryUnaryMultiCallable[node_pb2.VerifyNodeRequest, node_pb2.VerifyNodeResponse]
+    """Tests a node under load, without a repair. Role: operator."""
+    QuarantineNode: aio.UnaryUnaryMultiCallable[node_pb2.QuarantineNodeRequest, node_pb2.QuarantineNodeResponse]
+    """Takes a node out of service until it is released, with a hand-off report. Role: operator."""
+    ReleaseNode: aio.UnaryUnaryMultiCallable[node_pb2.ReleaseNodeRequest, node_pb2.ReleaseNodeResponse]
+    """Puts a quarantined or drained node back into service. Role: operator."""
+    UpdateCondition: aio.UnaryUnaryMultiCallable[node_pb2.UpdateConditionRequest, node_pb2.UpdateConditionResponse]
+    """Acknowledges a condition of a node, so that it proposes no repair, or clears it. Role: operator."""
     RevokeNode: aio.UnaryUnaryMultiCallable[node_pb2.RevokeNodeRequest, node_pb2.RevokeNodeResponse]
     """Revokes a node's credentials and takes it out of the fleet for good. Role: admin."""
     CreateJoinToken: aio.UnaryUnaryMultiCallable[node_pb2.CreateJoinTokenRequest, node_pb2.CreateJoinTokenResponse]
@@ -77,6 +89,54 @@ class NodeServiceServicer(metaclass=abc_1.ABCMeta):
         context: aio.ServicerContext[node_pb2.UncordonNodeRequest, abc.Awaitable[node_pb2.UncordonNodeResponse]],
     ) -> abc.Awaitable[node_pb2.UncordonNodeResponse]:
         """Puts a node back into scheduling. Role: operator."""
+
+    @abc_1.abstractmethod
+    def DrainNode(
+        self,
+        request: node_pb2.DrainNodeRequest,
+        context: aio.ServicerContext[node_pb2.DrainNodeRequest, abc.Awaitable[node_pb2.DrainNodeResponse]],
+    ) -> abc.Awaitable[node_pb2.DrainNodeResponse]:
+        """Takes a node out of scheduling and moves its jobs away, after a checkpoint if they can make one. Role: operator."""
+
+    @abc_1.abstractmethod
+    def RepairNode(
+        self,
+        request: node_pb2.RepairNodeRequest,
+        context: aio.ServicerContext[node_pb2.RepairNodeRequest, abc.Awaitable[node_pb2.RepairNodeResponse]],
+    ) -> abc.Awaitable[node_pb2.RepairNodeResponse]:
+        """Has a repair carried out, or with `dry_run` tells what it would do. Passes the governor. Role: operator."""
+
+    @abc_1.abstractmethod
+    def VerifyNode(
+        self,
+        request: node_pb2.VerifyNodeRequest,
+        context: aio.ServicerContext[node_pb2.VerifyNodeRequest, abc.Awaitable[node_pb2.VerifyNodeResponse]],
+    ) -> abc.Awaitable[node_pb2.VerifyNodeResponse]:
+        """Tests a node under load, without a repair. Role: operator."""
+
+    @abc_1.abstractmethod
+    def QuarantineNode(
+        self,
+        request: node_pb2.QuarantineNodeRequest,
+        context: aio.ServicerContext[node_pb2.QuarantineNodeRequest, abc.Awaitable[node_pb2.QuarantineNodeResponse]],
+    ) -> abc.Awaitable[node_pb2.QuarantineNodeResponse]:
+        """Takes a node out of service until it is released, with a hand-off report. Role: operator."""
+
+    @abc_1.abstractmethod
+    def ReleaseNode(
+        self,
+        request: node_pb2.ReleaseNodeRequest,
+        context: aio.ServicerContext[node_pb2.ReleaseNodeRequest, abc.Awaitable[node_pb2.ReleaseNodeResponse]],
+    ) -> abc.Awaitable[node_pb2.ReleaseNodeResponse]:
+        """Puts a quarantined or drained node back into service. Role: operator."""
+
+    @abc_1.abstractmethod
+    def UpdateCondition(
+        self,
+        request: node_pb2.UpdateConditionRequest,
+        context: aio.ServicerContext[node_pb2.UpdateConditionRequest, abc.Awaitable[node_pb2.UpdateConditionResponse]],
+    ) -> abc.Awaitable[node_pb2.UpdateConditionResponse]:
+        """Acknowledges a condition of a node, so that it proposes no repair, or clears it. Role: operator."""
 
     @abc_1.abstractmethod
     def RevokeNode(
