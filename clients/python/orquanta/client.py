@@ -11,6 +11,7 @@ from orquanta.nouns.audit import AsyncAudit
 from orquanta.nouns.auth import AsyncAuth
 from orquanta.nouns.catalog import AsyncCatalog
 from orquanta.nouns.goals import AsyncGoals
+from orquanta.nouns.incidents import AsyncIncidents
 from orquanta.nouns.jobs import AsyncJobs
 from orquanta.nouns.metrics import AsyncMetrics
 from orquanta.nouns.nodes import AsyncNodes
@@ -65,6 +66,7 @@ class AsyncClient:
         self.goals = AsyncGoals(transport)
         self.jobs = AsyncJobs(transport)
         self.nodes = AsyncNodes(transport)
+        self.incidents = AsyncIncidents(transport)
         self.actions = AsyncActions(transport)
         self.agents = AsyncAgents(transport)
         self.audit = AsyncAudit(transport)

@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Self
 
 from orquanta.blocking.loop import LoopThread
-from orquanta.blocking.nouns import Actions, Agents, Audit, Auth, Catalog, Goals, Jobs, Metrics, Nodes
+from orquanta.blocking.nouns import Actions, Agents, Audit, Auth, Catalog, Goals, Incidents, Jobs, Metrics, Nodes
 from orquanta.client import DEFAULT_RETRY, DEFAULT_TIMEOUT_SECONDS, AsyncClient
 from orquanta.retry import WATCH_RETRY, RetryPolicy
 
@@ -56,6 +56,7 @@ class Client:
         self.goals = Goals(self._loop, self._client.goals)
         self.jobs = Jobs(self._loop, self._client.jobs)
         self.nodes = Nodes(self._loop, self._client.nodes)
+        self.incidents = Incidents(self._loop, self._client.incidents)
         self.actions = Actions(self._loop, self._client.actions)
         self.agents = Agents(self._loop, self._client.agents)
         self.audit = Audit(self._loop, self._client.audit)

@@ -7,6 +7,7 @@ from orquanta.nouns.audit import AsyncAudit
 from orquanta.nouns.auth import AsyncAuth
 from orquanta.nouns.catalog import AsyncCatalog
 from orquanta.nouns.goals import AsyncGoals
+from orquanta.nouns.incidents import AsyncIncidents
 from orquanta.nouns.jobs import AsyncJobs
 from orquanta.nouns.metrics import AsyncMetrics
 from orquanta.nouns.nodes import AsyncNodes
@@ -39,17 +40,33 @@ class Jobs(Blocking[AsyncJobs]):
 
 
 class Nodes(Blocking[AsyncNodes]):
-    """Look at nodes, take them out of service, let hosts join."""
+    """Look at nodes, repair them, take them out of service, let hosts join."""
 
     get = call(AsyncNodes.get)
     list = stream(AsyncNodes.list)
     watch = stream(AsyncNodes.watch)
     cordon = call(AsyncNodes.cordon)
     uncordon = call(AsyncNodes.uncordon)
+    drain = call(AsyncNodes.drain)
+    repair = call(AsyncNodes.repair)
+    verify = call(AsyncNodes.verify)
+    quarantine = call(AsyncNodes.quarantine)
+    release = call(AsyncNodes.release)
+    acknowledge_condition = call(AsyncNodes.acknowledge_condition)
+    clear_condition = call(AsyncNodes.clear_condition)
     revoke = call(AsyncNodes.revoke)
     create_join_token = call(AsyncNodes.create_join_token)
     list_join_tokens = stream(AsyncNodes.list_join_tokens)
     revoke_join_token = call(AsyncNodes.revoke_join_token)
+
+
+class Incidents(Blocking[AsyncIncidents]):
+    """Look at incidents, follow them, say that a person has seen them."""
+
+    get = call(AsyncIncidents.get)
+    list = stream(AsyncIncidents.list)
+    watch = stream(AsyncIncidents.watch)
+    acknowledge = call(AsyncIncidents.acknowledge)
 
 
 class Actions(Blocking[AsyncActions]):

@@ -15,6 +15,8 @@ def read_fleet_metrics(message: metrics_pb2.GetFleetMetricsResponse) -> FleetMet
         spent_usd=read_usd(message.spent_usd_micros),
         reserved_usd=read_usd(message.reserved_usd_micros),
         measured_at=read_time(message.measured_at),
+        incidents_by_state=dict(message.incidents_by_state),
+        conditions_by_kind=dict(message.conditions_by_kind),
     )
 
 

@@ -1,7 +1,10 @@
 """Nodes, inventories and join tokens from the wire."""
 
+from orquanta.convert.health import read_condition
+from orquanta.convert.repairs import read_repair
 from orquanta.convert.scalars import read_enum, read_time
 from orquanta.types.nodes import (
+    Drain,
     Gpu,
     GpuHealth,
     GpuInventory,
@@ -10,6 +13,7 @@ from orquanta.types.nodes import (
     NewJoinToken,
     Node,
     NodeState,
+    OrderedRepair,
 )
 from orquanta.v1 import node_pb2 as pb
 
@@ -29,7 +33,30 @@ def read_node(message: pb.Node) -> Node:
         certificate_expires_at=read_time(message.certificate_expires_at),
         created_at=read_time(message.created_at),
         version=message.version,
+        conditions=tuple(read_condition(condition) for condition in message.conditions),
+        repair=read_repair(message.repair) if message.HasField("repair") else None,
+        incident_id=message.incident_id,
     )
+
+
+def read_drain(message: pb.DrainNodeResponse) -> Drain:
+    """A drain."""
+    return Drain(node=read_node(message.node), action_id=message.action_id)
+
+
+def read_ordered_repair(message: pb.RepairNodeResponse) -> OrderedRepair:
+    """A repair that was asked for."""
+    return OrderedRepair(
+        node=read_node(message.node),
+        repair_id=message.repair_id,
+        incident_id=message.incident_id,
+        action_id=message.action_id,
+    )
+
+
+def read_ordered_test(message: pb.VerifyNodeResponse) -> OrderedRepair:
+    """A test under load that was asked for."""
+    return OrderedRepair(node=read_node(message.node), repair_id=message.repair_id, incident_id="", action_id="")
 
 
 def _read_gpu(message: pb.Gpu) -> Gpu:

@@ -50,6 +50,11 @@ def write_duration(span: timedelta) -> Duration:
     return message
 
 
+def read_seconds(message: Duration) -> float:
+    """A span in seconds."""
+    return message.seconds + message.nanos / 1e9
+
+
 def read_usd(micros: int) -> Decimal:
     """US dollars with six decimals, exactly."""
     return Decimal(micros).scaleb(-6)

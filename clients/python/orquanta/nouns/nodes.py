@@ -3,16 +3,25 @@
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from datetime import timedelta
 
-from orquanta.convert.nodes import read_join_token, read_new_join_token, read_node
+from orquanta.convert.nodes import (
+    read_drain,
+    read_join_token,
+    read_new_join_token,
+    read_node,
+    read_ordered_repair,
+    read_ordered_test,
+)
 from orquanta.convert.scalars import write_duration, write_enum
 from orquanta.transport import Transport, paged, request_id_or_new
-from orquanta.types.nodes import JoinToken, NewJoinToken, Node, NodeState
+from orquanta.types.nodes import Drain, JoinToken, NewJoinToken, Node, NodeState, OrderedRepair
+from orquanta.types.repairs import RepairRung
 from orquanta.v1 import node_pb2 as pb
+from orquanta.v1 import repair_pb2
 from orquanta.v1.node_pb2_grpc import NodeServiceStub
 
 
 class AsyncNodes:
-    """Look at nodes, take them out of service, let hosts join."""
+    """Look at nodes, repair them, take them out of service, let hosts join."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -60,6 +69,96 @@ class AsyncNodes:
         response = await self._transport.call(
             self._stub.UncordonNode,
             pb.UncordonNodeRequest(node_id=node_id, reason=reason, request_id=request_id_or_new(request_id)),
+        )
+        return read_node(response.node)
+
+    async def drain(self, node_id: str, *, reason: str = "", request_id: str | None = None) -> Drain:
+        """Take a node out of scheduling and move its jobs away, after a checkpoint if they can make one."""
+        response = await self._transport.call(
+            self._stub.DrainNode,
+            pb.DrainNodeRequest(node_id=node_id, reason=reason, request_id=request_id_or_new(request_id)),
+        )
+        return read_drain(response)
+
+    async def repair(
+        self,
+        node_id: str,
+        rung: RepairRung | None = None,
+        *,
+        gpus: Iterable[str] = (),
+        service: str = "",
+        dry_run: bool = False,
+        reason: str = "",
+        request_id: str | None = None,
+    ) -> OrderedRepair:
+        """Have a repair carried out, or with `dry_run` have the host tell what it would do.
+
+        Without a rung it is the one that the node's conditions ask for. `gpus` are UUIDs or indices, all of the host
+        if there are none; `service` is for `RepairRung.RESTART_SERVICE`. Progress is in `Node.repair`: see `watch`.
+        Raises PreconditionFailed or ResourceExhausted if the governor does not allow it.
+        """
+        response = await self._transport.call(
+            self._stub.RepairNode,
+            pb.RepairNodeRequest(
+                node_id=node_id,
+                rung=repair_pb2.REPAIR_RUNG_UNSPECIFIED if rung is None else write_enum(repair_pb2.RepairRung, rung),
+                gpus=gpus,
+                service=service,
+                dry_run=dry_run,
+                reason=reason,
+                request_id=request_id_or_new(request_id),
+            ),
+        )
+        return read_ordered_repair(response)
+
+    async def verify(self, node_id: str, *, reason: str = "", request_id: str | None = None) -> OrderedRepair:
+        """Test a node under load, without a repair; what it found is in `Node.repair`."""
+        response = await self._transport.call(
+            self._stub.VerifyNode,
+            pb.VerifyNodeRequest(node_id=node_id, reason=reason, request_id=request_id_or_new(request_id)),
+        )
+        return read_ordered_test(response)
+
+    async def quarantine(self, node_id: str, *, reason: str = "", request_id: str | None = None) -> Node:
+        """Take a node out of service until it is released, with a hand-off report."""
+        response = await self._transport.call(
+            self._stub.QuarantineNode,
+            pb.QuarantineNodeRequest(node_id=node_id, reason=reason, request_id=request_id_or_new(request_id)),
+        )
+        return read_node(response.node)
+
+    async def release(self, node_id: str, *, reason: str = "", request_id: str | None = None) -> Node:
+        """Put a quarantined or drained node back into service."""
+        response = await self._transport.call(
+            self._stub.ReleaseNode,
+            pb.ReleaseNodeRequest(node_id=node_id, reason=reason, request_id=request_id_or_new(request_id)),
+        )
+        return read_node(response.node)
+
+    async def acknowledge_condition(
+        self, node_id: str, condition_id: str, *, reason: str = "", request_id: str | None = None
+    ) -> Node:
+        """Say that a condition is known: it proposes no repair any more."""
+        return await self._update_condition(node_id, condition_id, clear=False, reason=reason, request_id=request_id)
+
+    async def clear_condition(
+        self, node_id: str, condition_id: str, *, reason: str = "", request_id: str | None = None
+    ) -> Node:
+        """End a condition; it comes back if the trouble does."""
+        return await self._update_condition(node_id, condition_id, clear=True, reason=reason, request_id=request_id)
+
+    async def _update_condition(
+        self, node_id: str, condition_id: str, *, clear: bool, reason: str, request_id: str | None
+    ) -> Node:
+        response = await self._transport.call(
+            self._stub.UpdateCondition,
+            pb.UpdateConditionRequest(
+                node_id=node_id,
+                condition_id=condition_id,
+                clear=clear,
+                reason=reason,
+                request_id=request_id_or_new(request_id),
+            ),
         )
         return read_node(response.node)
 

@@ -21,6 +21,15 @@ from orquanta.types.goals import (
     Preview,
     Question,
 )
+from orquanta.types.health import (
+    Authority,
+    Condition,
+    ConditionEvidence,
+    ConditionScope,
+    ConditionSeverity,
+    EvidenceSource,
+)
+from orquanta.types.incidents import Incident, IncidentEntry, IncidentState, IncidentTimings
 from orquanta.types.jobs import (
     Allocation,
     AllocationMember,
@@ -38,6 +47,7 @@ from orquanta.types.jobs import (
 )
 from orquanta.types.metrics import FleetMetrics, GpuSample, GpuTypeMetrics, HostSample, NodeTelemetry
 from orquanta.types.nodes import (
+    Drain,
     Gpu,
     GpuHealth,
     GpuInventory,
@@ -46,6 +56,16 @@ from orquanta.types.nodes import (
     NewJoinToken,
     Node,
     NodeState,
+    OrderedRepair,
+)
+from orquanta.types.repairs import (
+    CheckOutcome,
+    Repair,
+    RepairOrigin,
+    RepairRung,
+    RepairState,
+    RepairStep,
+    VerificationCheck,
 )
 
 __all__ = [
@@ -58,9 +78,17 @@ __all__ = [
     "AllocationState",
     "ApiKey",
     "AuditRecord",
+    "Authority",
     "Bill",
     "BillLine",
+    "CheckOutcome",
+    "Condition",
+    "ConditionEvidence",
+    "ConditionScope",
+    "ConditionSeverity",
+    "Drain",
     "Evidence",
+    "EvidenceSource",
     "ExitReason",
     "FleetMetrics",
     "Goal",
@@ -73,6 +101,10 @@ __all__ = [
     "GpuTypeMetrics",
     "HostInventory",
     "HostSample",
+    "Incident",
+    "IncidentEntry",
+    "IncidentState",
+    "IncidentTimings",
     "Job",
     "JobPriority",
     "JobSpec",
@@ -87,14 +119,21 @@ __all__ = [
     "Node",
     "NodeState",
     "NodeTelemetry",
+    "OrderedRepair",
     "Plan",
     "PlannedJob",
     "Preview",
     "Price",
     "Question",
+    "Repair",
+    "RepairOrigin",
+    "RepairRung",
+    "RepairState",
+    "RepairStep",
     "ResourceRequest",
     "Role",
     "Session",
     "Submission",
     "User",
+    "VerificationCheck",
 ]

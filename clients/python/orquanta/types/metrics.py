@@ -20,7 +20,7 @@ class GpuTypeMetrics:
 
 @dataclass(frozen=True, slots=True)
 class FleetMetrics:
-    """The fleet's figures at one moment; the counts are keyed by state, for example "ready"."""
+    """The fleet's figures at one moment; the counts are keyed by state, for example "ready", or by kind, "XID"."""
 
     gpu_types: tuple[GpuTypeMetrics, ...]
     nodes_by_state: Mapping[str, int]
@@ -29,6 +29,8 @@ class FleetMetrics:
     spent_usd: Decimal
     reserved_usd: Decimal
     measured_at: datetime | None
+    incidents_by_state: Mapping[str, int]
+    conditions_by_kind: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from orquanta.types.health import Condition
+from orquanta.types.repairs import Repair
+
 
 class NodeState(StrEnum):
     """Where a node is in its life."""
@@ -82,7 +85,11 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node; GPUs in index order."""
+    """A node; GPUs in index order.
+
+    `conditions` are what is wrong with it now, worst first. `repair` is the one in progress or the last one.
+    `incident_id` is that of its open incident, empty if there is none.
+    """
 
     id: str
     name: str
@@ -96,6 +103,30 @@ class Node:
     certificate_expires_at: datetime | None
     created_at: datetime | None
     version: int
+    conditions: tuple[Condition, ...]
+    repair: Repair | None
+    incident_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """A node that is being drained, and the action that the governor took."""
+
+    node: Node
+    action_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class OrderedRepair:
+    """A repair or a test that was asked for; its progress is in `Node.repair` and in the incident.
+
+    `repair_id` is empty while the action waits for an approval. A test has no action id to show.
+    """
+
+    node: Node
+    repair_id: str
+    incident_id: str
+    action_id: str
 
 
 @dataclass(frozen=True, slots=True)

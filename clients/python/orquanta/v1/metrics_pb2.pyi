@@ -143,6 +143,46 @@ class GetFleetMetricsResponse(message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @typing.final
+    class IncidentsByStateEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.int
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @typing.final
+    class ConditionsByKindEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.int
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     GPU_TYPES_FIELD_NUMBER: builtins.int
     NODES_BY_STATE_FIELD_NUMBER: builtins.int
     JOBS_BY_STATE_FIELD_NUMBER: builtins.int
@@ -150,6 +190,8 @@ class GetFleetMetricsResponse(message.Message):
     SPENT_USD_MICROS_FIELD_NUMBER: builtins.int
     RESERVED_USD_MICROS_FIELD_NUMBER: builtins.int
     MEASURED_AT_FIELD_NUMBER: builtins.int
+    INCIDENTS_BY_STATE_FIELD_NUMBER: builtins.int
+    CONDITIONS_BY_KIND_FIELD_NUMBER: builtins.int
     spent_usd_micros: builtins.int
     """Money spent in total, in millionths of a US dollar."""
     reserved_usd_micros: builtins.int
@@ -174,6 +216,14 @@ class GetFleetMetricsResponse(message.Message):
     def measured_at(self) -> timestamp_pb2.Timestamp:
         """When these figures were true."""
 
+    @builtins.property
+    def incidents_by_state(self) -> containers.ScalarMap[builtins.str, builtins.int]:
+        """Incidents by state, for example "repairing"."""
+
+    @builtins.property
+    def conditions_by_kind(self) -> containers.ScalarMap[builtins.str, builtins.int]:
+        """Conditions of now by kind, for example "XID"."""
+
     def __init__(
         self,
         *,
@@ -184,10 +234,12 @@ class GetFleetMetricsResponse(message.Message):
         spent_usd_micros: builtins.int = ...,
         reserved_usd_micros: builtins.int = ...,
         measured_at: timestamp_pb2.Timestamp | None = ...,
+        incidents_by_state: abc.Mapping[builtins.str, builtins.int] | None = ...,
+        conditions_by_kind: abc.Mapping[builtins.str, builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["measured_at", b"measured_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["goals_by_state", b"goals_by_state", "gpu_types", b"gpu_types", "jobs_by_state", b"jobs_by_state", "measured_at", b"measured_at", "nodes_by_state", b"nodes_by_state", "reserved_usd_micros", b"reserved_usd_micros", "spent_usd_micros", b"spent_usd_micros"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["conditions_by_kind", b"conditions_by_kind", "goals_by_state", b"goals_by_state", "gpu_types", b"gpu_types", "incidents_by_state", b"incidents_by_state", "jobs_by_state", b"jobs_by_state", "measured_at", b"measured_at", "nodes_by_state", b"nodes_by_state", "reserved_usd_micros", b"reserved_usd_micros", "spent_usd_micros", b"spent_usd_micros"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
