@@ -5,8 +5,9 @@ from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 
-from control_plane.model.ids import ActionId, AllocationId, GoalId, JobId, NodeId, UserId
+from control_plane.model.ids import ActionId, AllocationId, GoalId, IncidentId, JobId, NodeId, UserId
 from control_plane.model.job import JobSpec
+from control_plane.model.repair import Rung
 
 
 class ActionState(Enum):
@@ -120,7 +121,76 @@ class RevokeNode:
     reason: str
 
 
-Effect = LaunchJobs | PlaceJob | StopJob | RequeueJob | CordonNode | UncordonNode | RevokeNode
+@dataclass(frozen=True, slots=True)
+class DrainNode:
+    """Take a node out of service and move its jobs away; it stays out until it is released."""
+
+    node_id: NodeId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RepairNode:
+    """Take a node out of service, move away the jobs that are in the way, and have its host carry out a repair.
+
+    `gpu_uuids` empty means all of the host. `dry_run` only asks the host what it would do: nothing is taken out of
+    service or moved. Without an incident, the node's open one is meant, or a fresh one is opened.
+    """
+
+    node_id: NodeId
+    rung: Rung
+    reason: str
+    gpu_uuids: tuple[str, ...] = ()
+    service: str = ""
+    process_ids: tuple[int, ...] = ()
+    dry_run: bool = False
+    incident_id: IncidentId | None = None
+    condition_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineNode:
+    """Take a node out of service until a person releases it; its jobs are moved away."""
+
+    node_id: NodeId
+    reason: str
+    incident_id: IncidentId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseNode:
+    """Put a node back into service that was drained, repaired or quarantined."""
+
+    node_id: NodeId
+    reason: str
+    incident_id: IncidentId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateCondition:
+    """Acknowledge a condition of a node, so that it asks for no repair, or have its host clear it."""
+
+    node_id: NodeId
+    condition_id: str
+    clear: bool
+    by: str
+    reason: str
+
+
+Effect = (
+    LaunchJobs
+    | PlaceJob
+    | StopJob
+    | RequeueJob
+    | CordonNode
+    | UncordonNode
+    | RevokeNode
+    | DrainNode
+    | RepairNode
+    | QuarantineNode
+    | ReleaseNode
+    | UpdateCondition
+)
 
 
 @dataclass(frozen=True, slots=True)

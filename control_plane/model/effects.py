@@ -9,13 +9,18 @@ from pydantic import TypeAdapter
 
 from control_plane.model.action import (
     CordonNode,
+    DrainNode,
     Effect,
     LaunchJobs,
     PlaceJob,
+    QuarantineNode,
+    ReleaseNode,
+    RepairNode,
     RequeueJob,
     RevokeNode,
     StopJob,
     UncordonNode,
+    UpdateCondition,
 )
 
 _KINDS: Mapping[str, TypeAdapter[Any]] = {  # Any: one adapter for each effect's own class
@@ -26,6 +31,11 @@ _KINDS: Mapping[str, TypeAdapter[Any]] = {  # Any: one adapter for each effect's
     "cordon_node": TypeAdapter(CordonNode),
     "uncordon_node": TypeAdapter(UncordonNode),
     "revoke_node": TypeAdapter(RevokeNode),
+    "drain_node": TypeAdapter(DrainNode),
+    "repair_node": TypeAdapter(RepairNode),
+    "quarantine_node": TypeAdapter(QuarantineNode),
+    "release_node": TypeAdapter(ReleaseNode),
+    "update_condition": TypeAdapter(UpdateCondition),
 }
 _NAMES: Mapping[type, str] = {
     LaunchJobs: "launch_jobs",
@@ -35,6 +45,11 @@ _NAMES: Mapping[type, str] = {
     CordonNode: "cordon_node",
     UncordonNode: "uncordon_node",
     RevokeNode: "revoke_node",
+    DrainNode: "drain_node",
+    RepairNode: "repair_node",
+    QuarantineNode: "quarantine_node",
+    ReleaseNode: "release_node",
+    UpdateCondition: "update_condition",
 }
 
 

@@ -23,6 +23,21 @@ class NodeState(Enum):
     REVOKED = "revoked"
 
 
+class NodeHold(Enum):
+    """Why a node is out of service, whatever its link does: it outlives lost leases, reboots and restarts."""
+
+    CORDONED = "cordoned"
+    DRAINING = "draining"
+    REPAIRING = "repairing"
+    VERIFYING = "verifying"
+    QUARANTINED = "quarantined"
+
+    @property
+    def state(self) -> NodeState:
+        """The state that a node with this hold shows while it is not lost."""
+        return NodeState(self.value)
+
+
 class GpuHealth(Enum):
     """How well a GPU is."""
 
@@ -78,9 +93,10 @@ class HostInventory:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node. `cordoned` is kept apart from `state`, so that a lost node comes back cordoned.
+    """A node. `cordoned` and `hold` are kept apart from `state`, so that a lost node comes back as what it was.
 
-    `connected` is true while its daemon's link is up in some control plane.
+    `connected` is true while its daemon's link is up in some control plane. `cordoned` is a person's word; `hold` says
+    that it is drained, repaired, tested or quarantined.
     """
 
     id: NodeId
@@ -97,6 +113,7 @@ class Node:
     created_at: datetime
     version: int
     lost_at: datetime | None = None
+    hold: NodeHold | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ class Noun(Enum):
     GOAL = "goal"
     JOB = "job"
     NODE = "node"
+    INCIDENT = "incident"
     ACTION = "action"
     AGENT = "agent"
 
