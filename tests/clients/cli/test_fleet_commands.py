@@ -33,7 +33,7 @@ def node() -> node_pb2.Node:
 async def test_node_list_counts_gpus_and_free_ones(server: ScriptedServer, cli: RunCli) -> None:
     server.answer("NodeService/ListNodes", node_pb2.ListNodesResponse(nodes=[node()]))
     lines = (await cli("node", "list")).stdout.splitlines()
-    assert lines[0].split() == ["NODE", "NAME", "STATE", "GPUS", "FREE", "HEARD", "WHY"]
+    assert lines[0].split() == ["NODE", "NAME", "STATE", "HEALTH", "GPUS", "FREE", "HEARD", "WHY"]
     assert "2 x H100 (virtual)  1 " in lines[1]
 
 

@@ -12,6 +12,7 @@ from orquanta.cli.audit import audit_commands
 from orquanta.cli.config import config_commands
 from orquanta.cli.exits import EXIT_CODES_HELP
 from orquanta.cli.goal import goal_commands
+from orquanta.cli.incident import incident_commands
 from orquanta.cli.job import job_commands
 from orquanta.cli.key import key_commands
 from orquanta.cli.metrics import metrics
@@ -66,6 +67,7 @@ app.command()(passwd)
 app.add_typer(goal_commands, name="goal")
 app.add_typer(job_commands, name="job")
 app.add_typer(node_commands, name="node")
+app.add_typer(incident_commands, name="incident")
 app.add_typer(action_commands, name="action")
 app.add_typer(agent_commands, name="agent")
 app.add_typer(audit_commands, name="audit")

@@ -19,6 +19,7 @@ from orquanta.errors import (
 )
 from orquanta.types.goals import GoalState
 from orquanta.types.jobs import JobState
+from orquanta.types.repairs import RepairState
 
 
 class ExitCode(IntEnum):
@@ -36,7 +37,7 @@ class ExitCode(IntEnum):
 
 
 EXIT_CODES_HELP = (
-    "Exit codes: 0 done; 1 the goal or job failed or was cancelled, or something broke; 2 wrong usage; "
+    "Exit codes: 0 done; 1 the goal, job or repair failed or was cancelled, or something broke; 2 wrong usage; "
     "3 not found; 4 not logged in or not allowed; 5 refused, denied, or waiting for an approval; "
     "6 the goal has a question; 7 the server cannot be reached or did not answer in time; 130 interrupted."
 )
@@ -65,6 +66,11 @@ _BY_GOAL_STATE = {
     GoalState.NEEDS_INPUT: ExitCode.NEEDS_INPUT,
 }
 
+_BY_REPAIR_STATE = {
+    RepairState.FAILED: ExitCode.FAILED,
+    RepairState.REFUSED: ExitCode.REFUSED,
+}
+
 
 class CommandError(Exception):
     """A command cannot go on; the message says what to do. `reason` is UPPER_SNAKE_CASE and stable."""
@@ -84,6 +90,11 @@ def code_for_error(error: OrQuantaError) -> ExitCode:
 def code_for_goal(state: GoalState) -> ExitCode:
     """The exit code after a goal got this far: 0 if it succeeded or goes on by itself."""
     return _BY_GOAL_STATE.get(state, ExitCode.OK)
+
+
+def code_for_repair(state: RepairState) -> ExitCode:
+    """The exit code after a repair got this far: 0 if it succeeded or goes on by itself."""
+    return _BY_REPAIR_STATE.get(state, ExitCode.OK)
 
 
 def code_for_job(state: JobState) -> ExitCode:

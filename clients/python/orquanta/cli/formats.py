@@ -39,6 +39,15 @@ def span(seconds: float) -> str:
     return f"{whole // _DAY}d {whole % _DAY // _HOUR}h"
 
 
+def precise(seconds: float | None) -> str:
+    """A duration that may be short: `12 ms`, `4.2s`, `3m 05s`."""
+    if seconds is None:
+        return _DASH
+    if seconds < 1:
+        return f"{max(0.0, seconds) * 1000:.0f} ms"
+    return f"{seconds:.1f}s" if seconds < _MINUTE else span(seconds)
+
+
 def elapsed(begin: datetime | None, end: datetime | None) -> str:
     """How long something has taken, or took."""
     if begin is None:
@@ -61,6 +70,11 @@ def moment(when: datetime | None) -> str:
     if when is None:
         return _DASH
     return f"{when.astimezone():%Y-%m-%d %H:%M:%S %Z} ({relative(when)})"
+
+
+def clock(when: datetime | None) -> str:
+    """A time in the local zone, to the second, for columns of times: `05-04 03:12:09`."""
+    return _DASH if when is None else f"{when.astimezone():%m-%d %H:%M:%S}"
 
 
 def size(count: int) -> str:

@@ -55,6 +55,8 @@ def _print_fleet(output: Output, fleet: FleetMetrics) -> None:
     output.fields(
         [
             ("nodes", _counts(fleet.nodes_by_state)),
+            ("conditions", _kinds(fleet.conditions_by_kind)),
+            ("incidents", _counts(fleet.incidents_by_state)),
             ("jobs", _counts(fleet.jobs_by_state)),
             ("goals", _counts(fleet.goals_by_state)),
             ("spent", money(fleet.spent_usd)),
@@ -90,3 +92,7 @@ def _percent(value: float | None) -> str:
 
 def _counts(by_state: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {words(state)}" for state, count in sorted(by_state.items()) if count) or "none"
+
+
+def _kinds(by_kind: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(by_kind.items()) if count) or "none"

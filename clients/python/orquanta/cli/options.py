@@ -17,6 +17,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; it goes into the audit.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=0, help="At most this many; 0 for all.")]
 States = Annotated[list[str] | None, typer.Option("--state", "-s", help="Only in this state; may be repeated.")]
+NodeReference = Annotated[str, typer.Argument(metavar="NODE", help="The node's id or name.")]
 RequestId = Annotated[
     str, typer.Option("--request-id", help="Makes a repeated command safe: same id, same effect, once.")
 ]

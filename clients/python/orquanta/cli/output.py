@@ -1,6 +1,8 @@
 """Where a command's results go: JSON for scripts, tables for people, notes to stderr."""
 
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 
 import typer
@@ -9,6 +11,7 @@ from orquanta.cli.documents import dump
 from orquanta.cli.formats import clean, one_line
 
 _GAP = "  "
+_NARROWEST = 40
 
 
 class Output:
@@ -53,6 +56,15 @@ class Output:
             self.say(f"{name:<{width}}{_GAP}{lines[0]}")
             for line in lines[1:]:
                 self.say(" " * (width + len(_GAP)) + line)
+
+    def block(self, text: str, *, indent: int) -> None:
+        """Text under a heading: broken at the terminal's width, whole elsewhere."""
+        lead = " " * indent
+        width = max(_NARROWEST, shutil.get_terminal_size().columns - indent)
+        for line in clean(text).splitlines():
+            parts = textwrap.wrap(line, width, break_on_hyphens=False) if self.terminal else [line]
+            for part in parts:
+                self.say(lead + part)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
         """A table: drawn on a terminal, aligned columns elsewhere. `empty` is said when there are no rows."""

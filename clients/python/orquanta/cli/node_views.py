@@ -1,0 +1,97 @@
+"""How nodes look to a person."""
+
+from orquanta.cli.condition_views import gpu_names, health_summary, print_conditions
+from orquanta.cli.formats import moment, or_dash, relative, size, words
+from orquanta.cli.output import Output
+from orquanta.cli.repair_views import print_repair
+from orquanta.types.nodes import GpuHealth, Node
+
+NODE_COLUMNS = ("node", "name", "state", "health", "gpus", "free", "heard", "why")
+
+
+def node_row(node: Node) -> tuple[str, ...]:
+    """One row under `NODE_COLUMNS`."""
+    return (
+        node.id,
+        node.name,
+        words(node.state),
+        health_summary(node.conditions),
+        gpu_summary(node),
+        str(sum(not gpu.allocation_id for gpu in node.gpus)),
+        relative(node.last_seen_at),
+        or_dash(node.status_reason),
+    )
+
+
+def gpu_summary(node: Node) -> str:
+    """`8 x H100 (virtual)`."""
+    counts: dict[str, int] = {}
+    for gpu in node.gpus:
+        counts[gpu.inventory.gpu_type] = counts.get(gpu.inventory.gpu_type, 0) + 1
+    text = ", ".join(f"{count} x {model}" for model, count in counts.items()) or "none"
+    return f"{text} (virtual)" if node.inventory.virtual_gpus else text
+
+
+def print_state(output: Output, node: Node) -> None:
+    """What a change made of a node."""
+    if output.as_json:
+        output.document(node)
+    output.say(f"{node.name} ({node.id}) {words(node.state)}. {node.status_reason}".rstrip())
+
+
+def print_node(output: Output, node: Node) -> None:
+    """A node, its hardware, what runs there, what is wrong with it and what was done about it."""
+    _print_host(output, node)
+    output.say()
+    output.table(
+        ("gpu", "model", "memory", "health", "job", "uuid", "pci"),
+        [
+            (
+                str(gpu.inventory.index),
+                gpu.inventory.gpu_type,
+                size(gpu.inventory.memory_bytes),
+                "-" if gpu.health is GpuHealth.UNKNOWN else words(gpu.health),
+                or_dash(gpu.job_id),
+                gpu.inventory.uuid,
+                gpu.inventory.pci_bus_id,
+            )
+            for gpu in node.gpus
+        ],
+        empty="No GPUs.",
+    )
+    gpus = gpu_names(node)
+    if node.conditions:
+        output.say("\nCONDITIONS")
+        print_conditions(output, node.conditions, gpus)
+    if node.repair is not None:
+        output.say("\nREPAIR IN PROGRESS" if not node.repair.state.ended else "\nLAST REPAIR")
+        print_repair(output, node.repair, gpus)
+    if node.incident_id:
+        output.note(f"Its incident: orquanta incident show {node.incident_id}")
+
+
+def _print_host(output: Output, node: Node) -> None:
+    host = node.inventory
+    output.fields(
+        [
+            ("node", node.id),
+            ("name", node.name),
+            ("state", words(node.state)),
+            ("why", node.status_reason),
+            ("health", health_summary(node.conditions)),
+            ("incident", node.incident_id),
+            ("link", "up" if node.connected else "down"),
+            ("heard", moment(node.last_seen_at)),
+            ("joined", moment(node.created_at)),
+            ("certificate until", moment(node.certificate_expires_at)),
+            ("labels", ", ".join(f"{key}={value}" for key, value in sorted(node.labels.items()))),
+            ("host", f"{host.hostname}, {host.operating_system}, kernel {host.kernel}"),
+            ("address", host.address),
+            ("cpu", f"{host.cpu_count} x {host.cpu_model}"),
+            ("memory", size(host.memory_bytes)),
+            ("driver", f"{host.driver_version}, CUDA {host.cuda_version}" if host.driver_version else ""),
+            ("containers", host.container_engine),
+            ("limits", ", ".join(host.enforceable_limits)),
+            ("daemon", host.agent_version),
+        ]
+    )
