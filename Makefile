@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup demo up test check generate format lock clean
+.PHONY: help setup demo up test check generate format lock deb clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ format: $(STAMP) ## Format and fix what can be fixed
 lock: $(STAMP) ## Pin every dependency again, with hashes
 	@env -u PIP_FIND_LINKS UV_FIND_LINKS= $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 \
 		--all-extras --group dev --no-header --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements-dev.txt
+
+deb: $(STAMP) ## Build the Debian package of the daemon into dist/
+	@$(BIN)/python tools/build_deb.py
 
 clean: ## Remove what was built
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

@@ -13,6 +13,7 @@ from typing import Any
 
 from node_agent import logging
 from node_agent.errors import AgentError, NotJoined, SettingsInvalid
+from node_agent.install import command as install_command
 from node_agent.link.identity import IdentityStore
 from node_agent.local_status import read_status
 from node_agent.lock import StateLock, holder
@@ -62,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="print JSON")
     _add_settings(status)
     status.set_defaults(run_command=_status)
+
+    install_command.add_commands(commands)
 
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(run_command=_version)

@@ -1,0 +1,1 @@
+"""Setting the daemon up as a service of this host, and taking it away again."""
