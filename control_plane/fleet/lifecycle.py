@@ -7,8 +7,10 @@ from typing import Generic, TypeVar
 
 from control_plane.model.action import ActionState
 from control_plane.model.goal import GoalState
+from control_plane.model.incident import IncidentState
 from control_plane.model.job import AllocationState, JobState
-from control_plane.model.node import NodeState
+from control_plane.model.node import NodeHold, NodeState
+from control_plane.model.repair import RepairState
 
 S = TypeVar("S", bound=Enum)
 
@@ -82,32 +84,44 @@ ALLOCATION = Lifecycle(
     {state: frozenset(_FORWARD[index + 1 :]) for index, state in enumerate(_FORWARD)},
 )
 
-_IN_SERVICE = frozenset({NodeState.READY, NodeState.CORDONED, NodeState.LOST, NodeState.REVOKED})
+_IN_SERVICE = frozenset({NodeState.READY, NodeState.CORDONED})
+_HELD = frozenset(hold.state for hold in NodeHold)
+_GONE = frozenset({NodeState.LOST, NodeState.REVOKED})
 
 NODE = Lifecycle(
     "node",
     {
-        NodeState.JOINING: _IN_SERVICE,
-        NodeState.READY: frozenset(
-            {NodeState.JOINING, NodeState.CORDONED, NodeState.DRAINING, NodeState.LOST, NodeState.REVOKED}
-        ),
-        NodeState.CORDONED: frozenset(
-            {
-                NodeState.JOINING,
-                NodeState.READY,
-                NodeState.DRAINING,
-                NodeState.QUARANTINED,
-                NodeState.LOST,
-                NodeState.REVOKED,
-            }
-        ),
-        NodeState.DRAINING: frozenset({NodeState.REPAIRING, NodeState.CORDONED, NodeState.LOST, NodeState.REVOKED}),
-        NodeState.REPAIRING: frozenset({NodeState.VERIFYING, NodeState.QUARANTINED, NodeState.LOST, NodeState.REVOKED}),
-        NodeState.VERIFYING: frozenset(
-            {NodeState.READY, NodeState.REPAIRING, NodeState.QUARANTINED, NodeState.LOST, NodeState.REVOKED}
-        ),
-        NodeState.QUARANTINED: frozenset({NodeState.CORDONED, NodeState.READY, NodeState.LOST, NodeState.REVOKED}),
-        NodeState.LOST: frozenset({NodeState.JOINING, NodeState.READY, NodeState.CORDONED, NodeState.REVOKED}),
+        NodeState.JOINING: _IN_SERVICE | _HELD | _GONE,
+        NodeState.READY: _GONE | {NodeState.JOINING, NodeState.CORDONED, NodeState.DRAINING},
+        NodeState.CORDONED: _GONE | {NodeState.JOINING, NodeState.READY, NodeState.DRAINING, NodeState.QUARANTINED},
+        NodeState.DRAINING: _GONE | _IN_SERVICE | {NodeState.JOINING, NodeState.REPAIRING, NodeState.QUARANTINED},
+        NodeState.REPAIRING: _GONE | {NodeState.DRAINING, NodeState.VERIFYING, NodeState.QUARANTINED},
+        NodeState.VERIFYING: _GONE
+        | _IN_SERVICE
+        | {NodeState.JOINING, NodeState.DRAINING, NodeState.REPAIRING, NodeState.QUARANTINED},
+        NodeState.QUARANTINED: _GONE | _IN_SERVICE | {NodeState.JOINING},
+        # A lost node comes back as what it was.
+        NodeState.LOST: _IN_SERVICE | _HELD | {NodeState.JOINING, NodeState.REVOKED},
+    },
+)
+
+REPAIR = Lifecycle(
+    "repair",
+    {
+        RepairState.PENDING: frozenset(RepairState) - {RepairState.PENDING},
+        RepairState.RUNNING: frozenset(RepairState) - {RepairState.PENDING, RepairState.RUNNING},
+        RepairState.VERIFYING: frozenset({RepairState.SUCCEEDED, RepairState.FAILED, RepairState.REFUSED}),
+    },
+)
+
+_ENDED_INCIDENT = frozenset({IncidentState.RESOLVED, IncidentState.ESCALATED})
+
+INCIDENT = Lifecycle(
+    "incident",
+    {
+        IncidentState.OPEN: _ENDED_INCIDENT | {IncidentState.REPAIRING},
+        IncidentState.REPAIRING: _ENDED_INCIDENT | {IncidentState.VERIFYING},
+        IncidentState.VERIFYING: _ENDED_INCIDENT | {IncidentState.REPAIRING},
     },
 )
 

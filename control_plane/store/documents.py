@@ -4,9 +4,11 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter
 
+from control_plane.model.health import Condition
 from control_plane.model.job import JobSpec
 from control_plane.model.node import HostInventory
 from control_plane.model.plan import Plan
+from control_plane.model.repair import RepairStep, VerificationCheck
 
 T = TypeVar("T")
 
@@ -30,3 +32,6 @@ class Document(Generic[T]):
 JOB_SPEC = Document(TypeAdapter(JobSpec))
 HOST_INVENTORY = Document(TypeAdapter(HostInventory))
 PLAN = Document(TypeAdapter(Plan))
+CONDITION = Document(TypeAdapter(Condition))
+REPAIR_STEP = Document(TypeAdapter(RepairStep))
+VERIFICATION_CHECK = Document(TypeAdapter(VerificationCheck))

@@ -12,12 +12,16 @@ from control_plane.errors import NotFound
 from control_plane.fleet import lifecycle
 from control_plane.model.identity import CertificateSerial
 from control_plane.model.ids import NodeId
-from control_plane.model.node import HostInventory, Node, NodeState
+from control_plane.model.node import HostInventory, Node, NodeHold, NodeState
 from control_plane.model.record import Noun
 from control_plane.store.database import Tx
 from control_plane.store.documents import HOST_INVENTORY
 from control_plane.store.pages import Page, PageRequest, by_key
 from control_plane.store.tables import NodeRow
+
+POOL = "pool"
+RACK = "rack"
+"""Labels that say to which pool and rack a node belongs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ def _model(row: NodeRow) -> Node:
         created_at=row.created_at,
         version=row.version,
         lost_at=row.lost_at,
+        hold=NodeHold(row.hold) if row.hold else None,
     )
 
 
@@ -119,6 +124,9 @@ def insert(tx: Tx, node: Node) -> None:
         state=node.state.value,
         status_reason=node.status_reason,
         cordoned=node.cordoned,
+        hold=node.hold.value if node.hold else "",
+        pool=node.labels.get(POOL, ""),
+        rack=node.labels.get(RACK, ""),
         connected=node.connected,
         inventory=None if node.inventory is None else HOST_INVENTORY.dump(node.inventory),
         labels=dict(node.labels),
@@ -166,6 +174,15 @@ def update(
     tx.session.add(row)
     _emit(tx, row)
     return _model(row)
+
+
+def set_hold(tx: Tx, node_id: NodeId, hold: NodeHold | None, *, state: NodeState, status_reason: str) -> Node:
+    """Record why the node is out of service, or that it no longer is. Raises as `update`."""
+    row = tx.session.get(NodeRow, node_id)
+    if row is None:
+        raise NotFound(f"there is no node {node_id}", reason="NODE_NOT_FOUND")
+    row.hold = hold.value if hold else ""
+    return update(tx, node_id, state=state, status_reason=status_reason)
 
 
 def renew_certificate(tx: Tx, node_id: NodeId, serial: CertificateSerial, expires_at: datetime) -> None:

@@ -68,7 +68,10 @@ class JoinTokenRow(Table, table=True):
 
 
 class NodeRow(Table, table=True):
-    """A node. `previous_serial` stays good until the node has used its renewed certificate."""
+    """A node. `previous_serial` stays good until the node has used its renewed certificate.
+
+    `pool` and `rack` are what the labels of these names say.
+    """
 
     __tablename__ = "nodes"
     id: str = Field(primary_key=True)
@@ -76,6 +79,9 @@ class NodeRow(Table, table=True):
     state: str = Field(index=True)
     status_reason: str = ""
     cordoned: bool = False
+    hold: str = Field(default="", index=True)
+    pool: str = Field(default="", index=True)
+    rack: str = Field(default="", index=True)
     connected: bool = False
     inventory: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))  # Any: nested JSON
     labels: dict[str, str] = Field(sa_column=_json())
@@ -126,6 +132,7 @@ class JobRow(Table, table=True):
     epoch: int = 0
     priority: int = 2
     cancel_requested: bool = False
+    moves: int = 0
     cost_usd_micros: int = Field(default=0, sa_type=BigInteger)
     reserved_usd_micros: int = Field(default=0, sa_type=BigInteger)
     exit_code: int | None = None
@@ -154,6 +161,7 @@ class AllocationRow(Table, table=True):
     master_port: int = 0
     placement_reason: str = ""
     stop_requested: bool = False
+    moved: bool = False
     cost_usd_micros: int = Field(default=0, sa_type=BigInteger)
     waived: bool = False
     created_at: datetime = Field(sa_type=UtcDateTime)

@@ -2,11 +2,11 @@
 
 from alembic import context
 
-from control_plane.store.tables import metadata
+from control_plane.store.health_tables import ConditionRow
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=metadata,
+    target_metadata=ConditionRow.metadata,
     transaction_per_migration=True,
 )
 with context.begin_transaction():

@@ -1,0 +1,206 @@
+"""What is wrong with nodes now, how that changed, and what operators said about it."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from sqlalchemy import delete, func, select
+from sqlmodel import col
+
+from control_plane.model.health import Condition, ConditionOrder, ConditionSeverity, HealthEvent, HealthEventKind
+from control_plane.model.ids import NodeId
+from control_plane.model.node import GpuHealth
+from control_plane.model.record import Noun
+from control_plane.store.database import Tx
+from control_plane.store.documents import CONDITION
+from control_plane.store.health_tables import ConditionOrderRow, ConditionRow, HealthEventRow
+from control_plane.store.pages import batched
+
+CHANGED = "node.conditions_changed"
+"""Kind of the event after a node's conditions have changed."""
+ORDERED = "node.condition_ordered"
+"""Kind of the event after an operator's word about a condition was recorded or has been obeyed."""
+
+CONDITIONS_MAX = 512
+"""Conditions of one node; its daemon keeps 500."""
+ORDERS_MAX = 128
+"""Operators' words about one node that wait for their conditions to be over."""
+
+
+def _model(row: ConditionRow) -> Condition:
+    return CONDITION.load(row.document)
+
+
+def _worst_first(conditions: Iterable[Condition]) -> tuple[Condition, ...]:
+    return tuple(sorted(conditions, key=lambda one: (-one.severity, one.first_seen_at, one.id)))
+
+
+def of_node(tx: Tx, node_id: NodeId) -> tuple[Condition, ...]:
+    """Return what is wrong with the node, worst first."""
+    rows = tx.session.execute(select(ConditionRow).where(col(ConditionRow.node_id) == node_id)).scalars()
+    return _worst_first(map(_model, rows))
+
+
+def of_nodes(tx: Tx, node_ids: Collection[NodeId]) -> dict[NodeId, tuple[Condition, ...]]:
+    """Return what is wrong with each of the nodes that has anything wrong, worst first."""
+    found: dict[NodeId, list[Condition]] = {}
+    for ids in batched(node_ids):
+        for row in tx.session.execute(select(ConditionRow).where(col(ConditionRow.node_id).in_(ids))).scalars():
+            found.setdefault(NodeId(row.node_id), []).append(_model(row))
+    return {node_id: _worst_first(conditions) for node_id, conditions in found.items()}
+
+
+def get(tx: Tx, node_id: NodeId, condition_id: str) -> Condition | None:
+    """Return the condition, or None."""
+    row = tx.session.get(ConditionRow, (node_id, condition_id))
+    return None if row is None else _model(row)
+
+
+def put(tx: Tx, node_id: NodeId, condition: Condition) -> bool:
+    """Record a condition as it is now; return whether anything changed. Does not announce it: see `announce`."""
+    row = tx.session.get(ConditionRow, (node_id, condition.id))
+    document = CONDITION.dump(condition)
+    if row is None:
+        row = ConditionRow(node_id=node_id, condition_id=condition.id, severity=0, document={}, changed_at=tx.now)
+    if row.document == document:
+        return False
+    row.severity = int(condition.severity)
+    row.gpu_uuid = condition.gpu_uuid
+    row.document = document
+    row.changed_at = tx.now
+    tx.session.add(row)
+    return True
+
+
+def remove(tx: Tx, node_id: NodeId, condition_id: str) -> bool:
+    """Record that a condition is over, and that orders about it are obeyed; return whether it was there."""
+    row = tx.session.get(ConditionRow, (node_id, condition_id))
+    if row is None:
+        return False
+    tx.session.delete(row)
+    order = tx.session.get(ConditionOrderRow, (node_id, condition_id))
+    if order is not None:
+        tx.session.delete(order)
+        tx.emit(Noun.NODE, node_id, ORDERED, condition_id, parent_id=node_id)
+    tx.session.flush()
+    return True
+
+
+def announce(tx: Tx, node_id: NodeId, what: str) -> None:
+    """Let everybody know that the node's conditions have changed."""
+    tx.emit(Noun.NODE, node_id, CHANGED, what, parent_id=node_id)
+
+
+def count(tx: Tx, node_id: NodeId) -> int:
+    """Return how many conditions the node has."""
+    query = select(func.count()).select_from(ConditionRow).where(col(ConditionRow.node_id) == node_id)
+    return int(tx.session.execute(query).scalar_one())
+
+
+def count_by_severity(tx: Tx) -> dict[ConditionSeverity, int]:
+    """Return how many conditions of each severity the fleet has."""
+    rows = tx.session.execute(select(col(ConditionRow.severity), func.count()).group_by(col(ConditionRow.severity)))
+    return {ConditionSeverity(severity): number for severity, number in rows}
+
+
+def gpu_health(tx: Tx, node_id: NodeId | None = None) -> dict[NodeId, dict[str, GpuHealth]]:
+    """Return the GPUs, by node, that a condition makes degraded or failed: of one node, or of all."""
+    query = select(col(ConditionRow.node_id), col(ConditionRow.gpu_uuid), func.max(col(ConditionRow.severity))).where(
+        col(ConditionRow.gpu_uuid) != "", col(ConditionRow.severity) >= int(ConditionSeverity.WARNING)
+    )
+    if node_id is not None:
+        query = query.where(col(ConditionRow.node_id) == node_id)
+    found: dict[NodeId, dict[str, GpuHealth]] = {}
+    grouped = query.group_by(col(ConditionRow.node_id), col(ConditionRow.gpu_uuid))
+    for owner, gpu_uuid, severity in tx.session.execute(grouped):
+        fatal = severity >= int(ConditionSeverity.FATAL)
+        found.setdefault(NodeId(owner), {})[gpu_uuid] = GpuHealth.FAILED if fatal else GpuHealth.DEGRADED
+    return found
+
+
+def closed_hosts(tx: Tx, node_id: NodeId | None = None) -> frozenset[NodeId]:
+    """Return the nodes that must take no jobs at all, because of a fatal condition that is not about one GPU."""
+    query = select(col(ConditionRow.node_id)).where(
+        col(ConditionRow.gpu_uuid) == "", col(ConditionRow.severity) >= int(ConditionSeverity.FATAL)
+    )
+    if node_id is not None:
+        query = query.where(col(ConditionRow.node_id) == node_id)
+    return frozenset(NodeId(one) for one in tx.session.execute(query.distinct()).scalars())
+
+
+def troubled(tx: Tx) -> tuple[NodeId, ...]:
+    """Return every node with a condition that is more than information."""
+    query = select(col(ConditionRow.node_id)).where(col(ConditionRow.severity) >= int(ConditionSeverity.WARNING))
+    return tuple(NodeId(one) for one in tx.session.execute(query.distinct()).scalars())
+
+
+def order(tx: Tx, node_id: NodeId, said: ConditionOrder) -> None:
+    """Record an operator's word, for the host to obey; an acknowledgement shows at once."""
+    row = tx.session.get(ConditionOrderRow, (node_id, said.condition_id))
+    if row is None:
+        row = ConditionOrderRow(node_id=node_id, condition_id=said.condition_id, by="", clear=False, at=said.at)
+    row.by, row.clear, row.at = said.by, said.clear, said.at
+    tx.session.add(row)
+    condition = get(tx, node_id, said.condition_id)
+    if condition is not None and put(tx, node_id, replace(condition, acknowledged_by=said.by)):
+        announce(tx, node_id, f"{said.by} has {'cleared' if said.clear else 'acknowledged'} {said.condition_id}")
+    tx.emit(Noun.NODE, node_id, ORDERED, said.condition_id, parent_id=node_id)
+
+
+def orders(tx: Tx, node_id: NodeId) -> tuple[ConditionOrder, ...]:
+    """Return what operators said about conditions of the node that are not over, oldest first."""
+    query = select(ConditionOrderRow).where(col(ConditionOrderRow.node_id) == node_id)
+    rows = tx.session.execute(query.order_by(col(ConditionOrderRow.at), col(ConditionOrderRow.condition_id)))
+    return tuple(ConditionOrder(row.condition_id, row.by, row.clear, row.at) for row in rows.scalars())
+
+
+def record_event(tx: Tx, node_id: NodeId, spool_id: str, sequence: int, happened: HealthEvent) -> None:
+    """Keep a change of a condition; its place in the host's spool makes it unique."""
+    tx.session.add(
+        HealthEventRow(
+            node_id=node_id,
+            spool_id=spool_id,
+            sequence=sequence,
+            event_id=happened.id,
+            kind=happened.kind.value,
+            condition_id=happened.condition.id,
+            document={"condition": CONDITION.dump(happened.condition), "reason": happened.reason},
+            occurred_at=happened.occurred_at,
+            recorded_at=tx.now,
+        )
+    )
+
+
+def history(tx: Tx, node_id: NodeId, *, limit: int = 100) -> tuple[HealthEvent, ...]:
+    """Return how the node's conditions changed, newest first."""
+    query = select(HealthEventRow).where(col(HealthEventRow.node_id) == node_id)
+    newest = query.order_by(col(HealthEventRow.recorded_at).desc(), col(HealthEventRow.sequence).desc())
+    return tuple(
+        HealthEvent(
+            id=row.event_id,
+            kind=HealthEventKind(row.kind),
+            condition=CONDITION.load(row.document["condition"]),
+            occurred_at=row.occurred_at,
+            reason=row.document["reason"],
+        )
+        for row in tx.session.execute(newest.limit(limit)).scalars()
+    )
+
+
+def event_counts(tx: Tx, node_id: NodeId) -> Mapping[HealthEventKind, int]:
+    """Return how many changes of each kind are kept of the node."""
+    query = select(col(HealthEventRow.kind), func.count()).where(col(HealthEventRow.node_id) == node_id)
+    rows = tx.session.execute(query.group_by(col(HealthEventRow.kind)))
+    return {HealthEventKind(kind): number for kind, number in rows}
+
+
+def prune(tx: Tx, *, events_before: datetime, orders_before: datetime) -> None:
+    """Forget old changes, and operators' words that no host has obeyed for long."""
+    tx.session.execute(delete(HealthEventRow).where(col(HealthEventRow.recorded_at) < events_before))
+    tx.session.execute(delete(ConditionOrderRow).where(col(ConditionOrderRow.at) < orders_before))
+
+
+def forget(tx: Tx, node_id: NodeId) -> None:
+    """Drop what is wrong with a node that left the fleet."""
+    tx.session.execute(delete(ConditionRow).where(col(ConditionRow.node_id) == node_id))
+    tx.session.execute(delete(ConditionOrderRow).where(col(ConditionOrderRow.node_id) == node_id))

@@ -1,0 +1,276 @@
+"""Incidents in the database."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import delete, func, select
+from sqlmodel import col
+
+from control_plane.errors import NotFound
+from control_plane.fleet import lifecycle
+from control_plane.fleet.timings import timings
+from control_plane.model.health import Condition
+from control_plane.model.ids import IncidentId, NodeId
+from control_plane.model.incident import Incident, IncidentEntry, IncidentState
+from control_plane.model.record import Noun
+from control_plane.store import repairs
+from control_plane.store.database import Tx
+from control_plane.store.documents import CONDITION
+from control_plane.store.health_tables import IncidentEntryRow, IncidentRow, RepairRow
+from control_plane.store.pages import Page, PageRequest, batched, newest_first
+
+ENTRIES_MAX = 200
+"""Entries kept of one incident; its end is always told."""
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentFilter:
+    """Which incidents; empty means all."""
+
+    states: tuple[IncidentState, ...] = ()
+    node_id: NodeId | None = None
+
+
+def _model(tx: Tx, row: IncidentRow) -> Incident:
+    incident_id = IncidentId(row.id)
+    query = select(IncidentEntryRow).where(col(IncidentEntryRow.incident_id) == row.id)
+    entries = tx.session.execute(query.order_by(col(IncidentEntryRow.id))).scalars()
+    of_it = repairs.of_incident(tx, incident_id)
+    return Incident(
+        id=incident_id,
+        node_id=NodeId(row.node_id),
+        node_name=row.node_name,
+        state=IncidentState(row.state),
+        summary=row.summary,
+        diagnosis=row.diagnosis,
+        status_reason=row.status_reason,
+        observed_at=row.observed_at,
+        opened_at=row.created_at,
+        version=row.version,
+        conditions=tuple(CONDITION.load(one) for one in row.conditions),
+        active_ids=frozenset(row.active_ids),
+        gpu_uuids=tuple(row.gpu_uuids),
+        repairs=of_it,
+        entries=tuple(
+            IncidentEntry(entry.at, entry.kind, entry.message, entry.action_id, entry.repair_id) for entry in entries
+        ),
+        timings=timings(
+            observed_at=row.observed_at,
+            opened_at=row.created_at,
+            cordoned_at=row.cordoned_at,
+            drained_at=row.drained_at,
+            closed_at=row.closed_at,
+            repairs=of_it,
+        ),
+        acknowledged_by=row.acknowledged_by,
+        taken_over=row.taken_over,
+        requested_by=row.requested_by,
+        cordoned_at=row.cordoned_at,
+        drained_at=row.drained_at,
+        closed_at=row.closed_at,
+    )
+
+
+def get(tx: Tx, incident_id: IncidentId) -> Incident | None:
+    """Return the incident with its repairs and entries, or None."""
+    row = tx.session.get(IncidentRow, incident_id)
+    return None if row is None else _model(tx, row)
+
+
+def require(tx: Tx, incident_id: IncidentId) -> Incident:
+    """Return the incident. Raises NotFound."""
+    incident = get(tx, incident_id)
+    if incident is None:
+        raise NotFound(
+            f"there is no incident {incident_id}; list them with: orquanta incident list", reason="INCIDENT_NOT_FOUND"
+        )
+    return incident
+
+
+def page(tx: Tx, which: IncidentFilter, request: PageRequest) -> Page[Incident]:
+    """Return a page of incidents, newest first."""
+    query = select(IncidentRow)
+    if which.states:
+        query = query.where(col(IncidentRow.state).in_([state.value for state in which.states]))
+    if which.node_id:
+        query = query.where(col(IncidentRow.node_id) == which.node_id)
+    rows, token = newest_first(tx.session, query, request, col(IncidentRow.created_at), col(IncidentRow.id))
+    return Page(tuple(_model(tx, row) for row in rows), token)
+
+
+def unended(tx: Tx, *, node_id: NodeId | None = None) -> tuple[Incident, ...]:
+    """Return the incidents that have not ended, oldest first: of one node, or of all."""
+    query = select(IncidentRow).where(col(IncidentRow.closed_at).is_(None))
+    if node_id is not None:
+        query = query.where(col(IncidentRow.node_id) == node_id)
+    rows = tx.session.execute(query.order_by(col(IncidentRow.created_at), col(IncidentRow.id))).scalars()
+    return tuple(_model(tx, row) for row in rows)
+
+
+def open_of(tx: Tx, node_id: NodeId) -> Incident | None:
+    """Return the node's incident that has not ended, or None."""
+    found = unended(tx, node_id=node_id)
+    return found[0] if found else None
+
+
+def open_ids(tx: Tx, node_ids: Collection[NodeId] | None = None) -> dict[NodeId, IncidentId]:
+    """Return the incident of each node that has one which has not ended: of these nodes, or of all, oldest first."""
+    query = select(col(IncidentRow.node_id), col(IncidentRow.id)).where(col(IncidentRow.closed_at).is_(None))
+    query = query.order_by(col(IncidentRow.created_at), col(IncidentRow.id))
+    if node_ids is None:
+        return {NodeId(node_id): IncidentId(incident_id) for node_id, incident_id in tx.session.execute(query)}
+    found: dict[NodeId, IncidentId] = {}
+    for ids in batched(node_ids):
+        for node_id, incident_id in tx.session.execute(query.where(col(IncidentRow.node_id).in_(ids))):
+            found[NodeId(node_id)] = IncidentId(incident_id)
+    return found
+
+
+def last_escalated_at(tx: Tx, node_id: NodeId) -> datetime | None:
+    """Return when the node's last escalated incident ended."""
+    query = select(func.max(col(IncidentRow.closed_at))).where(
+        col(IncidentRow.node_id) == node_id, col(IncidentRow.state) == IncidentState.ESCALATED.value
+    )
+    found: datetime | None = tx.session.execute(query).scalar()
+    return found
+
+
+def insert(tx: Tx, incident: Incident) -> None:
+    """Record an incident. A second open one of a node raises the database's own error."""
+    row = IncidentRow(
+        id=incident.id,
+        node_id=incident.node_id,
+        node_name=incident.node_name,
+        state=incident.state.value,
+        summary=incident.summary,
+        diagnosis=incident.diagnosis,
+        status_reason=incident.status_reason,
+        conditions=[CONDITION.dump(one) for one in incident.conditions],
+        active_ids=sorted(incident.active_ids),
+        gpu_uuids=list(incident.gpu_uuids),
+        requested_by=incident.requested_by,
+        observed_at=incident.observed_at,
+        created_at=incident.opened_at,
+        version=incident.version,
+    )
+    tx.session.add(row)
+    tx.session.flush()
+    _emit(tx, row, "incident.opened")
+
+
+def update(
+    tx: Tx,
+    incident_id: IncidentId,
+    *,
+    state: IncidentState | None = None,
+    summary: str | None = None,
+    diagnosis: str | None = None,
+    status_reason: str | None = None,
+    conditions: Sequence[Condition] | None = None,
+    active_ids: Collection[str] | None = None,
+    gpu_uuids: Sequence[str] | None = None,
+    acknowledged_by: str | None = None,
+    taken_over: bool | None = None,
+    requested_by: str | None = None,
+    observed_at: datetime | None = None,
+    cordoned_at: datetime | None = None,
+    drained_at: datetime | None = None,
+) -> None:
+    """Change what is given. An ended incident gets its closing time.
+
+    Raises NotFound, or LifecycleError for an impossible change.
+    """
+    row = _row(tx, incident_id)
+    if state is not None and state.value != row.state:
+        lifecycle.INCIDENT.check(IncidentState(row.state), state)
+        row.state = state.value
+        row.closed_at = tx.now if state.ended else None
+    values = {
+        "summary": summary,
+        "diagnosis": diagnosis,
+        "status_reason": status_reason,
+        "conditions": None if conditions is None else [CONDITION.dump(one) for one in conditions],
+        "active_ids": None if active_ids is None else sorted(active_ids),
+        "gpu_uuids": None if gpu_uuids is None else list(gpu_uuids),
+        "acknowledged_by": acknowledged_by,
+        "taken_over": taken_over,
+        "requested_by": requested_by,
+        "observed_at": observed_at,
+        "cordoned_at": cordoned_at,
+        "drained_at": drained_at,
+    }
+    for name, value in values.items():
+        if value is not None:
+            setattr(row, name, value)
+    row.version += 1
+    tx.session.add(row)
+    _emit(tx, row, f"incident.{row.state}")
+
+
+def add_entry(
+    tx: Tx, incident_id: IncidentId, kind: str, message: str, *, action_id: str = "", repair_id: str = ""
+) -> None:
+    """Add to the incident's history; beyond ENTRIES_MAX only its end is still told."""
+    query = select(func.count()).select_from(IncidentEntryRow).where(col(IncidentEntryRow.incident_id) == incident_id)
+    ends = kind in {state.value for state in IncidentState if state.ended}
+    if int(tx.session.execute(query).scalar_one()) >= ENTRIES_MAX - (0 if ends else 4):
+        return
+    tx.session.add(
+        IncidentEntryRow(
+            incident_id=incident_id,
+            at=tx.now,
+            kind=kind,
+            message=message,
+            action_id=action_id,
+            repair_id=repair_id,
+        )
+    )
+    tx.session.flush()
+
+
+def acknowledge(tx: Tx, incident_id: IncidentId, *, by: str, reason: str, take_over: bool) -> Incident:
+    """Record that a person has seen the incident; with `take_over`, that the healing agent leaves it to them.
+
+    Raises NotFound.
+    """
+    incident = require(tx, incident_id)
+    update(
+        tx,
+        incident_id,
+        acknowledged_by=by,
+        taken_over=True if take_over else None,
+        status_reason=f"taken over by {by}" if take_over and not incident.state.ended else None,
+    )
+    kind = "taken_over" if take_over else "acknowledged"
+    add_entry(tx, incident_id, kind, f"by {by}" + (f": {reason}" if reason else ""))
+    return require(tx, incident_id)
+
+
+def _row(tx: Tx, incident_id: IncidentId) -> IncidentRow:
+    row = tx.session.get(IncidentRow, incident_id)
+    if row is None:
+        raise NotFound(f"there is no incident {incident_id}", reason="INCIDENT_NOT_FOUND")
+    return row
+
+
+def _emit(tx: Tx, row: IncidentRow, kind: str) -> None:
+    text = f"{row.node_name}: {row.status_reason or row.summary}"
+    tx.emit(Noun.INCIDENT, row.id, kind, text, parent_id=row.node_id)
+
+
+def count_by_state(tx: Tx) -> dict[IncidentState, int]:
+    """Return how many incidents are in each state."""
+    rows = tx.session.execute(select(col(IncidentRow.state), func.count()).group_by(col(IncidentRow.state)))
+    return {IncidentState(state): number for state, number in rows}
+
+
+def prune(tx: Tx, *, before: datetime, limit: int = 500) -> int:
+    """Forget incidents that ended long ago, with their entries and repairs; return how many."""
+    query = select(col(IncidentRow.id)).where(col(IncidentRow.closed_at) < before).limit(limit)
+    old = list(tx.session.execute(query).scalars())
+    for ids in batched(old):
+        tx.session.execute(delete(IncidentEntryRow).where(col(IncidentEntryRow.incident_id).in_(ids)))
+        tx.session.execute(delete(RepairRow).where(col(RepairRow.incident_id).in_(ids)))
+        tx.session.execute(delete(IncidentRow).where(col(IncidentRow.id).in_(ids)))
+    return len(old)

@@ -1,0 +1,214 @@
+"""Repairs in the database: what was ordered and what came of it."""
+
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import datetime
+
+from sqlalchemy import delete, func, select
+from sqlmodel import col
+
+from control_plane.errors import NotFound
+from control_plane.fleet import lifecycle
+from control_plane.model.ids import REPAIR, ActionId, IncidentId, NodeId, RepairId, derived_id
+from control_plane.model.record import Noun
+from control_plane.model.repair import Repair, RepairOrigin, RepairState, Rung
+from control_plane.store.database import Tx
+from control_plane.store.documents import REPAIR_STEP, VERIFICATION_CHECK
+from control_plane.store.health_tables import RepairRow
+from control_plane.store.pages import batched
+
+CHANGED = "node.repair_changed"
+"""Kind of the event after a repair of a node was ordered, sent, moved on or ended."""
+
+
+def id_of(action_id: ActionId) -> RepairId:
+    """Return the id of the repair that an action orders."""
+    return derived_id(REPAIR, action_id)
+
+
+def _model(row: RepairRow) -> Repair:
+    return Repair(
+        id=RepairId(row.id),
+        node_id=NodeId(row.node_id),
+        incident_id=None if row.incident_id is None else IncidentId(row.incident_id),
+        action_id=None if row.action_id is None else ActionId(row.action_id),
+        origin=RepairOrigin(row.origin),
+        rung=Rung(row.rung),
+        state=RepairState(row.state),
+        reason=row.reason,
+        ordered_at=row.ordered_at,
+        gpu_uuids=tuple(row.gpu_uuids),
+        service=row.service,
+        process_ids=tuple(row.process_ids),
+        dry_run=row.dry_run,
+        condition_ids=tuple(row.condition_ids),
+        not_after=row.not_after,
+        sent_at=row.sent_at,
+        verifying_at=row.verifying_at,
+        closed_at=row.closed_at,
+        message=row.message,
+        steps=tuple(REPAIR_STEP.load(step) for step in row.steps),
+        checks=tuple(VERIFICATION_CHECK.load(check) for check in row.checks),
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        handoff_json=row.handoff_json,
+        policy_version=row.policy_version,
+        host_repair_id=row.host_repair_id,
+    )
+
+
+def _fill(row: RepairRow, repair: Repair) -> None:
+    row.incident_id = repair.incident_id
+    row.state = repair.state.value
+    row.not_after = repair.not_after
+    row.sent_at = repair.sent_at
+    row.verifying_at = repair.verifying_at
+    row.closed_at = repair.closed_at
+    row.message = repair.message
+    row.steps = [REPAIR_STEP.dump(step) for step in repair.steps]
+    row.checks = [VERIFICATION_CHECK.dump(check) for check in repair.checks]
+    row.started_at = repair.started_at
+    row.ended_at = repair.ended_at
+    row.handoff_json = repair.handoff_json
+
+
+def get(tx: Tx, repair_id: RepairId) -> Repair | None:
+    """Return the repair, or None."""
+    row = tx.session.get(RepairRow, repair_id)
+    return None if row is None else _model(row)
+
+
+def require(tx: Tx, repair_id: RepairId) -> Repair:
+    """Return the repair. Raises NotFound."""
+    repair = get(tx, repair_id)
+    if repair is None:
+        raise NotFound(f"there is no repair {repair_id}", reason="REPAIR_NOT_FOUND")
+    return repair
+
+
+def unfinished(tx: Tx, node_id: NodeId) -> Repair | None:
+    """Return the repair of the node that has not ended; an order goes before what a host does by itself."""
+    query = select(RepairRow).where(col(RepairRow.node_id) == node_id, col(RepairRow.closed_at).is_(None))
+    rows = list(tx.session.execute(query.order_by(col(RepairRow.ordered_at), col(RepairRow.id))).scalars())
+    rows.sort(key=lambda row: row.origin != RepairOrigin.CONTROL_PLANE.value)
+    return _model(rows[0]) if rows else None
+
+
+def latest(tx: Tx, node_id: NodeId) -> Repair | None:
+    """Return the node's repair in progress, or its last one."""
+    return unfinished(tx, node_id) or latest_of(tx, [node_id]).get(node_id)
+
+
+def latest_of(tx: Tx, node_ids: Collection[NodeId]) -> dict[NodeId, Repair]:
+    """Return the newest repair of each of the nodes that has any."""
+    found: dict[NodeId, Repair] = {}
+    for ids in batched(node_ids):
+        newest = (
+            select(col(RepairRow.node_id).label("node_id"), func.max(col(RepairRow.ordered_at)).label("ordered_at"))
+            .where(col(RepairRow.node_id).in_(ids))
+            .group_by(col(RepairRow.node_id))
+            .subquery()
+        )
+        query = select(RepairRow).join(
+            newest, (col(RepairRow.node_id) == newest.c.node_id) & (col(RepairRow.ordered_at) == newest.c.ordered_at)
+        )
+        for row in tx.session.execute(query).scalars():
+            found[NodeId(row.node_id)] = _model(row)
+    return found
+
+
+def of_incident(tx: Tx, incident_id: IncidentId) -> tuple[Repair, ...]:
+    """Return the incident's repairs, oldest first."""
+    query = select(RepairRow).where(col(RepairRow.incident_id) == incident_id)
+    rows = tx.session.execute(query.order_by(col(RepairRow.ordered_at), col(RepairRow.id))).scalars()
+    return tuple(_model(row) for row in rows)
+
+
+def in_progress(tx: Tx) -> tuple[Repair, ...]:
+    """Return every repair that has not ended, oldest first."""
+    query = select(RepairRow).where(col(RepairRow.closed_at).is_(None)).order_by(col(RepairRow.ordered_at))
+    return tuple(_model(row) for row in tx.session.execute(query).scalars())
+
+
+def rebooting(tx: Tx) -> frozenset[NodeId]:
+    """Return the nodes whose hosts were told to reboot, or do so by themselves: their silence is expected."""
+    query = select(col(RepairRow.node_id)).where(
+        col(RepairRow.closed_at).is_(None),
+        col(RepairRow.rung) == int(Rung.REBOOT_HOST),
+        col(RepairRow.dry_run).is_(False),
+        col(RepairRow.sent_at).is_not(None),
+    )
+    return frozenset(NodeId(node_id) for node_id in tx.session.execute(query).scalars())
+
+
+def since(tx: Tx, node_id: NodeId, after: datetime, *, limit: int = 100) -> tuple[Repair, ...]:
+    """Return the node's repairs that ended after a time and changed something, newest first."""
+    query = select(RepairRow).where(
+        col(RepairRow.node_id) == node_id, col(RepairRow.closed_at) > after, col(RepairRow.dry_run).is_(False)
+    )
+    rows = tx.session.execute(query.order_by(col(RepairRow.closed_at).desc()).limit(limit)).scalars()
+    return tuple(_model(row) for row in rows)
+
+
+def insert(tx: Tx, repair: Repair) -> None:
+    """Record a repair. A second order to one node raises the database's own error."""
+    row = RepairRow(
+        id=repair.id,
+        node_id=repair.node_id,
+        action_id=repair.action_id,
+        origin=repair.origin.value,
+        rung=int(repair.rung),
+        state=repair.state.value,
+        reason=repair.reason,
+        gpu_uuids=list(repair.gpu_uuids),
+        service=repair.service,
+        process_ids=list(repair.process_ids),
+        dry_run=repair.dry_run,
+        condition_ids=list(repair.condition_ids),
+        ordered_at=repair.ordered_at,
+        policy_version=repair.policy_version,
+        host_repair_id=repair.host_repair_id,
+        steps=[],
+        checks=[],
+    )
+    _fill(row, repair)
+    tx.session.add(row)
+    tx.session.flush()
+    _emit(tx, repair)
+
+
+def update(tx: Tx, before: Repair, after: Repair) -> Repair:
+    """Write what a repair has become. Raises LifecycleError for an impossible change."""
+    if after == before:
+        return before
+    row = tx.session.get(RepairRow, after.id)
+    if row is None:
+        raise LookupError(f"repair {after.id} vanished")
+    if after.state is not before.state:
+        lifecycle.REPAIR.check(before.state, after.state)
+    if after.state.ended and after.closed_at is None:
+        after = replace(after, closed_at=tx.now)
+    _fill(row, after)
+    tx.session.add(row)
+    tx.session.flush()
+    _emit(tx, after)
+    return after
+
+
+def _emit(tx: Tx, repair: Repair) -> None:
+    text = f"{repair.rung.words}: {repair.state.value}"
+    tx.emit(Noun.NODE, repair.node_id, CHANGED, text, parent_id=repair.node_id)
+    if repair.incident_id is not None:
+        tx.emit(Noun.INCIDENT, repair.incident_id, "incident.repair_changed", text, parent_id=repair.node_id)
+
+
+def count_by_outcome(tx: Tx) -> dict[tuple[Rung, RepairState], int]:
+    """Return how many repairs there are of each rung in each state, without dry runs."""
+    query = select(col(RepairRow.rung), col(RepairRow.state), func.count()).where(col(RepairRow.dry_run).is_(False))
+    rows = tx.session.execute(query.group_by(col(RepairRow.rung), col(RepairRow.state)))
+    return {(Rung(rung), RepairState(state)): number for rung, state, number in rows}
+
+
+def prune(tx: Tx, *, before: datetime) -> None:
+    """Forget repairs that ended long ago and belong to no incident that is kept."""
+    tx.session.execute(delete(RepairRow).where(col(RepairRow.closed_at) < before, col(RepairRow.incident_id).is_(None)))

@@ -1,0 +1,58 @@
+"""How far each host's spool is in the books: a record enters them once, however often it is sent."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlmodel import col
+
+from control_plane.model.ids import NodeId
+from control_plane.store.database import Tx
+from control_plane.store.health_tables import SpoolRow
+
+_SPOOLS_MAX = 8
+"""Spools remembered of one host; it starts one anew only when it has lost the one before."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolPosition:
+    """The last record in the books, and what the host had to give up so far."""
+
+    spool_id: str
+    sequence: int
+    lost_records: int
+    lost_samples: int
+
+
+def position(tx: Tx, node_id: NodeId, spool_id: str) -> int:
+    """Return the sequence number of the last record of this spool in the books, or 0."""
+    row = tx.session.get(SpoolRow, (node_id, spool_id))
+    return 0 if row is None else row.sequence
+
+
+def of_node(tx: Tx, node_id: NodeId) -> tuple[SpoolPosition, ...]:
+    """Return the node's spools, the newest first."""
+    return tuple(
+        SpoolPosition(row.spool_id, row.sequence, row.lost_records, row.lost_samples) for row in _rows(tx, node_id)
+    )
+
+
+def _rows(tx: Tx, node_id: NodeId) -> list[SpoolRow]:
+    query = select(SpoolRow).where(col(SpoolRow.node_id) == node_id)
+    return list(tx.session.execute(query.order_by(col(SpoolRow.changed_at).desc(), col(SpoolRow.spool_id))).scalars())
+
+
+def advance(
+    tx: Tx, node_id: NodeId, spool_id: str, sequence: int, *, lost_records: int = 0, lost_samples: int = 0
+) -> None:
+    """Move the position, in the transaction that takes the records."""
+    row = tx.session.get(SpoolRow, (node_id, spool_id))
+    if row is None:
+        for old in _rows(tx, node_id)[_SPOOLS_MAX - 1 :]:
+            tx.session.delete(old)
+        row = SpoolRow(node_id=node_id, spool_id=spool_id, changed_at=tx.now)
+    row.sequence = max(row.sequence, sequence)
+    row.lost_records += lost_records
+    row.lost_samples += lost_samples
+    row.changed_at = tx.now
+    tx.session.add(row)
+    tx.session.flush()
