@@ -43,6 +43,18 @@ class AlreadyRunning(AgentError):
     exit_code = 75
 
 
+class NotRunning(AgentError):
+    """The daemon of this host does not answer."""
+
+    exit_code = 69
+
+
+class LocalRefused(AgentError):
+    """The daemon of this host did not do what it was asked; nothing was changed."""
+
+    exit_code = 65
+
+
 class ServerNotTrusted(AgentError):
     """Whoever answers at the address does not hold a certificate of the right authority for that name."""
 

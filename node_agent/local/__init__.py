@@ -1,0 +1,1 @@
+"""What the daemon answers on its own host, over a unix socket."""
