@@ -7,8 +7,8 @@ import pytest
 
 from orquanta.v1 import incident_pb2, node_pb2, repair_pb2
 from tests.clients.cli.conftest import Result, RunCli
-from tests.clients.cli.troubles import incident, node, repair
 from tests.clients.scripted import Failure, ScriptedServer, json_lines
+from tests.clients.troubles import incident, node, repair
 
 
 async def shown(server: ScriptedServer, cli: RunCli, one: incident_pb2.Incident) -> Result:

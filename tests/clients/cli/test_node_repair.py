@@ -7,8 +7,8 @@ import pytest
 
 from orquanta.v1 import action_pb2, node_pb2, repair_pb2
 from tests.clients.cli.conftest import RunCli
-from tests.clients.cli.troubles import XID_79, condition, node, repair
 from tests.clients.scripted import Failure, ScriptedServer
+from tests.clients.troubles import XID_79, condition, node, repair
 
 RUNNING, VERIFYING = repair_pb2.REPAIR_STATE_RUNNING, repair_pb2.REPAIR_STATE_VERIFYING
 SUCCEEDED, FAILED, REFUSED = (

@@ -19,8 +19,8 @@ class IncidentState(StrEnum):
     ESCALATED = "escalated"
 
     @property
-    def settled(self) -> bool:
-        """True once OrQuanta does nothing more about it by itself."""
+    def ended(self) -> bool:
+        """True once nothing more is done about it without a person."""
         return self in {IncidentState.RESOLVED, IncidentState.ESCALATED}
 
 

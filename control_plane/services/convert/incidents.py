@@ -1,0 +1,55 @@
+"""Incidents on the wire."""
+
+from typing import Final
+
+from control_plane.model.incident import Incident, IncidentEntry, IncidentState, IncidentTimings
+from control_plane.services.convert.health import condition
+from control_plane.services.convert.repairs import repair
+from control_plane.services.convert.scalars import duration, timestamp, wire_enum
+from orquanta.v1 import incident_pb2
+
+INCIDENT_STATE: Final = wire_enum(IncidentState, incident_pb2.IncidentState.Value, "INCIDENT_STATE")
+
+
+def incident(value: Incident) -> incident_pb2.Incident:
+    """Return an incident with its conditions, repairs and history."""
+    return incident_pb2.Incident(
+        id=value.id,
+        node_id=value.node_id,
+        node_name=value.node_name,
+        state=INCIDENT_STATE[value.state],
+        summary=value.summary,
+        diagnosis=value.diagnosis,
+        status_reason=value.status_reason,
+        conditions=[condition(one) for one in value.conditions],
+        gpu_uuids=value.gpu_uuids,
+        repairs=[repair(one) for one in value.repairs],
+        entries=[_entry(entry) for entry in value.entries],
+        timings=_timings(value.timings),
+        acknowledged_by=value.acknowledged_by,
+        taken_over=value.taken_over,
+        opened_at=timestamp(value.opened_at),
+        closed_at=timestamp(value.closed_at),
+        version=value.version,
+    )
+
+
+def _entry(value: IncidentEntry) -> incident_pb2.IncidentEntry:
+    return incident_pb2.IncidentEntry(
+        at=timestamp(value.at),
+        kind=value.kind,
+        message=value.message,
+        action_id=value.action_id,
+        repair_id=value.repair_id,
+    )
+
+
+def _timings(value: IncidentTimings) -> incident_pb2.IncidentTimings:
+    return incident_pb2.IncidentTimings(
+        detect=duration(value.detect_seconds),
+        cordon=duration(value.cordon_seconds),
+        drain=duration(value.drain_seconds),
+        repair=duration(value.repair_seconds),
+        verify=duration(value.verify_seconds),
+        total=duration(value.total_seconds),
+    )
