@@ -22,8 +22,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.fleet import FleetError, free_port, percentile, report
+from bench.figures import percentile, report
 from orquanta.client import AsyncClient
+from orquanta.gameday.fleet import FleetError, free_port
 
 TARGET_SECONDS = 3.0
 

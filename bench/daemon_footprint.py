@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.fleet import Fleet, FleetError, report
+from bench.figures import report
 from orquanta.client import AsyncClient
+from orquanta.gameday.fleet import Fleet, FleetError
 from orquanta.types.jobs import JobState
 
 TARGET_RSS_MB = 60.0

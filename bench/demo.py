@@ -15,9 +15,9 @@ from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 
-from bench.fleet import Fleet, FleetError, Host
 from orquanta.client import AsyncClient
 from orquanta.errors import PermissionDenied
+from orquanta.gameday.fleet import Fleet, FleetError, Host
 from orquanta.types.accounts import Role
 from orquanta.types.goals import GoalState, GoalView
 from orquanta.types.jobs import Job, JobState

@@ -17,8 +17,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from bench.fleet import Fleet, FleetError, percentile, report
+from bench.figures import percentile, report
 from orquanta.client import AsyncClient
+from orquanta.gameday.fleet import Fleet, FleetError
 from orquanta.types.goals import GoalView
 from orquanta.types.jobs import Job, JobState
 

@@ -12,9 +12,9 @@ import grpc
 import pytest
 import pytest_asyncio
 
-from bench.fleet import Fleet, Host
 from orquanta.client import AsyncClient
 from orquanta.errors import PreconditionFailed
+from orquanta.gameday.fleet import Fleet, Host
 from orquanta.types.jobs import Job, JobState
 
 QUICK = {

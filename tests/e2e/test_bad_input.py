@@ -15,7 +15,6 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from bench.fleet import FleetError, Host, Program, free_port
 from control_plane.clock import SystemClock
 from control_plane.identity.ca import CertificateAuthority
 from control_plane.identity.secrets import SecretBox
@@ -25,6 +24,7 @@ from control_plane.model.ids import UserId
 from control_plane.services.access import RULES, Port, Special
 from orquanta.client import AsyncClient
 from orquanta.errors import InvalidArgument, OrQuantaError, PreconditionFailed, Unauthenticated, UntrustedServer
+from orquanta.gameday.fleet import FleetError, Host, Program, free_port
 from orquanta.status import error_from_rpc
 from orquanta.types.goals import GoalState
 from orquanta.types.jobs import JobSpec, ResourceRequest

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.fleet import Fleet, Host
 from orquanta.client import AsyncClient
 from orquanta.errors import OrQuantaError
+from orquanta.gameday.fleet import Fleet, Host
 from orquanta.types.jobs import Job, JobSpec, JobState, ResourceRequest
 from tests.e2e.cut import CuttableLink
 

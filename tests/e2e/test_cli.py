@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from bench.fleet import ADMIN
+from orquanta.gameday.fleet import ADMIN
 from orquanta.types.jobs import JobState
 from tests.e2e.conftest import Site, reaches
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.fleet import Fleet, wait_until
 from orquanta.client import AsyncClient
+from orquanta.gameday.fleet import Fleet, wait_until
 from orquanta.types.accounts import Role
 from orquanta.types.actions import ActionState
 from orquanta.types.goals import GoalState

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.fleet import Fleet, Host, wait_until
 from orquanta.client import AsyncClient
+from orquanta.gameday.fleet import Fleet, Host, wait_until
 from orquanta.types.jobs import Job, JobSpec, JobState, ResourceRequest
 from tests.e2e.conftest import Site, guests, output, reaches
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.fleet import Fleet
+from orquanta.gameday.fleet import Fleet
 from orquanta.types.goals import GoalState
 from tests.postgresql import PostgreSql
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.fleet import Fleet
 from orquanta.client import AsyncClient
 from orquanta.errors import Unavailable
+from orquanta.gameday.fleet import Fleet
 from orquanta.retry import RetryPolicy
 from orquanta.types.goals import GoalState
 from orquanta.types.jobs import JobSpec, JobState, ResourceRequest

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.fleet import Fleet
+from orquanta.gameday.fleet import Fleet
 from orquanta.types.goals import GoalState
 from orquanta.types.jobs import JobState
 from tests.e2e.conftest import output, reaches

@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bench.fleet import Fleet, Host, wait_until
 from control_plane.clock import SystemClock
 from control_plane.identity.ca import CertificateAuthority
 from control_plane.model.ids import NodeId
 from node_agent.link import keys
 from node_agent.link.identity import IdentityStore
+from orquanta.gameday.fleet import Fleet, Host, wait_until
 from orquanta.types.jobs import JobSpec, JobState, ResourceRequest
 from tests.e2e.conftest import output, reaches
 

@@ -12,8 +12,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from bench.fleet import Fleet, Host, wait_until
 from control_plane.services.access import RULES, Port
+from orquanta.gameday.fleet import Fleet, Host, wait_until
 from orquanta.types.jobs import ExitReason, Job, JobSpec, JobState, ResourceRequest
 from orquanta.types.nodes import NodeState
 from orquanta.v1 import event_pb2, job_pb2, node_link_pb2, node_pb2

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from bench.fleet import free_port, wait_until
+from orquanta.gameday.fleet import free_port, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
 

@@ -1,13 +1,12 @@
 """A whole fleet of real processes on this machine: a control plane, its broker, and daemons with virtual GPUs.
 
-The demo, the benchmarks and the end-to-end tests all stand on this. Everything goes through the real programs, ports
-and credentials; the only thing taken for granted is that the hosts share one machine.
+Game days, the demo, the benchmarks and the end-to-end tests all stand on this. Everything goes through the real
+programs, ports and credentials; the only thing taken for granted is that the hosts share one machine.
 """
 
 import asyncio
 import contextlib
 import json
-import math
 import os
 import secrets
 import shutil
@@ -306,24 +305,3 @@ class Fleet:
                         host.node_id = node.id
                         return host
         raise FleetError(f"{name} is not ready:\n{host.daemon.tail()}")
-
-
-def machine() -> dict[str, object]:
-    """Return what the figures of a benchmark were measured on."""
-    model = ""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
-            break
-    return {"cpu": model, "cores": os.cpu_count(), "python": sys.version.split()[0]}
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """Return the smallest value that at least this share (0 to 1) of the values does not exceed."""
-    ordered = sorted(values)
-    return ordered[max(math.ceil(share * len(ordered)) - 1, 0)]
-
-
-def report(name: str, figures: Mapping[str, object], targets: Mapping[str, object]) -> str:
-    """Return a benchmark's last line."""
-    return json.dumps({"name": name, "figures": dict(figures), "targets": dict(targets), "machine": machine()})
