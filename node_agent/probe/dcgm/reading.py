@@ -1,0 +1,48 @@
+"""What one look at a DCGM exporter yields."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from node_agent.probe.observations import HostReport, ProbeStall
+
+MAXIMUM_GPUS: Final = 64
+MAXIMUM_LINKS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class DcgmGpu:
+    """A GPU as DCGM has it. The figures are by DCGM's field names and in DCGM's units; blanks are left out."""
+
+    uuid: str
+    index: str
+    model_name: str
+    pci_bus_id: str
+    figures: Mapping[str, float]
+    links: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    """Figures of single NVLinks, where the exporter has them; never part of `figures`."""
+
+
+@dataclass(frozen=True, slots=True)
+class XidChange:
+    """DCGM's last XID of a GPU became another. DCGM keeps only the last, so repeats of one code are not seen."""
+
+    gpu_uuid: str
+    code: int
+    observed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DcgmReading:
+    """One scrape. A scrape that failed has no GPUs, and a report that says why."""
+
+    scraped_at: datetime
+    hostname: str = ""
+    gpus: Mapping[str, DcgmGpu] = field(default_factory=dict)
+    """By UUID."""
+    xid_changes: tuple[XidChange, ...] = ()
+    reports: tuple[HostReport, ...] = ()
+    """What changed: the exporter's own standing, GPUs that are not shown any more or again."""
+    stall: ProbeStall | None = None
+    """Set when the exporter begins to hang and when it answers again."""
