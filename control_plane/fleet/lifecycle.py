@@ -1,6 +1,6 @@
 """Which changes of state are possible. One that is not in its table is a bug, and raises."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, TypeVar
@@ -29,6 +29,23 @@ class Lifecycle(Generic[S]):
     def allows(self, before: S, after: S) -> bool:
         """Tell whether the change is possible."""
         return after in self.transitions.get(before, frozenset())
+
+    def path(self, before: S, after: S, *, through: Collection[S]) -> tuple[S, ...]:
+        """Return the shortest way from one state to another by the states of `through`, without its start.
+
+        Raises LifecycleError if there is none.
+        """
+        ways: list[tuple[S, ...]] = [()]
+        seen = {before}
+        for way in ways:
+            last = way[-1] if way else before
+            if last is after:
+                return way
+            for state in through:
+                if state not in seen and self.allows(last, state):
+                    seen.add(state)
+                    ways.append((*way, state))
+        raise LifecycleError(f"a {self.noun} cannot go from {before.value} to {after.value}")
 
     def check(self, before: S, after: S) -> None:
         """Raise LifecycleError if the change is not possible."""

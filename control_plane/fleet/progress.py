@@ -12,6 +12,9 @@ from control_plane.model.report import MemberReport
 STOPPING = "is being stopped: "
 """How the status reason of a job begins that a person has asked to stop."""
 
+MOVES_MAX = 20
+"""Moves of one job that burn none of its attempts; beyond that something is wrong with the job."""
+
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -70,6 +73,16 @@ def request_stop(allocation: Allocation, now: datetime) -> Allocation:
     return _settle(replace(allocation, stop_requested=True), now)
 
 
+def request_move(allocation: Allocation, now: datetime) -> Allocation:
+    """Return the attempt with a stop on its way, so that the job can go on elsewhere.
+
+    One that is being stopped already stays as it is: whoever stopped it has decided what becomes of the job.
+    """
+    if allocation.stop_requested:
+        return allocation
+    return _settle(replace(allocation, stop_requested=True, moved=True), now)
+
+
 def _failed(member: AllocationMember) -> bool:
     return member.state is AllocationState.ENDED and not _succeeded(member)
 
@@ -83,7 +96,8 @@ def _settle(allocation: Allocation, now: datetime) -> Allocation:
     states = [member.state for member in allocation.members]
     if all(state is AllocationState.ENDED for state in states):
         cause = first_failure(allocation)
-        waived = cause is not None and cause.exit_reason is not None and cause.exit_reason.is_infrastructure
+        lost = cause is not None and cause.exit_reason is not None and cause.exit_reason.is_infrastructure
+        waived = lost or (allocation.moved and cause is not None)
         return replace(allocation, state=AllocationState.ENDED, waived=waived, ended_at=allocation.ended_at or now)
     # A gang is all or nothing: once one member has failed, the others are stopped.
     stop = allocation.stop_requested or any(_failed(member) for member in allocation.members)
@@ -132,8 +146,12 @@ def judge(job: Job, allocation: Allocation, *, max_attempts: int) -> Verdict:
         return Verdict(JobState.SUCCEEDED, "every process ended with exit code 0", 0)
     if job.cancel_requested:
         return Verdict(JobState.CANCELLED, job.status_reason.removeprefix(STOPPING), cause.exit_code)
+    if allocation.moved and job.moves < MOVES_MAX:
+        return Verdict(
+            JobState.QUEUED, f"attempt {allocation.epoch} was moved away ({describe(cause)}); it goes on elsewhere"
+        )
     if allocation.waived:
-        if allocation.epoch < max_attempts:
+        if allocation.epoch - job.moves < max_attempts:
             return Verdict(
                 JobState.QUEUED, f"attempt {allocation.epoch} was lost ({describe(cause)}); it is tried again"
             )

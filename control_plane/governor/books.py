@@ -125,7 +125,10 @@ def advance(tx: Tx, before: Allocation, after: Allocation) -> Job:
         return close_job(tx, job, verdict.state, verdict.reason, exit_code=verdict.exit_code)
     started = tx.now if verdict.state is JobState.RUNNING and job.started_at is None else None
     if verdict.state is not job.state or verdict.reason != job.status_reason:
-        job = jobs.update(tx, job.id, state=verdict.state, status_reason=verdict.reason, started_at=started)
+        moved = after.moved and verdict.state is JobState.QUEUED
+        job = jobs.update(
+            tx, job.id, state=verdict.state, status_reason=verdict.reason, started_at=started, moved=moved
+        )
         if verdict.state is JobState.QUEUED:
             _record(tx, job, "job.requeued", verdict.reason, cost_impact_usd=Decimal(0))
     return job

@@ -7,23 +7,28 @@ from decimal import Decimal
 from control_plane.fleet import progress
 from control_plane.fleet.cost import estimate_usd, usd
 from control_plane.fleet.prices import OWNED, PriceTable
-from control_plane.governor import books
+from control_plane.governor import books, holds, incidents, repair_execution
 from control_plane.governor.hosts import lost_nodes
 from control_plane.model.action import (
     CordonNode,
+    DrainNode,
     LaunchJobs,
     PlaceJob,
     Proposal,
+    QuarantineNode,
+    ReleaseNode,
+    RepairNode,
     RequeueJob,
     RevokeNode,
     StopJob,
     UncordonNode,
+    UpdateCondition,
 )
 from control_plane.model.ids import ALLOCATION, UserId, new_id
 from control_plane.model.job import Allocation, AllocationMember, AllocationState, Job, JobState
 from control_plane.model.money import format_usd
-from control_plane.model.node import NodeState
-from control_plane.store import allocations, jobs, nodes, users
+from control_plane.model.node import Node, NodeHold, NodeState
+from control_plane.store import allocations, conditions, jobs, nodes, users
 from control_plane.store.database import Tx
 
 _FIRST_PORT = 20_000
@@ -50,15 +55,18 @@ def execute(tx: Tx, proposal: Proposal, prices: PriceTable) -> Outcome:
             return _stop(tx, effect)
         case RequeueJob():
             return _requeue(tx, effect)
-        case CordonNode():
-            nodes.update(tx, effect.node_id, cordoned=True, status_reason=effect.reason)
-            return _show_cordon(tx, effect.node_id)
-        case UncordonNode():
-            nodes.update(tx, effect.node_id, cordoned=False, status_reason="")
-            return _show_cordon(tx, effect.node_id)
-        case RevokeNode():
-            node = nodes.update(tx, effect.node_id, state=NodeState.REVOKED, status_reason=effect.reason)
-            return Outcome(f"{node.name} is revoked; its credentials no longer work")
+        case CordonNode() | UncordonNode() | RevokeNode():
+            return Outcome(_change_node(tx, effect))
+        case DrainNode():
+            return Outcome(repair_execution.drain(tx, proposal, effect))
+        case RepairNode():
+            return Outcome(repair_execution.repair(tx, proposal, effect))
+        case QuarantineNode():
+            return Outcome(repair_execution.quarantine(tx, proposal, effect))
+        case ReleaseNode():
+            return Outcome(repair_execution.release(tx, proposal, effect))
+        case UpdateCondition():
+            return Outcome(repair_execution.update_condition(tx, effect))
 
 
 def _launch(tx: Tx, effect: LaunchJobs, user_id: UserId | None, prices: PriceTable) -> Outcome:
@@ -161,10 +169,26 @@ def _requeue(tx: Tx, effect: RequeueJob) -> Outcome:
     return Outcome(f"gave up attempt {allocation.epoch} of {job.spec.name} ({job.id}): {job.status_reason}")
 
 
-def _show_cordon(tx: Tx, node_id: str) -> Outcome:
-    """Let the node's state follow its cordon, unless it is lost, joining or under repair."""
-    node = nodes.resolve(tx, node_id)
-    wanted = NodeState.CORDONED if node.cordoned else NodeState.READY
+def _change_node(tx: Tx, effect: CordonNode | UncordonNode | RevokeNode) -> str:
+    node_id, reason = effect.node_id, effect.reason
+    match effect:
+        case RevokeNode():
+            node = nodes.update(tx, node_id, state=NodeState.REVOKED, status_reason=reason)
+            incidents.close_for_release(tx, node_id, "the node has left the fleet")
+            conditions.forget(tx, node_id)
+            return f"{node.name} is revoked; its credentials no longer work"
+        case CordonNode():
+            return _show_cordon(tx, nodes.update(tx, node_id, cordoned=True, status_reason=reason))
+        case UncordonNode():
+            node = nodes.update(tx, node_id, cordoned=False, status_reason="")
+            if node.hold is NodeHold.CORDONED:  # it was drained by a person, and nothing else keeps it
+                node = holds.release(tx, node)
+            return _show_cordon(tx, node)
+
+
+def _show_cordon(tx: Tx, node: Node) -> str:
+    """Let the node's state follow its cordon, unless it is lost, joining or out of service."""
+    wanted = holds.resting_state(node)
     if node.state in (NodeState.READY, NodeState.CORDONED) and node.state is not wanted:
         node = nodes.update(tx, node.id, state=wanted)
-    return Outcome(f"{node.name} is {'cordoned' if node.cordoned else 'back in scheduling'}")
+    return f"{node.name} is {'cordoned' if node.cordoned else 'back in scheduling'}"

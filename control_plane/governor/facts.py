@@ -7,9 +7,9 @@ from control_plane.fleet.cost import estimate_usd, usd
 from control_plane.fleet.prices import PriceTable
 from control_plane.governor.rules import Facts, Limits
 from control_plane.governor.validity import invalid
-from control_plane.model.action import LaunchJobs, PlaceJob, Proposal
+from control_plane.model.action import DrainNode, LaunchJobs, PlaceJob, Proposal, QuarantineNode, RepairNode
 from control_plane.model.job import Job
-from control_plane.store import actions, allocations, jobs, users
+from control_plane.store import actions, allocations, bounds, jobs, users
 from control_plane.store.database import Tx
 
 
@@ -25,6 +25,10 @@ def gather(tx: Tx, proposal: Proposal, *, approved: bool, limits: Limits, prices
         user=None if proposal.user_id is None else users.get(tx, proposal.user_id),
         invalid=invalid(tx, effect, proposal.user_id),
     )
+    if isinstance(effect, DrainNode | RepairNode | QuarantineNode):
+        if bounds.is_out(tx, effect.node_id) or (isinstance(effect, RepairNode) and effect.dry_run):
+            return facts
+        return replace(facts, levels=bounds.levels(tx, effect.node_id), bounds=bounds.load(tx))
     if isinstance(effect, LaunchJobs):
         return replace(
             facts,

@@ -16,7 +16,7 @@ from control_plane.fleet.prices import PriceTable
 from control_plane.governor.defaults import JobDefaults, complete
 from control_plane.governor.execution import execute
 from control_plane.governor.facts import gather
-from control_plane.governor.rules import Limits, Ruling, Verdict, judge, ruling
+from control_plane.governor.rules import BLAST_RADIUS, Limits, Ruling, Verdict, judge, ruling
 from control_plane.governor.summary import summarize
 from control_plane.model.action import Action, ActionState, KillSwitch, LaunchJobs, Proposal
 from control_plane.model.effects import effect_hash, effect_kind, effect_to_json
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 NAME = "safety_governor"
 _APPROVAL_TTL = timedelta(minutes=30)
-_EXHAUSTED = frozenset({"USER_BUDGET", "GOAL_BUDGET", "GPU_LIMIT"})
+_EXHAUSTED = frozenset({"USER_BUDGET", "GOAL_BUDGET", "GPU_LIMIT", BLAST_RADIUS})
 _DENIED_LINE = re.compile(rf"^{Ruling.DENY.value} \((?P<reason>[A-Z_]+)\): (?P<text>.*)$", re.DOTALL)
 
 

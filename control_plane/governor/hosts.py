@@ -1,5 +1,6 @@
 """What is observed of hosts: links that come and go, and leases that run out."""
 
+from control_plane.governor import holds
 from control_plane.model.action import RequeueJob
 from control_plane.model.ids import NodeId
 from control_plane.model.job import Allocation, AllocationState
@@ -16,11 +17,9 @@ def node_connected(tx: Tx, node_id: NodeId, inventory: HostInventory, *, zombies
     if node.state in _REJOINS:
         if zombies:
             state, reason = NodeState.JOINING, f"stops {zombies} leftover(s) of attempts that were given up"
-        elif node.cordoned:
-            reason = node.status_reason if node.state is NodeState.CORDONED else "was cordoned before"
-            state = NodeState.CORDONED
         else:
-            state, reason = NodeState.READY, ""
+            state = holds.resting_state(node)
+            reason = _reason(node, state)
     else:
         state, reason = node.state, node.status_reason
     if node.state is not state:
@@ -34,6 +33,12 @@ def node_connected(tx: Tx, node_id: NodeId, inventory: HostInventory, *, zombies
         inventory=inventory,
         last_seen_at=tx.now,
     )
+
+
+def _reason(node: Node, state: NodeState) -> str:
+    if state is NodeState.READY:
+        return ""
+    return node.status_reason if node.state is state else f"was {state.value} before"
 
 
 def node_disconnected(tx: Tx, node_id: NodeId) -> None:

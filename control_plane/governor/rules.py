@@ -1,13 +1,30 @@
 """The built-in rules. Pure: the facts of one proposal in, verdicts out. An error while judging is a denial."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
+from typing import Final
 
+from control_plane.fleet.bounds import exceeded
 from control_plane.model.account import User
-from control_plane.model.action import CordonNode, Effect, KillSwitch, LaunchJobs, PlaceJob, RevokeNode, StopJob
+from control_plane.model.action import (
+    CordonNode,
+    Effect,
+    KillSwitch,
+    LaunchJobs,
+    PlaceJob,
+    QuarantineNode,
+    RepairNode,
+    RevokeNode,
+    StopJob,
+)
+from control_plane.model.bounds import Bounds, Level
 from control_plane.model.money import format_usd
+from control_plane.model.repair import Rung
+
+BLAST_RADIUS: Final = "BLAST_RADIUS"
+"""The reason when too many nodes are out of service."""
 
 
 class Ruling(Enum):
@@ -33,10 +50,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The fleet's bounds. Money in US dollars."""
+    """The fleet's bounds. Money in US dollars. An agent's repair of `approval_rungs` waits for a person's approval."""
 
     approval_above_usd: Decimal
     max_gpus_per_user: int
+    approval_rungs: frozenset[Rung] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +64,8 @@ class Facts:
     `estimate_usd` is the most the effect can cost beyond what is reserved, `goal_committed_usd` what its goal has
     spent and reserved already, `invalid` the first reason why the effect cannot be carried out in the present state,
     `largest_gpus` the GPUs of its largest job, and `held_gpus` and `wanted_gpus` what the user holds and what the
-    effect would add to that.
+    effect would add to that. `levels` is how things stand in all that a node belongs to which the effect would take out
+    of service, empty if it takes none out that is not out already; `bounds` says how much may be.
     """
 
     effect: Effect
@@ -61,11 +80,23 @@ class Facts:
     largest_gpus: int = 0
     held_gpus: int = 0
     wanted_gpus: int = 0
+    levels: tuple[Level, ...] = ()
+    bounds: Bounds = field(default_factory=dict)
 
 
 def judge(facts: Facts) -> tuple[Verdict, ...]:
     """Return what every rule that applies says, in a fixed order."""
-    rules = (_kill_switch, _state, _account, _gpu_limit, _user_budget, _goal_budget, _approval)
+    rules = (
+        _kill_switch,
+        _state,
+        _account,
+        _gpu_limit,
+        _user_budget,
+        _goal_budget,
+        _approval,
+        _blast_radius,
+        _repair_approval,
+    )
     verdicts = []
     for rule in rules:
         verdict = _safely(rule, facts)
@@ -95,11 +126,11 @@ def _kill_switch(facts: Facts) -> Verdict | None:
     if not facts.kill_switch.engaged:
         return None
     # Taking work or hosts away is what a person in trouble needs; it can only make the fleet quieter.
-    if facts.is_person and isinstance(facts.effect, StopJob | CordonNode | RevokeNode):
+    if facts.is_person and isinstance(facts.effect, StopJob | CordonNode | RevokeNode | QuarantineNode):
         return Verdict(
             Ruling.ALLOW,
             "KILL_SWITCH",
-            "a person may stop jobs, cordon nodes and revoke them while everything is stopped",
+            "a person may stop jobs, cordon, quarantine and revoke nodes while everything is stopped",
         )
     switch = facts.kill_switch
     return Verdict(
@@ -197,4 +228,30 @@ def _approval(facts: Facts) -> Verdict | None:
         "APPROVAL",
         f"may cost {format_usd(facts.estimate_usd)}, which is above {format_usd(facts.limits.approval_above_usd)}; "
         "an operator other than the requester must approve it",
+    )
+
+
+def _blast_radius(facts: Facts) -> Verdict | None:
+    """The level out of service is bounded, whoever asks; only a person's quarantine is always possible."""
+    if not facts.levels or (facts.is_person and isinstance(facts.effect, QuarantineNode)):
+        return None
+    text = exceeded(facts.levels, facts.bounds)
+    if text:
+        return Verdict(Ruling.DENY, BLAST_RADIUS, f"{text}; wait until one of them is back, or raise the bound")
+    told = ", ".join(
+        f"{level.out + 1} of {level.total} of {level.scope.value} {level.name}".rstrip() for level in facts.levels
+    )
+    return Verdict(Ruling.ALLOW, BLAST_RADIUS, f"out of service with this one: {told}")
+
+
+def _repair_approval(facts: Facts) -> Verdict | None:
+    effect = facts.effect
+    if not isinstance(effect, RepairNode) or facts.is_person or effect.dry_run:
+        return None
+    if effect.rung not in facts.limits.approval_rungs:
+        return None
+    if facts.approved:
+        return Verdict(Ruling.ALLOW, "REPAIR_APPROVAL", "approved by a person")
+    return Verdict(
+        Ruling.REQUIRE_APPROVAL, "REPAIR_APPROVAL", f"an operator must approve: {effect.rung.words} by an agent"
     )

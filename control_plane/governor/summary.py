@@ -1,19 +1,27 @@
 """One line for a person: exactly what an effect would do."""
 
+from collections.abc import Mapping
 from decimal import Decimal
+from typing import Final
 
 from control_plane.model.action import (
     CordonNode,
+    DrainNode,
     Effect,
     LaunchJobs,
     NewJob,
     PlaceJob,
+    QuarantineNode,
+    ReleaseNode,
+    RepairNode,
     RequeueJob,
     RevokeNode,
     StopJob,
     UncordonNode,
+    UpdateCondition,
 )
 from control_plane.model.money import format_usd
+from control_plane.model.repair import Rung
 
 
 def summarize(effect: Effect, estimate_usd: Decimal) -> str:
@@ -27,12 +35,23 @@ def summarize(effect: Effect, estimate_usd: Decimal) -> str:
             return f"stop {effect.job_id}: {effect.reason}"
         case RequeueJob():
             return f"give up {effect.allocation_id} and queue {effect.job_id} again: {effect.reason}"
-        case CordonNode():
-            return f"cordon {effect.node_id}: {effect.reason}"
-        case UncordonNode():
-            return f"uncordon {effect.node_id}: {effect.reason}"
-        case RevokeNode():
-            return f"revoke {effect.node_id}: {effect.reason}"
+        case RepairNode():
+            return _repair(effect)
+        case UpdateCondition():
+            verb = "clear" if effect.clear else "acknowledge"
+            return f"{verb} {effect.condition_id} of {effect.node_id}: {effect.reason}"
+        case CordonNode() | UncordonNode() | RevokeNode() | DrainNode() | QuarantineNode() | ReleaseNode():
+            return f"{_VERBS[type(effect)]} {effect.node_id}: {effect.reason}"
+
+
+_VERBS: Final[Mapping[type, str]] = {
+    CordonNode: "cordon",
+    UncordonNode: "uncordon",
+    RevokeNode: "revoke",
+    DrainNode: "drain",
+    QuarantineNode: "quarantine",
+    ReleaseNode: "release",
+}
 
 
 def _job(new: NewJob) -> str:
@@ -42,3 +61,15 @@ def _job(new: NewJob) -> str:
     gpus = f"{resources.gpu_count} {' or '.join(resources.gpu_types) or 'GPUs'}" if resources.gpu_count else "CPU only"
     nodes = f" on {resources.node_count} nodes" if resources.node_count > 1 else ""
     return f"{spec.name} [{program}] on {gpus}{nodes} for at most {spec.max_runtime_seconds / 3600:g} h"
+
+
+def _repair(effect: RepairNode) -> str:
+    of = ""
+    if effect.rung is Rung.RESTART_SERVICE:
+        of = f" {effect.service}"
+    elif effect.rung is Rung.STOP_PROCESS:
+        of = f" {', '.join(map(str, effect.process_ids))}"
+    elif effect.gpu_uuids:
+        of = f" {', '.join(effect.gpu_uuids)}"
+    dry = "say what this would do: " if effect.dry_run else ""
+    return f"{dry}{effect.rung.words}{of} on {effect.node_id}: {effect.reason}"

@@ -1,24 +1,29 @@
 """Whether an effect can be carried out in the present state; if not, the first reason why."""
 
 from control_plane.fleet.templates import TEMPLATES
+from control_plane.governor import repair_validity
 from control_plane.governor.hosts import lost_nodes
+from control_plane.governor.repair_validity import Invalid, node_invalid
 from control_plane.model.action import (
     CordonNode,
+    DrainNode,
     Effect,
     LaunchJobs,
     PlaceJob,
+    QuarantineNode,
+    ReleaseNode,
+    RepairNode,
     RequeueJob,
     RevokeNode,
     StopJob,
     UncordonNode,
+    UpdateCondition,
 )
-from control_plane.model.ids import JobId, NodeId, UserId
+from control_plane.model.ids import JobId, UserId
 from control_plane.model.job import AllocationState, Job, JobSpec, JobState
 from control_plane.model.node import GpuHealth, Node, NodeState
-from control_plane.store import allocations, goals, jobs, nodes
+from control_plane.store import allocations, conditions, goals, jobs, nodes
 from control_plane.store.database import Tx
-
-Invalid = tuple[str, str] | None
 
 _MAX_JOBS = 100
 _MAX_GPUS = 4096
@@ -39,7 +44,9 @@ def invalid(tx: Tx, effect: Effect, user_id: UserId | None) -> Invalid:
         case RequeueJob():
             return _requeue(tx, effect)
         case CordonNode() | UncordonNode() | RevokeNode():
-            return _node(tx, effect.node_id)
+            return node_invalid(tx, effect.node_id)
+        case DrainNode() | RepairNode() | QuarantineNode() | ReleaseNode() | UpdateCondition():
+            return repair_validity.invalid(tx, effect)
 
 
 def _launch(tx: Tx, effect: LaunchJobs, user_id: UserId | None) -> Invalid:
@@ -149,11 +156,14 @@ def _gang(job: Job, effect: PlaceJob) -> Invalid:
 def _gpus(tx: Tx, node: Node | None, gpu_uuids: tuple[str, ...], gpu_type: str, min_memory_bytes: int) -> Invalid:
     if node is None or node.state is not NodeState.READY or node.inventory is None:
         return "STALE", f"node {node.name if node else '?'} is not ready"
+    if conditions.closed_hosts(tx, node.id):
+        return "STALE", f"node {node.name} has a fatal condition"
+    unwell = conditions.gpu_health(tx, node.id).get(node.id, {})
     here = {gpu.uuid: gpu for gpu in node.inventory.gpus}
     held = allocations.holds(tx, node_id=node.id)
     for gpu_uuid in gpu_uuids:
         gpu = here.get(gpu_uuid)
-        if gpu is None or gpu.health is GpuHealth.FAILED or gpu.gpu_type != gpu_type:
+        if gpu is None or GpuHealth.FAILED in (gpu.health, unwell.get(gpu_uuid)) or gpu.gpu_type != gpu_type:
             return "STALE", f"GPU {gpu_uuid} does not serve on {node.name} as a {gpu_type}"
         if gpu.memory_bytes < min_memory_bytes:
             return "GPU_MEMORY", f"GPU {gpu_uuid} on {node.name} has less memory than the job needs"
@@ -178,12 +188,3 @@ def _requeue(tx: Tx, effect: RequeueJob) -> Invalid:
     if lost_nodes(tx, allocation, effect):
         return None
     return "NODE_NOT_LOST", f"no node of attempt {effect.allocation_id} is lost"
-
-
-def _node(tx: Tx, node_id: NodeId) -> Invalid:
-    node = nodes.get(tx, node_id)
-    if node is None:
-        return "NODE_UNKNOWN", f"there is no node {node_id}"
-    if node.state is NodeState.REVOKED:
-        return "NODE_REVOKED", f"node {node.name} is revoked"
-    return None

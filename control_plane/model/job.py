@@ -119,7 +119,8 @@ class AllocationMember:
 class Allocation:
     """One attempt of a job on named GPUs. `epoch` is the attempt, from 1.
 
-    `waived` means the attempt was lost by the fleet's own fault and is not charged.
+    `waived` means the attempt was lost by the fleet's own fault and is not charged; `moved`, that it was asked to stop
+    so that the job can go on elsewhere.
     """
 
     id: AllocationId
@@ -138,6 +139,7 @@ class Allocation:
     cost_usd: Decimal = Decimal(0)
     waived: bool = False
     ended_at: datetime | None = None
+    moved: bool = False
 
     @property
     def gpu_count(self) -> int:
@@ -152,7 +154,9 @@ class Allocation:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job. `epoch` is the number of attempts so far; `allocations` holds them, newest last."""
+    """A job. `epoch` is the number of attempts so far, `moves` how many of them the fleet itself has moved elsewhere;
+    `allocations` holds them, newest last.
+    """
 
     id: JobId
     goal_id: GoalId | None
@@ -173,3 +177,4 @@ class Job:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     allocations: tuple[Allocation, ...] = field(default=())
+    moves: int = 0

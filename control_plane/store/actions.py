@@ -90,6 +90,16 @@ def awaiting(tx: Tx, goal_id: GoalId | None = None) -> tuple[Action, ...]:
     return tuple(_model(row) for row in rows)
 
 
+def newest_of_node(tx: Tx, node_id: NodeId, kind: str, *, proposer: str) -> Action | None:
+    """Return the newest action of a kind that somebody has proposed for the node, or None."""
+    query = select(ActionRow).where(
+        col(ActionRow.node_id) == node_id, col(ActionRow.kind) == kind, col(ActionRow.proposer) == proposer
+    )
+    newest = query.order_by(col(ActionRow.created_at).desc(), col(ActionRow.id).desc()).limit(1)
+    row = tx.session.execute(newest).scalars().first()
+    return None if row is None else _model(row)
+
+
 def insert(tx: Tx, action: Action) -> None:
     """Record a proposal."""
     row = ActionRow(

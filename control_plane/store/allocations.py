@@ -76,6 +76,7 @@ def _model(row: AllocationRow, members: tuple[AllocationMember, ...]) -> Allocat
         cost_usd=from_micros(row.cost_usd_micros),
         waived=row.waived,
         ended_at=row.ended_at,
+        moved=row.moved,
     )
 
 
@@ -186,6 +187,7 @@ def update(tx: Tx, before: Allocation, after: Allocation) -> None:
     row.stop_requested = after.stop_requested
     row.cost_usd_micros = to_micros(after.cost_usd)
     row.waived = after.waived
+    row.moved = after.moved
     row.ended_at = after.ended_at
     tx.session.add(row)
     earlier = {member.rank: member for member in before.members}

@@ -58,6 +58,7 @@ def _model(row: JobRow, attempts: tuple[Allocation, ...] = ()) -> Job:
         started_at=row.started_at,
         finished_at=row.finished_at,
         allocations=attempts,
+        moves=row.moves,
     )
 
 
@@ -214,8 +215,9 @@ def update(
     exit_code: int | None = None,
     started_at: datetime | None = None,
     finished_at: datetime | None = None,
+    moved: bool = False,
 ) -> Job:
-    """Change what is given and return the job without its attempts.
+    """Change what is given and return the job without its attempts. A moved job keeps its place in the queue.
 
     Raises NotFound, or LifecycleError for an impossible change.
     """
@@ -225,7 +227,9 @@ def update(
     if state is not None and state.value != row.status:
         lifecycle.JOB.check(JobState(row.status), state)
         row.status = state.value
-        if state is JobState.QUEUED:
+        if moved:
+            row.moves += 1
+        elif state is JobState.QUEUED:
             row.queued_at = tx.now
     values = {
         "status_reason": status_reason,

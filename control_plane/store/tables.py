@@ -211,7 +211,7 @@ class ActionRow(Table, table=True):
     user_id: str | None = None
     goal_id: str | None = Field(default=None, index=True)
     job_id: str | None = Field(default=None, index=True)
-    node_id: str | None = None
+    node_id: str | None = Field(default=None, index=True)
     state: str = Field(index=True)
     summary: str = Field(sa_type=Text)
     reasoning: str = Field(sa_type=Text)

@@ -189,6 +189,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_nodes_hold"), "nodes", ["hold"], unique=False)
     op.create_index(op.f("ix_nodes_pool"), "nodes", ["pool"], unique=False)
     op.create_index(op.f("ix_nodes_rack"), "nodes", ["rack"], unique=False)
+    op.create_index(op.f("ix_actions_node_id"), "actions", ["node_id"], unique=False)
     _copy_labels()
 
 
@@ -203,6 +204,7 @@ def _copy_labels() -> None:
 
 
 def downgrade() -> None:
+    op.drop_index(op.f("ix_actions_node_id"), table_name="actions")
     op.drop_index(op.f("ix_nodes_rack"), table_name="nodes")
     op.drop_index(op.f("ix_nodes_pool"), table_name="nodes")
     op.drop_index(op.f("ix_nodes_hold"), table_name="nodes")
