@@ -123,6 +123,8 @@ class Host:
         self.name = name
         self.node_id = ""
         self.state = directory / "state"
+        self.socket = directory / "node.sock"
+        environment = {"ORQUANTA_NODE_SOCKET": str(self.socket), **environment}
         self._environment = environment
         directory.mkdir()
         arguments = ["-m", "node_agent", "run", "--state-dir", str(self.state), "--virtual-gpus", gpus]
@@ -291,11 +293,20 @@ class Fleet:
         await admin.auth.create_user(email, password, role)
         return await self.client(email, password)
 
-    async def add_host(self, admin: AsyncClient, name: str, gpus: str) -> Host:
-        """Join a host and start its daemon; return once it takes jobs."""
-        host = Host(name, self.directory / name, gpus, {})
+    async def add_host(
+        self,
+        admin: AsyncClient,
+        name: str,
+        gpus: str,
+        *,
+        settings: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Host:
+        """Join a host and start its daemon; return once it takes jobs. `settings` are the daemon's, by name."""
+        environment = {f"ORQUANTA_NODE_{key.upper()}": value for key, value in (settings or {}).items()}
+        host = Host(name, self.directory / name, gpus, environment)
         self.hosts[name] = host
-        token = await admin.nodes.create_join_token()
+        token = await admin.nodes.create_join_token(labels=labels or {})
         await host.join(self.server, token.secret)
         host.daemon.start()
         with contextlib.suppress(TimeoutError):
