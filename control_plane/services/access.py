@@ -71,10 +71,22 @@ _TABLE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "WatchNodes": _reads(_VIEWER),
         "CordonNode": Rule(_OPERATOR),
         "UncordonNode": Rule(_OPERATOR),
+        "DrainNode": Rule(_OPERATOR),
+        "RepairNode": Rule(_OPERATOR),
+        "VerifyNode": Rule(_OPERATOR),
+        "QuarantineNode": Rule(_OPERATOR),
+        "ReleaseNode": Rule(_OPERATOR),
+        "UpdateCondition": Rule(_OPERATOR),
         "RevokeNode": Rule(_ADMIN),
         "CreateJoinToken": Rule(_OPERATOR),
         "ListJoinTokens": _reads(_OPERATOR),
         "RevokeJoinToken": Rule(_OPERATOR),
+    },
+    "IncidentService": {
+        "GetIncident": _reads(_VIEWER),
+        "ListIncidents": _reads(_VIEWER),
+        "WatchIncidents": _reads(_VIEWER),
+        "AcknowledgeIncident": Rule(_OPERATOR),
     },
     "ActionService": {
         "GetAction": _reads(_VIEWER),
@@ -118,6 +130,10 @@ _TABLE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "Connect": Rule(Special.NODE, Port.NODES),
     },
 }
+
+SERVED_ON_HOSTS: Final = frozenset({"NodeLocalService"})
+"""Services of the contract that each daemon serves on its host, over a unix socket that its file mode guards. They
+are on no port of the control plane, so no role opens them."""
 
 RULES: Final[Mapping[str, Rule]] = {
     f"/{PACKAGE}.{service}/{method}": rule for service, methods in _TABLE.items() for method, rule in methods.items()

@@ -24,6 +24,7 @@ from control_plane.services.bounded import Bounded
 from control_plane.services.catalog import Catalog
 from control_plane.services.feed import EventFeed
 from control_plane.services.goals import GoalPlanner, Goals
+from control_plane.services.incidents import Incidents
 from control_plane.services.interceptors import Gate
 from control_plane.services.job_cache import GET_JOB, JobCache
 from control_plane.services.jobs import Jobs
@@ -42,6 +43,7 @@ from orquanta.v1 import (
     auth_pb2_grpc,
     catalog_pb2_grpc,
     goal_pb2_grpc,
+    incident_pb2_grpc,
     job_pb2_grpc,
     metrics_pb2_grpc,
     node_pb2_grpc,
@@ -127,6 +129,7 @@ class PeopleServices:
             credentials=deps.credentials,
             join=deps.join,
         )
+        self._incidents = Incidents(store=deps.store, watcher=watcher)
         self._actions = Actions(store=deps.store, governor=deps.governor, watcher=watcher)
         self._agents = Agents(store=deps.store)
         self._audit = Audit(store=deps.store)
@@ -147,6 +150,7 @@ class PeopleServices:
         goal_pb2_grpc.add_GoalServiceServicer_to_server(self._goals, server)
         job_pb2_grpc.add_JobServiceServicer_to_server(self._jobs, server)
         node_pb2_grpc.add_NodeServiceServicer_to_server(self._nodes, server)
+        incident_pb2_grpc.add_IncidentServiceServicer_to_server(self._incidents, server)
         action_pb2_grpc.add_ActionServiceServicer_to_server(self._actions, server)
         agent_pb2_grpc.add_AgentServiceServicer_to_server(self._agents, server)
         audit_pb2_grpc.add_AuditServiceServicer_to_server(self._audit, server)
@@ -163,6 +167,7 @@ _SERVICES: Final = (
     "AuthService",
     "CatalogService",
     "GoalService",
+    "IncidentService",
     "JobService",
     "MetricsService",
     "NodeService",

@@ -12,13 +12,15 @@ from typing_extensions import override
 
 from control_plane.fleet.prices import PriceTable
 from control_plane.model.goal import GoalState
+from control_plane.model.ids import NodeId
+from control_plane.model.incident import IncidentState
 from control_plane.model.job import JobState
 from control_plane.model.money import to_micros
-from control_plane.model.node import GpuHealth, Node, NodeState
+from control_plane.model.node import GpuHealth, GpuInventory, Node, NodeState
 from control_plane.services.convert.scalars import timestamp
 from control_plane.services.validate.fields import Fields
 from control_plane.services.validate.others import node_reference
-from control_plane.store import allocations, goals, jobs, nodes, users
+from control_plane.store import allocations, conditions, goals, incidents, jobs, nodes, users
 from control_plane.store.allocations import GpuHold
 from control_plane.store.database import Store, Tx
 from control_plane.telemetry.windows import TelemetryWindows
@@ -38,6 +40,10 @@ class _Figures:
     nodes_by_state: Mapping[NodeState, int]
     jobs_by_state: Mapping[JobState, int]
     goals_by_state: Mapping[GoalState, int]
+    incidents_by_state: Mapping[IncidentState, int]
+    conditions_by_kind: Mapping[str, int]
+    gpu_health: Mapping[NodeId, Mapping[str, GpuHealth]]
+    closed_hosts: frozenset[NodeId]
     spent_usd: Decimal
     reserved_usd: Decimal
     measured_at: datetime
@@ -71,6 +77,8 @@ class Metrics(MetricsServiceServicer):
             nodes_by_state=_by_state(figures.nodes_by_state),
             jobs_by_state=_by_state(figures.jobs_by_state),
             goals_by_state=_by_state(figures.goals_by_state),
+            incidents_by_state=_by_state(figures.incidents_by_state),
+            conditions_by_kind=figures.conditions_by_kind,
             spent_usd_micros=to_micros(figures.spent_usd),
             reserved_usd_micros=to_micros(figures.reserved_usd),
             measured_at=timestamp(figures.measured_at),
@@ -110,7 +118,7 @@ class Metrics(MetricsServiceServicer):
                         model.allocated += 1
                         busy = self._telemetry.utilization(node.id, gpu.uuid, UTILIZATION_SECONDS)
                         model.utilizations.extend(() if busy is None else (busy,))
-                    elif node.state is NodeState.READY and gpu.health is not GpuHealth.FAILED:
+                    elif _serves(figures, node, gpu):
                         model.free += 1
         return [
             metrics_pb2.GpuTypeMetrics(
@@ -125,6 +133,13 @@ class Metrics(MetricsServiceServicer):
         ]
 
 
+def _serves(figures: _Figures, node: Node, gpu: GpuInventory) -> bool:
+    """Tell whether a job could get the GPU now."""
+    if node.state is not NodeState.READY or node.id in figures.closed_hosts:
+        return False
+    return GpuHealth.FAILED not in (gpu.health, figures.gpu_health.get(node.id, {}).get(gpu.uuid))
+
+
 def _figures(tx: Tx) -> _Figures:
     spent, reserved = users.totals(tx)
     return _Figures(
@@ -133,13 +148,19 @@ def _figures(tx: Tx) -> _Figures:
         nodes_by_state=nodes.count_by_state(tx),
         jobs_by_state=jobs.count_by_state(tx),
         goals_by_state=goals.count_by_state(tx),
+        incidents_by_state=incidents.count_by_state(tx),
+        conditions_by_kind=conditions.count_by_kind(tx),
+        gpu_health=conditions.gpu_health(tx),
+        closed_hosts=conditions.closed_hosts(tx),
         spent_usd=spent,
         reserved_usd=reserved,
         measured_at=tx.now,
     )
 
 
-def _by_state(counts: Mapping[NodeState, int] | Mapping[JobState, int] | Mapping[GoalState, int]) -> dict[str, int]:
+def _by_state(
+    counts: Mapping[NodeState, int] | Mapping[JobState, int] | Mapping[GoalState, int] | Mapping[IncidentState, int],
+) -> dict[str, int]:
     return {_name(state): count for state, count in counts.items()}
 
 

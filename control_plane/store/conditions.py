@@ -103,6 +103,12 @@ def count_by_severity(tx: Tx) -> dict[ConditionSeverity, int]:
     return {ConditionSeverity(severity): number for severity, number in rows}
 
 
+def count_by_kind(tx: Tx) -> dict[str, int]:
+    """Return how many conditions of each kind the fleet has."""
+    kind = col(ConditionRow.document)["kind"].as_string()
+    return {str(name): int(number) for name, number in tx.session.execute(select(kind, func.count()).group_by(kind))}
+
+
 def gpu_health(tx: Tx, node_id: NodeId | None = None) -> dict[NodeId, dict[str, GpuHealth]]:
     """Return the GPUs, by node, that a condition makes degraded or failed: of one node, or of all."""
     query = select(col(ConditionRow.node_id), col(ConditionRow.gpu_uuid), func.max(col(ConditionRow.severity))).where(

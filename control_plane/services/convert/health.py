@@ -20,8 +20,8 @@ _SOURCE: Final = wire_enum(EvidenceSource, health_pb2.EvidenceSource.Value, "EVI
 _AUTHORITY: Final = wire_enum(Authority, health_pb2.Authority.Value, "AUTHORITY")
 
 
-def condition(value: Condition) -> health_pb2.Condition:
-    """Return a condition with its evidence."""
+def condition(value: Condition, *, brief: bool = False) -> health_pb2.Condition:
+    """Return a condition with its evidence; in brief, without."""
     return health_pb2.Condition(
         id=value.id,
         scope=_SCOPE[value.scope],
@@ -39,7 +39,7 @@ def condition(value: Condition) -> health_pb2.Condition:
         count=value.count,
         first_seen_at=timestamp(value.first_seen_at),
         last_seen_at=timestamp(value.last_seen_at),
-        evidence=[_evidence(one) for one in value.evidence],
+        evidence=[] if brief else [_evidence(one) for one in value.evidence],
         acknowledged_by=value.acknowledged_by,
         process_ids=value.process_ids,
         service=value.service,

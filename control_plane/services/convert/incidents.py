@@ -11,8 +11,16 @@ from orquanta.v1 import incident_pb2
 INCIDENT_STATE: Final = wire_enum(IncidentState, incident_pb2.IncidentState.Value, "INCIDENT_STATE")
 
 
-def incident(value: Incident) -> incident_pb2.Incident:
-    """Return an incident with its conditions, repairs and history."""
+CONDITIONS_MAX: Final = 100
+"""Conditions of one incident on the wire, the worst ones."""
+LISTED_MAX: Final = 10
+"""Conditions, repairs and entries of an incident in a list, each."""
+
+
+def incident(value: Incident, *, brief: bool = False) -> incident_pb2.Incident:
+    """Return an incident with its conditions, repairs and history; in brief, what a list needs of them."""
+    newest = slice(-LISTED_MAX, None) if brief else slice(None)
+    worst = slice(LISTED_MAX if brief else CONDITIONS_MAX)
     return incident_pb2.Incident(
         id=value.id,
         node_id=value.node_id,
@@ -21,10 +29,10 @@ def incident(value: Incident) -> incident_pb2.Incident:
         summary=value.summary,
         diagnosis=value.diagnosis,
         status_reason=value.status_reason,
-        conditions=[condition(one) for one in value.conditions],
+        conditions=[condition(one, brief=brief) for one in value.conditions[worst]],
         gpu_uuids=value.gpu_uuids,
-        repairs=[repair(one) for one in value.repairs],
-        entries=[_entry(entry) for entry in value.entries],
+        repairs=[repair(one, brief=brief) for one in value.repairs[newest]],
+        entries=[_entry(entry) for entry in value.entries[newest]],
         timings=_timings(value.timings),
         acknowledged_by=value.acknowledged_by,
         taken_over=value.taken_over,

@@ -1,9 +1,15 @@
 """Nodes, their GPUs and join tokens on the wire."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
+from control_plane.model.health import Condition
+from control_plane.model.ids import IncidentId
 from control_plane.model.node import GpuHealth, GpuInventory, HostInventory, JoinTokenRecord, Node, NodeState
+from control_plane.model.repair import Repair
+from control_plane.services.convert.health import condition
+from control_plane.services.convert.repairs import repair
 from control_plane.services.convert.scalars import timestamp, wire_enum
 from control_plane.store.allocations import GpuHold
 from orquanta.v1 import node_pb2
@@ -11,26 +17,48 @@ from orquanta.v1 import node_pb2
 NODE_STATE: Final = wire_enum(NodeState, node_pb2.NodeState.Value, "NODE_STATE")
 _GPU_HEALTH: Final = wire_enum(GpuHealth, node_pb2.GpuHealth.Value, "GPU_HEALTH")
 
-Holders = Mapping[str, GpuHold]
-"""Who holds each GPU, by its UUID."""
+CONDITIONS_MAX: Final = 100
+"""Conditions of one node on the wire, the worst ones."""
+LISTED_CONDITIONS_MAX: Final = 10
+"""Conditions of a node in a list."""
 
 
-def node(value: Node, holders: Holders) -> node_pb2.Node:
-    """Return a node with its GPUs and who holds them."""
-    inventory = value.inventory
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """A node with all that is told of it: who holds its GPUs, how well they are, what is wrong, what is done about it.
+
+    `holders` and `gpu_health` are by GPU UUID and may be those of the whole fleet; `conditions` are worst first.
+    """
+
+    node: Node
+    holders: Mapping[str, GpuHold]
+    gpu_health: Mapping[str, GpuHealth]
+    conditions: Sequence[Condition]
+    repair: Repair | None
+    incident_id: IncidentId | None
+
+
+def node(value: NodeView, *, brief: bool = False) -> node_pb2.Node:
+    """Return a node with its GPUs, conditions and repair; in brief, what a list needs of them."""
+    record = value.node
+    inventory = record.inventory
+    worst = value.conditions[: LISTED_CONDITIONS_MAX if brief else CONDITIONS_MAX]
     return node_pb2.Node(
-        id=value.id,
-        name=value.name,
-        state=NODE_STATE[value.state],
-        status_reason=value.status_reason,
-        connected=value.connected,
+        id=record.id,
+        name=record.name,
+        state=NODE_STATE[record.state],
+        status_reason=record.status_reason,
+        connected=record.connected,
         inventory=None if inventory is None else _host(inventory),
-        gpus=[] if inventory is None else [_gpu(gpu, holders) for gpu in inventory.gpus],
-        labels=value.labels,
-        last_seen_at=timestamp(value.last_seen_at),
-        certificate_expires_at=timestamp(value.certificate_expires_at),
-        created_at=timestamp(value.created_at),
-        version=value.version,
+        gpus=[] if inventory is None else [_gpu(gpu, value) for gpu in inventory.gpus],
+        labels=record.labels,
+        last_seen_at=timestamp(record.last_seen_at),
+        certificate_expires_at=timestamp(record.certificate_expires_at),
+        created_at=timestamp(record.created_at),
+        version=record.version,
+        conditions=[condition(one, brief=brief) for one in worst],
+        repair=None if value.repair is None else repair(value.repair, brief=brief),
+        incident_id=value.incident_id or "",
     )
 
 
@@ -48,11 +76,13 @@ def join_token(value: JoinTokenRecord) -> node_pb2.JoinToken:
     )
 
 
-def _gpu(value: GpuInventory, holders: Holders) -> node_pb2.Gpu:
-    hold = holders.get(value.uuid)
+def _gpu(value: GpuInventory, view: NodeView) -> node_pb2.Gpu:
+    hold = view.holders.get(value.uuid)
+    # What the driver cannot read is failed, whatever else is known of it.
+    health = value.health if value.error else view.gpu_health.get(value.uuid, value.health)
     return node_pb2.Gpu(
         inventory=_gpu_inventory(value),
-        health=_GPU_HEALTH[value.health],
+        health=_GPU_HEALTH[health],
         allocation_id="" if hold is None else hold.allocation_id,
         job_id="" if hold is None else hold.job_id,
     )

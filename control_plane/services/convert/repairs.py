@@ -20,8 +20,11 @@ _ORIGIN: Final = wire_enum(RepairOrigin, repair_pb2.RepairOrigin.Value, "REPAIR_
 _OUTCOME: Final = wire_enum(CheckOutcome, repair_pb2.CheckOutcome.Value, "CHECK_OUTCOME")
 
 
-def repair(value: Repair) -> repair_pb2.RepairReport:
-    """Return a repair as its host last reported it; it has not begun while `started_at` is unset."""
+def repair(value: Repair, *, brief: bool = False) -> repair_pb2.RepairReport:
+    """Return a repair as its host last reported it; in brief, without steps, checks and hand-off report.
+
+    It has not begun while `started_at` is unset.
+    """
     return repair_pb2.RepairReport(
         repair_id=value.id,
         incident_id=value.incident_id or "",
@@ -32,11 +35,11 @@ def repair(value: Repair) -> repair_pb2.RepairReport:
         service=value.service,
         dry_run=value.dry_run,
         message=value.message,
-        steps=[_step(step) for step in value.steps],
-        checks=[_check(check) for check in value.checks],
+        steps=[] if brief else [_step(step) for step in value.steps],
+        checks=[] if brief else [_check(check) for check in value.checks],
         started_at=timestamp(value.started_at),
         ended_at=timestamp(value.ended_at),
-        handoff_json=value.handoff_json,
+        handoff_json="" if brief else value.handoff_json,
         condition_ids=value.condition_ids,
         policy_version=value.policy_version,
     )

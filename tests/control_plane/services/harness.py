@@ -45,6 +45,7 @@ from orquanta.v1 import (
     auth_pb2_grpc,
     catalog_pb2_grpc,
     goal_pb2_grpc,
+    incident_pb2_grpc,
     job_pb2,
     job_pb2_grpc,
     metrics_pb2_grpc,
@@ -65,6 +66,7 @@ class Client:
     goals: goal_pb2_grpc.GoalServiceStub = field(init=False)
     jobs: job_pb2_grpc.JobServiceStub = field(init=False)
     nodes: node_pb2_grpc.NodeServiceStub = field(init=False)
+    incidents: incident_pb2_grpc.IncidentServiceStub = field(init=False)
     actions: action_pb2_grpc.ActionServiceStub = field(init=False)
     agents: agent_pb2_grpc.AgentServiceStub = field(init=False)
     audit: audit_pb2_grpc.AuditServiceStub = field(init=False)
@@ -76,6 +78,7 @@ class Client:
         self.goals = goal_pb2_grpc.GoalServiceStub(self.channel)
         self.jobs = job_pb2_grpc.JobServiceStub(self.channel)
         self.nodes = node_pb2_grpc.NodeServiceStub(self.channel)
+        self.incidents = incident_pb2_grpc.IncidentServiceStub(self.channel)
         self.actions = action_pb2_grpc.ActionServiceStub(self.channel)
         self.agents = agent_pb2_grpc.AgentServiceStub(self.channel)
         self.audit = audit_pb2_grpc.AuditServiceStub(self.channel)
@@ -106,6 +109,7 @@ class Fleet:
     telemetry: TelemetryWindows
     ca_pem: bytes
     port: int
+    service_names: tuple[str, ...]
     _channels: list[aio.Channel] = field(default_factory=list)
 
     async def user(self, role: Role, *, email: str = "", budget_usd: Decimal | None = None) -> User:
@@ -262,6 +266,7 @@ async def running_fleet(store: Store, clock: FakeClock, directory: Path) -> Asyn
         telemetry=telemetry,
         ca_pem=ca.trust_pem,
         port=port,
+        service_names=tuple(names),
     )
     try:
         yield fleet

@@ -7,7 +7,7 @@ from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 
 from control_plane.model.identity import Role
-from control_plane.services.access import RULES, Port, Special
+from control_plane.services.access import RULES, SERVED_ON_HOSTS, Port, Special
 from orquanta.v1 import (
     action_pb2,
     agent_pb2,
@@ -15,9 +15,11 @@ from orquanta.v1 import (
     auth_pb2,
     catalog_pb2,
     goal_pb2,
+    incident_pb2,
     job_pb2,
     metrics_pb2,
     node_link_pb2,
+    node_local_pb2,
     node_pb2,
 )
 from tests.control_plane.services.harness import Fleet, refused
@@ -32,18 +34,22 @@ FILES: tuple[FileDescriptor, ...] = tuple(
         auth_pb2,
         catalog_pb2,
         goal_pb2,
+        incident_pb2,
         job_pb2,
         metrics_pb2,
         node_link_pb2,
+        node_local_pb2,
         node_pb2,
     )
 )
 
 
 def methods() -> Iterator[MethodDescriptor]:
+    """What the control plane serves of the contract."""
     for file in FILES:
         for service in file.services_by_name.values():
-            yield from service.methods
+            if service.name not in SERVED_ON_HOSTS:
+                yield from service.methods
 
 
 def path_of(method: MethodDescriptor) -> str:
@@ -61,6 +67,13 @@ def test_every_rpc_of_the_contract_has_an_entry_and_no_entry_is_for_another() ->
     assert {path_of(method) for method in methods()} == set(RULES)
 
 
+def test_what_hosts_serve_is_of_the_contract_and_on_no_port_of_the_control_plane(fleet: Fleet) -> None:
+    services = {name for file in FILES for name in file.services_by_name}
+    assert services > SERVED_ON_HOSTS
+    assert not {path for path in RULES if path.split("/")[1].removeprefix("orquanta.v1.") in SERVED_ON_HOSTS}
+    assert not set(fleet.service_names) & {f"orquanta.v1.{name}" for name in SERVED_ON_HOSTS}
+
+
 def test_every_entry_needs_the_role_that_the_contract_documents() -> None:
     documented: dict[str, str] = {}
     for path in PROTOS.glob("*.proto"):
@@ -72,7 +85,7 @@ def test_every_entry_needs_the_role_that_the_contract_documents() -> None:
                 service = text.split()[1]
             elif text.startswith("//"):
                 comment += text.removeprefix("//")
-            elif text.startswith("rpc "):
+            elif text.startswith("rpc ") and service not in SERVED_ON_HOSTS:
                 name = re.split(r"[ (]", text)[1]
                 found = re.search(r"Role: ([a-z' ]+)", comment)
                 assert found, f"{service}/{name} documents no role"

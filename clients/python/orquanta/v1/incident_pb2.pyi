@@ -150,7 +150,9 @@ class IncidentTimings(message.Message):
 
 @typing.final
 class Incident(message.Message):
-    """A trouble of one node."""
+    """A trouble of one node. In a list, conditions are without evidence, repairs without steps, checks and hand-off reports,
+    and of conditions, repairs and entries there are at most 10, the newest of the latter two.
+    """
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -193,7 +195,7 @@ class Incident(message.Message):
     """Grows by one with each change."""
     @builtins.property
     def conditions(self) -> containers.RepeatedCompositeFieldContainer[health_pb2.Condition]:
-        """The conditions, worst first."""
+        """The conditions, worst first, at most 100."""
 
     @builtins.property
     def gpu_uuids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:

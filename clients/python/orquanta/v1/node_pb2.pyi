@@ -368,11 +368,11 @@ class Node(message.Message):
 
     @builtins.property
     def conditions(self) -> containers.RepeatedCompositeFieldContainer[health_pb2.Condition]:
-        """What is wrong with it now, worst first."""
+        """What is wrong with it now, worst first, at most 100; in a list at most 10, without evidence."""
 
     @builtins.property
     def repair(self) -> repair_pb2.RepairReport:
-        """Its repair in progress, or the last one."""
+        """Its repair in progress, or the last one; in a list without steps, checks and hand-off report."""
 
     def __init__(
         self,
