@@ -9,6 +9,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from orquanta.v1 import repair_pb2
+
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
@@ -75,6 +77,11 @@ class Authority:
         assert isinstance(public_key, ec.EllipticCurvePublicKey)
         names = [x509.UniformResourceIdentifier(f"orquanta://node/{node_id}")]
         return self._issue(public_key, names, starts_in, datetime.now(UTC) + lifetime)
+
+    def sign_policy(self, policy: repair_pb2.LocalPolicy) -> repair_pb2.SignedPolicy:
+        data = policy.SerializeToString()
+        signature = self._key.sign(b"orquanta-local-policy-v1\n" + data, ec.ECDSA(hashes.SHA256()))
+        return repair_pb2.SignedPolicy(policy=data, signature=signature)
 
     def _issue(
         self,
