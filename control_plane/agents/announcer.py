@@ -21,6 +21,7 @@ _NOUNS = {
     Noun.GOAL: EventNoun.GOAL,
     Noun.JOB: EventNoun.JOB,
     Noun.NODE: EventNoun.NODE,
+    Noun.INCIDENT: EventNoun.INCIDENT,
     Noun.ACTION: EventNoun.ACTION,
     Noun.AGENT: EventNoun.AGENT,
 }

@@ -11,7 +11,7 @@ from control_plane.model.action import ActionState, PlaceJob, Proposal
 from control_plane.model.ids import ACTION, JobId, UserId, derived_id
 from control_plane.model.job import JobState
 from control_plane.model.node import NodeState
-from control_plane.store import actions, allocations, jobs, nodes, users
+from control_plane.store import actions, allocations, conditions, jobs, nodes, users
 from control_plane.store.database import Store, Tx
 from control_plane.store.pages import batched
 
@@ -70,15 +70,17 @@ class Scheduler(Agent):
         for hold in held.values():
             gpus_held[hold.user_id] = gpus_held.get(hold.user_id, 0) + 1
         promised = jobs.promised(tx)
+        unwell, closed = conditions.gpu_health(tx), conditions.closed_hosts(tx)
         hosts = tuple(
             host_view(
                 node,
                 frozenset(held),
                 promised_cpu_milli=promised.get(node.id, (0, 0))[0],
                 promised_memory_bytes=promised.get(node.id, (0, 0))[1],
+                unwell=unwell.get(node.id, {}),
             )
             for node in nodes.active(tx)
-            if node.state is NodeState.READY and node.connected
+            if node.state is NodeState.READY and node.connected and node.id not in closed
         )
         limits: dict[UserId, int] = {}
         for user_id in {job.user_id for job in queue}:

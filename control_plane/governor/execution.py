@@ -57,16 +57,8 @@ def execute(tx: Tx, proposal: Proposal, prices: PriceTable) -> Outcome:
             return _requeue(tx, effect)
         case CordonNode() | UncordonNode() | RevokeNode():
             return Outcome(_change_node(tx, effect))
-        case DrainNode():
-            return Outcome(repair_execution.drain(tx, proposal, effect))
-        case RepairNode():
-            return Outcome(repair_execution.repair(tx, proposal, effect))
-        case QuarantineNode():
-            return Outcome(repair_execution.quarantine(tx, proposal, effect))
-        case ReleaseNode():
-            return Outcome(repair_execution.release(tx, proposal, effect))
-        case UpdateCondition():
-            return Outcome(repair_execution.update_condition(tx, effect))
+        case DrainNode() | RepairNode() | QuarantineNode() | ReleaseNode() | UpdateCondition():
+            return Outcome(repair_execution.execute(tx, proposal, effect))
 
 
 def _launch(tx: Tx, effect: LaunchJobs, user_id: UserId | None, prices: PriceTable) -> Outcome:

@@ -13,7 +13,24 @@ from control_plane.store import repairs as repair_store
 from control_plane.store.database import Tx
 
 
-def drain(tx: Tx, proposal: Proposal, effect: DrainNode) -> str:
+def execute(
+    tx: Tx, proposal: Proposal, effect: DrainNode | RepairNode | QuarantineNode | ReleaseNode | UpdateCondition
+) -> str:
+    """Carry out an effect and return what it came to, for a person."""
+    match effect:
+        case DrainNode():
+            return _drain(tx, proposal, effect)
+        case RepairNode():
+            return _repair(tx, proposal, effect)
+        case QuarantineNode():
+            return _quarantine(tx, proposal, effect)
+        case ReleaseNode():
+            return _release(tx, proposal, effect)
+        case UpdateCondition():
+            return _update_condition(tx, effect)
+
+
+def _drain(tx: Tx, proposal: Proposal, effect: DrainNode) -> str:
     """Move every job of the node away."""
     node = nodes.resolve(tx, effect.node_id)
     holds.hold(tx, node, NodeHold.DRAINING, effect.reason)
@@ -23,7 +40,7 @@ def drain(tx: Tx, proposal: Proposal, effect: DrainNode) -> str:
     return f"{node.name} is being drained; {_jobs(len(moved))}"
 
 
-def repair(tx: Tx, proposal: Proposal, effect: RepairNode) -> str:
+def _repair(tx: Tx, proposal: Proposal, effect: RepairNode) -> str:
     """Order a repair; its host gets it once the jobs that are in the way are gone."""
     node = nodes.resolve(tx, effect.node_id)
     incident_id = effect.incident_id
@@ -88,7 +105,7 @@ def _note_cordoned(tx: Tx, incident_id: IncidentId, *, action_id: str) -> None:
         incident_store.add_entry(tx, incident_id, "cordoned", "the node takes no more jobs", action_id=action_id)
 
 
-def quarantine(tx: Tx, proposal: Proposal, effect: QuarantineNode) -> str:
+def _quarantine(tx: Tx, proposal: Proposal, effect: QuarantineNode) -> str:
     """Take the node out of service for good, move its jobs, and have its host write a hand-off report."""
     node = nodes.resolve(tx, effect.node_id)
     holds.hold(tx, node, NodeHold.QUARANTINED, effect.reason)
@@ -116,7 +133,7 @@ def quarantine(tx: Tx, proposal: Proposal, effect: QuarantineNode) -> str:
     return f"{node.name} is quarantined until a person releases it; {_jobs(len(moved))}"
 
 
-def release(tx: Tx, proposal: Proposal, effect: ReleaseNode) -> str:
+def _release(tx: Tx, proposal: Proposal, effect: ReleaseNode) -> str:
     """Put the node back into service; a person who does so ends what is open about it."""
     node = nodes.resolve(tx, effect.node_id)
     handing_off = repair_store.unfinished(tx, node.id)
@@ -128,7 +145,7 @@ def release(tx: Tx, proposal: Proposal, effect: ReleaseNode) -> str:
     return f"{node.name} is back in service" + (", cordoned as before" if node.cordoned else "")
 
 
-def update_condition(tx: Tx, effect: UpdateCondition) -> str:
+def _update_condition(tx: Tx, effect: UpdateCondition) -> str:
     """Tell the host what an operator says about one of its conditions."""
     said = ConditionOrder(effect.condition_id, effect.by, effect.clear, tx.now)
     conditions.order(tx, effect.node_id, said)

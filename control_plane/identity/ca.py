@@ -138,6 +138,21 @@ class CertificateAuthority:
             lifetime=lifetime,
         )
 
+    def sign_statement(self, statement: bytes) -> bytes:
+        """Return this CA's signature over a statement: ECDSA with SHA-256, DER. Whoever trusts the CA can check it.
+
+        The caller puts a prefix that names the kind of statement before it, so that one is not taken for another.
+
+        Raises:
+            PreconditionFailed: CA_KEY_KIND; an RSA key cannot sign so.
+        """
+        key = self._material.key
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise PreconditionFailed(
+                "statements need a CA with an elliptic-curve key, and this one has an RSA key", reason="CA_KEY_KIND"
+            )
+        return key.sign(statement, ec.ECDSA(hashes.SHA256()))
+
     def _sign(
         self,
         public_key: _PublicKey,

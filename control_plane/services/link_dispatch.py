@@ -10,16 +10,20 @@ import structlog
 from control_plane.clock import Clock
 from control_plane.errors import Unavailable
 from control_plane.governor import books
+from control_plane.model.health import ConditionOrder
 from control_plane.model.ids import NodeId
 from control_plane.model.node import NodeState
 from control_plane.model.record import Noun
+from control_plane.model.repair import Repair, RepairOrigin
 from control_plane.services.feed import EventFeed
 from control_plane.services.link_books import MemberKey
+from control_plane.services.link_orders import condition_order, repair_order
+from control_plane.services.link_policy import LocalPolicies
 from control_plane.services.link_registry import LinkRegistry
 from control_plane.services.link_session import LinkSession
 from control_plane.services.link_wire import assignment
 from control_plane.services.link_writer import LinkWriter
-from control_plane.store import nodes
+from control_plane.store import conditions, nodes, repairs
 from control_plane.store.allocations import ASSIGNMENTS_CHANGED
 from control_plane.store.database import Store, Tx
 from orquanta.v1 import node_link_pb2
@@ -33,16 +37,22 @@ _WITHDRAWN_SECONDS: Final = 5.0
 """How long a host may say nothing of a member that it was asked to run and then to stop. An order that a newer one
 overtakes on its way leaves no trace on the host, and only the host's full state tells that it never started."""
 
-_INTERESTING: Final = frozenset({ASSIGNMENTS_CHANGED, "node.revoked", "node.lost"})
+_INTERESTING: Final = frozenset({ASSIGNMENTS_CHANGED, repairs.CHANGED, conditions.ORDERED, "node.revoked", "node.lost"})
 
 
 @dataclass(frozen=True, slots=True)
 class _Orders:
-    """What the books say about one node: what should run there, and what was withdrawn before it spoke of it."""
+    """What the books say about one node.
+
+    `desired` is what should run there, `withdrawn` what was withdrawn before the node spoke of it, `repair` what it has
+    to carry out, and `said` what operators said about its conditions.
+    """
 
     state: NodeState | None
     desired: tuple[books.Assignment, ...]
     withdrawn: tuple[books.Assignment, ...]
+    repair: Repair | None
+    said: tuple[ConditionOrder, ...]
 
 
 _View = dict[NodeId, _Orders]
@@ -52,9 +62,17 @@ class LinkDispatch:
     """The one loop that reads for all links, so that no host is ever told an older state after a newer one."""
 
     def __init__(
-        self, store: Store, feed: EventFeed, registry: LinkRegistry, writer: LinkWriter, *, clock: Clock
+        self,
+        store: Store,
+        feed: EventFeed,
+        registry: LinkRegistry,
+        writer: LinkWriter,
+        policies: LocalPolicies | None,
+        *,
+        clock: Clock,
     ) -> None:
         self._store = store
+        self._policies = policies
         self._feed = feed
         self._registry = registry
         self._writer = writer
@@ -73,6 +91,12 @@ class LinkDispatch:
             tasks.create_task(self._watch())
             tasks.create_task(self._push())
             tasks.create_task(self._chase())
+            if self._policies is not None:
+                tasks.create_task(self._policies.run(self._refresh_all))
+
+    def _refresh_all(self) -> None:
+        for link in self._registry.links():
+            self.refresh(link.node_id)
 
     async def _watch(self) -> None:
         seen = self._feed.newest
@@ -83,8 +107,7 @@ class LinkDispatch:
                 await asyncio.sleep(_PAUSE_SECONDS)
                 continue
             if found is None:
-                for link in self._registry.links():  # what happened is not known any more: look at all
-                    self.refresh(link.node_id)
+                self._refresh_all()  # what happened is not known any more
                 continue
             for event in found:
                 if event.noun is Noun.NODE and event.kind in _INTERESTING:
@@ -143,7 +166,7 @@ class LinkDispatch:
             session.end("it was silent for longer than its lease; its full state is needed")
         else:
             self._settle_withdrawn(session, orders)
-            self._order(session, orders.desired)
+            self._order(session, orders)
 
     def _settle_withdrawn(self, session: LinkSession, orders: _Orders) -> None:
         """See to it that members end which were withdrawn before their host spoke of them: it may never do."""
@@ -158,17 +181,23 @@ class LinkDispatch:
         if self._is_overdue(session):
             session.end("what became of a member that was withdrawn early is unknown: its full state is needed")
 
-    def _order(self, session: LinkSession, wanted: tuple[books.Assignment, ...]) -> None:
-        members = tuple(assignment(one) for one in wanted)
-        if members == session.desired:
-            return
-        session.desired = members
-        session.revision += 1
-        session.outbox.put_desired(
-            node_link_pb2.DesiredState(
-                control_epoch=self._store.control_epoch, revision=session.revision, members=members
-            )
+    def _order(self, session: LinkSession, orders: _Orders) -> None:
+        policy = None if self._policies is None else self._policies.signed(session.node_id)
+        wanted = node_link_pb2.DesiredState(
+            control_epoch=self._store.control_epoch,
+            members=[assignment(one) for one in orders.desired],
+            repair=None if orders.repair is None else repair_order(orders.repair),
+            policy=policy,
+            condition_orders=[condition_order(one) for one in orders.said],
         )
+        if wanted == session.desired:
+            return
+        session.desired = wanted
+        session.revision += 1
+        told = node_link_pb2.DesiredState()
+        told.CopyFrom(wanted)
+        told.revision = session.revision
+        session.outbox.put_desired(told)
 
 
 def _key(one: books.Assignment) -> MemberKey:
@@ -179,5 +208,17 @@ def _view(tx: Tx, node_ids: list[NodeId]) -> _View:
     view: _View = {}
     for node_id in node_ids:
         node = nodes.get(tx, node_id)
-        view[node_id] = _Orders(None if node is None else node.state, *books.desired_and_withdrawn(tx, node_id))
+        view[node_id] = _Orders(
+            None if node is None else node.state,
+            *books.desired_and_withdrawn(tx, node_id),
+            _ordered(repairs.unfinished(tx, node_id)),
+            conditions.orders(tx, node_id),
+        )
     return view
+
+
+def _ordered(repair: Repair | None) -> Repair | None:
+    """Return the repair if its host is to carry it out: the control plane's own, with nothing in its way any more."""
+    if repair is None or repair.origin is not RepairOrigin.CONTROL_PLANE or repair.sent_at is None:
+        return None
+    return repair

@@ -21,6 +21,7 @@ class Outbox:
         self._desired: node_link_pb2.DesiredState | None = None
         self._certificate = b""
         self._acks: dict[tuple[str, int], None] = {}
+        self._spool_ack: tuple[str, int] | None = None
         self._farewell: node_link_pb2.Disconnect | None = None
         self._closed = False
 
@@ -44,6 +45,11 @@ class Outbox:
         if len(self._acks) < _ACKS_MAX:
             self._acks[allocation_id, rank] = None
             self._waiting.set()
+
+    def put_spool_ack(self, spool_id: str, sequence: int) -> None:
+        """Say that the records of a spool up to this one are in the books."""
+        self._spool_ack = (spool_id, sequence)
+        self._waiting.set()
 
     def put_certificate(self, pem: bytes) -> None:
         """Hand over a fresh certificate."""
@@ -71,10 +77,15 @@ class Outbox:
         for allocation_id, rank in self._acks:
             report_ack = node_link_pb2.MemberReportAck(allocation_id=allocation_id, rank=rank)
             responses.append(node_link_pb2.ConnectResponse(member_report_ack=report_ack))
+        if self._spool_ack is not None:
+            spool_id, sequence = self._spool_ack
+            spool_ack = node_link_pb2.SpoolAck(spool_id=spool_id, sequence=sequence)
+            responses.append(node_link_pb2.ConnectResponse(spool_ack=spool_ack))
         if self._certificate:
             responses.append(node_link_pb2.ConnectResponse(certificate=self._certificate))
         if self._farewell is not None:
             responses.append(node_link_pb2.ConnectResponse(disconnect=self._farewell))
         self._heartbeat, self._desired, self._certificate, self._farewell = None, None, b"", None
+        self._spool_ack = None
         self._acks.clear()
         return responses

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Final
 
@@ -12,17 +13,22 @@ from google.protobuf.message import DecodeError
 
 from control_plane.clock import Clock
 from control_plane.errors import InvalidArgument, OrQuantaError, PermissionDenied, Unavailable
-from control_plane.governor import hosts
+from control_plane.governor import health, hosts, repairs
 from control_plane.identity.ca import CertificateAuthority
+from control_plane.model.health import Condition
 from control_plane.model.identity import NodePrincipal
 from control_plane.model.ids import AllocationId
 from control_plane.model.job import AllocationState
 from control_plane.model.node import HostInventory
+from control_plane.model.repair import RepairReport
 from control_plane.model.report import MemberReport
 from control_plane.services.feed import EventFeed
 from control_plane.services.link_books import Settled, settle
 from control_plane.services.link_claims import GpuClaims
 from control_plane.services.link_dispatch import LinkDispatch
+from control_plane.services.link_health import read_conditions, read_repair_report
+from control_plane.services.link_health_writer import LinkHealthWriter
+from control_plane.services.link_policy import LocalPolicies
 from control_plane.services.link_registry import LinkRegistry
 from control_plane.services.link_session import LinkSession
 from control_plane.services.link_terms import LinkTerms, farewell
@@ -52,6 +58,9 @@ class _Greeting:
     reports: tuple[MemberReport, ...]
     members: frozenset[tuple[str, int]]
     """Every member that the host spoke of, in a report that can be read or not."""
+    conditions: tuple[Condition, ...]
+    repair: RepairReport | None
+    host_time: datetime | None
 
 
 class _Rejected(Exception):
@@ -67,7 +76,7 @@ class _Rejected(Exception):
 class NodeLinks:
     """Every link of this control plane. `start`, then `run` in a task group; `close` before the server stops.
 
-    `nats_servers` gives the broker's URLs that hosts are told.
+    `nats_servers` gives the broker's URLs that hosts are told, `policies` what each may do while its link is down.
     """
 
     def __init__(
@@ -79,6 +88,7 @@ class NodeLinks:
         *,
         clock: Clock,
         terms: LinkTerms,
+        policies: LocalPolicies | None = None,
         nats_servers: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._store = store
@@ -89,7 +99,8 @@ class NodeLinks:
         self._claims = GpuClaims()
         self.registry = registry
         self._writer = LinkWriter(store, ca, registry, self._claims, terms=terms, clock=clock)
-        self._dispatch = LinkDispatch(store, feed, registry, self._writer, clock=clock)
+        self._health = LinkHealthWriter(store)
+        self._dispatch = LinkDispatch(store, feed, registry, self._writer, policies, clock=clock)
 
     async def start(self) -> None:
         """Load who owns which GPU, and forget the links of an earlier control plane. Raises Unavailable."""
@@ -104,6 +115,7 @@ class NodeLinks:
         """Run the loops until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._writer.run())
+            tasks.create_task(self._health.run())
             tasks.create_task(self._dispatch.run())
             tasks.create_task(self._flush())
             tasks.create_task(self._stay_in_charge())
@@ -158,7 +170,9 @@ class NodeLinks:
             terms=self._terms,
             registry=self.registry,
             changed=self._writer.changed,
+            health_changed=self._health.changed,
         )
+        session.health.begin(greeting.host_time)
         session.told_of = {(AllocationId(allocation_id), rank) for allocation_id, rank in greeting.members}
         self.registry.add(session)
         try:
@@ -205,7 +219,23 @@ class NodeLinks:
             except InvalidArgument as error:
                 log.warning("link.report_refused", node_id=principal.node_id, why=error.message)
         members = frozenset((wire.allocation_id, wire.rank) for wire in hello.members)
-        return _Greeting(inventory, tuple(reports), members)
+        conditions, repair = self._checked_health(principal, hello)
+        return _Greeting(inventory, tuple(reports), members, conditions, repair, host_time)
+
+    def _checked_health(
+        self, principal: NodePrincipal, hello: node_link_pb2.Hello
+    ) -> tuple[tuple[Condition, ...], RepairReport | None]:
+        now = self._clock.now()
+        conditions, refused = read_conditions(hello.conditions, now)
+        if refused:
+            log.warning("link.conditions_refused", node_id=principal.node_id, conditions=refused)
+        repair = None
+        if hello.HasField("repair"):
+            try:
+                repair = read_repair_report(hello.repair, now)
+            except InvalidArgument as error:
+                log.warning("link.repair_refused", node_id=principal.node_id, why=error.message)
+        return conditions, repair
 
     async def _refuse_rival(self, principal: NodePrincipal, boot_id: str) -> None:
         why = self.registry.rival(principal.node_id, boot_id, alive_seconds=self._terms.alive_seconds)
@@ -248,6 +278,9 @@ class NodeLinks:
             hosts.node_connected(tx, principal.node_id, own, zombies=leftovers)
             if is_news:
                 record_foreign_gpus(tx, principal.node_id, foreign)
+            health.reconcile(tx, principal.node_id, greeting.conditions)
+            if greeting.repair is not None:
+                repairs.apply_report(tx, principal.node_id, greeting.repair)
             return results
 
         try:

@@ -18,6 +18,7 @@ from control_plane.model.node import HostInventory
 from control_plane.model.report import MemberReport
 from control_plane.services.allowance import Allowance
 from control_plane.services.link_books import MemberKey
+from control_plane.services.link_inbox import HealthInbox
 from control_plane.services.link_outbox import Outbox
 from control_plane.services.link_registry import LinkRegistry
 from control_plane.services.link_terms import LinkTerms, farewell
@@ -52,12 +53,14 @@ class LinkSession:
         terms: LinkTerms,
         registry: LinkRegistry,
         changed: Callable[["LinkSession"], None],
+        health_changed: Callable[["LinkSession"], None],
     ) -> None:
         self.principal = principal
         self.outbox = Outbox()
         self.welcomed = False
         self.revision = 0
-        self.desired: tuple[node_link_pb2.MemberAssignment, ...] | None = None
+        self.desired: node_link_pb2.DesiredState | None = None
+        """What the host was told last, without its revision."""
         self.inventory: HostInventory | None = None
         self.leftovers: set[MemberKey] = set()
         self.told_of: set[MemberKey] = set()
@@ -67,12 +70,14 @@ class LinkSession:
         self.reports: dict[MemberKey, MemberReport] = {}
         self.fresh_inventory: HostInventory | None = None
         self.signing_request = b""
+        self.health = HealthInbox(self.node_id, clock)
         self.refused_reports = 0
         self._boot_id = boot_id
         self._clock = clock
         self._terms = terms
         self._registry = registry
         self._changed = changed
+        self._health_changed = health_changed
         self._renewals = 0
         self._messages = Allowance(clock, at_once=MESSAGES_AT_ONCE, per_second=MESSAGES_PER_SECOND)
         self._states = Allowance(clock, at_once=STATES_AT_ONCE, per_second=_STATES_PER_SECOND)
@@ -117,7 +122,10 @@ class LinkSession:
 
     def _take(self, request: node_link_pb2.ConnectRequest) -> None:
         match request.WhichOneof("message"):
+            case "spool" | "repair_report":
+                self._take_health(request)
             case "heartbeat":
+                self.health.note_clock(request.heartbeat.host_time)
                 # A host without an answer finds who is in charge, or stops its jobs before they start elsewhere.
                 if self._registry.in_charge_within(self._terms.lease_seconds):
                     self.outbox.put_heartbeat_ack(request.heartbeat.sequence)
@@ -131,6 +139,13 @@ class LinkSession:
                 self.end("a second Hello on one stream", retry_after_seconds=_COME_BACK_SECONDS)
             case None:
                 pass  # said by a newer daemon; what it means is not known here
+
+    def _take_health(self, request: node_link_pb2.ConnectRequest) -> None:
+        if not self.health.take(request):
+            # What is dropped would leave a gap; on a fresh stream the host begins where the books end.
+            self.end("its spool comes faster than it can be written", retry_after_seconds=_COME_BACK_SECONDS)
+        else:
+            self._health_changed(self)
 
     def _take_report(self, wire: node_link_pb2.MemberReport) -> None:
         """Only the newest of a member waits: it says all that the older ones said."""

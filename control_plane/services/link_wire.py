@@ -123,8 +123,8 @@ def read_report(wire: node_link_pb2.MemberReport, now: datetime) -> MemberReport
         raise _report_invalid(f"epoch {wire.epoch}, rank {wire.rank}")
     if not math.isfinite(wire.gpu_seconds) or wire.gpu_seconds < 0 or wire.peak_memory_bytes > _BYTES_MAX:
         raise _report_invalid(f"{wire.gpu_seconds} GPU-seconds, {wire.peak_memory_bytes} bytes at the peak")
-    started_at = _time(wire.started_at, now) if wire.HasField("started_at") else None
-    ended_at = _time(wire.ended_at, now) if wire.HasField("ended_at") else None
+    started_at = read_past(wire.started_at, now) if wire.HasField("started_at") else None
+    ended_at = read_past(wire.ended_at, now) if wire.HasField("ended_at") else None
     if started_at and ended_at:
         ended_at = max(started_at, ended_at)
     return MemberReport(
@@ -149,8 +149,8 @@ def _report_invalid(what: str) -> InvalidArgument:
     return InvalidArgument(f"a member report makes no sense: {what}", reason="REPORT_INVALID")
 
 
-def _time(wire: Timestamp, now: datetime) -> datetime:
-    """A host's clock may be off: no later than now, no earlier than could be."""
+def read_past(wire: Timestamp, now: datetime) -> datetime:
+    """Return a host's time of what has happened. Its clock may be off: no later than now, no earlier than could be."""
     return min(max(read_time(wire) or now, _OLDEST), now)
 
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from sqlalchemy import select
@@ -85,6 +85,14 @@ def has_done(tx: Tx, action: str, agent_name: str, *, goal_id: str) -> bool:
     """Return whether there is a record of this action of this person or agent for a goal."""
     query = select(col(AuditRow.id)).where(
         col(AuditRow.goal_id) == goal_id, col(AuditRow.action) == action, col(AuditRow.agent_name) == agent_name
+    )
+    return tx.session.execute(query.limit(1)).first() is not None
+
+
+def has_recent(tx: Tx, action: str, *, node_id: str, within: timedelta = timedelta(hours=1)) -> bool:
+    """Return whether there is a record of this action about a node that is not older than `within`."""
+    query = select(col(AuditRow.id)).where(
+        col(AuditRow.node_id) == node_id, col(AuditRow.action) == action, col(AuditRow.created_at) > tx.now - within
     )
     return tx.session.execute(query.limit(1)).first() is not None
 

@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
 
 from control_plane.model.ids import JobId, NodeId, UserId
 from control_plane.model.job import Job, JobState
 from control_plane.model.node import GpuHealth, Node
+
+_ALL_WELL: Final[Mapping[str, GpuHealth]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +45,19 @@ class Snapshot:
     max_gpus: Mapping[UserId, int]
 
 
-def host_view(node: Node, held: frozenset[str], *, promised_cpu_milli: int, promised_memory_bytes: int) -> HostView:
-    """Return the scheduler's view of a ready node."""
+def host_view(
+    node: Node,
+    held: frozenset[str],
+    *,
+    promised_cpu_milli: int,
+    promised_memory_bytes: int,
+    unwell: Mapping[str, GpuHealth] = _ALL_WELL,
+) -> HostView:
+    """Return the scheduler's view of a ready node. `unwell` is what conditions say about its GPUs."""
     inventory = node.inventory
     if inventory is None:
         return HostView(node.id, node.name, (), {}, 0, 0)
-    serving = [gpu for gpu in inventory.gpus if gpu.health is not GpuHealth.FAILED]
+    serving = [gpu for gpu in inventory.gpus if GpuHealth.FAILED not in (gpu.health, unwell.get(gpu.uuid))]
     totals: dict[str, int] = {}
     for gpu in serving:
         totals[gpu.gpu_type] = totals.get(gpu.gpu_type, 0) + 1
