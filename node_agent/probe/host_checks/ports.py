@@ -170,6 +170,6 @@ def _parse(data: bytes) -> dict[str, tuple[datetime, float]]:
             at = datetime.fromisoformat(entry["up_at"])
             if at.tzinfo is not None:
                 seen[str(name)] = (at, float(entry["rate_gbps"]))
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return {}
     return seen
