@@ -34,7 +34,9 @@ def gpus(fields: Fields, values: Sequence[str]) -> tuple[str, ...]:
 def service(fields: Fields, value: str) -> str:
     """Check the name of a service on the host; it may be empty."""
     if value and not _SERVICE.fullmatch(value):
-        fields.wrong("service", f"{shown(value)} is not the name of a service, such as nvidia-fabricmanager", "SERVICE")
+        fields.wrong(
+            "service", f"{shown(value)} is not the name of a service, such as nvidia-fabricmanager", "SERVICE_INVALID"
+        )
     return value
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import grpc
 import pytest
 
-from orquanta.v1 import action_pb2, node_pb2, repair_pb2
+from orquanta.v1 import action_pb2, job_pb2, node_pb2, repair_pb2
 from tests.clients.cli.conftest import RunCli
 from tests.clients.scripted import Failure, ScriptedServer
 from tests.clients.troubles import XID_79, condition, node, repair
@@ -145,17 +145,22 @@ async def test_a_repair_of_a_node_that_leaves_the_fleet_is_not_waited_for(server
 
 
 async def test_a_drain_that_is_waited_for_ends_when_the_jobs_are_away(server: ScriptedServer, cli: RunCli) -> None:
-    draining = node(state=node_pb2.NODE_STATE_DRAINING)
-    empty = node(state=node_pb2.NODE_STATE_CORDONED, job_id="")
-    server.answer("NodeService/DrainNode", node_pb2.DrainNodeResponse(node=draining))
-    server.answer("NodeService/WatchNodes", [node_pb2.WatchNodesResponse(node=view) for view in (draining, empty)])
+    def attempt(state: job_pb2.AllocationState.ValueType, node_id: str = "n-1") -> job_pb2.Allocation:
+        return job_pb2.Allocation(state=state, members=[job_pb2.AllocationMember(node_id=node_id)])
+
+    running, ended = job_pb2.ALLOCATION_STATE_RUNNING, job_pb2.ALLOCATION_STATE_ENDED
+    there = job_pb2.Job(id="j-1", state=job_pb2.JOB_STATE_RUNNING, allocations=[attempt(running)])
+    away = job_pb2.Job(id="j-1", state=job_pb2.JOB_STATE_PLACED, allocations=[attempt(ended), attempt(running, "n-2")])
+    elsewhere = job_pb2.Job(id="j-2", state=job_pb2.JOB_STATE_RUNNING, allocations=away.allocations)
+    server.answer("NodeService/DrainNode", node_pb2.DrainNodeResponse(node=node()))
+    server.answer("JobService/ListJobs", job_pb2.ListJobsResponse(jobs=[there, elsewhere]))
+    server.answer("JobService/WatchJobs", [job_pb2.WatchJobsResponse(job=view) for view in (there, there, away)])
+    server.answer("NodeService/GetNode", node_pb2.GetNodeResponse(node=node(state=node_pb2.NODE_STATE_CORDONED)))
     result = await cli("node", "drain", "node-a", "--wait", "-r", "new fans")
     (request,) = server.requests("NodeService/DrainNode", node_pb2.DrainNodeRequest)
-    assert request.reason == "new fans"
-    assert result.stderr.splitlines() == [
-        "node-a draining: 1 job(s) on its GPUs",
-        "node-a cordoned: 0 job(s) on its GPUs",
-    ]
+    (listed,) = server.requests("JobService/ListJobs", job_pb2.ListJobsRequest)
+    assert (request.reason, listed.node_id) == ("new fans", "n-1")
+    assert result.stderr.splitlines() == ["j-1 : running, moves away", "j-1  is away: placed"]
     assert (result.code, result.stdout) == (0, "node-a (n-1) cordoned.\n")
 
 

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orquanta.cli.exits import CommandError, ExitCode, code_for_repair
-from orquanta.cli.formats import words
+from orquanta.cli.formats import one_line, words
 from orquanta.cli.node_views import print_state
 from orquanta.cli.options import AsJson, NodeReference, Reason, RequestId
 from orquanta.cli.output import Output
 from orquanta.cli.repair_follow import follow_repair
 from orquanta.cli.session import Session, session_of
 from orquanta.types.actions import ActionState
-from orquanta.types.nodes import Node, NodeState, OrderedRepair
+from orquanta.types.jobs import AllocationState, Job, JobState
+from orquanta.types.nodes import Node, OrderedRepair
 from orquanta.types.repairs import RepairRung
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def acknowledge_condition(
     session = session_of(ctx, as_json=as_json)
     with session.connect() as client:
         node = client.nodes.acknowledge_condition(node_id, condition_id, reason=reason, request_id=request_id or None)
-    _print_condition_change(session.output, node, condition_id, "acknowledged")
+    _print_condition_change(session.output, node, condition_id, "is acknowledged: it asks for no repair any more")
 
 
 def clear_condition(
@@ -154,7 +155,7 @@ def clear_condition(
     session = session_of(ctx, as_json=as_json)
     with session.connect() as client:
         node = client.nodes.clear_condition(node_id, condition_id, reason=reason, request_id=request_id or None)
-    _print_condition_change(session.output, node, condition_id, "cleared")
+    _print_condition_change(session.output, node, condition_id, "is cleared as soon as its host hears of it")
 
 
 def _print_condition_change(output: Output, node: Node, condition_id: str, what: str) -> None:
@@ -191,20 +192,27 @@ def _refuse_unapproved(client: "Client", action_id: str) -> None:
 
 
 def _await_drain(output: Output, client: "Client", node: Node) -> Node:
-    left = -1
+    """The node once every attempt that ran there has ended."""
+    states = (JobState.PLACED, JobState.RUNNING)
     try:
-        with closing(client.nodes.watch(node_id=node.id)) as nodes:
-            for view in nodes:
-                jobs = len({gpu.job_id for gpu in view.gpus if gpu.job_id})
-                if jobs != left and not output.as_json:
-                    output.note(f"{view.name} {words(view.state)}: {jobs} job(s) on its GPUs")
-                left, node = jobs, view
-                if view.state is not NodeState.DRAINING:
-                    break
+        with closing(client.jobs.list(states=states, node_id=node.id)) as jobs:
+            leaving = [job for job in jobs if _runs_on(job, node.id)]
+        for job in leaving:
+            output.note(f"{job.id} {one_line(job.spec.name)}: {words(job.state)}, moves away")
+            with closing(client.jobs.watch(job_id=job.id)) as views:
+                away = next((view for view in views if not _runs_on(view, node.id)), job)
+            output.note(f"{job.id} {one_line(job.spec.name)} is away: {words(away.state)}")
     except KeyboardInterrupt:
         output.note(f"The drain goes on; look at it with: orquanta node show {node.name}")
         raise typer.Exit(ExitCode.INTERRUPTED) from None
-    return node
+    return client.nodes.get(node.id)
+
+
+def _runs_on(job: Job, node_id: str) -> bool:
+    return any(
+        attempt.state is not AllocationState.ENDED and any(member.node_id == node_id for member in attempt.members)
+        for attempt in job.allocations
+    )
 
 
 def _parse_rung(text: str) -> RepairRung | None:
