@@ -1,10 +1,10 @@
-"""Score the kernel log parser on a file of lines: which XID or SXid, of which device.
+r"""Score the kernel log parser on a file of lines: which XID or SXid, of which device.
 
     python bench/kmsg_conformance.py --cases FILE
 
 The file is tab-separated: line, code, pci, kind. The kind is xid, sxid, fallen_off_bus_implied_xid79 or none. A first
 row with these names may give another order. A line may carry the header of /dev/kmsg or the prefix of dmesg, journalctl
-or syslog; a line break inside it is written as \\n. Two ids of a device are the same if they differ in how domain and
+or syslog; a line break inside it is written as \n. Two ids of a device are the same if they differ in how domain and
 function are written, or one of them leaves these out. An expected cell that is empty or `-` is not compared.
 Prints every mismatch and, last, one JSON object.
 """
@@ -31,7 +31,7 @@ from node_agent.probe.kernel.record import message_lines, parse_record
 from node_agent.probe.observations import KernelLine, SxidReport, XidReport
 
 TARGET_SCORE = 1.0
-COLUMNS = ("line", "code", "pci", "kind")
+COLUMNS: tuple[str, ...] = ("line", "code", "pci", "kind")
 NOT_COMPARED = frozenset({"", "-", "none", "n/a"})
 READ_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -77,7 +77,7 @@ class Answer:
 def read_cases(path: Path) -> list[Case]:
     """Read the file; a line may itself hold tabs if the columns are in their usual order."""
     try:
-        rows = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        rows = path.read_text(encoding="utf-8-sig", errors="replace").split("\n")
     except OSError as error:
         raise SystemExit(f"Cannot read cases from {path}: {error}") from error
     order = COLUMNS
