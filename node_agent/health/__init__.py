@@ -1,1 +1,1 @@
-"""Named conditions of a host's GPUs, derived from what the probe reads."""
+"""Conditions of a host, its GPUs and links, and the repairs they ask for, derived from what the probes see."""

@@ -8,7 +8,7 @@ from typing import Final
 MAXIMUM_EVIDENCE: Final = 8
 """Pieces of evidence that a condition keeps: the first two and the newest."""
 MAXIMUM_CONDITIONS: Final = 500
-"""Conditions on one host at once; of more, the least severe and oldest are not kept, and one condition says so."""
+"""Conditions on one host at once; of more, the least severe are not kept, and one condition says so."""
 
 
 class Scope(Enum):
