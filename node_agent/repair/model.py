@@ -47,6 +47,8 @@ class RepairOrder:
     not_after: datetime | None = None
     condition_ids: tuple[str, ...] = ()
     policy_version: int = 0
+    may_stop_jobs: bool = False
+    """Whether jobs on what is repaired may be stopped for it; the control plane drains before it orders."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,123 @@
+"""Running one command: no shell, a small environment, bounded time and output."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Self
+
+from node_agent.repair.errors import StepFailed
+from node_agent.repair.text import printable
+
+MAXIMUM_OUTPUT_BYTES: Final = 64 * 1024
+"""Output of a command that is kept; the rest is read and thrown away."""
+_DEATH_SECONDS: Final = 5.0
+"""A killed command that is not gone by then hangs in the kernel; it is not waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """How a command ended. `exit_code` is None if it was killed for its time, negative for a signal."""
+
+    exit_code: int | None
+    output: bytes
+    seconds: float
+
+    @property
+    def text(self) -> str:
+        """The output for a person."""
+        return printable(self.output)
+
+
+async def run_bounded(
+    argv: Sequence[str], environment: Mapping[str, str], timeout_seconds: float, *, kill_if_cancelled: bool = False
+) -> ToolResult:
+    """Run a command to its end or its time limit; raises StepFailed if it cannot be started.
+
+    A caller that is cancelled leaves the command running, unless it says otherwise.
+    """
+    began = time.monotonic()
+    with _Output() as output:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *argv,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output.write_end,
+                stderr=output.write_end,
+                env=environment,
+                cwd="/",
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise StepFailed(f"{argv[0]} cannot be started: {error.strerror}") from error
+        output.follow()
+        try:
+            code = await _end_of(process, timeout_seconds)
+        except asyncio.CancelledError:
+            if kill_if_cancelled:
+                _kill(process)
+            raise
+        return ToolResult(code, output.collected(), time.monotonic() - began)
+
+
+async def _end_of(process: asyncio.subprocess.Process, timeout_seconds: float) -> int | None:
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            return await process.wait()
+    except TimeoutError:
+        _kill(process)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_DEATH_SECONDS):
+            await process.wait()
+    return None
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:  # once it is reaped, its number may be another's
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+class _Output:
+    """What a command writes, until the command itself ends: a child that it leaves behind may keep the pipe."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._following = False
+
+    def __enter__(self) -> Self:
+        self._read_end, self.write_end = os.pipe()
+        os.set_blocking(self._read_end, False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._following:
+            asyncio.get_running_loop().remove_reader(self._read_end)
+        os.close(self._read_end)
+        if self.write_end >= 0:
+            os.close(self.write_end)
+
+    def follow(self) -> None:
+        os.close(self.write_end)
+        self.write_end = -1
+        self._following = True
+        asyncio.get_running_loop().add_reader(self._read_end, self._read)
+
+    def collected(self) -> bytes:
+        while self._read():
+            pass
+        return bytes(self._data)
+
+    def _read(self) -> bool:
+        try:
+            data = os.read(self._read_end, MAXIMUM_OUTPUT_BYTES)
+        except BlockingIOError:
+            return False
+        if not data and self._following:
+            self._following = False
+            asyncio.get_running_loop().remove_reader(self._read_end)
+        self._data += data[: MAXIMUM_OUTPUT_BYTES - len(self._data)]
+        return bool(data)
