@@ -1,0 +1,154 @@
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from node_agent.probe.dcgm.exposition import ExpositionReader, Labels, TooMuch, parse_labels, parse_value
+from node_agent.probe.dcgm.page import DcgmPage
+from node_agent.probe.dcgm.reading import DcgmGpu
+from tests.node_agent.probe.dcgm.pages import BLANKS, FIGURES, MIG, MODEL, NEW, NVLINK, OLD, UUIDS, new_labels, page
+
+
+def read(text: str | bytes, piece_bytes: int = 1 << 20) -> tuple[dict[str, DcgmGpu], DcgmPage]:
+    data, pages = text if isinstance(text, bytes) else text.encode(), DcgmPage()
+    for start in range(0, len(data), piece_bytes):
+        pages.feed(data[start : start + piece_bytes])
+    return pages.end()[0], pages
+
+
+@pytest.mark.parametrize("text", [OLD, NEW])
+def test_old_and_new_labels_give_the_same_figures(text: str) -> None:
+    gpus, pages = read(text)
+    assert list(gpus) == list(UUIDS)
+    assert pages.hostname == "gpu-host-1"
+    gpu = gpus[UUIDS[1]]
+    assert (gpu.index, gpu.model_name) == ("1", MODEL)
+    assert gpu.figures["DCGM_FI_DEV_POWER_USAGE"] == 118.742
+    assert gpu.figures["DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION"] == 5123456789
+    assert "DCGM_FI_PROF_GR_ENGINE_ACTIVE" not in gpu.figures
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 7, 64, 4096])
+def test_a_page_may_arrive_in_any_pieces(piece_bytes: int) -> None:
+    assert read(NEW, piece_bytes)[0] == read(NEW)[0]
+
+
+def test_a_page_whose_last_line_has_no_end_is_whole() -> None:
+    assert read(NEW.rstrip("\n"))[0] == read(NEW)[0]
+
+
+@pytest.mark.parametrize("blank", BLANKS)
+def test_blanks_are_no_figures(blank: str) -> None:
+    gpus, _ = read(page(new_labels(0), DCGM_FI_DEV_MEMORY_TEMP=blank))
+    assert "DCGM_FI_DEV_MEMORY_TEMP" not in gpus[UUIDS[0]].figures
+    assert gpus[UUIDS[0]].figures["DCGM_FI_DEV_GPU_TEMP"] == 44
+
+
+@pytest.mark.parametrize("value", ["2147483631", "9223372036854775791", "4294967296", "0", "140737488355327"])
+def test_large_figures_near_the_blanks_are_figures(value: str) -> None:
+    gpus, _ = read(page(new_labels(0), DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION=value))
+    assert gpus[UUIDS[0]].figures["DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION"] == int(value)
+
+
+def test_names_that_collectors_lengthened_are_mapped_back() -> None:
+    lengthened = NEW
+    for name in ("DCGM_FI_DEV_ECC_SBE_VOL_TOTAL", "DCGM_FI_DEV_PCIE_REPLAY_COUNTER"):
+        lengthened = lengthened.replace(f"{name}{{", f"{name}_total{{")
+    assert "TOTAL_total" in lengthened
+    assert read(lengthened)[0] == read(NEW)[0]
+
+
+def test_series_of_links_are_kept_by_link_and_not_added_to_the_gpu() -> None:
+    gpus, _ = read(NVLINK)
+    (gpu,) = gpus.values()
+    name = "DCGM_FI_DEV_NVLINK_CRC_FLIT_ERROR_COUNT_TOTAL"
+    assert gpu.links == {0: {name: 5}, 17: {name: 6}}
+    assert gpu.figures == {}
+    assert gpu.model_name == MODEL
+
+
+def test_figures_of_mig_instances_are_not_the_gpus() -> None:
+    (gpu,) = read(MIG)[0].values()
+    assert gpu.figures == {"DCGM_FI_DEV_GPU_TEMP": 44}
+    (whole,) = read(MIG + "\n" + page(new_labels(0)))[0].values()
+    assert whole.figures["DCGM_FI_DEV_FB_USED"] == 41559
+
+
+def test_a_gpu_that_several_pods_share_is_counted_once() -> None:
+    shared = [f'{new_labels(0)},pod="{pod}",namespace="x"' for pod in ("a", "b")]
+    (gpu,) = read(page(*shared))[0].values()
+    assert gpu.figures["DCGM_FI_DEV_FB_USED"] == 41559
+    assert gpu.figures["DCGM_FI_DEV_ECC_SBE_VOL_TOTAL"] == 7
+
+
+def test_lines_that_cannot_be_read_are_counted_and_the_rest_is_read() -> None:
+    bad = 'DCGM_FI_DEV_GPU_TEMP{gpu="0",UUID=oops} 3\nDCGM_FI_DEV_GPU_TEMP{gpu="0" 3\nDCGM_FI_DEV_X{} 1 2 3\n'
+    pages = DcgmPage()
+    pages.feed((bad + NEW).encode())
+    gpus, unreadable = pages.end()
+    assert unreadable == 3
+    assert len(gpus) == 2
+
+
+def test_labels_with_quotes_braces_commas_and_line_ends_are_read() -> None:
+    assert parse_labels(r'a="x,y}={",b="q\"\\\n", c=""') == {"a": "x,y}={", "b": 'q"\\', "c": ""}
+    (gpu,) = read(page(new_labels(0).replace(MODEL, r"odd } \" name")))[0].values()
+    assert gpu.model_name == 'odd } " name'
+
+
+@pytest.mark.parametrize("labels", ["a", "a=", 'a="', 'a="x" b="y"', '="x"', 'a="x",,'])
+def test_labels_of_another_form_are_refused(labels: str) -> None:
+    assert parse_labels(labels) is None
+
+
+def test_uuids_that_are_none_are_left_out() -> None:
+    text = NEW.replace(UUIDS[0], "../../etc").replace(UUIDS[1], "GPU-" + "a" * 500)
+    assert read(text)[0] == {}
+
+
+def test_a_line_without_end_and_floods_of_gpus_and_labels_are_refused() -> None:
+    with pytest.raises(TooMuch, match="line"):
+        read(b"DCGM_FI_DEV_GPU_TEMP{" + b"x" * 100_000, 1000)
+    many = "\n".join(f'DCGM_FI_DEV_GPU_TEMP{{UUID="GPU-{number}"}} 1' for number in range(100))
+    with pytest.raises(TooMuch, match="64 GPUs"):
+        read(many + "\n")
+    with pytest.raises(TooMuch, match="labels"):
+        read("\n".join(f'DCGM_FI_DEV_X{{pod="{number}"}} 1' for number in range(10_000)) + "\n")
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=400))
+def test_garbage_is_survived(data: bytes) -> None:
+    read(b"DCGM_FI_DEV_GPU_TEMP{" + data + b"\nDCGM_FI_DEV_GPU_TEMP" + data)
+
+
+@settings(deadline=None)
+@given(st.text(max_size=80))
+def test_values_are_numbers_or_nothing(text: str) -> None:
+    value = parse_value(text)
+    assert value is None or math.isfinite(value)
+
+
+def samples_by_the_library(text: str) -> list[tuple[str, dict[str, str], float]]:
+    parser = pytest.importorskip("prometheus_client.parser", reason="prometheus_client is not installed")
+    return [
+        (sample.name.removesuffix("_total"), dict(sample.labels), sample.value)
+        for family in parser.text_string_to_metric_families(text)
+        for sample in family.samples
+    ]
+
+
+@pytest.mark.parametrize("text", [OLD, NEW, NVLINK, MIG + "\n", page(new_labels(0), DCGM_FI_DEV_GPU_TEMP="1e-3")])
+def test_our_reader_and_prometheus_own_find_the_same_samples(text: str) -> None:
+    expected = samples_by_the_library(text)
+    found: list[tuple[str, dict[str, str], float]] = []
+
+    def collect(name: str, labels: Labels, value: str) -> None:
+        found.append((name, dict(labels), float(value)))
+
+    reader = ExpositionReader(lambda _: True, collect)
+    reader.feed(text.encode())
+    reader.end()
+    assert sorted(found, key=str) == sorted(expected, key=str)
+    assert len(found) >= min(2, len(FIGURES))
