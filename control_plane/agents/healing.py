@@ -5,7 +5,7 @@ is a lost node's work started elsewhere, so the same job never runs twice at onc
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,7 +17,7 @@ from control_plane.model.action import ActionState, Proposal, RequeueJob
 from control_plane.model.ids import ACTION, NodeId, derived_id
 from control_plane.model.job import Allocation, AllocationState
 from control_plane.model.node import NodeState
-from control_plane.store import actions, allocations, jobs, nodes
+from control_plane.store import actions, allocations, jobs, nodes, repairs
 from control_plane.store.database import Store, Tx
 from control_plane.store.nodes import NodeStanding
 from control_plane.store.pages import batched
@@ -60,10 +60,11 @@ class _View:
     nodes: tuple[NodeStanding, ...]
     stranded: tuple[_Stranded, ...]
     stopped: bool
+    rebooting: frozenset[NodeId]
 
 
 class Healing(Agent):
-    """Leases now; faults and repairs will join it here."""
+    """Leases; `agents/incidents` has faults and repairs."""
 
     name = NAME
     event_driven = False
@@ -79,7 +80,7 @@ class Healing(Agent):
     async def round(self) -> str:
         """Mark silent nodes lost, and give up attempts on nodes that were silent for long enough."""
         view = await self._store.read(_load)
-        done = await self._lose([node for node in view.nodes if self._is_silent(node)])
+        done = await self._lose([node for node in view.nodes if self._is_silent(node, view.rebooting)])
         if not view.stopped:
             states = {node.id: node.state for node in view.nodes}
             self._note_revoked(view, states)
@@ -88,8 +89,9 @@ class Healing(Agent):
                 done.extend(await asyncio.gather(*(self._give_up(one, gone) for one, gone in batch)))
         return "; ".join(text for text in done if text)
 
-    def _is_silent(self, node: NodeStanding) -> bool:
-        watched = node.state not in (NodeState.LOST, NodeState.REVOKED)
+    def _is_silent(self, node: NodeStanding, rebooting: Collection[NodeId]) -> bool:
+        """Tell whether a node's lease has run out; that of one which was told to reboot is expected to."""
+        watched = node.state not in (NodeState.LOST, NodeState.REVOKED) and node.id not in rebooting
         return watched and self._links.silent_for_seconds(node.id) > self._leases.lease_seconds
 
     async def _lose(self, silent: Sequence[NodeStanding]) -> list[str]:
@@ -169,4 +171,4 @@ def _load(tx: Tx) -> _View:
         _Stranded(one, jobs.require(tx, one.job_id, with_allocations=False).spec.stop_grace_seconds)
         for one in allocations.stranded(tx)
     )
-    return _View(nodes.states(tx), stranded, actions.kill_switch(tx).engaged)
+    return _View(nodes.states(tx), stranded, actions.kill_switch(tx).engaged, repairs.rebooting(tx))

@@ -32,7 +32,8 @@ def execute(
 
 def _drain(tx: Tx, proposal: Proposal, effect: DrainNode) -> str:
     """Move every job of the node away."""
-    node = nodes.resolve(tx, effect.node_id)
+    # A person's drain is a cordon too: a repair that follows must not put the node back into service.
+    node = nodes.update(tx, effect.node_id, cordoned=True) if proposal.is_person else nodes.resolve(tx, effect.node_id)
     holds.hold(tx, node, NodeHold.DRAINING, effect.reason)
     moved = drains.move_jobs(
         tx, node.id, gpu_uuids=(), reason=effect.reason, by=proposal.proposer, action_id=proposal.id
@@ -135,7 +136,7 @@ def _quarantine(tx: Tx, proposal: Proposal, effect: QuarantineNode) -> str:
 
 def _release(tx: Tx, proposal: Proposal, effect: ReleaseNode) -> str:
     """Put the node back into service; a person who does so ends what is open about it."""
-    node = nodes.resolve(tx, effect.node_id)
+    node = nodes.update(tx, effect.node_id, cordoned=False) if proposal.is_person else nodes.resolve(tx, effect.node_id)
     handing_off = repair_store.unfinished(tx, node.id)
     if handing_off is not None and handing_off.rung is Rung.QUARANTINE:
         repairs.give_up(tx, handing_off, "the node was released before its hand-off report was done")

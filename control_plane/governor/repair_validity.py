@@ -94,8 +94,8 @@ def _order(node: Node, effect: RepairNode) -> Invalid:
 
 
 def _release(tx: Tx, node: Node) -> Invalid:
-    if node.hold is None:
-        return "NODE_IN_SERVICE", f"node {node.name} is neither drained, repaired nor quarantined"
+    if node.hold is None and not node.cordoned:
+        return "NODE_IN_SERVICE", f"node {node.name} is neither cordoned, drained, repaired nor quarantined"
     repair = repairs.unfinished(tx, node.id)
     if repair is None or repair.rung is Rung.QUARANTINE or repair.dry_run:
         return None  # writing the hand-off report keeps nobody from releasing the node

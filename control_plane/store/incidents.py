@@ -20,6 +20,9 @@ from control_plane.store.documents import CONDITION
 from control_plane.store.health_tables import IncidentEntryRow, IncidentRow, RepairRow
 from control_plane.store.pages import Page, PageRequest, batched, newest_first
 
+ACKNOWLEDGED = "incident.acknowledged"
+"""Kind of the event after a person has said something about an incident."""
+
 ENTRIES_MAX = 200
 """Entries kept of one incident; its end is always told."""
 
@@ -242,6 +245,7 @@ def acknowledge(tx: Tx, incident_id: IncidentId, *, by: str, reason: str, take_o
         taken_over=True if take_over else None,
         status_reason=f"taken over by {by}" if take_over and not incident.state.ended else None,
     )
+    tx.emit(Noun.INCIDENT, incident_id, ACKNOWLEDGED, f"by {by}", parent_id=incident.node_id)
     kind = "taken_over" if take_over else "acknowledged"
     add_entry(tx, incident_id, kind, f"by {by}" + (f": {reason}" if reason else ""))
     return require(tx, incident_id)

@@ -116,6 +116,12 @@ def states(tx: Tx) -> tuple[NodeStanding, ...]:
     )
 
 
+def held(tx: Tx) -> tuple[NodeId, ...]:
+    """Return every node that is held out of service."""
+    query = select(col(NodeRow.id)).where(col(NodeRow.hold) != "", col(NodeRow.state) != NodeState.REVOKED.value)
+    return tuple(NodeId(node_id) for node_id in tx.session.execute(query).scalars())
+
+
 def insert(tx: Tx, node: Node) -> None:
     """Record a node."""
     row = NodeRow(

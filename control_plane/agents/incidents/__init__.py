@@ -1,0 +1,1 @@
+"""The part of the healing agent that opens, follows and closes incidents."""

@@ -1,0 +1,168 @@
+"""Follows the books and treats every node whose trouble has changed: the work grows with the changes, not the fleet."""
+
+import asyncio
+from collections.abc import Iterable
+from functools import partial
+
+import structlog
+
+from control_plane.agents.incidents.apply import Healer, Outcome
+from control_plane.agents.incidents.views import NAME
+from control_plane.agents.loop import Agent
+from control_plane.fleet.incident_rules import HealingPolicy
+from control_plane.governor.governor import Governor
+from control_plane.model.ids import NodeId
+from control_plane.model.record import Event, Noun
+from control_plane.store import conditions, events, incidents, nodes, repairs
+from control_plane.store.allocations import ASSIGNMENTS_CHANGED
+from control_plane.store.database import Store, Tx
+from control_plane.store.pages import batched
+
+log = structlog.get_logger()
+
+_LOOK_SECONDS = 1.0
+_PAGE = 500
+_TOLD_MAX = 8
+_RETRIED_AT_ONCE = 16
+"""Of the nodes that wait for others to be back, how many are looked at each time; all have their turn."""
+_SAFETY_SECONDS = 60.0
+"""How often a node about which something is open is looked at without any reason."""
+
+
+class Incidents(Agent):
+    """Opens, follows and closes incidents."""
+
+    name = NAME
+
+    def __init__(self, store: Store, governor: Governor, policy: HealingPolicy | None = None) -> None:
+        super().__init__(store, interval_seconds=_LOOK_SECONDS)
+        self._healer = Healer(governor, policy or HealingPolicy())
+        self._position: int | None = None
+        self._dirty: dict[NodeId, None] = {}
+        self._due: dict[NodeId, float] = {}
+        self._blocked: dict[NodeId, None] = {}
+
+    async def round(self) -> str:
+        """Treat every node about which something has changed or is due."""
+        await self._notice()
+        self._add_due()
+        done: list[str] = []
+        while self._dirty:
+            batch = list(self._dirty)[:_PAGE]
+            looked = await self._store.read(partial(self._look_at, node_ids=batch))
+            todo = []
+            for node_id in batch:
+                self._dirty.pop(node_id, None)
+                something, outcome = looked[node_id]
+                if something:
+                    todo.append(node_id)
+                else:
+                    self._note(node_id, outcome)
+            for node_ids in batched(todo):
+                for node_id, treated in zip(node_ids, await self._treat(node_ids), strict=True):
+                    if treated is not None:
+                        done.extend(treated.done)
+                        self._note(node_id, treated)
+        self.count("incident_steps", len(done))
+        return _told(done)
+
+    def _look_at(self, tx: Tx, node_ids: Iterable[NodeId]) -> dict[NodeId, tuple[bool, Outcome]]:
+        return {node_id: self._healer.look(tx, node_id) for node_id in node_ids}
+
+    async def _treat(self, node_ids: list[NodeId]) -> list[Outcome | None]:
+        """Each node in a write of its own; those that wait at the same time share a commit."""
+        results = await asyncio.gather(
+            *(self._store.write(partial(self._healer.treat, node_id=node_id)) for node_id in node_ids),
+            return_exceptions=True,
+        )
+        outcomes: list[Outcome | None] = []
+        for node_id, result in zip(node_ids, results, strict=True):
+            if isinstance(result, BaseException):
+                if not isinstance(result, Exception):
+                    raise result
+                # One node's trouble is not that of the others.
+                log.error("incident.failed", node_id=node_id, why=f"{type(result).__name__}: {result}")
+                self.count("incident_errors")
+                self._due[node_id] = self._now() + _LOOK_SECONDS
+                outcomes.append(None)
+            else:
+                outcomes.append(result)
+        return outcomes
+
+    def _note(self, node_id: NodeId, outcome: Outcome) -> None:
+        self._blocked.pop(node_id, None)
+        self._due.pop(node_id, None)
+        if outcome.blocked:
+            self._blocked[node_id] = None
+        elif outcome.watched:
+            seconds = _SAFETY_SECONDS if outcome.seconds is None else min(outcome.seconds, _SAFETY_SECONDS)
+            self._due[node_id] = self._now() + seconds
+
+    def _now(self) -> float:
+        return self._store.clock.monotonic()
+
+    def _add_due(self) -> None:
+        now = self._now()
+        for node_id in [node_id for node_id, at in self._due.items() if at <= now]:
+            self._due[node_id] = now + _SAFETY_SECONDS
+            self._dirty[node_id] = None
+        for node_id in list(self._blocked)[:_RETRIED_AT_ONCE]:
+            del self._blocked[node_id]
+            self._blocked[node_id] = None  # to the end of the line
+            self._dirty[node_id] = None
+
+    async def _notice(self) -> None:
+        """Take note of the nodes that the newest events are about."""
+        if self._position is None:
+            await self._load_all()
+            return
+        while True:
+            page = await self._store.read(partial(_after, position=self._position))
+            if page is None:  # what happened is not known any more: look at all
+                await self._load_all()
+                return
+            for event in page:
+                self._position = event.sequence
+                self._look(event)
+            if len(page) < _PAGE:
+                return
+
+    def _look(self, event: Event) -> None:
+        if event.noun is Noun.INCIDENT and event.kind == incidents.ACKNOWLEDGED:
+            self._dirty[NodeId(event.parent_id)] = None
+        elif event.noun is Noun.NODE:
+            node_id = NodeId(event.id)
+            open_here = node_id in self._due or node_id in self._blocked
+            always = event.kind in (conditions.CHANGED, repairs.CHANGED, "node.draining")
+            if always or (open_here and (event.kind == ASSIGNMENTS_CHANGED or event.kind.startswith("node."))):
+                self._dirty[node_id] = None
+        elif event.noun is Noun.ACTION:
+            # An approval or the kill switch: rare, and what waits for it is known here.
+            self._dirty.update(dict.fromkeys((*self._due, *self._blocked)) if _frees(event) else {})
+
+    async def _load_all(self) -> None:
+        def load(tx: Tx) -> tuple[int, list[NodeId]]:
+            found = [*incidents.open_ids(tx), *conditions.troubled(tx), *nodes.held(tx)]
+            found += [one.node_id for one in repairs.in_progress(tx)]
+            return events.newest(tx), found
+
+        self._position, found = await self._store.read(load)
+        now = self._now()
+        for node_id in found:
+            self._dirty[node_id] = None
+            self._due[node_id] = now + _SAFETY_SECONDS
+
+
+def _told(done: list[str]) -> str:
+    more = f" and {len(done) - _TOLD_MAX} more" if len(done) > _TOLD_MAX else ""
+    return "; ".join(done[:_TOLD_MAX]) + more
+
+
+def _frees(event: Event) -> bool:
+    return event.kind in ("kill_switch.released", "action.rejected", "action.expired")
+
+
+def _after(tx: Tx, position: int) -> tuple[Event, ...] | None:
+    if position + 1 < events.oldest(tx):
+        return None
+    return events.after(tx, position, limit=_PAGE, nouns=(Noun.NODE, Noun.INCIDENT, Noun.ACTION))

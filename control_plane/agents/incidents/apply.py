@@ -1,0 +1,203 @@
+"""Carries out the steps about one node, in one transaction: what takes effect passes the governor."""
+
+from dataclasses import dataclass
+
+from control_plane.agents.incidents.views import NAME, load
+from control_plane.fleet.bounds import exceeded
+from control_plane.fleet.incident_rules import (
+    Escalate,
+    FinishDrain,
+    GiveUpRepair,
+    HealingPolicy,
+    LeaveToPerson,
+    OpenIncident,
+    OrderRepair,
+    Release,
+    Resolve,
+    StartRepair,
+    Step,
+    View,
+    Wait,
+    decide,
+)
+from control_plane.governor import holds, repairs
+from control_plane.governor import incidents as keeper
+from control_plane.governor.governor import Governor
+from control_plane.model.action import Action, ActionState, Effect, Proposal, QuarantineNode, ReleaseNode, RepairNode
+from control_plane.model.ids import ACTION, NodeId, new_id
+from control_plane.model.incident import Incident, IncidentState
+from control_plane.model.node import NodeHold
+from control_plane.store import bounds, incidents
+from control_plane.store.database import Tx
+
+_STEPS_MAX = 8
+"""Steps about one node in one transaction; what is left comes with the next look."""
+
+BLOCKED_SECONDS = 1.0
+_REFUSED_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What was done about a node.
+
+    `seconds`: look again then at the latest, None if only a change can matter. `watched`: something is open about it.
+    `blocked`: it waits for others to be back in service.
+    """
+
+    done: tuple[str, ...] = ()
+    seconds: float | None = None
+    watched: bool = False
+    blocked: bool = False
+
+
+class Healer:
+    """Applies steps on behalf of the healing agent."""
+
+    def __init__(self, governor: Governor, policy: HealingPolicy) -> None:
+        self._governor = governor
+        self._policy = policy
+
+    def look(self, tx: Tx, node_id: NodeId) -> tuple[bool, Outcome]:
+        """Tell, without writing, whether there is something to do about a node, and if not, when to look again."""
+        view = load(tx, node_id, self._policy)
+        step = None if view is None else decide(view, tx.now, self._policy)
+        if view is None or step is None:
+            return False, _idle(view, ())
+        reason, outcome = "", Outcome(watched=True)
+        if isinstance(step, Wait):
+            reason, outcome = step.reason, Outcome((), step.seconds, watched=True)
+        elif isinstance(step, OrderRepair):
+            reason = _too_many(tx, view)
+            outcome = Outcome((), BLOCKED_SECONDS, watched=True, blocked=True)
+        told = view.incident is None or view.incident.status_reason == reason
+        return not (reason and told), outcome
+
+    def treat(self, tx: Tx, node_id: NodeId) -> Outcome:
+        """Do what is to be done about a node now."""
+        done: list[str] = []
+        for _ in range(_STEPS_MAX):
+            view = load(tx, node_id, self._policy)
+            step = None if view is None else decide(view, tx.now, self._policy)
+            if view is None or step is None:
+                return _idle(view, tuple(done))
+            if isinstance(step, Wait):
+                _explain(tx, view.incident, step.reason)
+                return Outcome(tuple(done), step.seconds, watched=True)
+            if isinstance(step, OrderRepair | Release | Escalate):
+                refused = self._govern(tx, view, step, done)
+                if refused is not None:
+                    return refused
+            else:
+                done.append(_observe(tx, view, step))
+        return Outcome(tuple(done), BLOCKED_SECONDS, watched=True)
+
+    def _govern(self, tx: Tx, view: View, step: OrderRepair | Release | Escalate, done: list[str]) -> Outcome | None:
+        """Take a step that takes effect; return what follows if the governor does not carry it out."""
+        incident = view.incident
+        if isinstance(step, Release):
+            effect = ReleaseNode(view.node.id, step.reason, None if incident is None else incident.id)
+            return self._propose(tx, view, effect, step.reason, done)
+        if incident is None:
+            raise TypeError(f"{step} without an incident of {view.node.name}")
+        if isinstance(step, Escalate):
+            return self._escalate(tx, view, incident, step, done)
+        return self._order(tx, view, incident, step, done)
+
+    def _order(self, tx: Tx, view: View, incident: Incident, step: OrderRepair, done: list[str]) -> Outcome | None:
+        blocked = _too_many(tx, view)
+        if blocked:
+            # Proposing in vain would flood the books; the governor would say the same.
+            _explain(tx, incident, blocked)
+            return Outcome(tuple(done), BLOCKED_SECONDS, watched=True, blocked=True)
+        effect = RepairNode(
+            node_id=view.node.id,
+            rung=step.rung,
+            reason=step.reason,
+            gpu_uuids=step.gpu_uuids,
+            service=step.service,
+            process_ids=step.process_ids,
+            incident_id=incident.id,
+            condition_ids=step.condition_ids,
+        )
+        return self._propose(tx, view, effect, incident.diagnosis, done)
+
+    def _escalate(self, tx: Tx, view: View, incident: Incident, step: Escalate, done: list[str]) -> Outcome | None:
+        if view.node.hold is not NodeHold.QUARANTINED:
+            refused = self._propose(
+                tx, view, QuarantineNode(view.node.id, step.reason, incident.id), incident.diagnosis, done
+            )
+            if refused is not None:
+                return refused
+        keeper.close(tx, incident, IncidentState.ESCALATED, f"a person must act: {step.reason}")
+        done.append(f"{incident.id} of {view.node.name} is escalated: {step.reason}")
+        return None
+
+    def _propose(self, tx: Tx, view: View, effect: Effect, reasoning: str, done: list[str]) -> Outcome | None:
+        """Propose an effect; return what follows if it is not carried out."""
+        action = self._governor.propose_in(
+            tx,
+            Proposal(
+                id=new_id(ACTION),
+                effect=effect,
+                proposer=NAME,
+                reasoning=reasoning,
+                is_person=False,
+                node_id=view.node.id,
+            ),
+        )
+        if action.state is ActionState.DONE:
+            done.append(action.outcome)
+            return None
+        return _refused(tx, view, action, done)
+
+
+def _observe(tx: Tx, view: View, step: Step) -> str:
+    """Take a step that only records what is so; return it in words."""
+    node, incident, repair = view.node, view.incident, view.repair
+    match step:
+        case OpenIncident():
+            keeper.open_incident(tx, node, step.conditions, why="seen; what to do is being decided")
+            return f"opened an incident of {node.name}"
+        case StartRepair() if repair is not None:
+            repairs.start_if_clear(tx, repair)
+            return f"{node.name}: {repair.rung.words}"
+        case GiveUpRepair() if repair is not None:
+            repairs.give_up(tx, repair, step.reason)
+            return f"{node.name}: {repair.rung.words} given up, {step.reason}"
+        case FinishDrain():
+            holds.hold(tx, node, NodeHold.CORDONED, f"drained: {node.status_reason}")
+            return f"{node.name} is drained"
+        case Resolve() if incident is not None:
+            keeper.close(tx, incident, IncidentState.RESOLVED, step.reason)
+            return f"{incident.id} of {node.name} is resolved: {step.reason}"
+        case LeaveToPerson() if incident is not None:
+            incidents.acknowledge(tx, incident.id, by=step.person, reason="rejected the repair", take_over=True)
+            return f"{incident.id} of {node.name} is left to {step.person}"
+        case _:
+            raise TypeError(f"{step} does not fit {node.name}")
+
+
+def _idle(view: View | None, done: tuple[str, ...]) -> Outcome:
+    watched = view is not None and (view.incident is not None or view.node.hold is not None)
+    return Outcome(done, None, watched=watched)
+
+
+def _refused(tx: Tx, view: View, action: Action, done: list[str]) -> Outcome:
+    if action.state is ActionState.AWAITING_APPROVAL:
+        _explain(tx, view.incident, f"{action.id} needs approval: orquanta action approve {action.id}")
+        return Outcome(tuple(done), None, watched=True)
+    _explain(tx, view.incident, f"waits: {action.outcome}")
+    return Outcome(tuple(done), _REFUSED_SECONDS, watched=True)
+
+
+def _too_many(tx: Tx, view: View) -> str:
+    if bounds.is_out(tx, view.node.id):
+        return ""
+    text = exceeded(bounds.levels(tx, view.node.id), bounds.load(tx))
+    return f"waits: {text}" if text else ""
+
+
+def _explain(tx: Tx, incident: Incident | None, reason: str) -> None:
+    if incident is not None and incident.status_reason != reason:
+        incidents.update(tx, incident.id, status_reason=reason)
