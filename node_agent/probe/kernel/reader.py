@@ -30,7 +30,7 @@ _SLICE_RECORDS: Final = 256
 """Messages that are read before other work of the event loop runs; about 2 ms."""
 _RECORD_BYTES: Final = 16_384
 """More than the kernel's longest record (8,192)."""
-_FOLLOW_SECONDS: Final = 1.0
+FOLLOW_SECONDS: Final = 1.0
 """How long a report waits for the rest of its lines."""
 _FILE_POLL_SECONDS: Final = 0.02
 """How often a plain file is looked at; the kernel's own log is never polled."""
@@ -75,7 +75,13 @@ class KernelLog:
     """
 
     def __init__(
-        self, path: Path = KERNEL_LOG, *, clock: Clock, driver_version: str = "", after: LogPosition | None = None
+        self,
+        path: Path = KERNEL_LOG,
+        *,
+        clock: Clock,
+        driver_version: str = "",
+        after: LogPosition | None = None,
+        follow_seconds: float = FOLLOW_SECONDS,
     ) -> None:
         self.parser = KernelParser(driver_version or loaded_driver_version())
         self.opened = asyncio.Event()
@@ -84,6 +90,7 @@ class KernelLog:
         self._clock = clock
         self._boot_id = boot_id()
         self._after = after
+        self._follow_seconds = follow_seconds
         self._read = self._taken = after.sequence if after is not None and after.boot_id == self._boot_id else -1
         self._gap_counts = after is not None
         self._lost = after is not None
@@ -233,7 +240,7 @@ class KernelLog:
                 loop.add_reader(descriptor, lambda: settle(is_readable=True))
                 stack.callback(loop.remove_reader, descriptor)
             if follows or not pollable:
-                delay = _FOLLOW_SECONDS if pollable else _FILE_POLL_SECONDS
+                delay = self._follow_seconds if pollable else _FILE_POLL_SECONDS
                 timer = loop.call_later(delay, lambda: settle(is_readable=not follows))
                 stack.callback(timer.cancel)
             return [] if await readable else self.parser.flush()
