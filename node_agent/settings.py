@@ -4,23 +4,28 @@ The only module of the daemon that reads the environment.
 """
 
 import os
-import shlex
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from node_agent import settings_values as convert
 from node_agent.errors import SettingsInvalid
+from node_agent.exporter.exporter import parse_address
+from node_agent.health.rules import HealthRules
+from node_agent.probe.custom.declaration import CustomCheck
+from node_agent.probe.dcgm.fetch import parse_url
+from node_agent.probe.host_checks.settings import HostCheckSettings
 
 _PREFIX = "ORQUANTA_NODE_"
 _SYSTEM_FILE = Path("/etc/orquanta/node.toml")
 _SYSTEM_STATE = Path("/var/lib/orquanta-node")
-_MAX_ENGINE_ARGUMENTS = 64
-_Choice = TypeVar("_Choice", bound=Enum)
-_MIN_INTERVAL_SECONDS = 0.1
-_MAX_INTERVAL_SECONDS = 60.0
+_SYSTEM_SOCKET = Path("/run/orquanta-node/orquanta-node.sock")
+_SOCKET_NAME = "orquanta-node.sock"
+_KERNEL_LOG = "/dev/kmsg"
+_DEFAULT_CHECKS = HostCheckSettings(state_dir=Path())
 
 
 class Engine(Enum):
@@ -30,6 +35,16 @@ class Engine(Enum):
     PODMAN = "podman"
     DOCKER = "docker"
     NONE = "none"
+
+
+class Repairs(Enum):
+    """What the host does about orders to repair it, and by itself."""
+
+    ON = "on"
+    DRY_RUN = "dry-run"
+    """Say what would be done; change nothing."""
+    OFF = "off"
+    """Refuse them."""
 
 
 class LogLevel(Enum):
@@ -65,6 +80,31 @@ class Settings:
     stop_jobs: bool = False
     """Stop the jobs too when the daemon is asked to stop."""
     telemetry_interval_seconds: float = 1.0
+    kernel_log: str = _KERNEL_LOG
+    """Where the kernel's messages are read; not at all if empty."""
+    dcgm_url: str = ""
+    """A DCGM exporter whose figures fill what NVML does not tell, such as `http://127.0.0.1:9400/metrics`."""
+    metrics_address: str = ""
+    """HOST:PORT at which Prometheus metrics are served; nowhere if empty."""
+    mount_points: tuple[str, ...] = _DEFAULT_CHECKS.mount_points
+    """Whose disk space and inodes are watched, beside the state directory's."""
+    services: tuple[str, ...] = _DEFAULT_CHECKS.services
+    """Units that must run if they are installed and enabled."""
+    expected_ports: tuple[str, ...] = ()
+    """InfiniBand and RoCE ports that must be up, such as `mlx5_0/1`; those that were up once are expected anyway."""
+    checks: tuple[CustomCheck, ...] = ()
+    """Executables of the site's own that say how something stands; `[[checks]]` in the file."""
+    health: HealthRules = field(default_factory=HealthRules)
+    """Thresholds that differ from the usual; `[health]` in the file."""
+    repairs: Repairs = Repairs.ON
+    socket: Path = Path()
+    """Where `orquanta-node status|events|inject` reach the daemon; below /run for the system's daemon, else in the
+    state directory."""
+    allow_kmsg_injection: bool = False
+    """Let `orquanta-node inject kmsg` write into the kernel log, for game days."""
+    tools_dir: str = ""
+    """Where `nvidia-smi`, `systemctl` and `modprobe` are looked for in place of the system's directories, for game
+    days: scripts there stand for tools that must not be run."""
 
 
 def load(flags: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Settings:
@@ -80,7 +120,12 @@ def load(flags: Mapping[str, Any], environment: Mapping[str, str] | None = None)
     values |= _from_environment(environment)
     values |= given
     converted: dict[str, Any] = {name: _CONVERT[name](name, value) for name, value in values.items()}
+    converted.setdefault("socket", _default_socket(converted["state_dir"]))
     return Settings(**converted)
+
+
+def _default_socket(state_dir: Path) -> Path:
+    return _SYSTEM_SOCKET if state_dir == _SYSTEM_STATE else state_dir / _SOCKET_NAME
 
 
 def default_state_dir(environment: Mapping[str, str]) -> Path:
@@ -99,6 +144,15 @@ def join_token() -> str:
 def notify_socket() -> str:
     """Return where systemd wants to hear that the daemon is ready; empty if it does not."""
     return os.environ.get("NOTIFY_SOCKET", "")
+
+
+def watchdog_seconds() -> float:
+    """Return how often systemd wants to hear that the daemon is alive; 0 if it does not."""
+    try:
+        for_this_process = int(os.environ.get("WATCHDOG_PID") or os.getpid()) == os.getpid()
+        return int(os.environ.get("WATCHDOG_USEC", "0")) / 1e6 if for_this_process else 0.0
+    except ValueError:
+        return 0.0
 
 
 def _names() -> tuple[str, ...]:
@@ -132,64 +186,30 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
-def _choice(kind: type[_Choice], name: str, value: Any) -> _Choice:
-    try:
-        return kind(str(value).lower())
-    except ValueError as error:
-        known = ", ".join(str(choice.value) for choice in kind)
-        raise SettingsInvalid(f"{name} is {value!r}; it must be one of {known}.") from error
-
-
-def _arguments(name: str, value: Any) -> tuple[str, ...]:
-    try:
-        parts = shlex.split(value) if isinstance(value, str) else [str(part) for part in value]
-    except (ValueError, TypeError) as error:
-        raise SettingsInvalid(f"{name} is {value!r}; it must be a list of arguments.") from error
-    if len(parts) > _MAX_ENGINE_ARGUMENTS:
-        raise SettingsInvalid(f"{name} holds {len(parts)} arguments; {_MAX_ENGINE_ARGUMENTS} are allowed.")
-    return tuple(parts)
-
-
-def _boolean(name: str, value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-    try:
-        return known[str(value).lower()]
-    except KeyError as error:
-        raise SettingsInvalid(f"{name} is {value!r}; it must be true or false.") from error
-
-
-def _seconds(name: str, value: Any) -> float:
-    try:
-        seconds = float(value)
-    except (TypeError, ValueError) as error:
-        raise SettingsInvalid(f"{name} is {value!r}; it must be a number of seconds.") from error
-    if not _MIN_INTERVAL_SECONDS <= seconds <= _MAX_INTERVAL_SECONDS:
-        raise SettingsInvalid(
-            f"{name} is {seconds}; it must lie between {_MIN_INTERVAL_SECONDS} and {_MAX_INTERVAL_SECONDS}."
-        )
-    return seconds
-
-
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise SettingsInvalid(f"{name} must be text, not {value!r}.")
-    return value
-
-
 # Any: the value is whatever TOML, a variable or argparse gave.
 _CONVERT: Mapping[str, Callable[[str, Any], object]] = {
     "state_dir": lambda _, value: Path(str(value)).expanduser().absolute(),
-    "virtual_gpus": _text,
-    "container_engine": lambda name, value: _choice(Engine, name, value),
-    "engine_args": _arguments,
-    "engine_run_args": _arguments,
-    "container_network": _text,
-    "run_as": _text,
-    "address": _text,
-    "log_level": lambda name, value: _choice(LogLevel, name, value),
-    "log_json": _boolean,
-    "stop_jobs": _boolean,
-    "telemetry_interval_seconds": _seconds,
+    "virtual_gpus": convert.text,
+    "container_engine": lambda name, value: convert.choice(Engine, name, value),
+    "engine_args": convert.arguments,
+    "engine_run_args": convert.arguments,
+    "container_network": convert.text,
+    "run_as": convert.text,
+    "address": convert.text,
+    "log_level": lambda name, value: convert.choice(LogLevel, name, value),
+    "log_json": convert.boolean,
+    "stop_jobs": convert.boolean,
+    "telemetry_interval_seconds": convert.seconds,
+    "kernel_log": convert.absolute_or_empty,
+    "dcgm_url": convert.checked(parse_url),
+    "metrics_address": convert.checked(parse_address),
+    "mount_points": convert.mount_points,
+    "services": convert.words,
+    "expected_ports": convert.words,
+    "checks": convert.checks,
+    "health": convert.health,
+    "repairs": lambda name, value: convert.choice(Repairs, name, value),
+    "socket": convert.path,
+    "allow_kmsg_injection": convert.boolean,
+    "tools_dir": convert.absolute_or_empty,
 }

@@ -9,7 +9,8 @@ import pytest
 
 from node_agent.accounts import account_of_jobs
 from node_agent.errors import SettingsInvalid
-from node_agent.settings import Engine, LogLevel, load
+from node_agent.health.rules import HealthRules, Hold
+from node_agent.settings import Engine, LogLevel, Repairs, load, watchdog_seconds
 
 
 def test_each_source_overrides_the_one_before(tmp_path: Path) -> None:
@@ -50,6 +51,21 @@ def test_the_environment_gives_lists_and_booleans_as_text() -> None:
         ("engine_args", "'unclosed", "list of arguments"),
         ("engine_args", " ".join(["x"] * 65), "64 are allowed"),
         ("address", 5, "must be text"),
+        ("kernel_log", "kmsg", "absolute path"),
+        ("dcgm_url", "ftp://x", "http://host:port/metrics"),
+        ("metrics_address", "9445", "HOST:PORT"),
+        ("mount_points", "/ var", "absolute path"),
+        ("services", 7, "list of words"),
+        ("services", " ".join(["x"] * 65), "64 are allowed"),
+        ("checks", "x", r"\[\[checks\]\]"),
+        ("health", 7, r"\[health\]"),
+        ("health", {"stalls": 3}, "unknown key stalls"),
+        ("health", {"stalls_fatal": 2.5}, "stalls_fatal is 2.5; it must be a whole number"),
+        ("health", {"thermal": 3}, "for_seconds and clear_after_seconds"),
+        ("repairs", "sometimes", "one of on, dry-run, off"),
+        ("socket", "", "must be a path"),
+        ("allow_kmsg_injection", "si", "true or false"),
+        ("tools_dir", "tools", "absolute path"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(name: str, value: object, told: str) -> None:
@@ -64,6 +80,46 @@ def test_a_wrong_file_is_named(tmp_path: Path, text: str, told: str) -> None:
     file.write_text(text)
     with pytest.raises(SettingsInvalid, match=told):
         load({"config": file}, {})
+
+
+def test_checks_and_thresholds_come_from_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "node.toml"
+    file.write_text(
+        """
+        repairs = "dry-run"
+        services = ["nvidia-dcgm.service"]
+        [health]
+        stalls_fatal = 5
+        consequence_seconds = 30
+        thermal = { for_seconds = 10, clear_after_seconds = 20 }
+        [[checks]]
+        name = "nccl"
+        command = ["/opt/checks/nccl", "--quick"]
+        """
+    )
+    settings = load({"config": file, "state_dir": tmp_path}, {})
+    assert settings.repairs is Repairs.DRY_RUN
+    assert settings.services == ("nvidia-dcgm.service",)
+    assert settings.health.stalls_fatal == 5
+    assert settings.health.consequence_seconds == 30.0
+    assert settings.health.thermal == Hold(10.0, 20.0)
+    assert settings.health.hung_tasks_fatal == HealthRules().hung_tasks_fatal
+    assert [check.name for check in settings.checks] == ["nccl"]
+
+
+def test_the_socket_is_below_run_for_the_system_and_beside_the_state_for_others(tmp_path: Path) -> None:
+    assert load({"state_dir": tmp_path}, {}).socket == tmp_path / "orquanta-node.sock"
+    assert load({"state_dir": "/var/lib/orquanta-node"}, {}).socket.parent == Path("/run/orquanta-node")
+    assert load({"state_dir": tmp_path, "socket": "/x/y.sock"}, {}).socket == Path("/x/y.sock")
+
+
+def test_systemd_says_how_often_it_wants_to_hear_that_the_daemon_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WATCHDOG_USEC", raising=False)
+    assert watchdog_seconds() == 0.0
+    monkeypatch.setenv("WATCHDOG_USEC", "60000000")
+    assert watchdog_seconds() == 60.0
+    monkeypatch.setenv("WATCHDOG_PID", "1")
+    assert watchdog_seconds() == 0.0
 
 
 def test_a_file_that_was_asked_for_must_exist(tmp_path: Path) -> None:
