@@ -38,12 +38,14 @@ READ_AT = datetime(2026, 1, 1, tzinfo=UTC)
 # What dmesg, journalctl and syslog print before a message of the kernel; removed as often as it fits.
 PREFIX: Final = re.compile(
     r"""
-      <\d{1,3}>                                                            # priority
+      <\d{1,3}>1\s\S{1,40}\s\S{1,64}\skernel\s\S{1,40}\s\S{1,40}\s\S{1,40}\s   # syslog, RFC 5424
+    | <\d{1,3}>                                                            # priority
     | \[[^\[\]"'=]{1,40}\]                                                 # time since boot, date, or caller
     | (?:kern|user|daemon|syslog)\s{0,6}:\s{0,4}\w{1,8}\s{0,6}:            # dmesg --decode
     | \d{4}-\d\d-\d\dT?\s?\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?   # ISO 8601
     | (?:[A-Z][a-z]{2}\s)?[A-Z][a-z]{2}\s{1,2}\d{1,2}\s(?:\d{4}\s)?\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:\s\d{4})?
     | (?:[\w.-]{1,64}\s)?kernel(?:\[\d{1,10}\])?:                          # host and source
+    | \d\d:\d\d:\d\d(?:\.\d{1,9})?(?=\s)                                   # bare time of day
     | \d{1,10}\.\d{1,9}(?=\s)                                              # bare time since boot
     """,
     re.VERBOSE,
