@@ -42,7 +42,7 @@ async def test_the_page_says_what_is_wrong_with_evidence_what_was_done_and_what_
     for part in (
         "REPAIRING: GPU 3 has fallen off the bus",
         "GPU 3 1650522",  # the serial number that the vendor asks for
-        "waits for       waits until job j-1 is away",
+        "now             waits until job j-1 is away",
         "nobody yet",
         "j-1",
         "XID 79 [e-17]: only a reboot brings the GPU back.",

@@ -7,7 +7,7 @@ from orquanta.cli.repair_views import print_repair
 from orquanta.types.incidents import Incident, IncidentState
 from orquanta.types.nodes import Node
 
-INCIDENT_COLUMNS = ("incident", "state", "node", "what", "seen by", "open for", "waits for")
+INCIDENT_COLUMNS = ("incident", "state", "node", "what", "seen by", "open for", "why")
 _WHAT_WIDTH = 60
 _ENTRIES_SHOWN = 30
 
@@ -67,7 +67,7 @@ def _print_head(output: Output, incident: Incident, node: Node) -> None:
             ("incident", incident.id),
             ("node", f"{incident.node_name} ({incident.node_id}), {words(node.state)}, {_link(node)}"),
             ("about", ", ".join(serials) or ", ".join(incident.gpu_uuids) or "the whole host"),
-            ("waits for" if not incident.state.ended else "ended", incident.status_reason),
+            ("now" if not incident.state.ended else "ended", incident.status_reason),
             ("seen by", seen_by or "nobody yet"),
             ("opened", moment(incident.opened_at)),
             ("closed", moment(incident.closed_at)),

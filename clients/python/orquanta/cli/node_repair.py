@@ -174,7 +174,7 @@ def _finish(session: Session, client: "Client", ordered: OrderedRepair, *, wait:
         if not output.as_json:
             output.note(f"Follow it with: orquanta node show {ordered.node.name}")
         return
-    ended = follow_repair(output, client, ordered.node.id, ordered.repair_id)
+    ended = follow_repair(output, client, ordered.node, ordered.repair_id)
     if output.as_json:
         ids = {"repair_id": ordered.repair_id, "incident_id": ordered.incident_id, "action_id": ordered.action_id}
         output.document({**ids, "repair": ended})

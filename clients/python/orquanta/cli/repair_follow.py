@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from orquanta import Client
 
 
-def follow_repair(output: Output, client: "Client", node_id: str, repair_id: str) -> Repair:
+def follow_repair(output: Output, client: "Client", node: Node, repair_id: str) -> Repair:
     """The repair once it has ended. Ctrl-C stops the watching, not the repair.
 
     Raises CommandError if the node leaves the fleet before.
     """
     try:
-        with closing(client.nodes.watch(node_id=node_id)) as nodes:
+        with closing(client.nodes.watch(node_id=node.id)) as nodes:
             return _draw(nodes, repair_id) if output.terminal else _say(nodes, repair_id, output)
     except KeyboardInterrupt:
-        output.note(f"The repair goes on; look at it with: orquanta node show {node_id}")
+        output.note(f"The repair goes on; look at it with: orquanta node show {node.name}")
         raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
