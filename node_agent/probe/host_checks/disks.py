@@ -73,7 +73,8 @@ class Disks:
         self._state_dir = str(settings.state_dir)
         self._paths = tuple(dict.fromkeys((self._state_dir, *settings.mount_points)))[:MAXIMUM_PATHS]
         self._points: dict[str, str] = {}  # the mount point of each path, as it was reported last
-        self._writable: set[str] = set()
+        self._seen_writable: set[str] = set()  # of the paths to look at
+        self._writable: set[str] = set()  # of all that is mounted
         self._turned: set[str] = set()
 
     async def look(self) -> list[HostReport]:
@@ -143,20 +144,31 @@ class Disks:
 
     def _state(self, use: DiskUse, *, must_write: bool) -> HostReport:
         if use.read_only and must_write:
+            turned = use.mount_point in self._seen_writable
+            standing = Standing.BAD if turned else Standing.WARNING  # a reboot mends only what was writable before
             text = f"read-only, but {self._state_dir} on it must be writable: look for its errors in the kernel log"
-            return self._report(HostFinding.READ_ONLY, use.mount_point, Standing.BAD, text)
+            return self._report(HostFinding.READ_ONLY, use.mount_point, standing, text)
+        if not use.read_only:
+            self._seen_writable.add(use.mount_point)
         text = "read-only from the start" if use.read_only else "writable"
         return self._report(HostFinding.READ_ONLY, use.mount_point, Standing.GOOD, text)
 
     def _turned_read_only(self, mounts: tuple[Mount, ...]) -> list[HostReport]:
-        """Report the file systems that could be written before and cannot now, and those that can again."""
+        """Report the file systems that could be written before and cannot now, and those that can again.
+
+        One that nobody asked to watch is a warning: a person may have remounted it so.
+        """
         now = {mount.point: mount.all_read_only for mount in mounts if mount.kind in STORAGE}
         turned = {point for point, read_only in now.items() if read_only and point in self._writable | self._turned}
         ended = self._turned - turned
         self._writable = set(sorted(point for point, read_only in now.items() if not read_only)[:_MAXIMUM_WATCHED])
         self._turned = turned
         bad = "turned read-only: look for its errors in the kernel log"
-        reports = [self._report(HostFinding.READ_ONLY, point, Standing.BAD, bad) for point in sorted(turned)]
+        watched = set(self._points.values())
+        reports = [
+            self._report(HostFinding.READ_ONLY, point, Standing.BAD if point in watched else Standing.WARNING, bad)
+            for point in sorted(turned)
+        ]
         for point in sorted(ended):
             text = "writable again" if point in now else "not mounted any more"
             reports.append(self._report(HostFinding.READ_ONLY, point, Standing.GOOD, text))

@@ -71,7 +71,9 @@ class Services:
         self._settings = settings
         self._clock = clock
         self._commands = commands
-        self._units = tuple(dict.fromkeys((FABRIC_MANAGER, *settings.services)))[:_MAXIMUM_SERVICES]
+        # Installed where there are no NVSwitches, the fabric manager fails by design: it is not asked for there.
+        fabric_manager = (FABRIC_MANAGER,) if settings.fabric_manager_needed else ()
+        self._units = tuple(dict.fromkeys((*fabric_manager, *settings.services)))[:_MAXIMUM_SERVICES]
         self._ran: set[str] = set()
         self._complained = False
 

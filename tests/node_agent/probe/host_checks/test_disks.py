@@ -126,16 +126,20 @@ async def test_a_file_system_that_makes_inodes_as_it_goes_is_not_out_of_them(tmp
     assert only(await host.look(ROOT), HostFinding.INODES, "/").standing is Standing.GOOD
 
 
-async def test_a_state_directory_that_cannot_be_written_is_bad_and_another_read_only_one_is_not(tmp_path: Path) -> None:
+async def test_a_state_directory_that_turns_read_only_is_bad_and_one_that_always_was_a_warning(tmp_path: Path) -> None:
     host = Host(tmp_path, "/usr")
     host.uses = {"/state": use("/state", read_only=True), "/usr": use("/usr", read_only=True)}
     reports = await host.look(ROOT)
-    assert only(reports, HostFinding.READ_ONLY, "/state").standing is Standing.BAD
+    assert only(reports, HostFinding.READ_ONLY, "/state").standing is Standing.WARNING
     assert only(reports, HostFinding.READ_ONLY, "/usr").standing is Standing.GOOD
+    host.uses["/state"] = use("/state")
+    assert only(await host.look(ROOT), HostFinding.READ_ONLY, "/state").standing is Standing.GOOD
+    host.uses["/state"] = use("/state", read_only=True)
+    assert only(await host.look(ROOT), HostFinding.READ_ONLY, "/state").standing is Standing.BAD
 
 
 async def test_any_file_system_that_turns_read_only_is_noticed_until_it_is_writable_or_gone(tmp_path: Path) -> None:
-    host = Host(tmp_path)
+    host = Host(tmp_path, "/data")
     assert await host.look(ROOT, DATA) == []
     turned = only(await host.look(ROOT, DATA_FAILED), HostFinding.READ_ONLY, "/data")
     assert turned.standing is Standing.BAD
@@ -147,6 +151,13 @@ async def test_any_file_system_that_turns_read_only_is_noticed_until_it_is_writa
     gone = only(await host.look(ROOT), HostFinding.READ_ONLY, "/data")
     assert (gone.standing, gone.text) == (Standing.GOOD, "not mounted any more")
     assert await host.look(ROOT) == []
+
+
+async def test_a_file_system_that_nobody_asked_to_watch_is_a_warning_when_it_turns_read_only(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    await host.look(ROOT, DATA)
+    report = only(await host.look(ROOT, DATA_FAILED), HostFinding.READ_ONLY, "/data")
+    assert report.standing is Standing.WARNING
 
 
 async def test_a_bind_mount_made_read_only_on_purpose_is_no_fault(tmp_path: Path) -> None:
