@@ -9,9 +9,11 @@ from pathlib import Path
 
 import structlog
 
+from control_plane import healing_terms
 from control_plane.agents.announcer import Announcer
 from control_plane.agents.healing import Healing, Leases
 from control_plane.agents.housekeeping import Housekeeping
+from control_plane.agents.incidents.agent import Incidents
 from control_plane.agents.orchestrator.orchestrator import Orchestrator
 from control_plane.agents.revocation import Revocation
 from control_plane.agents.scheduler import Scheduler
@@ -36,6 +38,7 @@ from control_plane.services.composition import (
 )
 from control_plane.services.feed import EventFeed
 from control_plane.services.link_join import Joining
+from control_plane.services.link_policy import LocalPolicies
 from control_plane.services.link_registry import LinkRegistry
 from control_plane.services.link_server import NodeLinks
 from control_plane.services.link_terms import LinkTerms
@@ -108,7 +111,11 @@ class ControlPlane:
             )
             governor = Governor(
                 store,
-                limits=Limits(settings.approval_above_usd, settings.max_gpus_per_user),
+                limits=Limits(
+                    settings.approval_above_usd,
+                    settings.max_gpus_per_user,
+                    healing_terms.rungs(settings.repair_approval_rungs),
+                ),
                 defaults=defaults,
                 prices=prices,
             )
@@ -122,7 +129,16 @@ class ControlPlane:
             await logs.start()
             windows = TelemetryWindows(clock=self._clock)
             await stack.enter_async_context(TelemetryIngest(broker.bus, windows))
-            links = self._links(store, certificates, broker)
+            bounds = healing_terms.bounds(settings)
+            await store.write(lambda tx: healing_terms.put_into_force(tx, bounds))
+            policies = LocalPolicies(
+                store,
+                healing_terms.local_terms(settings),
+                sign=certificates.ca.sign_statement,
+                clock=self._clock,
+            )
+            await policies.start()
+            links = self._links(store, certificates, broker, policies)
             await links.start()
             people = PeopleServices(
                 ServiceDependencies(
@@ -159,6 +175,7 @@ class ControlPlane:
                 Announcer(store, broker.bus).run,
                 Scheduler(store, governor, max_gpus_per_user=settings.max_gpus_per_user).run,
                 healing.run,
+                Incidents(store, governor, healing_terms.healing_policy(settings)).run,
                 Housekeeping(store, governor).run,
                 Revocation(store, cut).run,
                 lambda: _renew_certificates(certificates, broker),
@@ -193,7 +210,7 @@ class ControlPlane:
     def _nodes_server(self) -> str:
         return reachable(self._settings.nodes_address, self._nodes_port, self._settings.advertise_names)
 
-    def _links(self, store: Store, certificates: Certificates, broker: Broker) -> NodeLinks:
+    def _links(self, store: Store, certificates: Certificates, broker: Broker, policies: LocalPolicies) -> NodeLinks:
         terms = LinkTerms(
             heartbeat_seconds=self._settings.heartbeat_seconds,
             lease_seconds=self._settings.lease_seconds,
@@ -207,6 +224,7 @@ class ControlPlane:
             LinkRegistry(clock=self._clock),
             clock=self._clock,
             terms=terms,
+            policies=policies,
             nats_servers=lambda: broker.node_urls,
         )
 

@@ -4,12 +4,15 @@ from datetime import timedelta
 
 from control_plane.agents.loop import Agent
 from control_plane.governor.governor import NAME, Governor
-from control_plane.store import events, requests
+from control_plane.store import conditions, events, incidents, repairs, requests
 from control_plane.store.database import Store, Tx
 
 _CHECK_SECONDS = 5.0
 _EVENTS_KEPT = 200_000
 _REQUESTS_KEPT = timedelta(days=7)
+_HEALTH_EVENTS_KEPT = timedelta(days=30)
+_CONDITION_ORDERS_KEPT = timedelta(days=30)
+_INCIDENTS_KEPT = timedelta(days=180)
 _PRUNE_EVERY = 720  # rounds of 5 s: about once an hour
 
 
@@ -42,3 +45,6 @@ class Housekeeping(Agent):
 def _prune(tx: Tx) -> None:
     events.prune(tx, keep=_EVENTS_KEPT)
     requests.prune(tx, older_than=tx.now - _REQUESTS_KEPT)
+    conditions.prune(tx, events_before=tx.now - _HEALTH_EVENTS_KEPT, orders_before=tx.now - _CONDITION_ORDERS_KEPT)
+    incidents.prune(tx, before=tx.now - _INCIDENTS_KEPT)
+    repairs.prune(tx, before=tx.now - _INCIDENTS_KEPT)

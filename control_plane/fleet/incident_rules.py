@@ -15,11 +15,12 @@ from control_plane.model.repair import Repair, RepairOrigin, RepairState, Rung
 class HealingPolicy:
     """How the healing agent goes about it.
 
-    `rungs` are those that it may climb. `settle_seconds`: how long a condition may take to end after a repair that
+    `automatic`: whether it repairs at all, or leaves that to people. `rungs` are those that it may climb. `settle_seconds`: how long a condition may take to end after a repair that
     succeeded. A condition that is back after `flaps` repairs that succeeded within `flap_seconds` stops the ladder.
     `drain_seconds`: how long jobs may take to be gone beyond their own grace.
     """
 
+    automatic: bool = True
     rungs: frozenset[Rung] = frozenset(Rung) - {Rung.QUARANTINE}
     settle_seconds: float = 15.0
     flaps: int = 3
@@ -252,6 +253,8 @@ def _climb(
         settled = last.closed_at + timedelta(seconds=policy.settle_seconds)
         if now < settled and any(one.id in last.condition_ids for one in asking):
             return Wait("repaired; waits for the conditions to end", (settled - now).total_seconds())
+    if not policy.automatic:
+        return Wait("automatic repairs are switched off: waits until it is over, or for a person")
     flapping = [one for one in asking if (view.successes or {}).get(one.id, 0) >= policy.flaps]
     if flapping:
         return Escalate(f"{flapping[0].id} keeps coming back: {policy.flaps} repairs succeeded and did not last")

@@ -18,6 +18,9 @@ from control_plane.store.database import Tx
 
 log = structlog.get_logger()
 
+_REMEMBERED = timedelta(days=60)
+"""Repairs stay in the books for longer than this."""
+
 
 @dataclass(frozen=True, slots=True)
 class RepairOutcome:
@@ -54,6 +57,8 @@ def _apply_local(tx: Tx, node_id: NodeId, report: RepairReport) -> RepairOutcome
     before = repairs.get(tx, repair_id)
     if before is not None:
         return RepairOutcome(changed=_merge(tx, before, report))
+    if report.ended_at is not None and tx.now - report.ended_at > _REMEMBERED:
+        return RepairOutcome(changed=False)  # the host still tells of it, but the books may have forgotten it
     node = nodes.resolve(tx, node_id)
     incident_id: IncidentId | None = None
     if not report.dry_run:
