@@ -22,7 +22,8 @@ from node_agent.health.statements import Statements
 from node_agent.health.states import States
 from node_agent.health.switches import Switches
 from node_agent.health.telemetry import Telemetry
-from node_agent.health.xids import Xids, lost_finding
+from node_agent.health.xid_findings import lost_finding
+from node_agent.health.xids import Xids
 from node_agent.probe.observations import (
     HostReport,
     KernelFaultReport,

@@ -13,7 +13,8 @@ from node_agent.health.model import Authority, Change, Rung, Scope, Severity, So
 from node_agent.health.statements import Statements
 from node_agent.health.states import Place, State, States
 from node_agent.health.windows import Recent
-from node_agent.health.xids import Xids, lost_finding
+from node_agent.health.xid_findings import lost_finding
+from node_agent.health.xids import Xids
 from node_agent.probe.observations import StatedAction
 from node_agent.probe.samples import GPU_MISSING, GpuSample, TelemetryBatch
 
