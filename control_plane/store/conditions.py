@@ -135,9 +135,12 @@ def closed_hosts(tx: Tx, node_id: NodeId | None = None) -> frozenset[NodeId]:
 
 
 def troubled(tx: Tx) -> tuple[NodeId, ...]:
-    """Return every node with a condition that is more than information."""
+    """Return every node with a condition that is more than information, the one longest in trouble first."""
     query = select(col(ConditionRow.node_id)).where(col(ConditionRow.severity) >= int(ConditionSeverity.WARNING))
-    return tuple(NodeId(one) for one in tx.session.execute(query.distinct()).scalars())
+    oldest_first = query.group_by(col(ConditionRow.node_id)).order_by(
+        func.min(col(ConditionRow.changed_at)), col(ConditionRow.node_id)
+    )
+    return tuple(NodeId(one) for one in tx.session.execute(oldest_first).scalars())
 
 
 def order(tx: Tx, node_id: NodeId, said: ConditionOrder) -> None:
