@@ -181,4 +181,8 @@ def _to_gpu_sample(gpu: GpuSample) -> event_pb2.GpuSample:
         ecc_uncorrected=gpu.ecc.uncorrected_volatile,
         pcie_replays=gpu.pcie.replays,
         error=gpu.error or "",
+        memory_temperature_celsius=gpu.memory_temperature_celsius,
+        remapped_rows_uncorrectable=None if gpu.remapped_rows is None else gpu.remapped_rows.uncorrectable,
+        nvlinks_active=gpu.nvlinks_active,
+        temperature_margin_celsius=gpu.temperature_margin_celsius,
     )

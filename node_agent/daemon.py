@@ -94,6 +94,7 @@ class Daemon:
                 group.create_task(self._link.run()),
                 group.create_task(self._broker.run(self._use_nats)),
                 group.create_task(self._host.let_go(self._shipper)),
+                group.create_task(self._hardware.run()),
                 group.create_task(self._sampler.run()),
                 group.create_task(self._follow_jobs()),
                 group.create_task(self._local_status.run()),

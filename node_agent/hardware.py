@@ -3,9 +3,11 @@
 import asyncio
 import os
 import socket
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final, NoReturn
 
 import structlog
 
@@ -16,14 +18,15 @@ from node_agent.jobs.container import ContainerSettings, NoEngineError, find_eng
 from node_agent.jobs.status import MemberState, MemberStatus
 from node_agent.jobs.supervisor.cgroups import Cgroup
 from node_agent.link.tls import Address
-from node_agent.probe.inventory import read_inventory
-from node_agent.probe.nvml import Nvml, NvmlUnavailable
-from node_agent.probe.samples import TelemetryBatch
-from node_agent.probe.telemetry import Telemetry
+from node_agent.probe.child_process import RequestFailed, VirtualGpuSettings
+from node_agent.probe.client import BadVirtualGpus, ProbeAway, ProbeClient, ProbeStats
+from node_agent.probe.host import HostSampler
+from node_agent.probe.inventory import HostInventory, NvmlInventory, host_inventory
+from node_agent.probe.known import KnownGpus
+from node_agent.probe.observations import ProbeObservations
+from node_agent.probe.samples import NvmlReading, TelemetryBatch
 from node_agent.settings import Engine, Settings
-from node_agent.virtual.install import install
-from node_agent.virtual.load import GpuLoad, LoadTable
-from node_agent.virtual.spec import BadSpec
+from node_agent.virtual.fault import BadFault, VirtualFault, VirtualRepair
 from orquanta.v1 import node_pb2
 
 log = structlog.get_logger()
@@ -33,6 +36,8 @@ _LOOK_AGAIN_SECONDS = 60.0
 _PROBE_LIMITS = {"memory_bytes": 64 * 1024 * 1024, "cpu_milli": 100, "pids": 16}
 _BUSY_PERCENT = 93  # what a virtual GPU shows while a job holds it
 _BUSY_MEMORY_SHARE = 0.6
+_VIRTUAL_FAULTS = "virtual_gpus.json"
+_NOTHING_FOUND: Final = NvmlInventory(None, None, None, "PROBE_STARTING", virtual=False, gpus=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,45 +51,134 @@ class HostFacts:
 
 
 class Hardware:
-    """The host's GPUs: what they are and how they are. `sample` runs in the sampler's thread, the rest in the loop."""
+    """The host's GPUs: what they are and how they are. All calls of the driver are made in a process of their own."""
 
-    def __init__(self, nvml: Nvml, facts: HostFacts, *, load: LoadTable | None, clock: Clock) -> None:
-        """`load` is what jobs do to virtual GPUs; None on a host with real ones. May block for the driver."""
-        self._nvml = nvml
+    def __init__(
+        self, client: ProbeClient, facts: HostFacts, *, virtual: bool, clock: Clock, observations: ProbeObservations
+    ) -> None:
+        """`client` has been started and puts what it observes into `observations`; see `find_hardware`."""
+        self.observations = observations
+        """What the probe observes beside samples: stalls, and XIDs that NVML tells of."""
+        self._client = client
         self._facts = facts
-        self._load = load
+        self._virtual = virtual
         self._clock = clock
-        self._telemetry = Telemetry(nvml, clock)
+        self._host = HostSampler()
+        self._known = KnownGpus()
+        self._sequence = 0
         self._looked_at = clock.monotonic()
-        self.inventory = self._read_inventory()
-        """Replaced by a new one when the hardware has changed."""
+        self._taken_up = client.inventory or _NOTHING_FOUND
+        self.found: HostInventory = host_inventory(self._known.inventory(self._taken_up))
+        """Everything that is known of the host, GPUs that were lost too; replaced whenever the probe has looked."""
+        self.inventory = self._for_the_wire()
+        """The same for the wire; replaced by another when it has changed."""
 
     @property
     def virtual(self) -> bool:
         """Whether the GPUs are virtual."""
-        return self._load is not None
+        return self._virtual
 
-    def sample(self) -> TelemetryBatch:
-        """Return telemetry; once a minute, look whether GPUs have come, gone or changed."""
-        if self._clock.monotonic() - self._looked_at >= _LOOK_AGAIN_SECONDS:
-            self._looked_at = self._clock.monotonic()
-            found = self._read_inventory()
-            if found != self.inventory:
-                self.inventory = found
-        return self._telemetry.sample()
+    @property
+    def stats(self) -> ProbeStats:
+        """What has happened to the probe so far."""
+        return self._client.stats
+
+    @property
+    def process_ids(self) -> frozenset[int]:
+        """The processes of the probe, which hold the GPUs open."""
+        return self._client.process_ids
+
+    async def run(self) -> NoReturn:
+        """Keep the probe at work until cancelled."""
+        await self._client.run()
+
+    async def sample(self) -> TelemetryBatch:
+        """Return telemetry; once a minute, look whether GPUs have come, gone or changed.
+
+        Never fails: while the probe is away, the GPUs are in the batch with the reason as their error.
+        """
+        sampled_at, began = self._clock.now(), self._clock.monotonic()
+        reading = await self.read()
+        if began - self._looked_at >= _LOOK_AGAIN_SECONDS:
+            self._looked_at = began
+            with suppress(ProbeAway):
+                await self._client.look()
+        self._take_up(self._client.inventory)
+        self._sequence += 1
+        return TelemetryBatch(
+            sequence=self._sequence,
+            sampled_at=sampled_at,
+            duration_seconds=self._clock.monotonic() - began,
+            nvml_error=reading.nvml_error,
+            host=self._host.sample(),
+            gpus=reading.gpus,
+        )
+
+    async def read(self, *, fresh: bool = False) -> NvmlReading:
+        """Read all GPUs now; with `fresh`, the values too that are else read every ten seconds. Never fails."""
+        try:
+            reading = self._known.reading(await self._client.read(fresh=fresh))
+        except ProbeAway as error:
+            return self._known.away(error.error)
+        if reading.nvml_error and not self._client.held and self.found.nvml_error:
+            return replace(reading, nvml_error=self.found.nvml_error)  # it says why NVML is not open
+        return reading
+
+    async def release_gpus(self) -> None:
+        """Let go of all GPUs, until `reacquire`: a reset fails while anybody has them open.
+
+        Samples in between say `UNINITIALIZED`. Raises GpusHeld if the driver does not let a killed probe end.
+        """
+        await self._client.release()
+
+    async def reacquire(self) -> None:
+        """Open the GPUs again, and look what they are. Harmless if they are open."""
+        await self._client.reacquire()
+        self._take_up(self._client.inventory)
+
+    async def inject(self, fault: VirtualFault) -> None:
+        """Put a fault into a virtual GPU.
+
+        Raises:
+            BadFault: it cannot be put in, or the host has real GPUs.
+            ProbeAway: not now.
+        """
+        self._check_virtual()
+        fault.check()
+        fields = (fault.kind.value, fault.gpu_uuid, fault.value, fault.times, fault.link, fault.call, fault.cured_by)
+        try:
+            await self._client.control("inject", fields)
+        except RequestFailed as error:
+            raise BadFault(str(error)) from error
+
+    async def reset_virtual(
+        self, gpu_uuids: Collection[str] = (), repair: VirtualRepair = VirtualRepair.GPU_RESET
+    ) -> str:
+        """Do to virtual GPUs, or to all of them, what a repair does to real ones; say for a person what it cured.
+
+        A driver reload and a reboot always do it to all. Raises BadFault for real GPUs, ProbeAway if not now.
+        """
+        self._check_virtual()
+        return str(await self._client.control("repair", int(repair), list(gpu_uuids)))
+
+    async def clear_virtual(self, gpu_uuids: Collection[str] = ()) -> None:
+        """Take all faults out of virtual GPUs, or of all of them. Raises BadFault for real GPUs, ProbeAway."""
+        self._check_virtual()
+        await self._client.control("clear", list(gpu_uuids))
 
     def close(self) -> None:
-        """Let go of the driver."""
-        self._nvml.close()
+        """End the probe."""
+        self._client.close()
 
     def follow_jobs(self, statuses: Iterable[MemberStatus]) -> None:
         """Let virtual GPUs show the jobs that hold them."""
-        if self._load is None:
+        if not self._virtual:
             return
         memory = {gpu.uuid: gpu.memory_bytes for gpu in self.inventory.gpus}
-        self._load.replace(
-            {
-                uuid: GpuLoad(
+        self._client.put_load(
+            [
+                (
+                    uuid,
                     _BUSY_PERCENT,
                     int(memory.get(uuid, 0) * _BUSY_MEMORY_SHARE),
                     () if status.pid is None else (status.pid,),
@@ -92,18 +186,27 @@ class Hardware:
                 for status in statuses
                 if status.state is MemberState.RUNNING
                 for uuid in status.gpu_uuids
-            }
+            ]
         )
 
-    def _read_inventory(self) -> node_pb2.HostInventory:
-        nvml_error = None
-        try:
-            self._nvml.open()
-        except NvmlUnavailable as error:  # the driver may be loaded later
-            nvml_error = error.error
+    def _check_virtual(self) -> None:
+        if not self._virtual:
+            raise BadFault("the GPUs of this host are real: start its daemon with --virtual-gpus 8xH100 for game days")
+
+    def _take_up(self, found: NvmlInventory | None) -> None:
+        """Make what the probe found the inventory, if it is another than before."""
+        if found is None or found is self._taken_up:
+            return
+        self._taken_up = found
+        self.found = host_inventory(self._known.inventory(found))
+        inventory = self._for_the_wire()
+        if inventory != self.inventory:
+            self.inventory = inventory
+
+    def _for_the_wire(self) -> node_pb2.HostInventory:
         facts = self._facts
         return to_inventory(
-            read_inventory(self._nvml, nvml_error=nvml_error),
+            self.found,
             agent_version=facts.agent_version,
             address=facts.address,
             container_engine=facts.container_engine,
@@ -115,14 +218,23 @@ async def find_hardware(
     settings: Settings, *, node_id: str, link_server: Address, clock: Clock, agent_version: str, cgroup_parent: str
 ) -> Hardware:
     """Look at the host. A host without GPUs is a host for CPU jobs; raises SettingsInvalid for a bad setting."""
-    load = _install_virtual(settings.virtual_gpus, node_id, clock) if settings.virtual_gpus else None
     facts = HostFacts(
         agent_version=agent_version,
         address=settings.address or await asyncio.to_thread(_address_towards, link_server),
         container_engine=await _engine_version(settings),
         enforceable_limits=await asyncio.to_thread(_enforceable_limits, cgroup_parent),
     )
-    hardware = await asyncio.to_thread(lambda: Hardware(Nvml(), facts, load=load, clock=clock))
+    observations = ProbeObservations()
+    client = ProbeClient(_virtual_gpus(settings, node_id), observe=observations.put, clock=clock)
+    try:
+        await client.start()
+    except BadVirtualGpus as error:
+        client.close()
+        raise SettingsInvalid(f"virtual_gpus is {settings.virtual_gpus!r}: {error}.") from error
+    except BaseException:
+        client.close()
+        raise
+    hardware = Hardware(client, facts, virtual=bool(settings.virtual_gpus), clock=clock, observations=observations)
     if not hardware.inventory.gpus:
         log.warning("gpus.none_found", todo="CPU jobs only; install the NVIDIA driver, or try --virtual-gpus 8xH100")
     return hardware
@@ -139,13 +251,10 @@ def container_settings(settings: Settings) -> ContainerSettings:
     )
 
 
-def _install_virtual(spec: str, node_id: str, clock: Clock) -> LoadTable:
-    load = LoadTable()
-    try:
-        install(spec, host_identity=node_id, load=load, clock=clock)
-    except BadSpec as error:
-        raise SettingsInvalid(f"virtual_gpus is {spec!r}: {error}.") from error
-    return load
+def _virtual_gpus(settings: Settings, node_id: str) -> VirtualGpuSettings | None:
+    if not settings.virtual_gpus:
+        return None
+    return VirtualGpuSettings(settings.virtual_gpus, node_id, settings.state_dir / _VIRTUAL_FAULTS)
 
 
 def _address_towards(server: Address) -> str:

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import pynvml
 
+from node_agent.probe.doing import Doing
 from node_agent.probe.samples import ReadFailure
-from node_agent.virtual import installed
 
 _NAMES: Final[dict[int, str]] = {
     getattr(pynvml, name): name.removeprefix("NVML_ERROR_") for name in dir(pynvml) if name.startswith("NVML_ERROR_")
@@ -69,12 +69,21 @@ def error_name(error: Exception) -> str:
 class Reader:
     """Reads values of one device in one pass, collecting what failed instead of raising."""
 
-    __slots__ = ("failures", "gone", "handle")
+    __slots__ = ("doing", "failures", "gone", "handle", "uuid")
 
-    def __init__(self, handle: Any) -> None:
+    def __init__(self, handle: Any, uuid: str = "", doing: Doing | None = None) -> None:
+        """Read from `handle`. Each call is told to `doing` before it is made, as one about the GPU `uuid`."""
         self.handle = handle
+        self.uuid = uuid
+        self.doing = doing
         self.failures: list[ReadFailure] = []
         self.gone = False
+
+    def again(self) -> "Reader":
+        """Return a reader of the same device with failures of its own, which knows if the device is gone."""
+        reader = Reader(self.handle, self.uuid, self.doing)
+        reader.gone = self.gone
+        return reader
 
     def read(self, call: Callable[..., Any], *arguments: Any) -> Any:
         """Return what `call(handle, *arguments)` returns, or None.
@@ -84,6 +93,8 @@ class Reader:
         """
         if self.gone:
             return None
+        if self.doing is not None:
+            self.doing.begin(call.__name__, self.uuid)
         try:
             return call(self.handle, *arguments)
         except pynvml.NVMLError as error:
@@ -98,12 +109,16 @@ class Reader:
 
     def read_fields(self, field_ids: tuple[int, ...]) -> dict[int, int]:
         """Return the field values that the device has, by field id (NVML_FI_DEV_*), in one call."""
+        return {field: value for (field, _scope), value in self.read_scoped_fields(field_ids).items()}
+
+    def read_scoped_fields(self, field_ids: tuple[int | tuple[int, int], ...]) -> dict[tuple[int, int], int]:
+        """Do as `read_fields`, for fields that may have a scope, such as the number of an NVLink."""
         values = self.read(pynvml.nvmlDeviceGetFieldValues, field_ids)
-        found: dict[int, int] = {}
+        found: dict[tuple[int, int], int] = {}
         for value in values if values is not None else ():
             status = value.nvmlReturn
             if status == pynvml.NVML_SUCCESS:
-                found[value.fieldId] = _field_number(value)
+                found[value.fieldId, value.scopeId] = _field_number(value)
             elif status in _GONE:
                 self.failures.append(ReadFailure("nvmlDeviceGetFieldValues", _NAMES[status]))
                 self.gone = True
@@ -141,7 +156,9 @@ class GpuSlot:
 class Nvml:
     """One use of NVML by this process. `close` before a GPU reset: a holder of handles makes a reset fail."""
 
-    def __init__(self) -> None:
+    def __init__(self, doing: Doing | None = None) -> None:
+        """Say before each call what it is, if somebody wants to know."""
+        self.doing = doing
         self._open = False
         self._slots: list[GpuSlot] = []
 
@@ -149,11 +166,6 @@ class Nvml:
     def is_open(self) -> bool:
         """Whether NVML can be asked."""
         return self._open
-
-    @property
-    def virtual(self) -> bool:
-        """Whether the GPUs are virtual."""
-        return installed() is not None
 
     def open(self) -> None:
         """Initialise NVML and take a handle of each GPU; a GPU that gives none keeps its slot.
@@ -163,11 +175,13 @@ class Nvml:
         """
         if self._open:
             return
+        self._begin("nvmlInit")
         try:
             pynvml.nvmlInit()
         except pynvml.NVMLError as error:
             raise NvmlUnavailable(error_name(error)) from error
         self._open = True
+        self._begin("nvmlDeviceGetCount")
         try:
             count = pynvml.nvmlDeviceGetCount()
         except pynvml.NVMLError as error:
@@ -184,6 +198,7 @@ class Nvml:
         self._open = False
         for slot in self._slots:
             slot.handle = None
+        self._begin("nvmlShutdown")
         try:
             pynvml.nvmlShutdown()
         except pynvml.NVMLError:  # the driver is gone already: there is nothing left to shut down
@@ -193,23 +208,36 @@ class Nvml:
         """Return the place of each GPU, after trying again for the handles that are missing."""
         for slot in self._slots:
             if slot.handle is None and self._open:
-                _take_handle(slot)
+                self._take_handle(slot)
         return tuple(self._slots)
+
+    def reader(self, slot: GpuSlot) -> Reader:
+        """Return a reader of one place; of one without a handle, the reader has found the GPU gone already."""
+        reader = Reader(slot.handle, slot.uuid, self.doing)
+        if slot.handle is None:
+            reader.gone = True
+            reader.failures.append(slot.failure or ReadFailure("nvmlInit", "UNINITIALIZED"))
+        return reader
 
     def text(self, call: Callable[[], str]) -> str | None:
         """Return what a system call such as `nvmlSystemGetDriverVersion` says, or None."""
         reader = Reader(None)
+        self._begin(call.__name__)
         value = reader.read(lambda _handle: call()) if self._open else None
         return None if value is None else str(value)
 
+    def _take_handle(self, slot: GpuSlot) -> None:
+        self._begin("nvmlDeviceGetHandleByIndex", slot.uuid)
+        try:
+            slot.handle = pynvml.nvmlDeviceGetHandleByIndex(slot.index)
+        except pynvml.NVMLError as error:
+            slot.failure = ReadFailure("nvmlDeviceGetHandleByIndex", error_name(error))
+            return
+        slot.failure = None
+        uuid = Reader(slot.handle, slot.uuid, self.doing).read(pynvml.nvmlDeviceGetUUID)
+        if uuid:
+            slot.uuid = uuid
 
-def _take_handle(slot: GpuSlot) -> None:
-    try:
-        slot.handle = pynvml.nvmlDeviceGetHandleByIndex(slot.index)
-    except pynvml.NVMLError as error:
-        slot.failure = ReadFailure("nvmlDeviceGetHandleByIndex", error_name(error))
-        return
-    slot.failure = None
-    uuid = Reader(slot.handle).read(pynvml.nvmlDeviceGetUUID)
-    if uuid:
-        slot.uuid = uuid
+    def _begin(self, call: str, gpu_uuid: str = "") -> None:
+        if self.doing is not None:
+            self.doing.begin(call, gpu_uuid)

@@ -3,11 +3,14 @@
 A probe says what it saw, never what it means: that is for `node_agent.health`.
 """
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Final
 
+MAXIMUM_OBSERVATIONS: Final = 1000
+"""Observations of the NVML probe that may wait to be taken."""
 MAXIMUM_TEXT: Final = 500
 """Characters of a line that are kept; all text here is printable."""
 
@@ -165,8 +168,24 @@ class HostReport:
 
 
 @dataclass(frozen=True, slots=True)
+class NvmlXid:
+    """NVML told of an XID through its event set. With a kernel log at hand the same XID is in a `XidReport` too."""
+
+    code: int
+    gpu_uuid: str
+    pci_bus_id: str
+    """Normalised as in `XidReport`; empty if the driver did not say."""
+    gpu_instance_id: int | None
+    """The MIG instance that it struck; None for the whole GPU."""
+    observed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class ProbeStall:
-    """A probe did not answer within its deadline and was killed (`ended` False), or answers again (`ended` True)."""
+    """A probe did not answer within its deadline and was killed (`ended` False), or answers again (`ended` True).
+
+    A probe that dies by itself three times in a row is reported so too; `doing` says what ended it.
+    """
 
     probe: str
     """"nvml" or "dcgm"."""
@@ -175,3 +194,23 @@ class ProbeStall:
     ended: bool = False
     doing: str = ""
     """The call that hung, if known, such as `nvmlDeviceGetPowerUsage of GPU-...`."""
+
+
+class ProbeObservations:
+    """What the NVML probe observes beside samples, in order, until somebody takes it. For one event loop."""
+
+    def __init__(self) -> None:
+        self._waiting: asyncio.Queue[ProbeStall | NvmlXid] = asyncio.Queue(MAXIMUM_OBSERVATIONS)
+        self.lost = 0
+        """Observations that were dropped, oldest first, because nobody took them."""
+
+    def put(self, observation: ProbeStall | NvmlXid) -> None:
+        """Add an observation."""
+        if self._waiting.full():
+            self._waiting.get_nowait()
+            self.lost += 1
+        self._waiting.put_nowait(observation)
+
+    async def take(self) -> ProbeStall | NvmlXid:
+        """Return the next observation, as soon as there is one."""
+        return await self._waiting.get()

@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, IntFlag
+from typing import Final
+
+GPU_MISSING: Final = "GPU_MISSING"
+"""The error of a GPU that was there and that the driver does not list any more."""
 
 
 class ThrottleReason(IntFlag):
@@ -85,6 +89,90 @@ class RetiredPages:
 
 
 @dataclass(frozen=True, slots=True)
+class BankSpares:
+    """How many memory banks have which share of their spare rows left; a bank with none cannot be repaired again."""
+
+    maximum: int
+    high: int
+    partial: int
+    low: int
+    none: int
+
+
+@dataclass(frozen=True, slots=True)
+class TemperatureLimits:
+    """Where the GPU slows itself down, where it switches itself off, and the most its memory bears, in Celsius."""
+
+    slowdown_celsius: int | None
+    shutdown_celsius: int | None
+    memory_maximum_celsius: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class NvlinkSample:
+    """One NVLink. Counters are since the driver was loaded; None where the generation of link does not count that."""
+
+    link: int
+    active: bool
+    replay_errors: int | None = None
+    recovery_errors: int | None = None
+    crc_errors: int | None = None
+    recovery_events: int | None = None
+    """NVLink 5 and later: times that the link was trained again, with or without success."""
+    effective_errors: int | None = None
+    """NVLink 5 and later: errors that forward error correction left."""
+
+    @property
+    def errors(self) -> int | None:
+        """All counters together; None if there is none."""
+        counts = (
+            self.replay_errors,
+            self.recovery_errors,
+            self.crc_errors,
+            self.recovery_events,
+            self.effective_errors,
+        )
+        known = [count for count in counts if count is not None]
+        return sum(known) if known else None
+
+
+class FabricState(Enum):
+    """How far a GPU of an NVSwitch system has come in joining the fabric."""
+
+    NOT_SUPPORTED = 0
+    NOT_STARTED = 1
+    IN_PROGRESS = 2
+    COMPLETED = 3
+    UNKNOWN = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Fabric:
+    """What the driver says of the NVLink fabric. None where it does not say."""
+
+    state: FabricState
+    status: int
+    """NVML status of joining; 0 is success, and means something only once COMPLETED."""
+    degraded_bandwidth: bool | None = None
+    route_recovery: bool | None = None
+    route_unhealthy: bool | None = None
+    access_timeout_recovery: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GpmSample:
+    """Means over the time since the slow set before, on Hopper and later; shares in percent, rates in MiB/s."""
+
+    sm_percent: float | None
+    tensor_percent: float | None
+    memory_bandwidth_percent: float | None
+    pcie_transmit_mib_per_second: float | None
+    pcie_receive_mib_per_second: float | None
+    nvlink_transmit_mib_per_second: float | None
+    nvlink_receive_mib_per_second: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class GpuProcess:
     """A process that computes on the GPU; its memory is None where the driver does not say."""
 
@@ -94,7 +182,7 @@ class GpuProcess:
 
 @dataclass(frozen=True, slots=True)
 class GpuSample:
-    """One GPU at one moment."""
+    """One GPU at one moment. Values of the slow set, which is read every ten seconds, are repeated in between."""
 
     index: int
     uuid: str
@@ -120,11 +208,69 @@ class GpuSample:
     processes: tuple[GpuProcess, ...] | None
     """At most 256."""
     failures: tuple[ReadFailure, ...]
+    temperature_margin_celsius: int | None = None
+    """Degrees left until the GPU slows itself down; 0 or less while it does."""
+    temperature_limits: TemperatureLimits | None = None
+    """Slow set."""
+    nvlinks: tuple[NvlinkSample, ...] | None = None
+    """Slow set; by number of link. None where the model has none, or they cannot be read."""
+    bank_spares: BankSpares | None = None
+    """Slow set; A100 and later."""
+    fabric: Fabric | None = None
+    """Slow set; NVSwitch systems from Hopper on."""
+    mig_enabled: bool | None = None
+    """Slow set; None if the model has no MIG."""
+    gpm: GpmSample | None = None
+    """Slow set; Hopper and later, from the second reading on."""
 
     @property
     def error(self) -> str | None:
         """NVML's name of the first failure, such as `GPU_IS_LOST`; None when every call answered."""
         return self.failures[0].error if self.failures else None
+
+    @property
+    def nvlinks_active(self) -> int | None:
+        """How many NVLinks are up; None where they cannot be read."""
+        return None if self.nvlinks is None else sum(link.active for link in self.nvlinks)
+
+
+def unread(index: int, uuid: str, failure: ReadFailure) -> GpuSample:
+    """Return the sample of a GPU of which nothing could be read."""
+    return GpuSample(
+        index=index,
+        uuid=uuid,
+        utilization_percent=None,
+        memory_utilization_percent=None,
+        memory_total_bytes=None,
+        memory_used_bytes=None,
+        power_watts=None,
+        power_limit_watts=None,
+        energy_joules=None,
+        temperature_celsius=None,
+        memory_temperature_celsius=None,
+        sm_clock_mhz=None,
+        memory_clock_mhz=None,
+        performance_state=None,
+        throttle_reasons=None,
+        ecc=EccCounts(None, None, None, None),
+        pcie=PcieLink(None, None, None, None, None),
+        remapped_rows=None,
+        retired_pages=None,
+        recovery_action=None,
+        processes=None,
+        failures=(failure,),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class NvmlReading:
+    """All GPUs in one pass over NVML."""
+
+    duration_seconds: float
+    """How long reading took."""
+    nvml_error: str | None
+    """Why there are no GPUs to read, such as `LIBRARY_NOT_FOUND`; None when NVML is open."""
+    gpus: tuple[GpuSample, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +299,8 @@ class TelemetryBatch:
     duration_seconds: float
     """How long reading took."""
     nvml_error: str | None
-    """Why there are no GPUs to read, such as `LIBRARY_NOT_FOUND`; None when NVML is open."""
+    """Why GPUs cannot be read: NVML's name, such as `LIBRARY_NOT_FOUND`, `UNINITIALIZED` while the GPUs are let go
+    of, `PROBE_STALLED` or `PROBE_DIED` while the probe is away; None when NVML is open. The GPUs that are known are in
+    the batch all the same, each with its error."""
     host: HostSample
     gpus: tuple[GpuSample, ...]

@@ -1,24 +1,24 @@
-"""One sample of all GPUs and the host in one pass."""
+"""One sample of all GPUs in one pass: a fast set of values each time, and a slow one now and then."""
 
 from typing import Any, Final
 
 import pynvml
 
 from node_agent.clock import Clock
-from node_agent.probe.host import HostSampler
+from node_agent.probe.gpm import Gpm
 from node_agent.probe.nvml import GpuSlot, Nvml, Reader
 from node_agent.probe.samples import (
     EccCounts,
     GpuProcess,
     GpuSample,
+    NvmlReading,
     PcieLink,
-    ReadFailure,
     RecoveryAction,
     RemappedRows,
     RetiredPages,
-    TelemetryBatch,
     ThrottleReason,
 )
+from node_agent.probe.slow import SlowSet, read_slow_set, with_slow_set
 
 MAXIMUM_PROCESSES: Final = 256
 """The bound on processes reported per GPU."""
@@ -40,40 +40,55 @@ _FIELDS: Final[tuple[int, ...]] = (
 )
 
 
+SLOW_SECONDS: Final = 10.0
+"""How old the slow set may grow: what changes rarely, or costs many calls (see `node_agent.probe.slow`)."""
+
+
 class Telemetry:
     """Takes samples. Not for use from two threads at once."""
 
-    def __init__(self, nvml: Nvml, clock: Clock, *, host: HostSampler | None = None) -> None:
+    def __init__(self, nvml: Nvml, clock: Clock, *, slow_seconds: float = SLOW_SECONDS) -> None:
         self._nvml = nvml
         self._clock = clock
-        self._host = host or HostSampler()
-        self._sequence = 0
+        self._slow_seconds = slow_seconds
+        self._slow_sets: dict[str, tuple[float, SlowSet]] = {}
+        self._gpm = Gpm(clock)
 
-    def sample(self) -> TelemetryBatch:
-        """Read everything once. A GPU that fails is in the batch with its failures; nothing is raised for it.
+    def read(self, *, fresh: bool = False) -> NvmlReading:
+        """Read everything once. A GPU that fails is in the reading with its failures; nothing is raised for it.
 
-        While NVML is closed, the GPUs that were known are in the batch with the error `UNINITIALIZED`.
+        The fast set is read each time, the slow one every `slow_seconds` or, if it must be `fresh`, now.
+        While NVML is closed, the GPUs that were known are in the reading with the error `UNINITIALIZED`.
         """
-        self._sequence += 1
-        sampled_at, began = self._clock.now(), self._clock.monotonic()
-        slots = self._nvml.slots()
-        gpus = tuple(_sample_gpu(slot) for slot in slots)
-        host = self._host.sample()
-        return TelemetryBatch(
-            sequence=self._sequence,
-            sampled_at=sampled_at,
+        began = self._clock.monotonic()
+        if fresh:
+            self._slow_sets.clear()
+        gpus = tuple([self._read_gpu(slot, began) for slot in self._nvml.slots()])
+        return NvmlReading(
             duration_seconds=self._clock.monotonic() - began,
             nvml_error=None if self._nvml.is_open else "UNINITIALIZED",
-            host=host,
             gpus=gpus,
         )
 
+    def forget(self) -> None:
+        """Let go of what hangs on NVML being open. To be called before it is closed."""
+        self._slow_sets.clear()
+        self._gpm.forget()
 
-def _sample_gpu(slot: GpuSlot) -> GpuSample:
-    reader = Reader(slot.handle)
-    if slot.handle is None:
-        reader.gone = True
-        reader.failures.append(slot.failure or ReadFailure("nvmlInit", "UNINITIALIZED"))
+    def _read_gpu(self, slot: GpuSlot, now: float) -> GpuSample:
+        reader = self._nvml.reader(slot)
+        sample = _read_fast(reader, slot)
+        if reader.gone:
+            self._slow_sets.pop(slot.uuid, None)
+            return sample
+        read_at, slow = self._slow_sets.get(slot.uuid, (0.0, None))
+        if slow is None or now - read_at >= self._slow_seconds:
+            slow = read_slow_set(reader, self._gpm)
+            self._slow_sets[slot.uuid] = now, slow
+        return with_slow_set(sample, slow, tuple(reader.failures))
+
+
+def _read_fast(reader: Reader, slot: GpuSlot) -> GpuSample:
     read = reader.read
     fields = reader.read_fields(_FIELDS)
     utilization = read(pynvml.nvmlDeviceGetUtilizationRates)
@@ -108,6 +123,7 @@ def _sample_gpu(slot: GpuSlot) -> GpuSample:
         recovery_action=_recovery_action(fields),
         processes=_processes(reader),
         failures=tuple(reader.failures),
+        temperature_margin_celsius=read(pynvml.nvmlDeviceGetMarginTemperature),
     )
 
 

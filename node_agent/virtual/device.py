@@ -17,6 +17,8 @@ from node_agent.virtual.load import GpuLoad, Load
 
 REFRESH_SECONDS: Final = 0.05
 """Within this time the driver repeats its values, as a real one does; a change of load shows at once."""
+EFFECTIVE_ERRORS: Final = -1
+"""The key in `NvLink.errors` of what NVLink 5 counts instead of CRC errors; NVML has no such counter type."""
 _MIG_PROFILE: Final = re.compile(r"(?P<slices>[1-7])g\.(?P<gigabytes>\d{1,3})gb", re.ASCII)
 _MIG_SLICES: Final = 7
 
@@ -184,6 +186,12 @@ class VirtualGpu:
             link.errors.clear()
         with self._lock:
             self._temperature_override, self._extra_throttle_reasons, self._state = None, 0, None
+
+    def restore(self) -> None:
+        """Take away every fault and its traces: the GPU is as it left the factory, but for its temperature."""
+        self.reset()
+        self.memory_errors.aggregate.clear()
+        self.repairs = Repairs()
 
     def _partitions(self, profiles: tuple[str, ...]) -> tuple[MigInstance, ...]:
         slices = gigabytes = 0

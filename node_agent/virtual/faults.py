@@ -1,7 +1,7 @@
 """Faults put into one virtual GPU: calls that fail or hang, and a GPU that is lost as a whole."""
 
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +16,12 @@ class _Failure:
     remaining: int | None
 
 
+@dataclass(slots=True)
+class _Hang:
+    seconds: float
+    remaining: int | None
+
+
 class Faults:
     """The faults of one GPU, looked at before each NVML call on it. Safe to use from any thread."""
 
@@ -24,9 +30,11 @@ class Faults:
         self._symbols = symbols
         self._lock = threading.Lock()
         self._failures: dict[str, _Failure] = {}
-        self._hangs: dict[str, float] = {}
+        self._hangs: dict[str, _Hang] = {}
         self._released = threading.Event()
         self._device_status = _SUCCESS
+        self.on_hang: Callable[[str], None] | None = None
+        """Called with the C symbol each time a call begins to hang."""
 
     def fail(self, symbol: str, status: int, *, times: int | None = None) -> None:
         """Make one C function return `status`, the next `times` calls or, with None, until cleared.
@@ -38,15 +46,17 @@ class Faults:
         with self._lock:
             self._failures[symbol] = _Failure(status, times)
 
-    def hang(self, symbol: str, seconds: float) -> None:
+    def hang(self, symbol: str, seconds: float, *, times: int | None = None) -> None:
         """Make one C function block for `seconds`, as a driver in trouble does, or until `release`.
+
+        The next `times` calls hang or, with None, all until cleared.
 
         Raises:
             ValueError: the virtual library has no such C function.
         """
         self._check(symbol)
         with self._lock:
-            self._hangs[symbol] = seconds
+            self._hangs[symbol] = _Hang(seconds, times)
 
     def lose(self, status: int = pynvml.NVML_ERROR_GPU_IS_LOST) -> None:
         """Make every call on the GPU return `status`, as when it has fallen off the bus."""
@@ -77,9 +87,15 @@ class Faults:
         if not (self._failures or self._hangs):
             return self._device_status
         with self._lock:
-            hang_seconds, released = self._hangs.get(symbol), self._released
-        if hang_seconds is not None:
-            released.wait(hang_seconds)
+            hang, released = self._hangs.get(symbol), self._released
+            if hang is not None and hang.remaining is not None:
+                hang.remaining -= 1
+                if hang.remaining <= 0:
+                    del self._hangs[symbol]
+        if hang is not None:
+            if self.on_hang is not None:
+                self.on_hang(symbol)
+            released.wait(hang.seconds)
         with self._lock:
             if self._device_status != _SUCCESS:
                 return self._device_status

@@ -5,6 +5,7 @@ from typing import Final
 
 from node_agent.clock import Clock
 from node_agent.virtual.device import VirtualGpu
+from node_agent.virtual.events import EventHub
 from node_agent.virtual.identity import identify
 from node_agent.virtual.load import Load
 from node_agent.virtual.spec import VirtualSpec
@@ -24,6 +25,7 @@ class VirtualHost:
     ) -> None:
         self.spec = spec
         self.models = spec.models
+        self.events = EventHub()
         self.gpus = tuple(
             VirtualGpu(
                 model,

@@ -14,12 +14,15 @@ from typing import Any, Final
 import pynvml
 
 from node_agent.virtual.calls import GPU_CALLS, MIG_INSTANCE_CALLS, PAIR_CALLS, SYSTEM_CALLS, error_text
+from node_agent.virtual.calls.events import SUPPORTED_EVENTS, EventCalls
+from node_agent.virtual.calls.gpm import GpmCalls
 from node_agent.virtual.calls.table import (
     INVALID_ARGUMENT,
     NOT_FOUND,
     NOT_SUPPORTED,
     SUCCESS,
     Handler,
+    put,
     target_of,
     value_of,
 )
@@ -37,9 +40,11 @@ _LOOKUPS: Final = (
 )
 _MIG_LOOKUP: Final = "nvmlDeviceGetMigDeviceHandleByIndex"
 _MIG_PARENT: Final = "nvmlDeviceGetDeviceHandleFromMigDeviceHandle"
+_REGISTER_EVENTS: Final = "nvmlDeviceRegisterEvents"
+_SUPPORTED_EVENTS: Final = "nvmlDeviceGetSupportedEventTypes"
 
 FAULTABLE_SYMBOLS: Final = frozenset(
-    {*GPU_CALLS, *MIG_INSTANCE_CALLS, *PAIR_CALLS, *_LOOKUPS, _MIG_LOOKUP, _MIG_PARENT}
+    {*GPU_CALLS, *MIG_INSTANCE_CALLS, *PAIR_CALLS, *_LOOKUPS, _MIG_LOOKUP, _MIG_PARENT, _REGISTER_EVENTS}
 )
 """The C functions of one GPU, in which a fault can be put."""
 
@@ -58,6 +63,8 @@ class VirtualLibrary:
         self._handles: dict[str, int] = {}
         for gpu in host.gpus:
             self._handle_of(gpu, None)
+        self._events = EventCalls(host.events, self._handles.get)
+        gpm = GpmCalls()
         functions: dict[str, Callable[..., Any]] = {
             "nvmlInitWithFlags": self._init,
             "nvmlInit_v2": partial(self._init, 0),
@@ -69,6 +76,16 @@ class VirtualLibrary:
             "nvmlDeviceGetHandleBySerial": self._by_serial,
             _MIG_LOOKUP: self._mig_by_index,
             _MIG_PARENT: self._mig_parent,
+            "nvmlEventSetCreate": partial(self._if_open, self._events.create),
+            "nvmlEventSetWait_v2": partial(self._if_open, self._events.wait),
+            "nvmlEventSetFree": partial(self._if_open, self._events.free),
+            "nvmlGpmSampleAlloc": partial(self._if_open, gpm.allocate),
+            "nvmlGpmSampleFree": partial(self._if_open, gpm.free),
+            "nvmlGpmMetricsGet": partial(self._if_open, gpm.metrics),
+            _REGISTER_EVENTS: partial(self._events_of, _REGISTER_EVENTS, self._events.register),
+            _SUPPORTED_EVENTS: partial(
+                self._events_of, _SUPPORTED_EVENTS, lambda _gpu, kinds: put(kinds, SUPPORTED_EVENTS)
+            ),
         }
         functions.update({name: partial(self._system, handler) for name, handler in SYSTEM_CALLS.items()})
         functions.update({name: partial(self._pair, name, handler) for name, handler in PAIR_CALLS.items()})
@@ -97,6 +114,17 @@ class VirtualLibrary:
 
     def _system(self, handler: Handler, *arguments: Any) -> int:
         return handler(self.host, *arguments) if self._users else _UNINITIALIZED
+
+    def _if_open(self, function: Callable[..., int], *arguments: Any) -> int:
+        return function(*arguments) if self._users else _UNINITIALIZED
+
+    def _events_of(self, symbol: str, handler: Handler, handle: Any, *arguments: Any) -> int:
+        if not self._users:
+            return _UNINITIALIZED
+        target = self._target(handle)
+        if target is None or target[1] is not None:
+            return INVALID_ARGUMENT
+        return target[0].faults.intercept(symbol) or handler(target[0], *arguments)
 
     def _device(self, symbol: str, handle: Any, *arguments: Any) -> int:
         if not self._users:

@@ -1,6 +1,6 @@
 """What the daemon finds on its host, and what it notices later."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from node_agent.jobs.spec import MemberKey
 from node_agent.jobs.status import MemberState, MemberStatus
 from node_agent.link.tls import Address
 from node_agent.settings import Engine, Settings
-from node_agent.virtual.install import installed, uninstall
+from node_agent.virtual.fault import VirtualFault, VirtualFaultKind
 
 
 class SetClock(SystemClock):
@@ -24,12 +24,6 @@ class SetClock(SystemClock):
 
     def monotonic(self) -> float:
         return self.seconds
-
-
-@pytest.fixture(autouse=True)
-def _no_virtual_gpus() -> Iterator[None]:
-    yield
-    uninstall()
 
 
 @asynccontextmanager
@@ -56,22 +50,31 @@ async def test_a_host_without_gpus_is_a_host_for_cpu_jobs(tmp_path: Path) -> Non
         assert not hardware.virtual
         assert hardware.inventory.cpu_count > 0
         assert hardware.inventory.container_engine == ""
-        assert list(hardware.sample().gpus) == []
+        assert list((await hardware.sample()).gpus) == []
 
 
 async def test_a_gpu_that_is_lost_changes_the_inventory_within_a_minute(tmp_path: Path) -> None:
     clock = SetClock()
     async with found(tmp_path, clock, virtual_gpus="2xH100") as hardware:
         first = hardware.inventory
-        host = installed()
-        assert host is not None
-        host.gpus[1].faults.lose()
-        hardware.sample()
+        await hardware.inject(VirtualFault(VirtualFaultKind.GPU_LOST, first.gpus[1].uuid))
+        await hardware.sample()
         assert hardware.inventory is first
         clock.seconds += 61
-        hardware.sample()
+        await hardware.sample()
+        assert hardware.inventory is not first
         assert hardware.inventory.gpus[1].uuid == first.gpus[1].uuid
-        assert [bool(gpu.error) for gpu in hardware.inventory.gpus] == [False, True]
+        assert hardware.inventory.gpus[1].pci_bus_id == first.gpus[1].pci_bus_id
+        assert [gpu.error for gpu in hardware.inventory.gpus] == ["", "GPU_IS_LOST"]
+
+
+async def test_an_inventory_that_is_the_same_is_not_replaced(tmp_path: Path) -> None:
+    clock = SetClock()
+    async with found(tmp_path, clock, virtual_gpus="2xH100") as hardware:
+        first = hardware.inventory
+        clock.seconds += 61
+        await hardware.sample()
+        assert hardware.inventory is first
 
 
 async def test_virtual_gpus_show_the_jobs_that_hold_them(tmp_path: Path) -> None:
@@ -79,16 +82,15 @@ async def test_virtual_gpus_show_the_jobs_that_hold_them(tmp_path: Path) -> None
         uuid = hardware.inventory.gpus[0].uuid
         status = MemberStatus(MemberKey("a-1", 0), "j-1", 1, MemberState.RUNNING, pid=1, gpu_uuids=(uuid,))
         hardware.follow_jobs([status])
-        busy = {gpu.uuid: gpu.processes for gpu in hardware.sample().gpus}
+        busy = {gpu.uuid: gpu.processes for gpu in (await hardware.sample()).gpus}
         assert [process.pid for process in busy[uuid] or ()] == [1]
         hardware.follow_jobs([])
-        assert all(gpu.processes == () for gpu in hardware.sample().gpus)
+        assert all(gpu.processes == () for gpu in (await hardware.sample()).gpus)
 
 
 async def test_the_same_node_has_the_same_virtual_gpus_again(tmp_path: Path) -> None:
     async with found(tmp_path, SystemClock(), virtual_gpus="2xH100") as hardware:
         first = [gpu.uuid for gpu in hardware.inventory.gpus]
-    uninstall()
     async with found(tmp_path, SystemClock(), virtual_gpus="2xH100") as hardware:
         assert [gpu.uuid for gpu in hardware.inventory.gpus] == first
 

@@ -14,7 +14,7 @@ from node_agent.virtual.calls.table import (
     value_of,
 )
 from node_agent.virtual.catalogue import PageRepair
-from node_agent.virtual.device import VirtualGpu
+from node_agent.virtual.device import EFFECTIVE_ERRORS, VirtualGpu
 
 FIELD_CALLS: Final = CallTable()
 
@@ -54,7 +54,7 @@ _FIELDS: Final[dict[int, tuple[int, Reader]]] = {
     pynvml.NVML_FI_DEV_RETIRED_SBE: (_LONG, _retire(lambda gpu: gpu.repairs.correctable)),
     pynvml.NVML_FI_DEV_RETIRED_DBE: (_LONG, _retire(lambda gpu: gpu.repairs.uncorrectable)),
     pynvml.NVML_FI_DEV_RETIRED_PENDING: (_LONG, _retire(lambda gpu: int(gpu.repairs.pending))),
-    pynvml.NVML_FI_DEV_NVLINK_LINK_COUNT: (_INT, lambda gpu: len(gpu.links) or None),
+    pynvml.NVML_FI_DEV_NVLINK_LINK_COUNT: (_INT, lambda gpu: len(gpu.links)),
     pynvml.NVML_FI_DEV_NVLINK_REPLAY_ERROR_COUNT_TOTAL: (
         _LONG,
         _link_errors(pynvml.NVML_NVLINK_ERROR_DL_REPLAY),
@@ -73,6 +73,30 @@ _FIELDS: Final[dict[int, tuple[int, Reader]]] = {
     ),
     pynvml.NVML_FI_DEV_GET_GPU_RECOVERY_ACTION: (_INT, lambda gpu: gpu.recovery_action),
 }
+_UNKNOWN: Final[tuple[int, Reader]] = (_INT, lambda _gpu: None)
+
+_NVLINK_5: Final = 5
+_LINK_STATE: Final = -2
+# Fields of one link, whose number is the scope; the counter in `NvLink.errors`, and whether NVLink 5 has it.
+_LINK_FIELDS: Final[dict[int, tuple[int, bool | None]]] = {
+    pynvml.NVML_FI_DEV_NVLINK_GET_STATE: (_LINK_STATE, None),
+    pynvml.NVML_FI_DEV_NVLINK_ERROR_DL_REPLAY: (pynvml.NVML_NVLINK_ERROR_DL_REPLAY, False),
+    pynvml.NVML_FI_DEV_NVLINK_ERROR_DL_RECOVERY: (pynvml.NVML_NVLINK_ERROR_DL_RECOVERY, False),
+    pynvml.NVML_FI_DEV_NVLINK_ERROR_DL_CRC: (pynvml.NVML_NVLINK_ERROR_DL_CRC_FLIT, False),
+    pynvml.NVML_FI_DEV_NVLINK_COUNT_LINK_RECOVERY_EVENTS: (pynvml.NVML_NVLINK_ERROR_DL_RECOVERY, True),
+    pynvml.NVML_FI_DEV_NVLINK_COUNT_EFFECTIVE_ERRORS: (EFFECTIVE_ERRORS, True),
+}
+
+
+def _link_value(gpu: VirtualGpu, field: int, number: int) -> int | None:
+    counter, fifth_generation = _LINK_FIELDS[field]
+    if number >= len(gpu.links):
+        return None
+    if fifth_generation is None:
+        return int(gpu.links[number].active)
+    if fifth_generation is not (gpu.model.nvlink_version >= _NVLINK_5):
+        return None
+    return gpu.links[number].errors.get(counter, 0)
 
 
 @FIELD_CALLS.named("nvmlDeviceGetFieldValues")
@@ -80,12 +104,12 @@ def _field_values(gpu: VirtualGpu, count: Any, values: Any) -> int:
     if value_of(count) < 1:
         return INVALID_ARGUMENT
     for entry in target_of(values):
-        field = _FIELDS.get(entry.fieldId)
-        if field is None:
-            entry.nvmlReturn = NOT_SUPPORTED
-            continue
-        value_type, read = field
-        value = read(gpu)
+        identifier = entry.fieldId
+        if identifier in _LINK_FIELDS:
+            value_type, value = _LONG, _link_value(gpu, identifier, entry.scopeId)
+        else:
+            value_type, read = _FIELDS.get(identifier, _UNKNOWN)
+            value = read(gpu)
         if value is None:
             entry.nvmlReturn = NOT_SUPPORTED
             continue

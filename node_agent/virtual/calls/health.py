@@ -14,12 +14,14 @@ from node_agent.virtual.calls.table import (
     target_of,
     value_of,
 )
-from node_agent.virtual.catalogue import PageRepair
+from node_agent.virtual.catalogue import PageRepair, Wiring
 from node_agent.virtual.device import NvLink, VirtualGpu
 from node_agent.virtual.topology import SWITCH
 
 HEALTH_CALLS: Final = CallTable()
 _RETIRED_PAGE_BASE: Final = 0x1000
+_BANKS: Final = 2560  # banks with spare rows, as nvidia-smi shows them for an H100
+_HOPPER: Final = 9
 
 
 @HEALTH_CALLS.named("nvmlDeviceGetEccMode")
@@ -64,6 +66,45 @@ def _remapped_rows(gpu: VirtualGpu, correctable: Any, uncorrectable: Any, pendin
     put(uncorrectable, gpu.repairs.uncorrectable)
     put(pending, int(gpu.repairs.pending))
     return put(failed, int(gpu.repairs.failed))
+
+
+@HEALTH_CALLS.named("nvmlDeviceGetRowRemapperHistogram")
+def _row_remapper_histogram(gpu: VirtualGpu, histogram: Any) -> int:
+    if gpu.model.page_repair is not PageRepair.ROW_REMAP:
+        return NOT_SUPPORTED
+    values = target_of(histogram)
+    values.none = int(gpu.repairs.failed)
+    values.partial = values.low = 0
+    values.high = min(_BANKS - values.none, gpu.repairs.uncorrectable)
+    values.max = _BANKS - values.none - values.high
+    return SUCCESS
+
+
+@HEALTH_CALLS.named("nvmlDeviceGetGpuFabricInfoV")
+def _fabric_info(gpu: VirtualGpu, info: Any) -> int:
+    fabric = target_of(info)
+    if gpu.model.wiring is not Wiring.SWITCH or gpu.model.architecture < _HOPPER:
+        fabric.state = pynvml.NVML_GPU_FABRIC_STATE_NOT_SUPPORTED
+        return SUCCESS
+    fabric.state, fabric.status = pynvml.NVML_GPU_FABRIC_STATE_COMPLETED, SUCCESS
+    fabric.healthMask = sum(
+        no << shift
+        for no, shift in (
+            (
+                pynvml.NVML_GPU_FABRIC_HEALTH_MASK_DEGRADED_BW_FALSE,
+                pynvml.NVML_GPU_FABRIC_HEALTH_MASK_SHIFT_DEGRADED_BW,
+            ),
+            (
+                pynvml.NVML_GPU_FABRIC_HEALTH_MASK_ROUTE_RECOVERY_FALSE,
+                pynvml.NVML_GPU_FABRIC_HEALTH_MASK_SHIFT_ROUTE_RECOVERY,
+            ),
+            (
+                pynvml.NVML_GPU_FABRIC_HEALTH_MASK_ROUTE_UNHEALTHY_FALSE,
+                pynvml.NVML_GPU_FABRIC_HEALTH_MASK_SHIFT_ROUTE_UNHEALTHY,
+            ),
+        )
+    )
+    return SUCCESS
 
 
 @HEALTH_CALLS.named("nvmlDeviceGetRetiredPages")

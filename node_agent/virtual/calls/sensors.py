@@ -117,6 +117,15 @@ def _temperature_threshold(gpu: VirtualGpu, threshold: Any, celsius: Any) -> int
     return NOT_SUPPORTED if 0 <= kind < pynvml.NVML_TEMPERATURE_THRESHOLD_COUNT else INVALID_ARGUMENT
 
 
+@SENSOR_CALLS.named("nvmlDeviceGetMarginTemperature")
+def _margin_temperature(gpu: VirtualGpu, info: Any) -> int:
+    margin = target_of(info)
+    if margin.version != pynvml.nvmlMarginTemperature_v1:
+        return int(pynvml.NVML_ERROR_ARGUMENT_VERSION_MISMATCH)
+    margin.marginTemperature = round(gpu.model.slowdown_celsius - gpu.state().celsius)
+    return SUCCESS
+
+
 @SENSOR_CALLS.named("nvmlDeviceGetClockInfo")
 def _clock(gpu: VirtualGpu, kind: Any, megahertz: Any) -> int:
     state = gpu.state()

@@ -5,21 +5,22 @@ from typing import Any
 import pynvml
 import pytest
 
-from node_agent.probe.inventory import HostInventory, read_inventory
+from node_agent.probe.gpu_inventory import read_inventory
+from node_agent.probe.inventory import NvmlInventory, host_inventory
 from node_agent.probe.nvml import Nvml, NvmlUnavailable
 from node_agent.virtual import VirtualHost, virtual_gpus
 
 
-def inventory_of(spec: str) -> HostInventory:
+def inventory_of(spec: str) -> NvmlInventory:
     with virtual_gpus(spec, host_identity="inventory"):
         return opened_inventory()
 
 
-def opened_inventory() -> HostInventory:
+def opened_inventory() -> NvmlInventory:
     nvml = Nvml()
     nvml.open()
     try:
-        return read_inventory(nvml)
+        return read_inventory(nvml, virtual=True)
     finally:
         nvml.close()
 
@@ -125,7 +126,7 @@ def test_a_host_without_a_driver_still_has_an_inventory(monkeypatch: pytest.Monk
     nvml = Nvml()
     with pytest.raises(NvmlUnavailable, match="install the NVIDIA driver") as caught:
         nvml.open()
-    inventory = read_inventory(nvml, nvml_error=caught.value.error)
+    inventory = host_inventory(read_inventory(nvml, virtual=False, nvml_error=caught.value.error))
     assert (inventory.gpus, inventory.nvml_error) == ((), "LIBRARY_NOT_FOUND")
     assert (inventory.driver_version, inventory.virtual) == (None, False)
     assert inventory.cpu_count >= 1
@@ -141,7 +142,7 @@ def test_host_facts_come_from_the_files_below_the_root(tmp_path: Path) -> None:
     }.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
-    inventory = read_inventory(Nvml(), root=tmp_path)
+    inventory = host_inventory(read_inventory(Nvml(), virtual=False), root=tmp_path)
     assert (inventory.machine_id, inventory.boot_id, inventory.os) == ("abc123", "b00t", "Ubuntu 24.04.1 LTS")
     assert inventory.cpu_model == "Intel(R) Xeon(R) Platinum 8480C"
     assert inventory.memory_bytes == 2113400000 * 1024
@@ -149,7 +150,7 @@ def test_host_facts_come_from_the_files_below_the_root(tmp_path: Path) -> None:
 
 
 def test_missing_host_files_give_no_values_and_no_error(tmp_path: Path) -> None:
-    inventory = read_inventory(Nvml(), root=tmp_path)
+    inventory = host_inventory(read_inventory(Nvml(), virtual=False), root=tmp_path)
     assert (inventory.machine_id, inventory.boot_id, inventory.os) == (None, None, None)
     assert (inventory.memory_bytes, inventory.nvml_error) == (None, "UNINITIALIZED")
 

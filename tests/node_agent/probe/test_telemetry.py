@@ -1,5 +1,4 @@
 from collections.abc import Iterator
-from datetime import UTC
 from pathlib import Path
 
 import pynvml
@@ -40,12 +39,12 @@ def telemetry() -> Telemetry:
 
 
 def test_an_idle_gpu_has_every_value(host: VirtualHost) -> None:
-    batch = telemetry().sample()
-    assert (batch.sequence, batch.nvml_error, batch.sampled_at.tzinfo) == (1, None, UTC)
+    batch = telemetry().read()
+    assert batch.nvml_error is None
     assert [gpu.uuid for gpu in batch.gpus] == [gpu.uuid for gpu in host.gpus]
     gpu = batch.gpus[0]
     absent = {name for name in gpu.__slots__ if getattr(gpu, name) is None}
-    assert absent == {"retired_pages"}
+    assert absent == {"retired_pages", "gpm"}
     assert gpu.failures == ()
     assert gpu.error is None
     assert (gpu.utilization_percent, gpu.power_watts, gpu.power_limit_watts) == (0, 70.0, 700.0)
@@ -58,7 +57,7 @@ def test_an_idle_gpu_has_every_value(host: VirtualHost) -> None:
 def test_a_job_shows_on_its_gpu_alone(host: VirtualHost, load: LoadTable) -> None:
     source = telemetry()
     load.put(host.gpus[2].uuid, GpuLoad(90, 40 * GIBIBYTE, (4711,)))
-    batch = source.sample()
+    batch = source.read()
     busy = batch.gpus[2]
     assert (busy.utilization_percent, busy.memory_utilization_percent) == (90, 54)
     assert busy.processes == (GpuProcess(4711, 40 * GIBIBYTE),)
@@ -77,7 +76,7 @@ def test_signs_of_a_failing_gpu_are_in_the_sample(host: VirtualHost) -> None:
     gpu.pcie_generation_cap, gpu.pcie_width, gpu.pcie_replays = 3, 8, 12
     gpu.recovery_action = 1
     gpu.override_temperature(91)
-    sample = telemetry().sample().gpus[0]
+    sample = telemetry().read().gpus[0]
     assert sample.ecc == EccCounts(7, 1, 7, 1)
     assert sample.remapped_rows == RemappedRows(0, 1, pending=True, failure=True)
     assert (sample.pcie.generation, sample.pcie.width, sample.pcie.replays) == (3, 8, 12)
@@ -86,13 +85,13 @@ def test_signs_of_a_failing_gpu_are_in_the_sample(host: VirtualHost) -> None:
     assert sample.throttle_reasons is not None
     assert ThrottleReason.HW_THERMAL_SLOWDOWN in sample.throttle_reasons
     gpu.recovery_action = 77
-    assert telemetry().sample().gpus[0].recovery_action is RecoveryAction.UNKNOWN
+    assert telemetry().read().gpus[0].recovery_action is RecoveryAction.UNKNOWN
 
 
 def test_an_old_card_has_retired_pages_and_no_memory_temperature() -> None:
     with virtual_gpus("1xT4") as host:
         host.gpus[0].repairs.correctable = 2
-        sample = telemetry().sample().gpus[0]
+        sample = telemetry().read().gpus[0]
     assert sample.retired_pages == RetiredPages(2, 0, pending=False)
     assert (sample.remapped_rows, sample.memory_temperature_celsius, sample.failures) == (None, None, ())
 
@@ -100,28 +99,28 @@ def test_an_old_card_has_retired_pages_and_no_memory_temperature() -> None:
 def test_a_lost_gpu_keeps_its_name_in_the_batch_and_does_not_disturb_the_others(host: VirtualHost) -> None:
     source = telemetry()
     host.gpus[1].faults.lose()
-    batch = source.sample()
+    batch = source.read()
     lost = batch.gpus[1]
     assert (lost.uuid, lost.error) == (host.gpus[1].uuid, "GPU_IS_LOST")
     assert len(lost.failures) == 1  # after the first answer no other call is tried
     assert (lost.power_watts, lost.temperature_celsius, lost.processes) == (None, None, None)
     assert [gpu.error for gpu in batch.gpus] == [None, "GPU_IS_LOST", None, None]
     host.gpus[1].reset()
-    assert source.sample().gpus[1].error is None
+    assert source.read().gpus[1].error is None
 
 
 def test_a_gpu_that_appears_after_the_start_is_sampled_from_then_on(host: VirtualHost) -> None:
     host.gpus[3].faults.lose()
     source = telemetry()
-    assert source.sample().gpus[3].uuid == ""
+    assert source.read().gpus[3].uuid == ""
     host.gpus[3].faults.clear()
-    sample = source.sample().gpus[3]
+    sample = source.read().gpus[3]
     assert (sample.uuid, sample.error) == (host.gpus[3].uuid, None)
 
 
 def test_a_failing_call_costs_its_own_value_alone(host: VirtualHost) -> None:
     host.gpus[0].faults.fail("nvmlDeviceGetPowerUsage", pynvml.NVML_ERROR_UNKNOWN)
-    sample = telemetry().sample().gpus[0]
+    sample = telemetry().read().gpus[0]
     assert sample.power_watts is None
     assert [(failure.function, failure.error) for failure in sample.failures] == [
         ("nvmlDeviceGetPowerUsage", "UNKNOWN")
@@ -150,25 +149,25 @@ def test_a_failing_call_costs_its_own_value_alone(host: VirtualHost) -> None:
 def test_every_call_of_a_sample_may_fail_or_be_absent(symbol: str) -> None:
     with virtual_gpus("1xH100") as host:
         host.gpus[0].faults.fail(symbol, pynvml.NVML_ERROR_TIMEOUT)
-        assert telemetry().sample().gpus[0].error == "TIMEOUT"
+        assert telemetry().read().gpus[0].error == "TIMEOUT"
     with virtual_gpus("1xH100", absent_symbols=[symbol]):
-        assert telemetry().sample().gpus[0].failures == ()
+        assert telemetry().read().gpus[0].failures == ()
 
 
 def test_throttle_reasons_are_read_under_their_former_name_from_old_drivers() -> None:
     with virtual_gpus("1xH100", absent_symbols=["nvmlDeviceGetCurrentClocksEventReasons"]):
-        assert telemetry().sample().gpus[0].throttle_reasons == ThrottleReason.GPU_IDLE
+        assert telemetry().read().gpus[0].throttle_reasons == ThrottleReason.GPU_IDLE
 
 
 def test_a_gpu_in_mig_mode_has_no_utilisation_and_no_failure(host: VirtualHost) -> None:
     host.gpus[0].partition(("7g.80gb",))
-    sample = telemetry().sample().gpus[0]
+    sample = telemetry().read().gpus[0]
     assert (sample.utilization_percent, sample.failures) == (None, ())
 
 
 def test_processes_are_bounded(host: VirtualHost, load: LoadTable) -> None:
     load.put(host.gpus[0].uuid, GpuLoad(1, 0, tuple(range(1, 1001))))
-    processes = telemetry().sample().gpus[0].processes
+    processes = telemetry().read().gpus[0].processes
     assert processes is not None
     assert len(processes) == 256
 
@@ -178,11 +177,11 @@ def test_while_nvml_is_closed_its_gpus_are_reported_as_out_of_reach(host: Virtua
     nvml.open()
     source = Telemetry(nvml, SystemClock())
     nvml.close()
-    batch = source.sample()
+    batch = source.read()
     assert batch.nvml_error == "UNINITIALIZED"
     assert [(gpu.uuid, gpu.error) for gpu in batch.gpus] == [(gpu.uuid, "UNINITIALIZED") for gpu in host.gpus]
     nvml.open()
-    assert source.sample().gpus[0].error is None
+    assert source.read().gpus[0].error is None
 
 
 def write_proc(root: Path, stat: str) -> None:

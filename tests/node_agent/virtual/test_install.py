@@ -4,7 +4,8 @@ from ctypes import CDLL
 import pynvml
 import pytest
 
-from node_agent.virtual import BadSpec, NvmlInUse, install, installed, uninstall, virtual_gpus
+from node_agent.virtual import BadSpec, NvmlInUse, installed, uninstall, virtual_gpus
+from node_agent.virtual.install import install
 
 
 def test_pynvml_gets_back_what_it_had() -> None:

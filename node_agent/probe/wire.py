@@ -1,0 +1,154 @@
+"""Between frozen dataclasses and plain lists, so that samples can travel as JSON.
+
+A dataclass becomes the list of its fields in order, an enum its value. Reading back checks every value against the
+annotations, because what a probe sends is not to be trusted: a driver may have written over its memory.
+"""
+
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from types import NoneType, UnionType
+from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
+
+_T = TypeVar("_T")
+_Read = Callable[[Any], Any]  # Any: from and to whatever the annotation says
+_MAXIMUM_TEXT: Final = 500
+_MAXIMUM_ITEMS: Final = 4096
+
+
+class BadValue(Exception):
+    """A value is not what its place asks for."""
+
+
+def plain(value: Any) -> Any:
+    """Return what JSON can hold of a value. Any: a dataclass of numbers, texts, enums, tuples and dataclasses."""
+    kind = type(value)
+    if value is None or kind in (int, float, str, bool):
+        return value
+    if kind is tuple:
+        return [plain(item) for item in value]
+    if isinstance(value, Enum):
+        return value.value
+    return [plain(getattr(value, name)) for name in _names(kind)]
+
+
+def rebuild(kind: type[_T], value: Any) -> _T:
+    """Return the dataclass that `plain` made `value` from. Any: whatever came.
+
+    Raises:
+        BadValue: it does not fit.
+    """
+    built = _reader(kind)(value)
+    if not isinstance(built, kind):
+        raise BadValue(f"{kind.__name__} expected")
+    return built
+
+
+_known_names: dict[type[Any], tuple[str, ...]] = {}
+_known_readers: dict[Any, _Read] = {}
+
+
+def _names(kind: type[Any]) -> tuple[str, ...]:
+    names = _known_names.get(kind)
+    if names is None:
+        names = _known_names[kind] = tuple(field.name for field in fields(kind))
+    return names
+
+
+def _reader(annotation: Any) -> _Read:
+    reader = _known_readers.get(annotation)
+    if reader is None:
+        reader = _known_readers[annotation] = _make_reader(annotation)
+    return reader
+
+
+def _make_reader(annotation: Any) -> _Read:
+    if annotation in (int, str, bool, float, NoneType):
+        return _SCALARS[annotation]
+    if isinstance(annotation, UnionType):
+        return _union(annotation)
+    if get_origin(annotation) is tuple:
+        return _tuple(get_args(annotation))
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return _enum(annotation)
+    if is_dataclass(annotation) and isinstance(annotation, type):
+        return _dataclass(annotation)
+    raise TypeError(f"{annotation} cannot travel")
+
+
+def _integer(value: Any) -> int:
+    if type(value) is not int:
+        raise BadValue("a whole number expected")
+    return value
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float) or value != value:  # noqa: PLR0124 - NaN alone differs from itself
+        raise BadValue("a number expected")
+    return float(value)
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str or len(value) > _MAXIMUM_TEXT:
+        raise BadValue(f"a text of at most {_MAXIMUM_TEXT} characters expected")
+    return value if value.isprintable() else "".join(letter if letter.isprintable() else "?" for letter in value)
+
+
+def _boolean(value: Any) -> bool:
+    if type(value) is not bool:
+        raise BadValue("true or false expected")
+    return value
+
+
+def _nothing(value: Any) -> None:
+    if value is not None:
+        raise BadValue("nothing expected")
+
+
+_SCALARS: Final[dict[Any, _Read]] = {int: _integer, float: _number, str: _text, bool: _boolean, NoneType: _nothing}
+
+
+def _union(annotation: UnionType) -> _Read:
+    others = [choice for choice in get_args(annotation) if choice is not NoneType]
+    if len(others) != 1:
+        raise TypeError(f"{annotation} cannot travel")
+    inner = _reader(others[0])
+    return lambda value: None if value is None else inner(value)
+
+
+def _tuple(kinds: tuple[Any, ...]) -> _Read:
+    repeated = len(kinds) == 2 and kinds[1] is Ellipsis  # noqa: PLR2004 - tuple[X, ...] has two arguments
+    readers = (_reader(kinds[0]),) if repeated else tuple(map(_reader, kinds))
+
+    def read(value: Any) -> tuple[Any, ...]:
+        if type(value) is not list or len(value) > _MAXIMUM_ITEMS:
+            raise BadValue("a list expected")
+        if repeated:
+            return tuple([readers[0](item) for item in value])
+        if len(value) != len(readers):
+            raise BadValue(f"{len(readers)} values expected")
+        return tuple([reader(item) for reader, item in zip(readers, value, strict=True)])
+
+    return read
+
+
+def _enum(kind: type[Enum]) -> _Read:
+    def read(value: Any) -> Enum:
+        try:
+            return kind(value)
+        except (ValueError, TypeError) as error:
+            raise BadValue(f"no {kind.__name__}") from error
+
+    return read
+
+
+def _dataclass(kind: type[Any]) -> _Read:
+    hints = get_type_hints(kind)
+    readers = tuple(_reader(hints[name]) for name in _names(kind))
+
+    def read(value: Any) -> Any:
+        if type(value) is not list or len(value) != len(readers):
+            raise BadValue(f"{kind.__name__} expected")
+        return kind(*[reader(item) for reader, item in zip(readers, value, strict=True)])
+
+    return read
