@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from node_agent.health.findings import Finding, Sighting, name
-from node_agent.health.host import Host
+from node_agent.health.host import MAXIMUM_GPUS, Host
 from node_agent.health.model import Authority, Change, Rung, Scope, Severity
 from node_agent.health.windows import Recent, Times
 
-MAXIMUM_HOLDERS: Final = 2048
-"""Jobs and processes whose faults are remembered."""
+MAXIMUM_HOLDERS: Final = 256
+"""Jobs and processes whose faults are remembered: the newest. All are weighed with each that is not yet known."""
 MAXIMUM_GPUS_OF_HOLDER: Final = 16
 
 
@@ -32,8 +32,8 @@ class Applications:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._holders: Recent[str, _Holder] = Recent(MAXIMUM_HOLDERS)
-        self._used: Recent[str, float] = Recent(MAXIMUM_GPUS_OF_HOLDER * MAXIMUM_GPUS_OF_HOLDER)
-        self._going_on: Recent[tuple[str, int], Times] = Recent(MAXIMUM_HOLDERS)
+        self._used: Recent[str, float] = Recent(MAXIMUM_GPUS)
+        self._going_on: Recent[tuple[str, int], Times] = Recent(4 * MAXIMUM_HOLDERS)
 
     def note_use(self, gpu: str, now: float) -> None:
         """Note that something computes on a GPU."""

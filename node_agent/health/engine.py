@@ -199,6 +199,7 @@ class HealthEngine:
             if rung in _RESETS:
                 self._statements.forget(uuid)
                 self._telemetry.forget(uuid)
+                self._xids.forget(uuid)
                 self._applications.forgive(uuid)
             if rung is Rung.REBOOT_HOST:
                 self._host.lost_before_boot.discard(uuid)
@@ -229,6 +230,7 @@ class HealthEngine:
         for uuid in self._host.gpus:
             self._statements.forget(uuid)
             self._telemetry.forget(uuid)
+            self._xids.forget(uuid)
         return changes
 
     # Inside ---------------------------------------------------------------------------------------------------------

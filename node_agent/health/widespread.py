@@ -21,6 +21,11 @@ class Widespread:
         self._host = host
         self._seen: Recent[int, dict[str, float]] = Recent(MAXIMUM_CODES)
 
+    def forget(self, gpu: str) -> None:
+        """Forget what came on a GPU, after it was repaired."""
+        for _, seen in self._seen.items():
+            seen.pop(gpu, None)
+
     def aligned(self, finding: Finding) -> Finding:
         """Return a finding with the repair of the host's fault that it is part of, if it is."""
         track = self._host.book.get(f"host/driver/xid-{finding.code}")

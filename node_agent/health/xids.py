@@ -75,6 +75,11 @@ class Xids:
         tally = self._tallies.get((gpu, code))
         return tally.count if tally else 0
 
+    def forget(self, gpu: str) -> None:
+        """Begin anew with a GPU that was repaired."""
+        self._widespread.forget(gpu)
+        self._roots.pop(gpu)
+
     def observe(self, report: XidReport, now: float) -> list[Change]:
         """Judge an XID; a repeat within `FRESH_SECONDS` is only counted."""
         detail = report.detail if report.code in (NVLINK, STATED) else report.nvlink
