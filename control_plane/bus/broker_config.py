@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from control_plane.bus.subjects import (
-    ALL_HEALTH,
     ALL_LOGS,
     ALL_TELEMETRY,
     CONTROL_ACCOUNT,
@@ -112,7 +111,7 @@ def security(issuer_public_key: str, control_password: str) -> dict[str, Any]:
             CONTROL_ACCOUNT: {
                 "jetstream": "enabled",
                 "users": [{"user": CONTROL_USER, "password": control_password}],
-                "exports": [{"service": ALL_HEALTH}, {"service": ALL_LOGS}],
+                "exports": [{"service": ALL_LOGS}],
                 "imports": [
                     {"stream": {"account": FLEET_ACCOUNT, "subject": ALL_TELEMETRY}},
                     {"service": {"account": SYSTEM_ACCOUNT, "subject": KICK_SUBJECTS}},
@@ -121,7 +120,6 @@ def security(issuer_public_key: str, control_password: str) -> dict[str, Any]:
             FLEET_ACCOUNT: {
                 "exports": [{"stream": ALL_TELEMETRY, "accounts": [CONTROL_ACCOUNT]}],
                 "imports": [
-                    {"service": {"account": CONTROL_ACCOUNT, "subject": ALL_HEALTH}},
                     {"service": {"account": CONTROL_ACCOUNT, "subject": ALL_LOGS}},
                 ],
             },

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from control_plane.bus.subjects import ALL_EVENTS, ALL_HEALTH, ALL_LOGS
+from control_plane.bus.subjects import ALL_EVENTS, ALL_LOGS
 
 _MIB: Final = 1 << 20
 _DAY_SECONDS: Final = 86_400
@@ -13,7 +13,6 @@ _DAY_SECONDS: Final = 86_400
 class Stream(Enum):
     """The streams; the value is the name that the broker knows."""
 
-    HEALTH = "ORQ_HEALTH"
     LOGS = "ORQ_LOGS"
     EVENTS = "ORQ_EVENTS"
 
@@ -33,22 +32,12 @@ class StreamSpec:
 
 
 def stream_specs(*, replicas: int = 1) -> tuple[StreamSpec, ...]:
-    """Return all streams, 1 GiB together. `replicas`: 1 for the embedded broker, 3 for a cluster.
+    """Return all streams, 768 MiB together. `replicas`: 1 for the embedded broker, 3 for a cluster.
 
-    Health events and logs have streams of their own, so that a host that floods its log cannot push out
-    anybody's health events; the bound per subject keeps one host from pushing out the others.
+    Logs and events have streams of their own, so that a host that floods its log cannot push out anybody's events; the
+    bound per subject keeps one host from pushing out the others.
     """
     return (
-        StreamSpec(
-            stream=Stream.HEALTH,
-            subjects=(ALL_HEALTH,),
-            max_bytes=256 * _MIB,
-            max_age_seconds=7 * _DAY_SECONDS,
-            max_messages_per_subject=1_000,
-            max_message_bytes=64 * 1024,
-            duplicate_window_seconds=3_600,
-            replicas=replicas,
-        ),
         StreamSpec(
             stream=Stream.LOGS,
             subjects=(ALL_LOGS,),

@@ -1,7 +1,6 @@
 """The one module that knows subjects and streams.
 
     orq.node.<node id>.telemetry       core NATS: a batch of samples, loss tolerated
-    orq.node.<node id>.health          JetStream: health events
     orq.node.<node id>.log.<job id>    JetStream: chunks of job output
     orq.event.<noun>.<id>              JetStream: what happened, published by the control plane alone
     _INBOX.<node id>.>                 replies to a node
@@ -25,7 +24,6 @@ FLEET_ACCOUNT: Final = "ORQ_FLEET"
 CONTROL_USER: Final = "control"
 
 ALL_TELEMETRY: Final = "orq.node.*.telemetry"
-ALL_HEALTH: Final = "orq.node.*.health"
 ALL_LOGS: Final = "orq.node.*.log.*"
 ALL_EVENTS: Final = "orq.event.>"
 
@@ -36,7 +34,6 @@ class NodeSubjectKind(Enum):
     """What a host publishes; the value is the subject's token."""
 
     TELEMETRY = "telemetry"
-    HEALTH = "health"
     LOG = "log"
 
 
@@ -77,11 +74,6 @@ def node_telemetry(node_id: NodeId) -> str:
     return f"orq.node.{parse_id(NODE, node_id)}.telemetry"
 
 
-def node_health(node_id: NodeId) -> str:
-    """Return the subject of a host's health events."""
-    return f"orq.node.{parse_id(NODE, node_id)}.health"
-
-
 def node_log(node_id: NodeId, job_id: JobId) -> str:
     """Return the subject of a job's output on a host."""
     return f"orq.node.{parse_id(NODE, node_id)}.log.{parse_id(JOB, job_id)}"
@@ -120,10 +112,8 @@ def parse_node_subject(subject: str) -> NodeSubject:
             return NodeSubject(parse_id(NODE, node_id), NodeSubjectKind.LOG, parse_id(JOB, job_id))
         case ["orq", "node", node_id, "telemetry"]:
             return NodeSubject(parse_id(NODE, node_id), NodeSubjectKind.TELEMETRY)
-        case ["orq", "node", node_id, "health"]:
-            return NodeSubject(parse_id(NODE, node_id), NodeSubjectKind.HEALTH)
         case _:
-            raise _invalid(subject, "orq.node.<node id>.telemetry, .health or .log.<job id>")
+            raise _invalid(subject, "orq.node.<node id>.telemetry or .log.<job id>")
 
 
 def parse_event_subject(subject: str) -> EventSubject:

@@ -21,7 +21,6 @@ from control_plane.bus.subjects import (
     ALL_TELEMETRY,
     EventNoun,
     event,
-    node_health,
     node_inbox_prefix,
     node_log,
     node_telemetry,
@@ -69,14 +68,13 @@ async def test_host_publishes_under_its_own_id_and_gets_its_acknowledgement(
     js = as_a.client.jetstream()
 
     await as_a.client.publish(node_telemetry(a.node_id), b"sample")
-    first = await js.publish(node_health(a.node_id), b"xid", headers={"Nats-Msg-Id": "1"})
-    again = await js.publish(node_health(a.node_id), b"xid", headers={"Nats-Msg-Id": "1"})
-    logged = await js.publish(node_log(a.node_id, new_id(JOB)), b"line")
+    log = node_log(a.node_id, new_id(JOB))
+    first = await js.publish(log, b"line", headers={"Nats-Msg-Id": "1"})
+    again = await js.publish(log, b"line", headers={"Nats-Msg-Id": "1"})
 
     sample = await heard.get()
     assert (sample.subject, sample.data) == (node_telemetry(a.node_id), b"sample")
-    assert (first.stream, first.duplicate, again.seq, again.duplicate) == ("ORQ_HEALTH", None, first.seq, True)
-    assert logged.stream == "ORQ_LOGS"
+    assert (first.stream, first.duplicate, again.seq, again.duplicate) == ("ORQ_LOGS", None, first.seq, True)
     assert await as_a.violations() == []
 
 
@@ -84,12 +82,12 @@ async def test_host_publishes_under_its_own_id_and_gets_its_acknowledgement(
     "subject",
     [
         "orq.node.{b}.telemetry",
-        "orq.node.{b}.health",
+        "orq.node.{b}.log.j-0123456789ab",
         "orq.event.job.x",
         "_INBOX.{b}.x",
         "$JS.API.STREAM.PURGE.ORQ_EVENTS",
-        "$JS.API.STREAM.INFO.ORQ_HEALTH",
-        "$JS.ACK.ORQ_HEALTH.c.1.1.1.1.1",
+        "$JS.API.STREAM.INFO.ORQ_LOGS",
+        "$JS.ACK.ORQ_LOGS.c.1.1.1.1.1",
         "$SYS.REQ.USER.AUTH",
         "$SYS.REQ.SERVER.PING",
         "orq.node.telemetry",
@@ -142,7 +140,7 @@ async def test_host_cannot_subscribe_to_anything_but_its_inbox(
     "reply",
     [
         "orq.node.{b}.telemetry",
-        "orq.node.{b}.health",
+        "orq.node.{b}.log.j-0123456789ab",
         "orq.event.job.forged",
         "$JS.API.STREAM.PURGE.ORQ_EVENTS",
         "$JS.API.STREAM.DELETE.ORQ_EVENTS",
@@ -161,8 +159,8 @@ async def test_reply_subject_of_a_host_cannot_make_the_broker_speak_for_it(
     for subject in (ALL_TELEMETRY, f"orq.node.{b.node_id}.>", "orq.event.>"):
         await bus.subscribe(subject, hear)
 
-    await as_a.client.publish(node_health(as_a.node_id), b"x", reply=reply.format(b=b.node_id))
-    own = await as_a.client.jetstream().publish(node_health(as_a.node_id), b"last")
+    await as_a.client.publish(node_log(as_a.node_id, new_id(JOB)), b"x", reply=reply.format(b=b.node_id))
+    own = await as_a.client.jetstream().publish(node_log(as_a.node_id, new_id(JOB)), b"last")
     await bus.publish_event(event(EventNoun.JOB, "k"), b"after", message_id="2")
     async for delivery in bus.consume(Stream.EVENTS, "check"):
         await delivery.ack()
@@ -190,7 +188,7 @@ async def test_host_cannot_read_the_replies_of_another(streams: Streams, as_a: N
         seen_by_a.append(message)
 
     await as_a.client.subscribe(f"{node_inbox_prefix(as_a.node_id)}.>", cb=hear)
-    await as_b.client.jetstream().publish(node_health(as_b.node_id), b"x")
+    await as_b.client.jetstream().publish(node_log(as_b.node_id, new_id(JOB)), b"x")
     await as_a.client.flush()
 
     assert seen_by_a == []
@@ -429,30 +427,26 @@ async def test_subjects_and_headers_that_are_not_text_do_not_hurt_the_control_pl
         assert await reader.readline() == b"PONG\r\n"
         writer.write(b"PUB " + own + b".log.\xff\xfe 1\r\nx\r\n")
         for headers in hostile_headers:
-            for subject in (own + b".telemetry", own + b".health", own + b".log.j"):
+            for subject in (own + b".telemetry", own + b".log.j"):
                 writer.write(b"HPUB %s %d %d\r\n%sx\r\n" % (subject, len(headers), len(headers) + 1, headers))
-        for subject in (own + b".telemetry", own + b".health", own + b".log.j"):
+        for subject in (own + b".telemetry", own + b".log.j"):
             writer.write(b"PUB " + subject + b" 4\r\ngood\r\n")
         writer.write(b"PING\r\n")
         assert await reader.readline() == b"PONG\r\n"
 
-    for stream in (Stream.HEALTH, Stream.LOGS):
-        async for delivery in bus.consume(stream, "reader"):
-            await delivery.ack()
-            if delivery.data == b"good":
-                break
+    async for delivery in bus.consume(Stream.LOGS, "reader"):
+        await delivery.ack()
+        if delivery.data == b"good":
+            break
     while (await heard.get()).data != b"good":
         pass
     assert bus.healthy
     assert bus.reconnects == 0
 
 
-async def test_host_that_floods_its_log_does_not_push_out_health_events(streams: Streams) -> None:
+async def test_host_that_floods_its_log_does_not_push_out_events(streams: Streams) -> None:
     by_stream = {spec.stream: spec for spec in streams}
-    assert set(by_stream[Stream.HEALTH].subjects).isdisjoint(by_stream[Stream.LOGS].subjects)
-    assert by_stream[Stream.HEALTH].max_messages_per_subject * by_stream[Stream.HEALTH].max_message_bytes < (
-        by_stream[Stream.HEALTH].max_bytes
-    )
+    assert set(by_stream[Stream.EVENTS].subjects).isdisjoint(by_stream[Stream.LOGS].subjects)
 
 
 async def test_grant_for_a_hostile_node_id_is_never_made() -> None:

@@ -13,7 +13,8 @@ from control_plane.bus.broker_config import security
 from control_plane.bus.callout import AuthCallout
 from control_plane.bus.client import Bus, Message
 from control_plane.bus.streams import stream_specs
-from control_plane.bus.subjects import ALL_TELEMETRY, node_health, node_inbox_prefix, node_telemetry
+from control_plane.bus.subjects import ALL_TELEMETRY, node_inbox_prefix, node_log, node_telemetry
+from control_plane.model.ids import JOB, new_id
 from tests.control_plane.bus.conftest import CLOCK, Site, eventually, node_client
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "operating-nats.md"
@@ -70,11 +71,11 @@ async def test_documented_configuration_serves_hosts_and_keeps_them_apart(site: 
         await bus.ensure_streams(stream_specs())
         await bus.subscribe(ALL_TELEMETRY, heard.put)
 
-        stored = await client.client.jetstream().publish(node_health(a.node_id), b"x")
+        stored = await client.client.jetstream().publish(node_log(a.node_id, new_id(JOB)), b"x")
         await client.client.publish(node_telemetry(b.node_id), b"forged")
         await client.client.publish(node_telemetry(a.node_id), b"own")
 
-        assert (stored.stream, stored.seq) == ("ORQ_HEALTH", 1)
+        assert (stored.stream, stored.seq) == ("ORQ_LOGS", 1)
         assert (await heard.get()).data == b"own"
         assert len(await client.violations()) == 1
         await callout.disconnect(a.node_id)

@@ -10,7 +10,6 @@ from control_plane.bus.subjects import (
     NodeSubjectKind,
     event,
     node_grant,
-    node_health,
     node_inbox_prefix,
     node_log,
     node_telemetry,
@@ -38,7 +37,6 @@ HOSTILE = [
 @given(nodes, jobs)
 def test_subjects_of_a_node_parse_to_what_they_were_made_of(node_id: NodeId, job_id: JobId) -> None:
     assert parse_node_subject(node_telemetry(node_id)) == NodeSubject(node_id, NodeSubjectKind.TELEMETRY)
-    assert parse_node_subject(node_health(node_id)) == NodeSubject(node_id, NodeSubjectKind.HEALTH)
     assert parse_node_subject(node_log(node_id, job_id)) == NodeSubject(node_id, NodeSubjectKind.LOG, job_id)
     assert node_telemetry(node_id).startswith(node_grant(node_id)[:-1])
 
@@ -50,7 +48,7 @@ def test_event_subjects_parse_to_what_they_were_made_of(noun: EventNoun, item_id
 
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_hostile_ids_make_no_subject(hostile: str) -> None:
-    for build in (node_telemetry, node_health, node_grant, node_inbox_prefix):
+    for build in (node_telemetry, node_grant, node_inbox_prefix):
         with pytest.raises(InvalidArgument):
             build(NodeId(hostile))
     with pytest.raises(InvalidArgument):
