@@ -29,10 +29,12 @@ from control_plane.model.ids import ACTION, JOB, TOKEN, JobId, NodeId, TokenId, 
 from control_plane.model.job import Allocation, Job, JobSpec, ResourceRequest
 from control_plane.model.node import JoinTokenRecord, Node
 from control_plane.model.record import AuditRecord
+from control_plane.model.repair import Rung
 from control_plane.services.access import Port
 from control_plane.services.feed import EventFeed
 from control_plane.services.interceptors import Gate
 from control_plane.services.link_join import Joining
+from control_plane.services.link_policy import LocalPolicies, PolicyTerms, RungTerms
 from control_plane.services.link_registry import LinkRegistry
 from control_plane.services.link_server import NodeLinks
 from control_plane.services.link_terms import LinkTerms
@@ -48,6 +50,14 @@ T = TypeVar("T")
 
 PATIENCE_SECONDS = 20.0
 _DEFINITELY = {"grpc.enable_retries": 0}
+
+LOCAL_TERMS = PolicyTerms(
+    rungs={Rung.RESET_GPU: RungTerms(2, timedelta(days=1), may_stop_jobs=False)},
+    total_count=4,
+    total_period=timedelta(days=1),
+    after=timedelta(seconds=60),
+    lifetime=timedelta(days=7),
+)
 
 Responses = aio.StreamStreamCall[node_link_pb2.ConnectRequest, node_link_pb2.ConnectResponse]
 
@@ -319,8 +329,17 @@ async def running(directory: Path, *, terms: LinkTerms | None = None, url: str =
         stack.push_async_callback(store.close)
         ca = CertificateAuthority.load_or_create(directory / "ca", clock=clock)
         registry = LinkRegistry(clock=clock)
+        policies = LocalPolicies(store, LOCAL_TERMS, sign=ca.sign_statement, clock=clock)
+        await policies.start()
         links = NodeLinks(
-            store, ca, EventFeed(store), registry, clock=clock, terms=terms, nats_servers=lambda: ("tls://nats:4222",)
+            store,
+            ca,
+            EventFeed(store),
+            registry,
+            clock=clock,
+            terms=terms,
+            policies=policies,
+            nats_servers=lambda: ("tls://nats:4222",),
         )
         await links.start()
         governor = Governor(
