@@ -9,7 +9,7 @@ from node_agent.health.model import Rung, Severity
 from node_agent.probe.observations import StatedAction
 from node_agent.probe.samples import RecoveryAction
 
-FABRIC_MANAGER: Final = "nvidia-fabricmanager"
+FABRIC_MANAGER: Final = "nvidia-fabricmanager.service"
 """The systemd unit that sets up NVSwitches."""
 
 
@@ -120,15 +120,6 @@ _RECOVERY: Final[Mapping[RecoveryAction, StatedAction]] = MappingProxyType(
     }
 )
 
-_LADDER: Final = (
-    Rung.STOP_PROCESS,
-    Rung.MOVE_JOB,
-    Rung.RESET_GPU,
-    Rung.RELOAD_DRIVER,
-    Rung.REBOOT_HOST,
-    Rung.QUARANTINE,
-)
-
 _CURES: Final[Mapping[Rung, frozenset[Rung]]] = MappingProxyType(
     {
         Rung.STOP_PROCESS: frozenset({Rung.STOP_PROCESS}),
@@ -147,7 +138,7 @@ _CURES: Final[Mapping[Rung, frozenset[Rung]]] = MappingProxyType(
             }
         ),
         Rung.QUARANTINE: frozenset(),
-        Rung.VERIFY: frozenset(),
+        Rung.VERIFY: frozenset({Rung.VERIFY}),
     }
 )
 
@@ -170,12 +161,3 @@ def stated(action: RecoveryAction) -> StatedAction:
 def cures(done: Rung, asked: Rung) -> bool:
     """Return whether a verified repair `done` ends a condition that asked for the repair `asked`."""
     return asked in _CURES[done]
-
-
-def next_rung(failed: Rung) -> Rung | None:
-    """Return the rung to try after one that failed; None when the ladder ends."""
-    if failed is Rung.RESTART_SERVICE:
-        return Rung.RELOAD_DRIVER
-    if failed not in _LADDER or failed is Rung.QUARANTINE:
-        return None
-    return _LADDER[_LADDER.index(failed) + 1]

@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from node_agent.health.findings import Finding, Sighting, name
-from node_agent.health.host import MAXIMUM_GPUS, Host
+from node_agent.health.host import Host
 from node_agent.health.model import Authority, Change, Rung, Scope, Severity
 from node_agent.health.windows import Recent, Times
 
 MAXIMUM_HOLDERS: Final = 256
 """Jobs and processes whose faults are remembered: the newest. All are weighed with each that is not yet known."""
 MAXIMUM_GPUS_OF_HOLDER: Final = 16
+MAXIMUM_RUNS: Final = 1024
+"""Pairs of a GPU and a job or process on it that are remembered."""
 
 
 @dataclass(slots=True)
@@ -32,12 +34,13 @@ class Applications:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._holders: Recent[str, _Holder] = Recent(MAXIMUM_HOLDERS)
-        self._used: Recent[str, float] = Recent(MAXIMUM_GPUS)
+        self._runs: Recent[tuple[str, str], float] = Recent(MAXIMUM_RUNS)
+        """When which job or process was last known on which GPU."""
         self._going_on: Recent[tuple[str, int], Times] = Recent(4 * MAXIMUM_HOLDERS)
 
-    def note_use(self, gpu: str, now: float) -> None:
-        """Note that something computes on a GPU."""
-        self._used.set(gpu, now)
+    def note_run(self, gpu: str, job_id: str, now: float) -> None:
+        """Note that a job runs on a GPU: those that do not fault are what the others are measured by."""
+        self._runs.set((gpu, f"job {job_id}"), now)
 
     def forgive(self, gpu: str) -> None:
         """Forget what speaks against a GPU, after a repair or an operator cleared it."""
@@ -49,8 +52,8 @@ class Applications:
 
     def fault(self, gpu: str, pid: int | None, process: str, sighting: Sighting, now: float) -> list[Change]:
         """Note a fault of an application on a GPU; raise what follows from all that is remembered."""
-        self.note_use(gpu, now)
         key, program, job_id = self._whose(gpu, pid, process)
+        self._runs.set((gpu, key), now)
         holder = self._holders.get(key)
         known = holder is not None and gpu in holder.gpus
         holder = self._holders.set(key, holder or _Holder(program))
@@ -93,13 +96,11 @@ class Applications:
                     here += 1
                     programs.add(holder.program)
         present = max(1, self._host.present())
-        used = sum(now - at <= rules.application_window_seconds for _, at in self._used.items())
         likely = chance(here, everywhere, present)
         condition_id = f"gpu/{gpu}/suspect"
         if (
             len(programs) >= rules.suspect_fatal_holders
-            and used > 1
-            and chance(len(programs), everywhere, min(used, present)) <= rules.suspect_fatal_chance
+            and self._chance_of_all_runs(gpu, len(programs), everywhere, now) <= rules.suspect_fatal_chance
         ):
             return self._suspect(gpu, Severity.FATAL, sighting, now)
         alone = present == 1 and here >= rules.suspect_alone_holders
@@ -109,6 +110,16 @@ class Applications:
         if track is not None and track.finding.severity is Severity.WARNING:
             return self._host.book.clear(condition_id, track.last_seen_at, "applications fault on other GPUs as well")
         return []
+
+    def _chance_of_all_runs(self, gpu: str, here: int, everywhere: int, now: float) -> float:
+        """Return how likely so many of all runs that faulted are of this GPU, by blind chance.
+
+        A GPU on which many short jobs run has many faults: what counts is how many of its jobs fault, against the
+        jobs on the others (Fisher's exact test, times the number of GPUs).
+        """
+        window = self._host.rules.application_window_seconds
+        runs = [where for (where, _), at in self._runs.items() if now - at <= window]
+        return min(1.0, max(1, self._host.present()) * hypergeometric(here, runs.count(gpu), everywhere, len(runs)))
 
     def _suspect(self, gpu: str, severity: Severity, sighting: Sighting, now: float) -> list[Change]:
         fatal = severity is Severity.FATAL
@@ -121,7 +132,7 @@ class Applications:
             severity=severity,
             summary=f"{several} different applications fault on this GPU and on no other",
             gpu_uuid=gpu if gpu in self._host.gpus else "",
-            repair=Rung.RESET_GPU if fatal else None,
+            repair=Rung.VERIFY if fatal else None,
             authority=Authority.RULE if fatal else None,
             sticky=fatal,
             clear_after_seconds=None if fatal else self._host.rules.application_window_seconds,
@@ -174,6 +185,20 @@ def chance(here: int, everywhere: int, gpus: int) -> float:
     stays, moves = math.log(1.0 / gpus), math.log(1.0 - 1.0 / gpus)
     tail = 0.0
     for k in range(here, min(everywhere, here + 64) + 1):
-        ways = math.lgamma(everywhere + 1) - math.lgamma(k + 1) - math.lgamma(everywhere - k + 1)
-        tail += math.exp(ways + k * stays + (everywhere - k) * moves)
+        tail += math.exp(_choose(everywhere, k) + k * stays + (everywhere - k) * moves)
     return min(1.0, gpus * tail)
+
+
+def hypergeometric(drawn_marked: int, drawn: int, marked: int, total: int) -> float:
+    """Return how likely `drawn` out of `total`, of which `marked` are marked, have `drawn_marked` or more of these."""
+    if drawn_marked <= 0:
+        return 1.0
+    tail = 0.0
+    for k in range(drawn_marked, min(drawn, marked) + 1):
+        if marked - k <= total - drawn:
+            tail += math.exp(_choose(drawn, k) + _choose(total - drawn, marked - k) - _choose(total, marked))
+    return min(1.0, tail)
+
+
+def _choose(total: int, part: int) -> float:
+    return math.lgamma(total + 1) - math.lgamma(part + 1) - math.lgamma(total - part + 1)

@@ -78,7 +78,7 @@ class HealthEngine:
         self._statements = Statements(self._host)
         self._xids = Xids(self._host, self._applications, self._statements)
         self._switches = Switches(self._host)
-        self._telemetry = Telemetry(self._host, self._states, self._statements, self._applications, self._xids)
+        self._telemetry = Telemetry(self._host, self._states, self._statements, self._xids)
         self._telemetry.links.expected = {uuid: set(links) for uuid, links in state.links.items()}
         self._telemetry.uncorrected = dict(state.uncorrected)
         self._kernel_faults = KernelFaults(self._host, self._states)
@@ -105,8 +105,8 @@ class HealthEngine:
         """Take over which job holds which GPU, by UUID."""
         self._host.holders = dict(list(holders.items())[:MAXIMUM_GPUS])
         now = self._clock.monotonic()
-        for uuid in self._host.holders:
-            self._applications.note_use(uuid, now)
+        for uuid, job in self._host.holders.items():
+            self._applications.note_run(uuid, job.job_id, now)
 
     # Observations ---------------------------------------------------------------------------------------------------
 
@@ -295,7 +295,7 @@ class HealthEngine:
 
 def _is_cured(track: Track, rung: Rung) -> bool:
     finding = track.finding
-    if finding.kind == "GPU_SUSPECT" and rung is Rung.VERIFY:
+    if finding.kind == "GPU_SUSPECT" and rung in (Rung.VERIFY, *_RESETS):
         return True
     if finding.repair is not None:
         return cures(rung, finding.repair)

@@ -94,7 +94,7 @@ class Track:
         finding, repair = self.finding, self.finding.repair
         if self.flapping:
             # Repairing what comes and goes again and again would never end: a person decides.
-            repair = Rung.QUARANTINE if finding.severity is Severity.FATAL else None
+            repair = Rung.QUARANTINE if finding.severity is Severity.FATAL and repair is not None else None
         if self.acknowledged_by:
             repair = None
         rule = Authority.RULE if self.flapping else finding.authority

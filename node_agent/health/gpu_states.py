@@ -3,7 +3,6 @@
 from datetime import datetime
 from typing import Final
 
-from node_agent.health.applications import Applications
 from node_agent.health.host import MAXIMUM_GPUS, Host
 from node_agent.health.model import Change, Rung, Severity, Source
 from node_agent.health.rules import Hold
@@ -56,17 +55,14 @@ MEMORY_HELD: Final = State("memory-held", "MEMORY_HELD", Severity.INFO, "Memory 
 class GpuStates:
     """Judges the samples of GPUs that can be read."""
 
-    def __init__(self, host: Host, states: States, applications: Applications) -> None:
+    def __init__(self, host: Host, states: States) -> None:
         self._host = host
         self._states = states
-        self._applications = applications
         self._replays: Recent[str, Growth] = Recent(MAXIMUM_GPUS)
         self._corrected: Recent[str, Growth] = Recent(MAXIMUM_GPUS)
 
     def read(self, place: Place, sample: GpuSample, at: datetime, now: float) -> list[Change]:
         """Judge one sample."""
-        if sample.processes:
-            self._applications.note_use(place.gpu_uuid, now)
         return (
             self._throttling(place, sample, at, now)
             + self._memory(place, sample, at, now)

@@ -142,8 +142,7 @@ class KernelFaults:
             "PROBE_STALLED",
             Severity.FATAL if certain and nvml else Severity.WARNING,
             f"The probe of {probe} hangs again and again" if certain else f"The probe of {probe} hung and was killed",
-            (Rung.RELOAD_DRIVER if nvml else Rung.RESTART_SERVICE) if certain else None,
-            service="" if nvml or not certain else f"{probe}-exporter",
+            Rung.RELOAD_DRIVER if certain and nvml else None,
         )
         place = Place(f"host/probe/{probe}", Scope.HOST, probe)
         text = f"no answer for {stall.seconds:.1f} s"

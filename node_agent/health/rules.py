@@ -48,8 +48,10 @@ class HealthRules:
     suspect_warning_chance: float = 0.02
     """... if blind chance, spread over the host's GPUs, does this less often."""
     suspect_fatal_holders: int = 5
-    """Different jobs (or programs, for processes outside jobs), for a repair."""
-    suspect_fatal_chance: float = 1e-4
+    """Different jobs (or programs, for processes outside jobs), for a test of the GPU under load, which is what the
+    vendor's workflows ask for."""
+    suspect_fatal_chance: float = 1e-5
+    """... if blind chance, over all jobs that ran, does this less often."""
     suspect_alone_holders: int = 8
     """Of a host with one GPU, where nothing can be compared: a warning only."""
     goes_on_count: int = 30
@@ -103,8 +105,8 @@ class HealthRules:
     """Longer than systemd needs to restart a service by itself."""
     port: Hold = field(default=Hold(15.0, 60.0))
     clock: Hold = field(default=Hold(60.0, 60.0))
-    report: Hold = field(default=Hold(0.0, 0.0))
-    """Disks, memory and checks of the operator: the check itself decides."""
+    report: Hold = field(default=Hold(0.0, 30.0))
+    """Disks, memory and checks of the operator: the check itself decides what is bad."""
     stall_window_seconds: float = 10 * MINUTE
     stalls_fatal: int = 3
     """Kills of a hung probe within the window, after which the driver is taken to hang."""
@@ -121,7 +123,8 @@ class HealthRules:
 
     # Flapping, repeat offenders, bounds -------------------------------------------------------------------------------
     flap_raises: int = 5
-    """Raised more often than this within `flap_window_seconds`: it stays, and no repair is proposed but a person."""
+    """Raised more often than this within `flap_window_seconds`: it stays, and a repair is no longer proposed; where one
+    was, and the condition is fatal, a person is."""
     flap_window_seconds: float = HOUR
     lemon_repairs: int = 3
     """Repairs of one GPU or host within `lemon_window_seconds`. In published fleets a handful of machines causes most

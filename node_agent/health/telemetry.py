@@ -4,7 +4,6 @@ from datetime import datetime
 from typing import Final
 
 from node_agent.health.actions import stated
-from node_agent.health.applications import Applications
 from node_agent.health.findings import Finding, evidence
 from node_agent.health.gpu_states import GpuStates
 from node_agent.health.host import MAXIMUM_GPUS, Host
@@ -37,14 +36,12 @@ _NVML_PLACE: Final = Place("host/driver", Scope.HOST, "driver")
 class Telemetry:
     """Judges telemetry."""
 
-    def __init__(
-        self, host: Host, states: States, statements: Statements, applications: Applications, xids: Xids
-    ) -> None:
+    def __init__(self, host: Host, states: States, statements: Statements, xids: Xids) -> None:
         self._host = host
         self._states = states
         self._statements = statements
         self._xids = xids
-        self._gpu_states = GpuStates(host, states, applications)
+        self._gpu_states = GpuStates(host, states)
         self.links = LinkStates(host, states)
         self._lost: Recent[str, int] = Recent(MAXIMUM_GPUS)
         self.uncorrected: dict[str, int] = {}

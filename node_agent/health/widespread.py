@@ -23,7 +23,7 @@ class Widespread:
 
     def forget(self, gpu: str) -> None:
         """Forget what came on a GPU, after it was repaired."""
-        for _, seen in self._seen.items():
+        for seen in self._seen.values():
             seen.pop(gpu, None)
 
     def aligned(self, finding: Finding) -> Finding:

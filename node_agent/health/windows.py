@@ -39,6 +39,10 @@ class Recent(Generic[K, V]):
         """Forget an entry; return it."""
         return self._entries.pop(key, None)
 
+    def values(self) -> tuple[V, ...]:
+        """Return the entries that are remembered, oldest first."""
+        return tuple(self._entries.values())
+
     def items(self) -> tuple[tuple[K, V], ...]:
         """Return what is remembered, oldest first; a copy, so that entries may be forgotten on the way."""
         return tuple(self._entries.items())

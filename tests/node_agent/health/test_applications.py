@@ -1,10 +1,11 @@
 """Telling a bad GPU from a bad program."""
 
+import itertools
 import random
 
 import pytest
 
-from node_agent.health.applications import chance
+from node_agent.health.applications import chance, hypergeometric
 from node_agent.health.model import JobOnGpu, Rung, Severity
 from tests.node_agent.health.host import Host, uuid
 
@@ -20,8 +21,9 @@ def busy(host: Host) -> None:
 
 
 @pytest.mark.parametrize("code", [13, 31])
-def test_faults_of_different_jobs_on_one_gpu_make_it_suspect_then_ask_for_a_reset(host: Host, code: int) -> None:
-    busy(host)
+def test_faults_of_different_jobs_on_one_gpu_make_it_suspect_then_ask_for_a_test(host: Host, code: int) -> None:
+    for well in range(30):
+        host.engine.set_jobs({uuid(index): JobOnGpu(f"j-well-{well}-{index}", "a") for index in range(5)})
     for run in range(3):
         give(host, 5, f"j-{run}", 100 + run)
         host.xid(5, code, pid=100 + run)
@@ -34,7 +36,9 @@ def test_faults_of_different_jobs_on_one_gpu_make_it_suspect_then_ask_for_a_rese
         host.xid(5, code, pid=100 + run)
         host.clock.advance(120)
     suspect = host.conditions()[f"gpu/{uuid(5)}/suspect"]
-    assert (suspect.severity, suspect.repair, suspect.sticky) == (Severity.FATAL, Rung.RESET_GPU, True)
+    assert (suspect.severity, suspect.repair, suspect.sticky) == (Severity.FATAL, Rung.VERIFY, True)
+    host.take(host.engine.note_repair([uuid(5)], Rung.VERIFY, True, host.clock.now()))
+    assert f"gpu/{uuid(5)}/suspect" not in host.conditions()
 
 
 def test_fault_that_moves_with_its_job_is_the_job_s(host: Host) -> None:
@@ -102,6 +106,24 @@ def test_burst_of_a_dying_process_stops_nothing(host: Host) -> None:
         host.xid(0, 13, pid=4711)
         host.clock.advance(0.001)
     assert host.repairs() == {}
+
+
+def test_gpu_on_which_all_short_jobs_run_is_not_blamed_for_those_that_fault(host: Host) -> None:
+    busy(host)
+    for run in range(200):
+        give(host, 5, f"j-{run}", 100 + run)
+        if run % 3 == 0:
+            host.xid(5, 13, pid=100 + run)
+        host.clock.advance(60)
+    assert host.repairs() == {}
+
+
+def test_chance_of_runs_matches_counting_them() -> None:
+    runs = list(itertools.combinations(range(10), 4))
+    hits = sum(sum(one < 3 for one in drawn) >= 2 for drawn in runs)
+    assert hypergeometric(2, 3, 4, 10) == pytest.approx(hits / len(runs))
+    assert hypergeometric(0, 3, 4, 10) == 1.0
+    assert hypergeometric(4, 4, 4, 4) == pytest.approx(1.0)
 
 
 def test_chance_matches_the_simulation_of_it() -> None:

@@ -20,8 +20,8 @@ def report(host: Host, finding: HostFinding, subject: str, standing: Standing, *
         (HostFinding.READ_ONLY, "/", "host/read-only/root", "READ_ONLY", Severity.FATAL, Rung.REBOOT_HOST),
         (
             HostFinding.SERVICE,
-            "nvidia-fabricmanager",
-            "host/service/nvidia-fabricmanager",
+            "nvidia-fabricmanager.service",
+            "host/service/nvidia-fabricmanager.service",
             "SERVICE_DOWN",
             Severity.FATAL,
             Rung.RESTART_SERVICE,
@@ -80,6 +80,18 @@ def test_warning_that_becomes_bad_is_told_as_a_change(host: Host) -> None:
         (ChangeKind.CHANGED, Severity.FATAL),
         (ChangeKind.CHANGED, Severity.WARNING),
     ]
+
+
+def test_disk_that_is_full_again_and_again_stays_and_quarantines_nothing(host: Host) -> None:
+    for _ in range(6):
+        host.observe(report(host, HostFinding.DISK_SPACE, "/", Standing.BAD))
+        host.wait(60)
+        host.observe(report(host, HostFinding.DISK_SPACE, "/", Standing.GOOD))
+        host.wait(60)
+    (only,) = host.conditions().values()
+    assert only.sticky
+    assert "flaps" in only.summary
+    assert host.repairs() == {}
 
 
 def test_unknown_standing_changes_nothing(host: Host) -> None:
@@ -162,6 +174,7 @@ def test_dcgm_that_hangs_is_never_fatal(host: Host) -> None:
         stall(host, probe="dcgm")
         host.wait(20)
     assert {one.severity for one in host.conditions().values()} == {Severity.WARNING}
+    assert host.repairs() == {}
 
 
 def test_corrected_errors_of_a_bus_matter_at_a_rate_only(host: Host) -> None:

@@ -183,7 +183,7 @@ def test_fabric_that_does_not_come_up_asks_for_its_manager(host: Host) -> None:
     assert host.changes == []
     feed(host, 30, waiting)
     (only,) = host.conditions().values()
-    assert (only.repair, only.service) == (Rung.RESTART_SERVICE, "nvidia-fabricmanager")
+    assert (only.repair, only.service) == (Rung.RESTART_SERVICE, "nvidia-fabricmanager.service")
     feed(host, 20, replace(sample(0), fabric=Fabric(FabricState.COMPLETED, 0)))
     assert host.conditions() == {}
 
