@@ -2,26 +2,22 @@
 
 import argparse
 import asyncio
-import json
 import os
 import platform
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from node_agent import logging
-from node_agent.errors import AgentError, NotJoined, SettingsInvalid
+from node_agent.commands.parser import add_catalogue, add_commands
+from node_agent.errors import AgentError, SettingsInvalid
 from node_agent.install import command as install_command
 from node_agent.link.identity import IdentityStore
-from node_agent.local_status import read_status
-from node_agent.lock import StateLock, holder
+from node_agent.lock import StateLock
 from node_agent.settings import Engine, LogLevel, Settings, join_token, load
 from orquanta import __version__
 
-_NOT_RUNNING_EXIT_CODE = 3
-_NOT_CONNECTED_EXIT_CODE = 4
 _LABEL = re.compile(r"(?P<key>[A-Za-z0-9][A-Za-z0-9._/-]{0,62})=(?P<value>[A-Za-z0-9._/-]{0,63})")
 
 
@@ -34,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _tell(error)
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # whoever read the output, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def _tell(error: AgentError) -> int:
@@ -59,10 +58,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_settings(run)
     run.set_defaults(run_command=_run)
 
-    status = commands.add_parser("status", help="show the state of this host's daemon")
-    status.add_argument("--json", action="store_true", help="print JSON")
-    _add_settings(status)
-    status.set_defaults(run_command=_status)
+    for parser_of_host in add_commands(commands):
+        _add_settings(parser_of_host)
+        parser_of_host.set_defaults(run_command=_ask)
+    add_catalogue(commands)
 
     install_command.add_commands(commands)
 
@@ -187,46 +186,27 @@ def _run(options: argparse.Namespace) -> int:
     os._exit(exit_code)
 
 
-def _status(options: argparse.Namespace) -> int:
+def _ask(options: argparse.Namespace) -> int:
+    from node_agent.commands import host  # noqa: PLC0415 - only these commands need gRPC at once
+
     settings = _settings(options)
-    pid = holder(settings.state_dir)
-    found = read_status(settings.state_dir)
-    store = IdentityStore(settings.state_dir)
-    identity = store.load() if store.is_joined() else None
-    connected = bool(pid and found.get("link", {}).get("connected"))
-    value = {
-        "joined": identity is not None,
-        "node_id": identity.node_id if identity else "",
-        "node_name": identity.node_name if identity else "",
-        "certificate_expires_at": identity.certificate.not_after.isoformat() if identity else "",
-        "state_dir": str(settings.state_dir),
-        **found,
-        "running": pid is not None,
-        "pid": pid,
-        "connected": connected,
+    ask: dict[str, Callable[[Settings, argparse.Namespace], int]] = {
+        "status": host.status,
+        "conditions": host.conditions,
+        "events": host.events,
+        "repairs": host.repairs,
+        "ack": host.acknowledge,
+        "clear": host.clear,
+        "inject": host.inject,
+        "scan": _scan,
     }
-    sys.stdout.write(json.dumps(value, indent=2) + "\n" if options.json else _describe(value))
-    if identity is None:
-        return NotJoined.exit_code
-    return _NOT_RUNNING_EXIT_CODE if pid is None else 0 if connected else _NOT_CONNECTED_EXIT_CODE
+    return ask[options.ask](settings, options)
 
 
-def _describe(value: dict[str, Any]) -> str:
-    """Return the status for a person. Any: it comes from JSON."""
-    if not value["joined"]:
-        return f"not joined ({value['state_dir']}); run `orquanta-node join` first\n"
-    link = value.get("link", {})
-    lines = [
-        f"node      {value['node_id']} ({value['node_name']})",
-        f"daemon    {'running, pid ' + str(value['pid']) if value['running'] else 'not running'}",
-        f"link      {'up, ' + link['server'] if value['connected'] else 'down: ' + link.get('reason', '')}",
-        f"expires   {value['certificate_expires_at']}",
-        f"gpus      {len(value.get('gpus', []))}",
-    ]
-    for member in value.get("members", []):
-        end = "" if member["exit_code"] is None else f", exit code {member['exit_code']}"
-        lines.append(f"member    {member['job_id']} {member['allocation_id']}.{member['rank']} {member['state']}{end}")
-    return "\n".join(lines) + "\n"
+def _scan(settings: Settings, options: argparse.Namespace) -> int:
+    from node_agent.commands import scan  # noqa: PLC0415 - no other command looks for itself
+
+    return scan.run(settings, options)
 
 
 def _version(_options: argparse.Namespace) -> int:

@@ -1,0 +1,1 @@
+"""What an operator asks a daemon on its host, from the command line."""
