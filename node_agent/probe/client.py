@@ -27,6 +27,7 @@ _DEATHS_THAT_TELL: Final = 3
 _PROBE: Final = "nvml"
 _OPENS: Final = "inventory"
 """The request that opens the driver, and must not while the GPUs are let go of."""
+_REFUSED: Final = "bad_fault"
 _CLOSE_SECONDS: Final = 1.0
 _MAXIMUM_XID: Final = 0xFFFFFFFF
 _T = TypeVar("_T")
@@ -213,7 +214,7 @@ class ProbeClient:
 
     async def control(self, operation: str, *arguments: Any) -> Any:
         """Do something to virtual GPUs. Any: JSON values. Raises ProbeAway, or RequestFailed if it is refused."""
-        return await self._ask(operation, *arguments, seconds=self._deadlines.control)
+        return await self._ask(operation, *arguments, seconds=self._deadlines.control, may_refuse=True)
 
     async def _start_one(self) -> None:
         """Start a process; raises ProbeAway if it did not come to answer."""
@@ -258,7 +259,7 @@ class ProbeClient:
             gpu_instance_id = None if whole_gpu else instance
             self._observe(NvmlXid(code, gpu_uuid[:100], pci_bus_id[:40], gpu_instance_id, self._clock.now()))
 
-    async def _ask(self, operation: str, *arguments: Any, seconds: float) -> Any:
+    async def _ask(self, operation: str, *arguments: Any, seconds: float, may_refuse: bool = False) -> Any:
         async with self._asking:
             probe = self._probe
             if probe is None:
@@ -275,7 +276,7 @@ class ProbeClient:
             except ProbeEnded:
                 raise ProbeAway(self._away) from None
             except RequestFailed as error:
-                if error.word != "failed":
+                if may_refuse and error.word == _REFUSED:
                     raise
                 # A bug, or a driver that broke the process's memory: a fresh process is the safest answer.
                 self._lose(probe, f"{operation} failed: {error}", "PROBE_DIED")
