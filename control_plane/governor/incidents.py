@@ -10,11 +10,15 @@ from control_plane.model.incident import Incident, IncidentState
 from control_plane.model.node import Node
 from control_plane.store import audit, conditions, incidents
 from control_plane.store.database import Tx
+from control_plane.store.incidents import Parts
 
 CONDITIONS_MAX = 64
 """Conditions told in one incident; the worst ones."""
 
 AGENT = "healing_agent"
+
+_TOLD_AT_ONCE = 8
+"""Entries of one kind about conditions that one change can add."""
 
 
 def open_incident(
@@ -57,9 +61,7 @@ def open_incident(
 
 def follow_conditions(tx: Tx, node_id: NodeId) -> None:
     """Let the node's open incident know how its conditions stand: they join it, change, or are over."""
-    if not incidents.open_ids(tx, [node_id]):
-        return
-    incident = incidents.open_of(tx, node_id)
+    incident = incidents.open_of(tx, node_id, Parts.NONE)
     if incident is None:
         return
     now = conditions.of_node(tx, node_id)
@@ -71,11 +73,11 @@ def follow_conditions(tx: Tx, node_id: NodeId) -> None:
     active = frozenset(one.id for one in told if one.id in present)
     if tuple(told) == incident.conditions and active == incident.active_ids:
         return
-    for one in joining:
+    for one in joining[:_TOLD_AT_ONCE]:
         incidents.add_entry(tx, incident.id, "condition.joined", one.summary or one.id)
-    for one_id in sorted(incident.active_ids - active):
+    for one_id in sorted(incident.active_ids - active)[:_TOLD_AT_ONCE]:
         incidents.add_entry(tx, incident.id, "condition.over", one_id)
-    for one_id in sorted(active - incident.active_ids - {one.id for one in joining}):
+    for one_id in sorted(active - incident.active_ids - {one.id for one in joining})[:_TOLD_AT_ONCE]:
         incidents.add_entry(tx, incident.id, "condition.back", one_id)
     incidents.update(
         tx,

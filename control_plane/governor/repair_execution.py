@@ -11,6 +11,7 @@ from control_plane.store import conditions, nodes
 from control_plane.store import incidents as incident_store
 from control_plane.store import repairs as repair_store
 from control_plane.store.database import Tx
+from control_plane.store.incidents import Parts
 
 
 def execute(
@@ -100,7 +101,7 @@ def _clear_the_way(tx: Tx, node: Node, ordered: Repair, *, by: str) -> int:
 
 
 def _note_cordoned(tx: Tx, incident_id: IncidentId, *, action_id: str) -> None:
-    incident = incident_store.require(tx, incident_id)
+    incident = incident_store.require(tx, incident_id, Parts.NONE)
     if incident.cordoned_at is None and not incident.state.ended:
         incident_store.update(tx, incident_id, cordoned_at=tx.now)
         incident_store.add_entry(tx, incident_id, "cordoned", "the node takes no more jobs", action_id=action_id)

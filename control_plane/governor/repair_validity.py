@@ -9,6 +9,7 @@ from control_plane.model.node import Node, NodeHold, NodeState
 from control_plane.model.repair import Rung
 from control_plane.store import conditions, incidents, nodes, repairs
 from control_plane.store.database import Tx
+from control_plane.store.incidents import Parts
 
 Invalid = tuple[str, str] | None
 """Reason code and text of what stands in the way, or None."""
@@ -70,7 +71,7 @@ def _repair(tx: Tx, node: Node, effect: RepairNode) -> Invalid:
     if node.inventory is None:
         return "NODE_UNKNOWN", f"node {node.name} has not reported what it is made of yet"
     if effect.incident_id is not None:
-        incident = incidents.get(tx, effect.incident_id)
+        incident = incidents.get(tx, effect.incident_id, Parts.NONE)
         if incident is None or incident.node_id != node.id or incident.state.ended:
             return "STALE", f"incident {effect.incident_id} of node {node.name} is over"
     return _under_repair(tx, node) or _order(node, effect)

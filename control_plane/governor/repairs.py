@@ -15,6 +15,7 @@ from control_plane.model.repair import Repair, RepairOrigin, RepairReport, Repai
 from control_plane.store import audit, conditions, nodes, repairs
 from control_plane.store import incidents as incident_store
 from control_plane.store.database import Tx
+from control_plane.store.incidents import Parts
 
 log = structlog.get_logger()
 
@@ -163,7 +164,7 @@ def _show(tx: Tx, repair: Repair) -> None:
             holds.hold(tx, node, wanted, f"{repair.rung.words} ({repair.id})")
     if repair.incident_id is None:
         return
-    incident = incident_store.get(tx, repair.incident_id)
+    incident = incident_store.get(tx, repair.incident_id, Parts.NONE)
     if incident is None or incident.state.ended:
         return
     reason = f"{repair.rung.words}: {repair.state.value}"
@@ -214,7 +215,7 @@ def _given(tx: Tx, repair: Repair) -> Repair:
 
 
 def _note_drained(tx: Tx, incident_id: IncidentId) -> None:
-    incident = incident_store.require(tx, incident_id)
+    incident = incident_store.require(tx, incident_id, Parts.NONE)
     if incident.drained_at is None and not incident.state.ended:
         incident_store.update(tx, incident_id, drained_at=tx.now)
         incident_store.add_entry(tx, incident_id, "drained", "nothing stands in the way of the repair")

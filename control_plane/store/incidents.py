@@ -1,8 +1,9 @@
 """Incidents in the database."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 
 from sqlalchemy import delete, func, select
 from sqlmodel import col
@@ -26,6 +27,17 @@ ACKNOWLEDGED = "incident.acknowledged"
 ENTRIES_MAX = 200
 """Entries kept of one incident; its end is always told."""
 
+_COUNTED_FROM = 8
+"""An incident that has changed less often cannot have so many entries."""
+
+
+class Parts(Enum):
+    """What is read with an incident: nothing, its repairs, or its repairs and entries."""
+
+    NONE = "none"
+    REPAIRS = "repairs"
+    ALL = "all"
+
 
 @dataclass(frozen=True, slots=True)
 class IncidentFilter:
@@ -35,11 +47,13 @@ class IncidentFilter:
     node_id: NodeId | None = None
 
 
-def _model(tx: Tx, row: IncidentRow) -> Incident:
+def _model(tx: Tx, row: IncidentRow, parts: Parts) -> Incident:
     incident_id = IncidentId(row.id)
-    query = select(IncidentEntryRow).where(col(IncidentEntryRow.incident_id) == row.id)
-    entries = tx.session.execute(query.order_by(col(IncidentEntryRow.id))).scalars()
-    of_it = repairs.of_incident(tx, incident_id)
+    entries: Iterable[IncidentEntryRow] = ()
+    if parts is Parts.ALL:
+        query = select(IncidentEntryRow).where(col(IncidentEntryRow.incident_id) == row.id)
+        entries = tx.session.execute(query.order_by(col(IncidentEntryRow.id))).scalars()
+    of_it = () if parts is Parts.NONE else repairs.of_incident(tx, incident_id)
     return Incident(
         id=incident_id,
         node_id=NodeId(row.node_id),
@@ -75,15 +89,15 @@ def _model(tx: Tx, row: IncidentRow) -> Incident:
     )
 
 
-def get(tx: Tx, incident_id: IncidentId) -> Incident | None:
-    """Return the incident with its repairs and entries, or None."""
+def get(tx: Tx, incident_id: IncidentId, parts: Parts = Parts.ALL) -> Incident | None:
+    """Return the incident, or None."""
     row = tx.session.get(IncidentRow, incident_id)
-    return None if row is None else _model(tx, row)
+    return None if row is None else _model(tx, row, parts)
 
 
-def require(tx: Tx, incident_id: IncidentId) -> Incident:
+def require(tx: Tx, incident_id: IncidentId, parts: Parts = Parts.ALL) -> Incident:
     """Return the incident. Raises NotFound."""
-    incident = get(tx, incident_id)
+    incident = get(tx, incident_id, parts)
     if incident is None:
         raise NotFound(
             f"there is no incident {incident_id}; list them with: orquanta incident list", reason="INCIDENT_NOT_FOUND"
@@ -99,21 +113,21 @@ def page(tx: Tx, which: IncidentFilter, request: PageRequest) -> Page[Incident]:
     if which.node_id:
         query = query.where(col(IncidentRow.node_id) == which.node_id)
     rows, token = newest_first(tx.session, query, request, col(IncidentRow.created_at), col(IncidentRow.id))
-    return Page(tuple(_model(tx, row) for row in rows), token)
+    return Page(tuple(_model(tx, row, Parts.ALL) for row in rows), token)
 
 
-def unended(tx: Tx, *, node_id: NodeId | None = None) -> tuple[Incident, ...]:
+def unended(tx: Tx, *, node_id: NodeId | None = None, parts: Parts = Parts.ALL) -> tuple[Incident, ...]:
     """Return the incidents that have not ended, oldest first: of one node, or of all."""
     query = select(IncidentRow).where(col(IncidentRow.closed_at).is_(None))
     if node_id is not None:
         query = query.where(col(IncidentRow.node_id) == node_id)
     rows = tx.session.execute(query.order_by(col(IncidentRow.created_at), col(IncidentRow.id))).scalars()
-    return tuple(_model(tx, row) for row in rows)
+    return tuple(_model(tx, row, parts) for row in rows)
 
 
-def open_of(tx: Tx, node_id: NodeId) -> Incident | None:
+def open_of(tx: Tx, node_id: NodeId, parts: Parts = Parts.ALL) -> Incident | None:
     """Return the node's incident that has not ended, or None."""
-    found = unended(tx, node_id=node_id)
+    found = unended(tx, node_id=node_id, parts=parts)
     return found[0] if found else None
 
 
@@ -215,9 +229,7 @@ def add_entry(
     tx: Tx, incident_id: IncidentId, kind: str, message: str, *, action_id: str = "", repair_id: str = ""
 ) -> None:
     """Add to the incident's history; beyond ENTRIES_MAX only its end is still told."""
-    query = select(func.count()).select_from(IncidentEntryRow).where(col(IncidentEntryRow.incident_id) == incident_id)
-    ends = kind in {state.value for state in IncidentState if state.ended}
-    if int(tx.session.execute(query).scalar_one()) >= ENTRIES_MAX - (0 if ends else 4):
+    if _row(tx, incident_id).version >= _COUNTED_FROM and _is_full(tx, incident_id, kind):
         return
     tx.session.add(
         IncidentEntryRow(
@@ -230,6 +242,12 @@ def add_entry(
         )
     )
     tx.session.flush()
+
+
+def _is_full(tx: Tx, incident_id: IncidentId, kind: str) -> bool:
+    query = select(func.count()).select_from(IncidentEntryRow).where(col(IncidentEntryRow.incident_id) == incident_id)
+    ends = kind in {state.value for state in IncidentState if state.ended}
+    return int(tx.session.execute(query).scalar_one()) >= ENTRIES_MAX - (0 if ends else 4)
 
 
 def acknowledge(tx: Tx, incident_id: IncidentId, *, by: str, reason: str, take_over: bool) -> Incident:

@@ -11,6 +11,7 @@ from control_plane.model.incident import Incident
 from control_plane.model.repair import RepairState, Rung
 from control_plane.store import actions, conditions, incidents, nodes, repairs
 from control_plane.store.database import Tx
+from control_plane.store.incidents import Parts
 
 NAME = "healing_agent"
 REPAIR = "repair_node"
@@ -22,7 +23,7 @@ def load(tx: Tx, node_id: NodeId, policy: HealingPolicy) -> View | None:
     if node is None:
         return None
     present = conditions.of_node(tx, node_id)
-    incident = incidents.open_of(tx, node_id)
+    incident = incidents.open_of(tx, node_id, Parts.REPAIRS)
     repair = repairs.unfinished(tx, node_id)
     occupants = drains.occupants(tx, node_id)
     in_the_way = (

@@ -13,6 +13,7 @@ from control_plane.agents.orchestrator.money import recognise_money
 from control_plane.agents.orchestrator.places import recognise_places
 from control_plane.agents.orchestrator.quantities import recognise_numbers
 from control_plane.agents.orchestrator.shadow import Shadow
+from control_plane.agents.orchestrator.spelling import correct_spelling
 from control_plane.agents.orchestrator.spoken import (
     apply_corrections,
     recognise_rough_numbers,
@@ -30,6 +31,7 @@ def read(text: str) -> Shadow:
     """
     shadow = Shadow.of(text)
     recognise_literals(shadow)
+    correct_spelling(shadow)
     recognise_places(shadow)
     recognise_gpus(shadow)
     recognise_spoken_gpus(shadow)
