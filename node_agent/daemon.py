@@ -2,41 +2,46 @@
 
 import asyncio
 import signal
+import sqlite3
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import structlog
 
 from node_agent.accounts import account_of_jobs, let_pass
 from node_agent.clock import Clock, SystemClock
-from node_agent.convert import to_report, to_telemetry
+from node_agent.convert import to_report
 from node_agent.errors import AlreadyRunning, StateUnusable, only_agent_error
-from node_agent.hardware import Hardware, container_settings, find_hardware
-from node_agent.host import NodeHost
+from node_agent.hardware import container_settings, find_hardware
+from node_agent.jobs.proc import boot_id
 from node_agent.jobs.runner import JobRunner, StateDirectoryBusyError
 from node_agent.jobs.settings import RunnerSettings
-from node_agent.link.broker import Broker
-from node_agent.link.epoch import ControlEpoch
 from node_agent.link.identity import Identity, IdentityStore
-from node_agent.link.link import LinkStatus, NodeLink
-from node_agent.link.logs import LogShipper
 from node_agent.link.tls import Address
-from node_agent.local_status import LocalStatus
 from node_agent.lock import StateLock
-from node_agent.probe.sampler import Sampler
+from node_agent.memory import give_back_code
+from node_agent.parts.assembly import Assembly, Opened
+from node_agent.parts.watchdog import run_watchdog
+from node_agent.policy.keeper import PolicyKeeper
 from node_agent.probe.samples import TelemetryBatch
-from node_agent.settings import Engine, Settings, notify_socket
+from node_agent.repair.errors import JournalUnusable
+from node_agent.repair.journal import RepairJournal
+from node_agent.settings import Settings, notify_socket, watchdog_seconds
+from node_agent.spool.spool import Spool
 from node_agent.systemd import notify
 from orquanta import __version__
-from orquanta.v1 import job_pb2, node_link_pb2
 
 log = structlog.get_logger()
 
 _CGROUP_PARENT = "/orquanta"
 _SHIPPED_DIRECTORY = "shipped"
+_SPOOL_DIRECTORY = "spool"
+_REPAIRS_DIRECTORY = "repairs"
+_POLICY_FILE = "policy.json"
 _LAST_WORDS_SECONDS = 2.0  # for the ends of stopped jobs to reach the control plane
+_STARTED_SECONDS = 10.0  # after which code that only the start needed may go
 
 
 class _BootClock:
@@ -48,125 +53,82 @@ class _BootClock:
 
 
 class Daemon:
-    """All parts of one daemon."""
+    """All parts of one daemon, at work."""
 
-    def __init__(
-        self, settings: Settings, identity: Identity, hardware: Hardware, runner: JobRunner, clock: Clock
-    ) -> None:
-        self._settings = settings
-        self._hardware = hardware
-        self._told_inventory = hardware.inventory
-        self._runner = runner
-        state_dir = settings.state_dir
-        self._broker = Broker(identity, clock=clock)
-        self._host = NodeHost(
-            runner,
-            self._broker,
-            lambda: hardware.inventory,
-            images=settings.container_engine is not Engine.NONE,
-            clock=clock,
-        )
-        self._shipper = LogShipper(
-            self._host, self._broker, state_dir / _SHIPPED_DIRECTORY, on_shipped=self._host.note_shipped
-        )
-        self._link = NodeLink(
-            identities=IdentityStore(state_dir),
-            identity=identity,
-            host=self._host,
-            epoch=ControlEpoch(state_dir / "control_epoch.json"),
-            clock=clock,
-            boot_clock=_BootClock(),
-            on_status=self._note_link,
-            on_identity=self._broker.use_identity,
-        )
-        self._sampler = Sampler(
-            hardware.sample,
-            self._deliver,
-            clock=clock,
-            interval_seconds=settings.telemetry_interval_seconds,
-        )
-        self._local_status = LocalStatus(state_dir, self._describe)
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+        self._settings = opened.settings
+        self._hardware = opened.hardware
+        self._told_inventory = opened.hardware.inventory
+        self._parts = Assembly(opened)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; jobs go on afterwards unless the settings say otherwise."""
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(self._link.run()),
-                group.create_task(self._broker.run(self._use_nats)),
-                group.create_task(self._host.let_go(self._shipper)),
-                group.create_task(self._hardware.run()),
-                group.create_task(self._sampler.run()),
-                group.create_task(self._follow_jobs()),
-                group.create_task(self._local_status.run()),
+        async with asyncio.TaskGroup() as foundation:
+            # What the rest needs until its own end: a repair that is cut off still records what it took back.
+            lasting = [
+                foundation.create_task(self._opened.spool.run(), name="spool"),
+                foundation.create_task(self._hardware.run(), name="probe"),
             ]
+            await self._work(stop)
+            for task in lasting:
+                task.cancel()
+
+    async def _work(self, stop: asyncio.Event) -> None:
+        parts = self._parts
+        await parts.begin()
+        async with asyncio.TaskGroup() as group:
+            work = {
+                **parts.tasks(),
+                "nats": parts.broker.run(self._use_nats),
+                "samples": parts.sampler(self._deliver).run(),
+                "observations": self._follow_probe(),
+                "members": self._follow_jobs(),
+                "watchdog": run_watchdog(watchdog_seconds(), lambda state: notify(notify_socket(), state)),
+                "memory": _give_back(),
+            }
+            tasks = [group.create_task(one, name=name) for name, one in work.items()]
             notify(notify_socket(), "READY=1")
             await stop.wait()
             notify(notify_socket(), "STOPPING=1")
             if self._settings.stop_jobs:
-                await self._host.leave()
-                await asyncio.sleep(_LAST_WORDS_SECONDS if self._link.status.connected else 0)
+                await parts.host.leave()
+                await asyncio.sleep(_LAST_WORDS_SECONDS if parts.link.status.connected else 0)
             for task in tasks:
                 task.cancel()
+        parts.desk.save()
 
     async def _follow_jobs(self) -> None:
         """Hand every change of a member to whoever needs it."""
-        async for status in self._runner.changes():
+        runner, parts = self._opened.runner, self._parts
+        async for status in runner.changes():
             if not status.acknowledged:
-                self._link.member_changed(to_report(status))
-            self._hardware.follow_jobs(self._runner.statuses().values())
-            self._shipper.members_changed()
-            self._local_status.changed()
+                parts.link.member_changed(to_report(status))
+            self._hardware.follow_jobs(runner.statuses().values())
+            parts.shipper.members_changed()
+            parts.jobs.changed()
 
     async def _use_nats(self) -> NoReturn:
         """Work while NATS is connected."""
-        self._local_status.changed()
-        try:
-            await self._shipper.run()
-        finally:
-            self._local_status.changed()
+        await self._parts.shipper.run()
+
+    async def _follow_probe(self) -> NoReturn:
+        """Judge what the probe observes beside samples."""
+        while True:
+            await self._parts.desk.observe((await self._hardware.observations.take(),))
 
     async def _deliver(self, batch: TelemetryBatch) -> None:
         if self._hardware.inventory is not self._told_inventory:
             self._told_inventory = self._hardware.inventory
-            self._link.inventory_changed(self._told_inventory)
-            self._local_status.changed()
-        await self._broker.publish_telemetry(to_telemetry(batch).SerializeToString())
-
-    def _note_link(self, status: LinkStatus) -> None:
-        self._local_status.changed()
-        notify(notify_socket(), f"STATUS=linked to {status.server}" if status.connected else f"STATUS={status.reason}")
-
-    def _describe(self) -> dict[str, Any]:
-        """Return what `orquanta-node status` shows. Any: it becomes JSON."""
-        link = self._link.status
-        return {
-            "version": __version__,
-            "link": {
-                "connected": link.connected,
-                "server": link.server,
-                "reason": link.reason,
-                "clock_ahead_seconds": round(link.clock_ahead_seconds, 3),
-            },
-            "nats_connected": self._broker.connected,
-            "telemetry_sent": self._broker.counts.telemetry_sent,
-            "telemetry_dropped": self._broker.counts.telemetry_dropped,
-            "gpus": [{"uuid": gpu.uuid, "type": gpu.gpu_type} for gpu in self._hardware.inventory.gpus],
-            "members": [_describe_member(to_report(status)) for status in self._runner.statuses().values()],
-        }
+            self._parts.link.inventory_changed(self._told_inventory)
+            await self._parts.take_hardware()
+        await self._parts.telemetry.deliver(batch)
 
 
-def _describe_member(report: node_link_pb2.MemberReport) -> dict[str, Any]:
-    """Return one member for the status file. Any: it becomes JSON."""
-    return {
-        "allocation_id": report.allocation_id,
-        "job_id": report.job_id,
-        "epoch": report.epoch,
-        "rank": report.rank,
-        "state": job_pb2.AllocationState.Name(report.state).removeprefix("ALLOCATION_STATE_").lower(),
-        "exit_code": report.exit_code if report.HasField("exit_code") else None,
-        "message": report.message,
-        "gpu_uuids": list(report.gpu_uuids),
-    }
+async def _give_back() -> None:
+    """Let go of memory that only the start needed."""
+    await asyncio.sleep(_STARTED_SECONDS)
+    await asyncio.to_thread(give_back_code)
 
 
 async def run(settings: Settings) -> None:
@@ -202,10 +164,43 @@ async def _run_parts(settings: Settings, identity: Identity, clock: Clock, stop:
             cgroup_parent=_CGROUP_PARENT,
         )
         stack.callback(hardware.close)
+        spool, journal = await _open_records(stack, settings, clock)
+        policy = PolicyKeeper(
+            settings.state_dir / _POLICY_FILE,
+            node_id=identity.node_id,
+            ca_file=lambda: IdentityStore(settings.state_dir).load().ca_file,
+            clock=clock,
+            boot_clock=_BootClock(),
+            boot_id=boot_id(),
+        )
+        await policy.load()
         runner = await _enter_runner(stack, settings, clock, run_as=run_as, virtual_gpus=hardware.virtual)
         _clean_shipped(settings.state_dir / _SHIPPED_DIRECTORY, runner)
+        opened = Opened(
+            settings=settings,
+            identity=identity,
+            hardware=hardware,
+            runner=runner,
+            spool=spool,
+            journal=journal,
+            policy=policy,
+            clock=clock,
+            boot_clock=_BootClock(),
+            shipped_dir=settings.state_dir / _SHIPPED_DIRECTORY,
+        )
         log.info("daemon.started", node_id=identity.node_id, gpus=len(hardware.inventory.gpus), version=__version__)
-        await Daemon(settings, identity, hardware, runner, clock).run(stop)
+        await Daemon(opened).run(stop)
+
+
+async def _open_records(stack: AsyncExitStack, settings: Settings, clock: Clock) -> tuple[Spool, RepairJournal]:
+    try:
+        spool = await stack.enter_async_context(Spool(settings.state_dir / _SPOOL_DIRECTORY, clock))
+        journal = await asyncio.to_thread(RepairJournal, settings.state_dir / _REPAIRS_DIRECTORY)
+    except (OSError, sqlite3.Error, JournalUnusable) as error:
+        raise StateUnusable(
+            f"{settings.state_dir} cannot be used: {error}. Fix its owner or free some space, then start again."
+        ) from error
+    return spool, journal
 
 
 async def _enter_runner(

@@ -15,7 +15,8 @@ from node_agent.jobs.spec import InvalidSpecError, MemberKey
 from node_agent.jobs.status import MemberStatus, rejected
 from node_agent.link.broker import Broker
 from node_agent.link.logs import LogKey, LogPiece, LogShipper
-from orquanta.v1 import job_pb2, node_link_pb2, node_pb2
+from node_agent.parts.orders import Orders
+from orquanta.v1 import health_pb2, job_pb2, node_link_pb2, node_pb2, repair_pb2
 
 log = structlog.get_logger()
 
@@ -37,6 +38,7 @@ class NodeHost:
         runner: JobRunner,
         broker: Broker,
         inventory: Callable[[], node_pb2.HostInventory],
+        orders: Orders,
         *,
         images: bool,
         clock: Clock,
@@ -45,6 +47,7 @@ class NodeHost:
         self._runner = runner
         self._broker = broker
         self._inventory = inventory
+        self._orders = orders
         self._images = images
         self._clock = clock
         self._in_books: set[MemberKey] = set()
@@ -62,6 +65,22 @@ class NodeHost:
             for key, status in self._runner.statuses().items()
             if not status.acknowledged and key not in self._in_books
         ]
+
+    def conditions(self) -> Sequence[health_pb2.Condition]:
+        """Return every condition of now, worst first, at most 500 and 1 MiB together."""
+        return self._orders.conditions()
+
+    def repair_report(self) -> repair_pb2.RepairReport | None:
+        """Return the repair in progress, or else the last one."""
+        return self._orders.repair_report()
+
+    def policy_version(self) -> int:
+        """Return the version of the local policy that the host holds; 0 if none."""
+        return self._orders.policy_version()
+
+    async def heed(self, order: node_link_pb2.DesiredState) -> None:
+        """Take up what an order says beside its members."""
+        await self._orders.heed(order)
 
     async def converge(self, members: Sequence[node_link_pb2.MemberAssignment]) -> None:
         """Start what is missing, stop what is not listed."""

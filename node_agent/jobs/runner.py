@@ -3,7 +3,8 @@
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Iterable, Mapping
+from contextlib import aclosing
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
@@ -58,6 +59,7 @@ class JobRunner:
         self._feeds: set[StatusFeed] = set()
         self._group = asyncio.TaskGroup()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._gate: Callable[[MemberSpec], str] = lambda _: ""
         self.logs = JobLogs(settings.jobs_dir, self._is_ended)
 
     async def __aenter__(self) -> Self:
@@ -160,8 +162,42 @@ class JobRunner:
         was_closed = self._fence_has_passed()
         write_fence(str(self._settings.fence_file), boot_id(), deadline_boottime_seconds)
         if was_closed:
-            # What still waits to be started was ordered before: by now it may run on another host.
-            self._desired = {key: spec for key, spec in self._desired.items() if self._has_launched(key)}
+            self.drop_waiting()  # it was ordered before: by now it may run on another host
+
+    def use_gate(self, gate: Callable[[MemberSpec], str]) -> None:
+        """Start nothing for which `gate` gives a reason, in words that follow "waits: ".
+
+        Call `look_again` when it may give another answer.
+        """
+        self._gate = gate
+
+    def look_again(self) -> None:
+        """Start what waits, if the gate lets it by now."""
+        self._spawn(self._start_what_waits())
+
+    def drop_waiting(self) -> None:
+        """Start nothing that was ordered until now and waits: it needs another `converge`."""
+        self._desired = {key: spec for key, spec in self._desired.items() if self._has_launched(key)}
+
+    def supervisor_process_ids(self) -> frozenset[int]:
+        """Return the supervisors of members that run."""
+        found = (
+            member.directory.read_supervisor()
+            for member in self._members.values()
+            if member.live and member.directory is not None
+        )
+        return frozenset(supervisor.pid for supervisor in found if supervisor is not None)
+
+    async def stop_members(self, keys: Collection[MemberKey]) -> None:
+        """Stop members, each with its own grace, whatever is desired; returns when they have ended."""
+        async with aclosing(self.changes()) as changes:
+            async with self._converging:
+                for key in keys:
+                    member = self._members.get(key)
+                    if member is not None and not member.status.ended:
+                        await self._stop(member)
+            while any(key in self._members and not self._members[key].status.ended for key in keys):
+                await anext(changes)
 
     def active_gpu_uuids(self) -> dict[str, MemberKey]:
         """Return the GPUs that are in use by members that run, are starting or are stopping."""
@@ -214,6 +250,8 @@ class JobRunner:
     def _what_it_waits_for(self, member: Member) -> str:
         if self._fence_has_passed():
             return "waits: this host has had no answer from its control plane for too long"
+        if reason := self._gate(member.spec):
+            return f"waits: {reason}"
         for key, other in self._members.items():
             if not other.live:
                 continue

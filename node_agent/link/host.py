@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from orquanta.v1 import node_link_pb2, node_pb2
+from orquanta.v1 import health_pb2, node_link_pb2, node_pb2, repair_pb2
 
 
 class Host(Protocol):
@@ -29,8 +29,58 @@ class Host(Protocol):
         """Let jobs run until this moment on CLOCK_BOOTTIME if nothing is heard from the control plane."""
         ...
 
+    def conditions(self) -> Sequence[health_pb2.Condition]:
+        """Return every condition of now, worst first, at most 500 and 1 MiB together."""
+        ...
+
+    def repair_report(self) -> repair_pb2.RepairReport | None:
+        """Return the repair in progress, or else the last one; None if the host remembers none."""
+        ...
+
+    def policy_version(self) -> int:
+        """Return the version of the local policy that the host holds; 0 if it holds none."""
+        ...
+
+    async def heed(self, order: node_link_pb2.DesiredState) -> None:
+        """Take up what an order says beside its members: a repair, the local policy, words about conditions.
+
+        Called with each order, and again after each reconnect, so it must do nothing twice. Does not wait for a repair.
+        """
+        ...
+
     def use_nats(self, servers: Sequence[str]) -> None:
         """Send telemetry and logs to these servers; none if empty."""
+        ...
+
+
+class Records(Protocol):
+    """The host's spool as the link sees it. Sequences only grow."""
+
+    @property
+    def spool_id(self) -> str:
+        """The spool that records come from."""
+        ...
+
+    @property
+    def acknowledged(self) -> int:
+        """Records up to this sequence are in the control plane's books."""
+        ...
+
+    @property
+    def visible(self) -> int:
+        """Records up to this sequence can be read."""
+        ...
+
+    async def wait_beyond(self, sequence: int) -> None:
+        """Wait until a record after `sequence` can be read."""
+        ...
+
+    async def read_from(self, sequence: int) -> node_link_pb2.SpoolBatch | None:
+        """Return the oldest records from `sequence` on, as many as one message may hold; None to try again later."""
+        ...
+
+    async def acknowledge(self, spool_id: str, sequence: int) -> None:
+        """Take note that records up to `sequence` are in the control plane's books."""
         ...
 
 

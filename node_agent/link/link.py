@@ -17,12 +17,12 @@ from node_agent.link import renewal
 from node_agent.link.backoff import Backoff
 from node_agent.link.certificate import CertificateRejected
 from node_agent.link.epoch import ControlEpoch
-from node_agent.link.host import BootClock, Host
+from node_agent.link.host import BootClock, Host, Records
 from node_agent.link.identity import Identity, IdentityStore
 from node_agent.link.newest import Newest
 from node_agent.link.session import Session, SessionParts, StreamEnd, Terms
 from node_agent.link.tls import Address, client_context, find_fault, link_channel
-from orquanta.v1 import node_link_pb2, node_link_pb2_grpc, node_pb2
+from orquanta.v1 import node_link_pb2, node_link_pb2_grpc, node_pb2, repair_pb2
 
 log = structlog.get_logger()
 
@@ -53,6 +53,7 @@ class NodeLink:
         identities: IdentityStore,
         identity: Identity,
         host: Host,
+        records: Records,
         epoch: ControlEpoch,
         clock: Clock,
         boot_clock: BootClock,
@@ -62,6 +63,7 @@ class NodeLink:
         self._identities = identities
         self._identity = identity
         self._host = host
+        self._records = records
         self._epoch = epoch
         self._clock = clock
         self._boot_clock = boot_clock
@@ -71,6 +73,7 @@ class NodeLink:
         self._session: Session | None = None
         self._up = asyncio.Event()
         self._orders: Newest[node_link_pb2.DesiredState] = Newest()
+        self._instructions: Newest[node_link_pb2.DesiredState] = Newest()
         self._streams = 0
         self._certificates: Newest[bytes] = Newest()
 
@@ -94,12 +97,18 @@ class NodeLink:
         if self._session is not None:
             self._session.outbox.put_inventory(inventory)
 
+    def repair_changed(self, report: repair_pb2.RepairReport) -> None:
+        """Tell the control plane at once how a repair stands; without a stream it is in the next Hello."""
+        if self._session is not None:
+            self._session.outbox.put_repair(report)
+
     async def run(self) -> NoReturn:
         """Stay linked until cancelled; raises LinkRefused when the control plane does not want the node back."""
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._stay_connected())
                 group.create_task(self._obey())
+                group.create_task(self._heed())
                 group.create_task(self._renew())
         except BaseExceptionGroup as failures:
             error = only_agent_error(failures)
@@ -130,14 +139,17 @@ class NodeLink:
         """Speak on one stream; return why it ended and whether it ever was up."""
         self._streams += 1
         self._orders.clear()
+        self._instructions.clear()
         session = Session(
             SessionParts(
                 node_id=self._identity.node_id,
                 host=self._host,
+                records=self._records,
                 epoch=self._epoch,
                 clock=self._clock,
                 boot_clock=self._boot_clock,
                 orders=self._orders,
+                instructions=self._instructions,
                 certificates=self._certificates,
                 on_up=lambda terms: self._note_up(server, terms),
             )
@@ -209,6 +221,15 @@ class NodeLink:
                 if stream == self._streams:
                     continue
             order, stream = await self._orders.take(), self._streams
+
+    async def _heed(self) -> NoReturn:
+        """Hand on what orders say beside their members, apart from the jobs, which may take long."""
+        while True:
+            order = await self._instructions.take()
+            try:
+                await self._host.heed(order)
+            except Exception:
+                log.exception("link.order_failed", revision=order.revision)
 
     async def _renew(self) -> NoReturn:
         while True:

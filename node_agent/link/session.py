@@ -13,9 +13,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from node_agent.clock import Clock
 from node_agent.link.epoch import ControlEpoch
-from node_agent.link.host import BootClock, Host
+from node_agent.link.host import BootClock, Host, Records
 from node_agent.link.newest import Newest
 from node_agent.link.outbox import Outbox
+from node_agent.link.sender import SpoolSender
 from orquanta.v1 import job_pb2, node_link_pb2
 
 log = structlog.get_logger()
@@ -65,10 +66,13 @@ class SessionParts:
 
     node_id: str
     host: Host
+    records: Records
     epoch: ControlEpoch
     clock: Clock
     boot_clock: BootClock
     orders: Newest[node_link_pb2.DesiredState]
+    instructions: Newest[node_link_pb2.DesiredState]
+    """The same orders, for what they say beside their members: a repair does not wait for jobs to start."""
     certificates: Newest[bytes]
     on_up: Callable[[Terms], None]
 
@@ -84,6 +88,7 @@ class Session:
         self._revision = -1
         self._close_reason: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.outbox = Outbox()
+        self._sender = SpoolSender(parts.records, self.outbox.put_batch)
         self.terms: Terms | None = None
         """Set once the stream is up."""
 
@@ -100,6 +105,7 @@ class Session:
                 group.create_task(self._read(call, terms))
                 group.create_task(self._write(call))
                 group.create_task(self._beat(terms))
+                group.create_task(self._sender.run())
                 group.create_task(self._wait_for_close())
         except StreamEnd as end:
             return end
@@ -119,6 +125,10 @@ class Session:
             members=parts.host.member_reports(),
             host_time=self._now(),
             control_epoch=parts.epoch.value,
+            conditions=parts.host.conditions(),
+            repair=parts.host.repair_report(),
+            spool_id=parts.records.spool_id,
+            policy_version=parts.host.policy_version(),
         )
         sent_at = parts.boot_clock.boottime()
         try:
@@ -177,6 +187,8 @@ class Session:
             case "member_report_ack":
                 ack = response.member_report_ack
                 await self._parts.host.acknowledge(ack.allocation_id, ack.rank)
+            case "spool_ack":
+                await self._sender.acknowledge(response.spool_ack)
             case "certificate":
                 self._parts.certificates.put(response.certificate)
             case "disconnect":
@@ -208,6 +220,7 @@ class Session:
         elif order.revision > self._revision:
             self._revision = order.revision
             self._parts.orders.put(order)
+            self._parts.instructions.put(order)
 
     async def _write(self, call: Call) -> None:
         while True:

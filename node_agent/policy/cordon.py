@@ -36,5 +36,5 @@ def cordon_reason(
     after = AFTER_SECONDS if after_seconds is None else after_seconds
     if standing is not PolicyStanding.VALID and link_down_seconds > after:
         what = "its local policy has run out" if standing is PolicyStanding.EXPIRED else "it has no local policy"
-        return f"the link has been down for {link_down_seconds:.0f} s and {what}"
+        return f"the link has been down for longer than {after:.0f} s and {what}"
     return ""

@@ -17,7 +17,7 @@ from node_agent.clock import Clock
 from node_agent.spool.ahead import AheadMark
 from node_agent.spool.database import Damaged, Database, is_damage
 from node_agent.spool.files import FILE, put_aside
-from node_agent.spool.items import Bounds, Loss, make_item
+from node_agent.spool.items import Bounds, Kind, Loss, make_item
 from node_agent.spool.window import Window
 from orquanta.v1 import health_pb2, node_link_pb2
 
@@ -178,8 +178,8 @@ class Spool:
         await written
         return last
 
-    async def read_from(self, sequence: int) -> node_link_pb2.SpoolBatch:
-        """Return the oldest records from `sequence` on, as many as fit into a message; none if there are none."""
+    async def read_from(self, sequence: int) -> node_link_pb2.SpoolBatch | None:
+        """Return the oldest records from `sequence` on, as many as fit into a message; None if the disk refuses."""
         spool_id, contents = self._spool_id, list[bytes]()
         if sequence < self._window.start:
             before = min(self._window.start, self._visible + 1)
@@ -192,7 +192,7 @@ class Spool:
                     await self._begin_anew(str(error))
                 else:
                     log.warning("spool.not_read", error=str(error))
-                return node_link_pb2.SpoolBatch(spool_id=self._spool_id)
+                return None
         if not contents:
             contents = self._window.read(sequence, self._visible, _BATCH_RECORDS, _BATCH_BYTES)
         records = [node_link_pb2.SpoolRecord.FromString(content) for content in contents]
@@ -214,7 +214,14 @@ class Spool:
             rows = await self._in_thread(lambda: self._database.events_after(sequence, limit))
         except sqlite3.Error as error:
             log.warning("spool.not_read", error=str(error))
-            return []
+            rows = []
+        if len(rows) < limit:  # what the disk refused is in memory
+            known = rows[-1][0] if rows else sequence
+            rows += [
+                (item.sequence, item.content)
+                for item in self._window.unwritten(limit)
+                if known < item.sequence <= self._visible and item.kind is Kind.HEALTH_EVENT
+            ]
         return [(number, node_link_pb2.SpoolRecord.FromString(content).health_event) for number, content in rows]
 
     async def acknowledge(self, spool_id: str, sequence: int) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import grpc
 from google.protobuf.duration_pb2 import Duration
 
-from orquanta.v1 import job_pb2, node_link_pb2, node_link_pb2_grpc, node_pb2
+from orquanta.v1 import health_pb2, job_pb2, node_link_pb2, node_link_pb2_grpc, node_pb2, repair_pb2
 from tests.node_agent.pki import Authority, key_of_request, node_id_of, serial_of
 
 WAIT_SECONDS = 30.0
@@ -28,6 +28,8 @@ class Stream:
         self.reports: list[node_link_pb2.MemberReport] = []
         self.heartbeats: list[node_link_pb2.Heartbeat] = []
         self.inventories: list[node_pb2.HostInventory] = []
+        self.repairs: list[repair_pb2.RepairReport] = []
+        self.batches: list[node_link_pb2.SpoolBatch] = []
         self.out: asyncio.Queue[node_link_pb2.ConnectResponse | None] = asyncio.Queue()
         self.closed = False
 
@@ -38,9 +40,21 @@ class Stream:
     def send(self, response: node_link_pb2.ConnectResponse) -> None:
         self.out.put_nowait(response)
 
-    def order(self, *members: node_link_pb2.MemberAssignment, revision: int = 1, epoch: int | None = None) -> None:
+    def order(
+        self,
+        *members: node_link_pb2.MemberAssignment,
+        revision: int = 1,
+        epoch: int | None = None,
+        repair: repair_pb2.RepairOrder | None = None,
+        condition_orders: Sequence[node_link_pb2.ConditionOrder] = (),
+    ) -> None:
         state = node_link_pb2.DesiredState(
-            control_epoch=self._plane.epoch if epoch is None else epoch, revision=revision, members=members
+            control_epoch=self._plane.epoch if epoch is None else epoch,
+            revision=revision,
+            members=members,
+            repair=repair,
+            policy=self._plane.policy,
+            condition_orders=condition_orders,
         )
         self.send(node_link_pb2.ConnectResponse(desired_state=state))
 
@@ -57,6 +71,12 @@ class Plane(node_link_pb2_grpc.NodeLinkServiceServicer):
     lease_seconds: float = 10.0
     acknowledge_heartbeats: bool = True
     acknowledge_ends: bool = True
+    acknowledge_spool: bool = True
+    policy: repair_pb2.SignedPolicy | None = None
+    """Sent with every order."""
+    books: list[node_link_pb2.SpoolRecord] = field(default_factory=list)
+    """Records of all spools, each once, in the order of their coming."""
+    spool_positions: dict[str, int] = field(default_factory=dict)
     answer_signing_requests: bool = True
     certificate_lifetime: timedelta = timedelta(days=1)
     certificate_starts_in: timedelta = timedelta(minutes=-1)
@@ -167,7 +187,9 @@ class Plane(node_link_pb2_grpc.NodeLinkServiceServicer):
             await asyncio.gather(reading, return_exceptions=True)
             await self._note()
 
-    async def _read(self, stream: Stream, requests: AsyncIterator[node_link_pb2.ConnectRequest]) -> None:
+    async def _read(  # noqa: C901 - one case for each message
+        self, stream: Stream, requests: AsyncIterator[node_link_pb2.ConnectRequest]
+    ) -> None:
         async for request in requests:
             match request.WhichOneof("message"):
                 case "hello":
@@ -183,6 +205,11 @@ class Plane(node_link_pb2_grpc.NodeLinkServiceServicer):
                     self._acknowledge(stream, request.member_report)
                 case "inventory":
                     stream.inventories.append(request.inventory)
+                case "repair_report":
+                    stream.repairs.append(request.repair_report)
+                case "spool":
+                    stream.batches.append(request.spool)
+                    self._book(stream, request.spool)
                 case "certificate_signing_request":
                     if self.answer_signing_requests:
                         pem = self.authority.sign_node(request.certificate_signing_request, stream.node_id)
@@ -206,6 +233,23 @@ class Plane(node_link_pb2_grpc.NodeLinkServiceServicer):
             stream.order(*self.desired)
         for report in stream.hello.members:
             self._acknowledge(stream, report)
+
+    def _book(self, stream: Stream, batch: node_link_pb2.SpoolBatch) -> None:
+        """Take each record once, as the control plane's books do."""
+        position = self.spool_positions.get(batch.spool_id, 0)
+        for record in batch.records:
+            if record.sequence > position:
+                self.books.append(record)
+                position = record.sequence
+        self.spool_positions[batch.spool_id] = position
+        if self.acknowledge_spool:
+            ack = node_link_pb2.SpoolAck(spool_id=batch.spool_id, sequence=position)
+            stream.send(node_link_pb2.ConnectResponse(spool_ack=ack))
+
+    @property
+    def health_events(self) -> list[health_pb2.HealthEvent]:
+        """Return the health events in the books."""
+        return [record.health_event for record in self.books if record.HasField("health_event")]
 
     def _acknowledge(self, stream: Stream, report: node_link_pb2.MemberReport) -> None:
         if self.acknowledge_ends and report.state == job_pb2.ALLOCATION_STATE_ENDED:

@@ -2,9 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,10 +11,10 @@ import pytest
 from node_agent.clock import SystemClock
 from node_agent.errors import LinkRefused
 from node_agent.link.epoch import ControlEpoch
-from node_agent.link.identity import Identity, IdentityStore
-from node_agent.link.link import LinkStatus, NodeLink
+from node_agent.link.identity import IdentityStore
 from orquanta.v1 import job_pb2, node_link_pb2, node_pb2
 from tests.node_agent.link.conftest import Join
+from tests.node_agent.link.scripted import ScriptedHost, linked, make_link, spooling
 from tests.node_agent.pki import Authority, serial_of
 from tests.node_agent.plane import Plane
 from tests.node_agent.site import assignment
@@ -28,83 +25,6 @@ ENDED = job_pb2.ALLOCATION_STATE_ENDED
 
 def _report(name: str, state: job_pb2.AllocationState.ValueType) -> node_link_pb2.MemberReport:
     return node_link_pb2.MemberReport(allocation_id=name, job_id="j-1", epoch=1, rank=0, state=state)
-
-
-@dataclass
-class ScriptedHost:
-    """A host that remembers what it is asked."""
-
-    reports: list[node_link_pb2.MemberReport] = field(default_factory=list)
-    orders: list[list[str]] = field(default_factory=list)
-    acknowledged: list[tuple[str, int]] = field(default_factory=list)
-    fences: list[float] = field(default_factory=list)
-    servers: list[tuple[str, ...]] = field(default_factory=list)
-    statuses: list[LinkStatus] = field(default_factory=list)
-    identities: list[Identity] = field(default_factory=list)
-    fail_first_order: bool = False
-    hold: asyncio.Event | None = None
-    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
-
-    def inventory(self) -> node_pb2.HostInventory:
-        return node_pb2.HostInventory(hostname="host-1")
-
-    def member_reports(self) -> Sequence[node_link_pb2.MemberReport]:
-        return [r for r in self.reports if (r.allocation_id, r.rank) not in self.acknowledged]
-
-    async def converge(self, members: Sequence[node_link_pb2.MemberAssignment]) -> None:
-        self.orders.append([member.allocation_id for member in members])
-        await self._note()
-        if self.hold is not None:
-            await self.hold.wait()
-        if self.fail_first_order and len(self.orders) == 1:
-            raise RuntimeError("the disk is on fire")
-
-    async def acknowledge(self, allocation_id: str, rank: int) -> None:
-        self.acknowledged.append((allocation_id, rank))
-        await self._note()
-
-    async def set_fence(self, boottime_seconds: float) -> None:
-        self.fences.append(boottime_seconds)
-        await self._note()
-
-    def use_nats(self, servers: Sequence[str]) -> None:
-        self.servers.append(tuple(servers))
-
-    def boottime(self) -> float:
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-    async def _note(self) -> None:
-        async with self.changed:
-            self.changed.notify_all()
-
-    async def wait_for(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(20), self.changed:
-            await self.changed.wait_for(lambda: bool(condition()))
-
-
-@asynccontextmanager
-async def linked(
-    joined: Join, store: IdentityStore, tmp_path: Path, *, host: ScriptedHost | None = None
-) -> AsyncIterator[tuple[NodeLink, ScriptedHost]]:
-    host = host or ScriptedHost()
-    identity = store.load() if store.is_joined() else await joined()
-    link = NodeLink(
-        identities=store,
-        identity=identity,
-        host=host,
-        epoch=ControlEpoch(tmp_path / "control_epoch.json"),
-        clock=SystemClock(),
-        boot_clock=host,
-        on_status=host.statuses.append,
-        on_identity=host.identities.append,
-    )
-    running = asyncio.ensure_future(link.run())
-    try:
-        yield link, host
-    finally:
-        running.cancel()
-        with suppress(asyncio.CancelledError):
-            await running
 
 
 async def test_the_daemon_says_hello_with_its_full_state_and_obeys(
@@ -266,18 +186,10 @@ async def test_a_permanent_disconnect_ends_the_link(
 ) -> None:
     plane.refuse = node_link_pb2.Disconnect(reason="revoked by ann", permanent=True)
     identity = await joined()
-    link = NodeLink(
-        identities=store,
-        identity=identity,
-        host=ScriptedHost(),
-        epoch=ControlEpoch(tmp_path / "control_epoch.json"),
-        clock=SystemClock(),
-        boot_clock=ScriptedHost(),
-        on_status=lambda _: None,
-        on_identity=lambda _: None,
-    )
-    with pytest.raises(LinkRefused, match=r"revoked by ann.*join again"):
-        await link.run()
+    async with spooling(tmp_path / "spool") as spool:
+        link = make_link(store, identity, ScriptedHost(), spool, tmp_path)
+        with pytest.raises(LinkRefused, match=r"revoked by ann.*join again"):
+            await link.run()
 
 
 async def test_a_disconnect_that_is_not_permanent_is_followed_by_another_try(
@@ -362,29 +274,11 @@ async def test_a_certificate_of_another_authority_is_not_taken(
     assert store.load() == identity
 
 
-async def test_a_wrong_wall_clock_is_told(
-    plane: Plane, joined: Join, store: IdentityStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    identity = await joined()
-
+async def test_a_wrong_wall_clock_is_told(plane: Plane, joined: Join, store: IdentityStore, tmp_path: Path) -> None:
     class Late(SystemClock):
         def now(self):  # type: ignore[no-untyped-def] # noqa: ANN202 - as its base says
             return super().now() - timedelta(hours=2)
 
-    host = ScriptedHost()
-    link = NodeLink(
-        identities=store,
-        identity=identity,
-        host=host,
-        epoch=ControlEpoch(tmp_path / "control_epoch.json"),
-        clock=Late(),
-        boot_clock=host,
-        on_status=host.statuses.append,
-        on_identity=host.identities.append,
-    )
-    running = asyncio.ensure_future(link.run())
-    await plane.up()
-    running.cancel()
-    with suppress(asyncio.CancelledError):
-        await running
+    async with linked(joined, store, tmp_path, clock=Late()) as (_, host):
+        await plane.up()
     assert host.statuses[0].clock_ahead_seconds == pytest.approx(-7200, abs=60)

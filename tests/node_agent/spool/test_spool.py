@@ -56,6 +56,7 @@ async def everything(spool: Spool) -> list[node_link_pb2.SpoolRecord]:
     records: list[node_link_pb2.SpoolRecord] = []
     while True:
         batch = await spool.read_from((records[-1].sequence if records else spool.acknowledged) + 1)
+        assert batch is not None
         if not batch.records:
             return records
         records += batch.records
@@ -130,9 +131,12 @@ async def test_events_that_are_in_the_books_are_still_shown_on_the_host_up_to_a_
 async def test_a_batch_keeps_to_500_records_and_1_mib(tmp_path: Path) -> None:
     async with opened(tmp_path, Bounds(recent_records=10)) as spool:
         await spool.append(*[event(str(number)) for number in range(1200)])
-        assert len((await spool.read_from(1)).records) == 500
+        first = await spool.read_from(1)
+        assert first is not None
+        assert len(first.records) == 500
         await spool.append(*[repair(f"r-{number}", 300_000) for number in range(5)])
         batch = await spool.read_from(1201)
+        assert batch is not None
         assert len(batch.records) == 3
         assert batch.ByteSize() <= 1 << 20
         assert len(await everything(spool)) == 1205
