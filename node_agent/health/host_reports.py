@@ -30,7 +30,7 @@ class _Rule:
 
 _RULES: Final[Mapping[HostFinding, _Rule]] = MappingProxyType(
     {
-        HostFinding.DISK_SPACE: _Rule("host/disk", "DISK_FULL", Severity.FATAL, "A disk is full"),
+        HostFinding.DISK_SPACE: _Rule("host/disk", "DISK_FULL", Severity.FATAL, "A disk is full or does not answer"),
         HostFinding.INODES: _Rule("host/inodes", "INODES_FULL", Severity.FATAL, "A file system has no inodes left"),
         HostFinding.READ_ONLY: _Rule(
             "host/read-only", "READ_ONLY", Severity.FATAL, "A file system is read-only", Rung.REBOOT_HOST
@@ -42,7 +42,7 @@ _RULES: Final[Mapping[HostFinding, _Rule]] = MappingProxyType(
         HostFinding.PORT_ERRORS: _Rule(
             "link", "PORT_ERRORS", Severity.WARNING, "A network port has many errors", scope=Scope.LINK
         ),
-        HostFinding.CLOCK_DRIFT: _Rule("host/clock", "CLOCK_DRIFT", Severity.WARNING, "The clock is wrong"),
+        HostFinding.CLOCK_DRIFT: _Rule("host/clock", "CLOCK_DRIFT", Severity.WARNING, "The clock is off, or nothing keeps it right"),
         HostFinding.MEMORY: _Rule("host/memory", "MEMORY_FULL", Severity.WARNING, "The host is short of memory"),
         HostFinding.CUSTOM: _Rule("host/check", "CUSTOM", Severity.FATAL, "A check of the operator fails"),
         HostFinding.DCGM: _Rule("host/dcgm", "DCGM_UNAVAILABLE", Severity.WARNING, "The DCGM exporter cannot be used"),
@@ -130,7 +130,10 @@ def _state(report: HostReport) -> State:
     slug = subject.strip("/").replace("/", "-") or "root"
     if report.finding is HostFinding.PORT_ERRORS:
         slug = f"{slug}/errors"
-    state = State(slug, rule.kind, rule.bad if bad else Severity.WARNING, f"{rule.summary}: {subject or 'the host'}")
+    kind, summary = rule.kind, rule.summary
+    if report.finding is HostFinding.DCGM and report.gpu_uuid:
+        kind, summary = "DCGM_GPU_MISSING", "The DCGM exporter no longer shows a GPU"
+    state = State(slug, kind, rule.bad if bad else Severity.WARNING, f"{summary}: {subject or 'the host'}")
     if not bad:
         return state
     state = replace(state, repair=rule.repair)
