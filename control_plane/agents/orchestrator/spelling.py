@@ -33,11 +33,6 @@ _EXISTING = frozenset(
     renders rendered tokens benchmarked benchmarks lunch retain retaining repar dolar darin anther
     """.split()  # noqa: SIM905 - a block of words reads better than a list of literals
 )
-_REAL_BEHIND_NUMBERS:
-                found.setdefault(slip, word)
-    return found
-
-
 _REAL_BEHIND_NUMBERS = frozenset(
     """
     minutos minuten minuti minuto secondes secondi secondo dollari dollaro dass dogs dans dads does docs dies dates
@@ -80,8 +75,13 @@ def _unit_table() -> Mapping[str, str]:
         wrong = {word[:at] + letter + word[at + 1 :] for at in range(1, len(word)) for letter in _LETTERS}
         left_out = {word[:at] + word[at + 1 :] for at in range(1, len(word) - 1)}
         added = {word[:at] + letter + word[at:] for at in range(1, len(word)) for letter in "aeiou"}
-        for slip in wrong | left_out | added | set(_slips(word)):
-            if slip not in _UNITS and slip not in _TABLE = _table()
+        for slip in sorted(wrong | left_out | added | set(_slips(word))):
+            if slip not in _UNITS and slip not in _REAL_BEHIND_NUMBERS:
+                found.setdefault(slip, word)
+    return found
+
+
+_TABLE = _table()
 _UNIT_TABLE = _unit_table()
 
 
