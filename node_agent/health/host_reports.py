@@ -42,7 +42,9 @@ _RULES: Final[Mapping[HostFinding, _Rule]] = MappingProxyType(
         HostFinding.PORT_ERRORS: _Rule(
             "link", "PORT_ERRORS", Severity.WARNING, "A network port has many errors", scope=Scope.LINK
         ),
-        HostFinding.CLOCK_DRIFT: _Rule("host/clock", "CLOCK_DRIFT", Severity.WARNING, "The clock is off, or nothing keeps it right"),
+        HostFinding.CLOCK_DRIFT: _Rule(
+            "host/clock", "CLOCK_DRIFT", Severity.WARNING, "The clock is off, or nothing keeps it right"
+        ),
         HostFinding.MEMORY: _Rule("host/memory", "MEMORY_FULL", Severity.WARNING, "The host is short of memory"),
         HostFinding.CUSTOM: _Rule("host/check", "CUSTOM", Severity.FATAL, "A check of the operator fails"),
         HostFinding.DCGM: _Rule("host/dcgm", "DCGM_UNAVAILABLE", Severity.WARNING, "The DCGM exporter cannot be used"),
