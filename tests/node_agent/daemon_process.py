@@ -5,9 +5,15 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from node_agent.errors import NotRunning
+from node_agent.local.client import LocalClient, connected
+
+T = TypeVar("T")
 
 WAIT_SECONDS = 30.0
 
@@ -43,11 +49,17 @@ async def command(*arguments: str, stdin: str = "", **extra: str) -> Finished:
 
 
 class DaemonProcess:
-    """`orquanta-node run` on one state directory."""
+    """`orquanta-node run` on one state directory. It reads no kernel log but the one that `settings` names."""
 
-    def __init__(self, state_dir: Path, *arguments: str) -> None:
+    def __init__(self, state_dir: Path, *arguments: str, settings: str = "") -> None:
+        """`settings` is TOML."""
         self.state_dir = state_dir
-        self._arguments = ("run", "--state-dir", str(state_dir), "--container-engine", "none", *arguments)
+        file = state_dir.parent / f"{state_dir.name}.toml"
+        file.write_text(settings if "kernel_log" in settings else f'kernel_log = ""\n{settings}')
+        self._arguments = (
+            *("run", "--state-dir", str(state_dir), "--config", str(file), "--container-engine", "none"),
+            *arguments,
+        )
         self._process: asyncio.subprocess.Process | None = None
         self._log = state_dir.parent / f"{state_dir.name}.log"
 
@@ -83,6 +95,20 @@ class DaemonProcess:
     def log(self) -> str:
         return self._log.read_text()
 
-    def status(self) -> dict[str, Any]:
-        value: dict[str, Any] = json.loads((self.state_dir / "status.json").read_text())
+    async def ask(self, question: Callable[[LocalClient], T]) -> T:
+        """Ask over the socket, as `orquanta-node status` does; waits until the daemon serves it."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while True:
+                try:
+                    return await asyncio.to_thread(_ask, self.state_dir / "orquanta-node.sock", question)
+                except NotRunning:
+                    await asyncio.sleep(0.05)
+
+    async def status(self) -> dict[str, Any]:
+        value: dict[str, Any] = json.loads(await self.ask(LocalClient.status_json))
         return value
+
+
+def _ask(socket: Path, question: Callable[[LocalClient], T]) -> T:
+    with connected(socket) as client:
+        return question(client)

@@ -42,8 +42,8 @@ class Site:
         )
         await join(order, IdentityStore(self.state_dir), clock=SystemClock())
 
-    async def start(self, *arguments: str) -> DaemonProcess:
-        daemon = DaemonProcess(self.state_dir, *arguments)
+    async def start(self, *arguments: str, settings: str = "") -> DaemonProcess:
+        daemon = DaemonProcess(self.state_dir, *arguments, settings=settings)
         self.daemons.append(daemon)
         await daemon.start()
         return daemon

@@ -1,0 +1,324 @@
+"""The real daemon with virtual GPUs and a kernel log of its own: from a printed line to the books, and to a repair."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from node_agent.convert_repair import from_policy
+from node_agent.health.model import Rung
+from node_agent.repair.model import Allowance, LocalPolicy
+from orquanta.v1 import health_pb2, node_link_pb2, node_local_pb2, node_pb2, repair_pb2
+from tests.node_agent.daemon_process import DaemonProcess
+from tests.node_agent.site import Site, assignment, site_of
+
+NODE = "n-0123456789ab"
+GPUS = ("--virtual-gpus", "2xH100")
+FATAL = health_pb2.CONDITION_SEVERITY_FATAL
+RAISED, CLEARED = health_pb2.HEALTH_EVENT_KIND_RAISED, health_pb2.HEALTH_EVENT_KIND_CLEARED
+SUCCEEDED, REFUSED = repair_pb2.REPAIR_STATE_SUCCEEDED, repair_pb2.REPAIR_STATE_REFUSED
+
+
+class Kernel:
+    """A kernel log that only this test's daemon reads."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        os.mkfifo(path)
+        self._handle = os.open(path, os.O_RDWR)
+
+    @property
+    def settings(self) -> str:
+        return f'kernel_log = "{self.path}"\nallow_kmsg_injection = true\n'
+
+    def xid(self, code: int, gpu: node_pb2.GpuInventory, text: str = "GPU has fallen off the bus.") -> None:
+        pci = gpu.pci_bus_id[4:] if gpu.pci_bus_id.startswith("0000" + "0000") else gpu.pci_bus_id
+        os.write(self._handle, f"NVRM: Xid (PCI:{pci.rpartition('.')[0]}): {code}, pid=0, {text}\n".encode())
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> Kernel:
+    return Kernel(tmp_path / "kmsg")
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    async with site_of(tmp_path) as made:
+        await made.join()
+        yield made
+
+
+async def gpus_of(site: Site, streams: int = 1) -> list[node_pb2.GpuInventory]:
+    stream = await site.plane.up(streams)
+    assert stream.hello is not None
+    return list(stream.hello.inventory.gpus)
+
+
+def of_kind(site: Site, kind: health_pb2.HealthEventKind.ValueType, words: str) -> list[health_pb2.HealthEvent]:
+    return [event for event in site.plane.health_events if event.kind == kind and words in event.condition.id]
+
+
+def ended(site: Site) -> list[repair_pb2.RepairReport]:
+    """The ends of repairs that are in the books."""
+    return [record.repair_report for record in site.plane.books if record.HasField("repair_report")]
+
+
+async def eventually(holds: Callable[[], Awaitable[object]]) -> None:
+    """Wait until what another process says is true."""
+    async with asyncio.timeout(60):
+        while not await holds():  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.05)
+
+
+async def ready(daemon: DaemonProcess) -> None:
+    async def reads() -> bool:
+        return bool((await daemon.status())["kernel_log"] == "read")
+
+    await eventually(reads)
+
+
+async def test_a_line_of_the_kernel_is_a_condition_in_the_books_and_in_the_next_hello(
+    site: Site, kernel: Kernel
+) -> None:
+    daemon = await site.start(*GPUS, settings=kernel.settings)
+    gpus = await gpus_of(site)
+    await ready(daemon)
+    kernel.xid(79, gpus[1])
+    await site.plane.wait_for(lambda: of_kind(site, RAISED, gpus[1].uuid))
+    condition = of_kind(site, RAISED, gpus[1].uuid)[0].condition
+    assert (condition.severity, condition.gpu_uuid) == (FATAL, gpus[1].uuid)
+    assert "Xid" in condition.evidence[0].text
+    site.plane.stream.cut()
+    stream = await site.plane.up(streams=2)
+    assert stream.hello is not None
+    assert condition.id in [found.id for found in stream.hello.conditions]
+    assert stream.hello.spool_id == site.plane.streams[0].batches[0].spool_id
+
+
+async def test_a_fault_survives_kill_9_and_is_told_once(site: Site, kernel: Kernel) -> None:
+    daemon = await site.start(*GPUS, settings=kernel.settings)
+    gpus = await gpus_of(site)
+    await ready(daemon)
+    kernel.xid(79, gpus[0])
+    await site.plane.wait_for(lambda: of_kind(site, RAISED, gpus[0].uuid))
+    condition_id = of_kind(site, RAISED, gpus[0].uuid)[0].condition.id
+    await daemon.kill()
+    daemon = await site.start(*GPUS, settings=kernel.settings)
+    stream = await site.plane.up(streams=2)
+    assert stream.hello is not None
+    assert condition_id in [found.id for found in stream.hello.conditions]
+    kernel.xid(62, gpus[1], "something else")
+    await site.plane.wait_for(lambda: of_kind(site, RAISED, gpus[1].uuid))
+    assert len(of_kind(site, RAISED, condition_id)) == 1
+    sequences = [record.sequence for record in site.plane.books]
+    assert sequences == list(range(1, len(sequences) + 1))
+
+
+async def test_what_happens_while_the_link_is_down_arrives_once_it_is_up_again(site: Site, kernel: Kernel) -> None:
+    daemon = await site.start(*GPUS, settings=kernel.settings)
+    gpus = await gpus_of(site)
+    await ready(daemon)
+    await site.plane.stop_link()
+    kernel.xid(79, gpus[0])
+    await eventually(lambda: daemon.ask(lambda local: local.conditions()))
+    await daemon.kill()
+    await site.start(*GPUS, settings=kernel.settings)
+    await site.plane.start_link()
+    await site.plane.wait_for(lambda: of_kind(site, RAISED, gpus[0].uuid))
+    assert len(of_kind(site, RAISED, gpus[0].uuid)) == 1
+
+
+async def test_an_order_to_reset_a_gpu_is_carried_out_verified_reported_and_ends_the_condition(
+    site: Site, kernel: Kernel
+) -> None:
+    daemon = await site.start(*GPUS, settings=kernel.settings)
+    gpus = await gpus_of(site)
+    await ready(daemon)
+    kernel.xid(62, gpus[0], "an error that a reset ends")
+    await site.plane.wait_for(lambda: of_kind(site, RAISED, gpus[0].uuid))
+    condition = of_kind(site, RAISED, gpus[0].uuid)[0].condition
+    order = repair_pb2.RepairOrder(
+        id="r-0001",
+        incident_id="i-0001",
+        rung=repair_pb2.REPAIR_RUNG_RESET_GPU,
+        gpu_uuids=[gpus[0].uuid],
+        condition_ids=[condition.id],
+        reason="XID 62",
+    )
+    site.plane.stream.order(revision=2, repair=order)
+    await site.plane.wait_for(lambda: ended(site))
+    report = ended(site)[0]
+    assert (report.repair_id, report.incident_id, report.state) == ("r-0001", "i-0001", SUCCEEDED), report.message
+    assert report.steps
+    assert report.checks
+    await site.plane.wait_for(lambda: of_kind(site, CLEARED, condition.id))
+    assert {found.repair_id for found in site.plane.stream.repairs} == {"r-0001"}
+    site.plane.stream.order(revision=3, repair=order)  # the same order again
+    site.plane.stream.cut()
+    stream = await site.plane.up(streams=2)
+    assert stream.hello is not None
+    assert (stream.hello.repair.repair_id, stream.hello.repair.state) == ("r-0001", SUCCEEDED)
+    assert len(ended(site)) == 1
+
+
+@pytest.mark.parametrize(("mode", "state"), [("off", REFUSED), ("dry-run", SUCCEEDED)])
+async def test_a_host_that_may_not_be_repaired_says_so_and_changes_nothing(
+    site: Site, kernel: Kernel, mode: str, state: repair_pb2.RepairState.ValueType
+) -> None:
+    daemon = await site.start(*GPUS, settings=f'{kernel.settings}repairs = "{mode}"\n')
+    gpus = await gpus_of(site)
+    order = repair_pb2.RepairOrder(
+        id="r-0002", rung=repair_pb2.REPAIR_RUNG_RESET_GPU, gpu_uuids=[gpus[0].uuid], reason="a try"
+    )
+    site.plane.stream.order(revision=2, repair=order)
+    await site.plane.wait_for(lambda: ended(site))
+    report = ended(site)[0]
+    assert (report.state, report.dry_run) == (state, mode == "dry-run"), report.message
+    assert (await daemon.status())["repairs"] == mode
+
+
+async def test_operators_words_reach_the_host_and_an_old_word_does_not_mean_a_later_condition(
+    site: Site, kernel: Kernel
+) -> None:
+    daemon = await site.start(*GPUS, settings=kernel.settings)
+    gpus = await gpus_of(site)
+    await ready(daemon)
+    kernel.xid(79, gpus[0])
+    await site.plane.wait_for(lambda: of_kind(site, RAISED, gpus[0].uuid))
+    condition_id = of_kind(site, RAISED, gpus[0].uuid)[0].condition.id
+
+    def word(*, clear: bool, at: datetime) -> node_link_pb2.ConditionOrder:
+        order = node_link_pb2.ConditionOrder(condition_id=condition_id, by="ann", clear=clear)
+        order.at.FromDatetime(at)
+        return order
+
+    before = datetime.now(UTC) - timedelta(hours=1)
+    site.plane.stream.order(revision=2, condition_orders=[word(clear=True, at=before)])
+    site.plane.stream.order(revision=3, condition_orders=[word(clear=False, at=datetime.now(UTC))])
+
+    def acknowledged() -> bool:
+        return any(event.condition.acknowledged_by == "ann" for event in site.plane.health_events)
+
+    await site.plane.wait_for(acknowledged)
+    assert not of_kind(site, CLEARED, condition_id)
+    site.plane.stream.order(revision=4, condition_orders=[word(clear=True, at=datetime.now(UTC))])
+    await site.plane.wait_for(lambda: of_kind(site, CLEARED, condition_id))
+
+
+async def test_an_operator_on_the_host_sees_injects_acknowledges_and_clears(site: Site, kernel: Kernel) -> None:
+    daemon = await site.start(*GPUS, settings=kernel.settings)
+    gpus = await gpus_of(site)
+    await ready(daemon)
+    pci = gpus[0].pci_bus_id
+    line = f"NVRM: Xid (PCI:{pci[4:] if len(pci) > 12 else pci}): 79, pid=0, GPU has fallen off the bus."
+    told = await daemon.ask(lambda local: local.inject(node_local_pb2.InjectFaultRequest(fault="kmsg", text=line)))
+    assert "printed 1 time(s)" in told
+    await site.plane.wait_for(lambda: of_kind(site, RAISED, gpus[0].uuid))
+    conditions = await daemon.ask(lambda local: local.conditions())
+    condition_id = next(found.id for found in conditions if found.gpu_uuid == gpus[0].uuid)
+    known = await daemon.ask(lambda local: local.acknowledge(condition_id, "bob"))
+    assert known.acknowledged_by == "bob"
+    await daemon.ask(lambda local: local.clear(condition_id, "bob"))
+    events = await daemon.ask(lambda local: list(local.events(None, follow=False)))
+    assert [event.kind for event in events if event.condition.id == condition_id][-1] == CLEARED
+
+
+async def test_a_hung_driver_becomes_a_condition_while_the_link_and_jobs_go_on(site: Site, kernel: Kernel) -> None:
+    daemon = await site.start(*GPUS, settings=kernel.settings)
+    gpus = await gpus_of(site)
+    fault = node_local_pb2.InjectFaultRequest(fault="hang", gpu=gpus[0].uuid, value=3600)
+    await daemon.ask(lambda local: local.inject(fault))
+    await site.plane.wait_for(
+        lambda: [event for event in site.plane.health_events if event.condition.kind == "PROBE_STALLED"]
+    )
+    site.plane.stream.order(assignment("echo alive"), revision=2)
+    await site.plane.wait_for(lambda: any(report.exit_code == 0 for report in site.plane.stream.reports))
+
+
+def signed(site: Site, *, lifetime: timedelta, after_seconds: float = 0.5) -> repair_pb2.SignedPolicy:
+    now = datetime.now(UTC)
+    policy = LocalPolicy(
+        node_id=NODE,
+        version=1,
+        issued_at=now - timedelta(minutes=1),
+        expires_at=now + lifetime,
+        allowances={Rung.RESET_GPU: Allowance(2, 3600.0, may_stop_jobs=True)},
+        total_count=3,
+        total_period_seconds=86400.0,
+        after_seconds=after_seconds,
+    )
+    return site.plane.authority.sign_policy(from_policy(policy))
+
+
+async def held_policy(daemon: DaemonProcess, word: str) -> None:
+    async def holds() -> bool:
+        return str((await daemon.status())["policy"]).startswith(word)
+
+    await eventually(holds)
+
+
+async def test_alone_the_host_repairs_itself_as_its_signed_policy_allows_and_tells_on_return(
+    site: Site, kernel: Kernel
+) -> None:
+    site.plane.policy = signed(site, lifetime=timedelta(hours=1))
+    daemon = await site.start(*GPUS, settings=kernel.settings)
+    gpus = await gpus_of(site)
+    await ready(daemon)
+    await held_policy(daemon, "valid, version 1")
+    await site.plane.stop_link()
+    kernel.xid(62, gpus[0], "an error that a reset ends")
+
+    async def repaired() -> bool:
+        return any(report.state == SUCCEEDED for report in await daemon.ask(lambda local: local.repairs()))
+
+    await eventually(repaired)
+    await site.plane.start_link()
+    await site.plane.wait_for(lambda: ended(site))
+    report = ended(site)[0]
+    assert (report.origin, report.rung) == (
+        repair_pb2.REPAIR_ORIGIN_LOCAL_POLICY,
+        repair_pb2.REPAIR_RUNG_RESET_GPU,
+    )
+    assert report.policy_version == 1
+    await site.plane.wait_for(lambda: of_kind(site, CLEARED, gpus[0].uuid))
+    stream = await site.plane.up(streams=2)
+    assert stream.hello is not None
+    assert stream.hello.policy_version == 1
+
+
+async def test_alone_without_a_policy_the_host_only_watches_and_takes_no_jobs(site: Site, kernel: Kernel) -> None:
+    site.plane.policy = signed(site, lifetime=timedelta(seconds=4))
+    daemon = await site.start(*GPUS, settings=kernel.settings)
+    gpus = await gpus_of(site)
+    await ready(daemon)
+    await held_policy(daemon, "expired")
+    await site.plane.stop_link()
+    kernel.xid(62, gpus[0], "an error that a reset ends")
+
+    async def cordoned() -> bool:
+        return bool((await daemon.status())["cordoned"])
+
+    await eventually(cordoned)
+    status = await daemon.status()
+    assert "its local policy has run out" in status["cordoned"]
+    assert not await daemon.ask(lambda local: local.repairs())
+    site.plane.desired = (assignment("echo again"),)
+    await site.plane.start_link()
+    await site.plane.wait_for(lambda: any(r.exit_code == 0 for r in site.plane.stream.all_reports))
+    assert not (await daemon.status())["cordoned"]
+
+
+async def test_a_policy_of_another_authority_is_not_held(site: Site, kernel: Kernel) -> None:
+    policy = signed(site, lifetime=timedelta(hours=1))
+    site.plane.policy = repair_pb2.SignedPolicy(policy=policy.policy, signature=b"x" * 70)
+    daemon = await site.start(*GPUS, settings=kernel.settings)
+    await site.plane.up()
+
+    async def refused() -> bool:
+        return "policy.refused" in daemon.log()
+
+    await eventually(refused)
+    assert (await daemon.status())["policy"] == "missing"
