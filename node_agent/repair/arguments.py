@@ -47,6 +47,13 @@ def service(name: str) -> str:
     return full
 
 
+def services(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the full names of services that a repair may touch; raises BadArgument."""
+    if not 0 < len(names) <= len(SERVICES):
+        raise BadArgument(f"{len(names)} services, not 1 to {len(SERVICES)}")
+    return tuple(service(name) for name in names)
+
+
 def module(name: str) -> str:
     """Return the name of a module of the driver; raises BadArgument."""
     if name not in MODULES:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import signal
 import time
@@ -13,7 +14,7 @@ from node_agent.repair.errors import StepFailed
 from node_agent.repair.text import printable
 
 MAXIMUM_OUTPUT_BYTES: Final = 64 * 1024
-"""Output of a command that is kept; the rest is read and thrown away."""
+"""Output of a command that is kept; it cannot write more."""
 _DEATH_SECONDS: Final = 5.0
 """A killed command that is not gone by then hangs in the kernel; it is not waited for."""
 
@@ -45,15 +46,14 @@ async def run_bounded(
             process = await asyncio.create_subprocess_exec(
                 *argv,
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=output.write_end,
-                stderr=output.write_end,
+                stdout=output.handle,
+                stderr=output.handle,
                 env=environment,
                 cwd="/",
                 start_new_session=True,
             )
         except OSError as error:
             raise StepFailed(f"{argv[0]} cannot be started: {error.strerror}") from error
-        output.follow()
         try:
             code = await _end_of(process, timeout_seconds)
         except asyncio.CancelledError:
@@ -82,42 +82,20 @@ def _kill(process: asyncio.subprocess.Process) -> None:
 
 
 class _Output:
-    """What a command writes, until the command itself ends: a child that it leaves behind may keep the pipe."""
+    """What a command writes: memory of a fixed size in place of a pipe, whose writer is killed when its reader dies.
 
-    def __init__(self) -> None:
-        self._data = bytearray()
-        self._following = False
+    So a command that outlives its daemon ends its work in peace.
+    """
 
     def __enter__(self) -> Self:
-        self._read_end, self.write_end = os.pipe()
-        os.set_blocking(self._read_end, False)
+        self.handle = os.memfd_create("output", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(self.handle, MAXIMUM_OUTPUT_BYTES)
+        fcntl.fcntl(self.handle, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._following:
-            asyncio.get_running_loop().remove_reader(self._read_end)
-        os.close(self._read_end)
-        if self.write_end >= 0:
-            os.close(self.write_end)
-
-    def follow(self) -> None:
-        os.close(self.write_end)
-        self.write_end = -1
-        self._following = True
-        asyncio.get_running_loop().add_reader(self._read_end, self._read)
+        os.close(self.handle)
 
     def collected(self) -> bytes:
-        while self._read():
-            pass
-        return bytes(self._data)
-
-    def _read(self) -> bool:
-        try:
-            data = os.read(self._read_end, MAXIMUM_OUTPUT_BYTES)
-        except BlockingIOError:
-            return False
-        if not data and self._following:
-            self._following = False
-            asyncio.get_running_loop().remove_reader(self._read_end)
-        self._data += data[: MAXIMUM_OUTPUT_BYTES - len(self._data)]
-        return bool(data)
+        """Return what was written so far: all writers share one place in it."""
+        return os.pread(self.handle, os.lseek(self.handle, 0, os.SEEK_CUR), 0)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from node_agent.repair.arguments import HOLDING_SERVICES
 from node_agent.repair.commands import ToolResult
 from node_agent.repair.errors import StepFailed
 from node_agent.repair.journal import Undo, UndoKind
@@ -67,30 +66,35 @@ class Hands:
 
     async def service_state(self, service: str, *, repair_id: str) -> ServiceState:
         """Ask systemd about a service; raises StepFailed."""
-        if not self.runs_tools(Action.SHOW_SERVICE):
+        if not self.runs_tools(Action.SHOW_SERVICES):
             return ServiceState(loaded=True, active=True, main_pid=0, text=f"{service} is active ({VIRTUALLY})")
-        command = self._toolbox.command(Action.SHOW_SERVICE, service)
+        found = await self._show([service], repair_id)
+        return found.get(service) or ServiceState(False, False, 0, f"systemd says nothing about {service}")
+
+    async def main_processes(self, services: Sequence[str], *, repair_id: str) -> dict[int, str]:
+        """Return the main processes of the services that run, by process id; raises StepFailed."""
+        if self.missing(Action.SHOW_SERVICES) or not self.runs_tools(Action.SHOW_SERVICES):
+            return {}
+        found = await self._show(services, repair_id)
+        return {state.main_pid: name for name, state in found.items() if state.active and state.main_pid > 1}
+
+    async def _show(self, services: Sequence[str], repair_id: str) -> dict[str, ServiceState]:
+        """Ask about services at once: systemd answers one block of lines for each, blocks apart by an empty line."""
+        command = self._toolbox.command(Action.SHOW_SERVICES, services)
         result = await self._toolbox.run(command, repair_id=repair_id)
         _check(command, result)
-        lines = (line.partition("=") for line in result.output.decode(errors="replace").splitlines())
-        values = {name.strip(): value.strip() for name, _, value in lines}
-        main_pid = values.get("MainPID", "0")
-        return ServiceState(
-            loaded=values.get("LoadState") == "loaded",
-            active=values.get("ActiveState") == "active",
-            main_pid=int(main_pid) if main_pid.isdecimal() else 0,
-            text=f"{service}: {values.get('LoadState', '?')}, {values.get('ActiveState', '?')}"[:200],
-        )
-
-    async def main_processes(self, services: Sequence[str] = HOLDING_SERVICES, *, repair_id: str) -> dict[int, str]:
-        """Return the main processes of the services that run, by process id; raises StepFailed."""
-        if self.missing(Action.SHOW_SERVICE) or not self.runs_tools(Action.SHOW_SERVICE):
-            return {}
         found = {}
-        for service in services:
-            state = await self.service_state(service, repair_id=repair_id)
-            if state.active and state.main_pid > 1:
-                found[state.main_pid] = service
+        for block in result.output.decode(errors="replace").split("\n\n"):
+            lines = (line.partition("=") for line in block.splitlines())
+            values = {name.strip(): value.strip() for name, _, value in lines}
+            name, main_pid = values.get("Id", ""), values.get("MainPID", "0")
+            if name in services:
+                found[name] = ServiceState(
+                    loaded=values.get("LoadState") == "loaded",
+                    active=values.get("ActiveState") == "active",
+                    main_pid=int(main_pid) if main_pid.isdecimal() else 0,
+                    text=f"{name}: {values.get('LoadState', '?')}, {values.get('ActiveState', '?')}"[:200],
+                )
         return found
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from node_agent.repair import processes
 from node_agent.repair.arguments import FABRIC_MANAGER, HOLDING_SERVICES
 from node_agent.repair.holders import Holder, find_holders, on_gpus, service_of
 from node_agent.repair.parts import Parts
@@ -38,9 +39,9 @@ async def find_occupants(
     """
     prefix = parts.limits.device_prefix
     found = await parts.look("open devices", lambda: find_holders(prefix))
-    own = parts.hardware.own_process_ids() | {pid for job in but for pid in job.process_ids}
+    own = parts.hardware.own_process_ids()
     chosen = found.holders if minor_numbers is None else on_gpus(found, minor_numbers)
-    others = [holder for holder in chosen if holder.pid not in own]
+    others = [holder for holder in chosen if holder.pid not in own and not owners(holder.pid, but)]
     services: set[str] = set()
     strangers = []
     main_pids = await parts.hands.main_processes(STOP_ORDER, repair_id=repair_id) if others else {}
@@ -56,6 +57,14 @@ async def find_occupants(
         strangers=tuple(strangers),
         unseen=found.unseen if blind else 0,
     )
+
+
+def owners(pid: int, jobs: Sequence[HostJob]) -> tuple[HostJob, ...]:
+    """Return the jobs that a process belongs to: it, or a parent of it, is one of theirs."""
+    if not jobs:
+        return ()
+    line = {pid, *processes.ancestors(pid)}
+    return tuple(job for job in jobs if line & job.process_ids)
 
 
 def jobs_on(jobs: Sequence[HostJob], gpu_uuids: Collection[str] | None) -> tuple[HostJob, ...]:

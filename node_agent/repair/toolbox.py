@@ -33,7 +33,7 @@ class Action(Enum):
     STOP_SERVICE = "stop a service"
     START_SERVICE = "start a service"
     RESTART_SERVICE = "restart a service"
-    SHOW_SERVICE = "show a service"
+    SHOW_SERVICES = "show services"
     UNLOAD_MODULE = "unload a module"
     LOAD_MODULE = "load a module"
     REBOOT = "reboot"
@@ -45,8 +45,8 @@ class _Row:
     tool: Tool
     words: tuple[str, ...]
     timeout_seconds: float
-    check: Callable[..., str] | None = None
-    """Makes the last word from the one value that the action takes, or raises BadArgument."""
+    check: Callable[..., str | tuple[str, ...]] | None = None
+    """Makes the last words from the one value that the action takes, or raises BadArgument."""
 
 
 _TABLE: Final[Mapping[Action, _Row]] = {
@@ -54,8 +54,8 @@ _TABLE: Final[Mapping[Action, _Row]] = {
     Action.STOP_SERVICE: _Row(Tool.SYSTEMCTL, ("stop", "--"), 120.0, arguments.service),
     Action.START_SERVICE: _Row(Tool.SYSTEMCTL, ("start", "--"), 120.0, arguments.service),
     Action.RESTART_SERVICE: _Row(Tool.SYSTEMCTL, ("restart", "--"), 180.0, arguments.service),
-    Action.SHOW_SERVICE: _Row(
-        Tool.SYSTEMCTL, ("show", "--property=LoadState,ActiveState,MainPID", "--"), 20.0, arguments.service
+    Action.SHOW_SERVICES: _Row(
+        Tool.SYSTEMCTL, ("show", "--property=Id,LoadState,ActiveState,MainPID", "--"), 20.0, arguments.services
     ),
     Action.UNLOAD_MODULE: _Row(Tool.MODPROBE, ("-r", "--"), 120.0, arguments.module),
     Action.LOAD_MODULE: _Row(Tool.MODPROBE, ("--",), 120.0, arguments.module),
@@ -105,7 +105,8 @@ class Toolbox:
         row = _TABLE[action]
         if (row.check is None) != (value is None):
             raise BadArgument(f"{action.value}: {'no' if row.check is None else 'one'} value belongs to it")
-        words = row.words if row.check is None else (*row.words, row.check(value))
+        last = () if row.check is None else row.check(value)
+        words = (*row.words, *((last,) if isinstance(last, str) else last))
         path = self._paths[row.tool]
         return Command(action, row.tool, (path or row.tool.value, *words), row.timeout_seconds)
 

@@ -12,6 +12,7 @@ from node_agent.repair.ending import Named, end_process
 from node_agent.repair.errors import StepFailed
 from node_agent.repair.holders import find_holders, on_gpus
 from node_agent.repair.model import Origin
+from node_agent.repair.occupants import owners
 from node_agent.repair.ports import HostJob, RepairGpu
 from node_agent.repair.processes import Process
 from node_agent.repair.rungs.rung import Conclusion, Precondition, Scope
@@ -46,11 +47,10 @@ class StopProcess:
     async def plan(self, work: Work) -> list[str]:
         """Each process, or its job."""
         jobs = _jobs_of(work, work.order.process_ids)
-        owned = {pid for job in jobs for pid in job.process_ids}
         plan = [f"stop job {job.job_id}, whose processes they are" for job in jobs]
         for pid in dict.fromkeys(work.order.process_ids):
             process = processes.look(pid)
-            if process is not None and pid not in owned:
+            if process is not None and not owners(pid, jobs):
                 grace = work.parts.limits.terminate_seconds
                 plan.append(f"SIGTERM to {process.name} (pid {pid}), SIGKILL after {grace:.0f} s if it stays")
         return [*(plan or ["nothing: the processes are gone already"]), "see that they are gone"]
@@ -58,10 +58,10 @@ class StopProcess:
     async def carry_out(self, work: Work) -> None:
         """Stop the jobs that own some of them, then the rest one by one."""
         jobs = _jobs_of(work, work.order.process_ids)
-        owned = {pid for job in jobs for pid in job.process_ids}
         found = [process for pid in dict.fromkeys(work.order.process_ids) if (process := processes.look(pid))]
         targets = [Named(process.pid, process.start_ticks) for process in found]
         await work.note(marks={_TARGETS: json.dumps([[target.pid, target.start_ticks] for target in targets])})
+        owned = {target.pid for target in targets if owners(target.pid, jobs)}
         limits = work.parts.limits
         if jobs:
             await work.step(
@@ -148,8 +148,9 @@ def _protected(work: Work, process: Process) -> str:
 
 
 def _jobs_of(work: Work, pids: tuple[int, ...]) -> tuple[HostJob, ...]:
-    wanted = set(pids)
-    return tuple(job for job in work.parts.jobs.jobs() if wanted & job.process_ids)
+    jobs = work.parts.jobs.jobs()
+    found = {job.allocation_id: job for pid in pids for job in owners(pid, jobs)}
+    return tuple(found.values())
 
 
 async def _stop_jobs(work: Work, jobs: tuple[HostJob, ...]) -> str:
