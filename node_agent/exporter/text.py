@@ -1,7 +1,8 @@
 """Writes Prometheus text, version 0.0.4.
 
-By hand rather than by `prometheus_client`: the format is a page of code, and the library costs 4 MB of a daemon that
-may have 60 (measured: it brings a web server and metric objects for each process, neither of which is needed here).
+By hand rather than by `prometheus_client`: this runs in every daemon that serves metrics, all of whose processes together
+may have 60 MB, and writing is these few lines. Measured on top of the daemon's own modules, with 480 series: the library
+adds 1.3 MB and takes 3.8 ms of processor time for a page. The tests hold the page to the library's parser.
 """
 
 import re

@@ -10,11 +10,9 @@ import structlog
 
 from node_agent.clock import Clock
 from node_agent.probe.bounded.text import printable
-from node_agent.probe.dcgm.exposition import TooMuch
 from node_agent.probe.dcgm.fetch import FetchFailed, fetch, parse_url
 from node_agent.probe.dcgm.fields import XID
-from node_agent.probe.dcgm.page import DcgmPage
-from node_agent.probe.dcgm.reading import MAXIMUM_GPUS, DcgmGpu, DcgmReading, XidChange
+from node_agent.probe.dcgm.reading import MAXIMUM_GPUS, DcgmGpu, DcgmReading, TooMuch, XidChange
 from node_agent.probe.host_checks.changes import KnownReports
 from node_agent.probe.observations import HostFinding, HostReport, ProbeStall, Standing
 
@@ -35,6 +33,9 @@ class DcgmClient:
 
     def __init__(self, url: str, clock: Clock, *, deadline_seconds: float = DEADLINE_SECONDS) -> None:
         """Take the exporter's URL, such as `http://127.0.0.1:9400/metrics`. Raises ValueError if it is none."""
+        from node_agent.probe.dcgm.page import DcgmPage  # noqa: PLC0415 - see that module: hosts without exporter go free
+
+        self._new_page = DcgmPage
         self._target = parse_url(url)
         self._clock = clock
         self._deadline_seconds = deadline_seconds
@@ -63,7 +64,7 @@ class DcgmClient:
     async def scrape(self) -> DcgmReading:
         """Ask the exporter once. What goes wrong is in the reading; nothing is raised for it."""
         began = self._clock.monotonic()
-        page = DcgmPage()
+        page = self._new_page()
         try:
             async with asyncio.timeout(self._deadline_seconds):
                 async with fetch(self._target) as pieces:
@@ -80,7 +81,9 @@ class DcgmClient:
             return self._failed(f"no connection: {printable(error.strerror or str(error), 200)}")
         if not gpus:
             return self._failed(
-                f"its page shows no GPU, {len(self._seen)} before" if self._seen else "its page shows no GPU of DCGM"
+                f"its page shows no GPU, {len(self._seen)} before"
+                if self._seen
+                else "its page shows no figure of a GPU"
             )
         return self._answered(page.hostname, gpus, unreadable)
 

@@ -11,6 +11,10 @@ MAXIMUM_GPUS: Final = 64
 MAXIMUM_LINKS: Final = 64
 
 
+class TooMuch(Exception):
+    """The page is not one of an exporter of one host: its lines, series or GPUs have no end."""
+
+
 @dataclass(frozen=True, slots=True)
 class DcgmGpu:
     """A GPU as DCGM has it. The figures are by DCGM's field names and in DCGM's units; blanks are left out."""

@@ -1,16 +1,15 @@
-import re
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
 
 from node_agent.exporter import ExporterState, GpuLabels
 from node_agent.exporter.page import render
 from node_agent.exporter.text import label_text, number
 from node_agent.health.model import Condition, Rung, Scope, Severity
 from node_agent.probe.dcgm import DcgmReading, merge
-from node_agent.probe.dcgm.exposition import parse_labels
 from node_agent.probe.dcgm.page import DcgmPage
 from node_agent.probe.samples import (
     EccCounts,
@@ -91,23 +90,24 @@ STATE = ExporterState(
 )
 
 
-def series(state: ExporterState, name: str) -> dict[str, float]:
-    """Return the series of a metric by their labels as text."""
-    found = {}
-    for line in render(state).decode().splitlines():
-        if match := re.fullmatch(rf"{name}(\{{.*\}})? (\S+)", line):
-            found[match[1] or ""] = float(match[2])
-    return found
+def series(state: ExporterState, name: str) -> dict[tuple[tuple[str, str], ...], float]:
+    """Return the values of a metric by its labels, as Prometheus's own parser reads the page."""
+    return {
+        tuple(sample.labels.items()): sample.value
+        for family in text_string_to_metric_families(render(state).decode())
+        for sample in family.samples
+        if sample.name in (name, f"{name}_total")  # the parser lengthens the names of counters
+    }
 
 
 def of_gpu(state: ExporterState, name: str) -> dict[str, float]:
     """Return the values of a metric by the GPU's index."""
-    return {(parse_labels(labels[1:-1]) or {})["gpu"]: value for labels, value in series(state, name).items()}
+    return {dict(labels)["gpu"]: value for labels, value in series(state, name).items()}
 
 
 def test_labels_are_those_of_the_dcgm_exporter() -> None:
     (labels, _) = series(STATE, "DCGM_FI_DEV_GPU_UTIL")
-    assert parse_labels(labels[1:-1]) == {
+    assert dict(labels) == {
         "gpu": "0",
         "UUID": UUIDS[0],
         "pci_bus_id": "00000000:07:00.0",
@@ -168,20 +168,20 @@ def test_a_lost_gpu_is_a_metric_and_not_silence(lost: tuple[GpuSample, ...]) -> 
 def test_no_sample_at_all_leaves_all_gpus_down_and_the_daemon_visible() -> None:
     state = replace(STATE, batch=None, batch_age_seconds=None)
     assert of_gpu(state, "orquanta_node_gpu_up") == {"0": 0, "1": 0}
-    assert series(state, "orquanta_node_link_up") == {"": 1}
+    assert series(state, "orquanta_node_link_up") == {(): 1}
     assert series(state, "orquanta_node_sample_age_seconds") == {}
 
 
 def test_the_daemons_own_figures_are_shown() -> None:
     assert series(STATE, "orquanta_node_conditions") == {
-        '{kind="DISK_FULL",severity="warning"}': 1,
-        '{kind="XID",severity="fatal"}': 2,
+        (("kind", "DISK_FULL"), ("severity", "warning")): 1,
+        (("kind", "XID"), ("severity", "fatal")): 2,
     }
-    assert series(STATE, "orquanta_node_repairs") == {'{rung="reset_gpu",outcome="succeeded"}': 3}
-    assert series(STATE, "orquanta_node_probe_stalls_total") == {'{probe="nvml"}': 2}
-    assert series(STATE, "orquanta_node_spool_events") == {"": 12}
-    assert series(STATE, "orquanta_node_kernel_lines_read_total") == {"": 100_000}
-    assert series(STATE, "orquanta_node_info") == {'{version="0.2.0",Hostname="gpu-host-1"}': 1}
+    assert series(STATE, "orquanta_node_repairs") == {(("rung", "reset_gpu"), ("outcome", "succeeded")): 3}
+    assert series(STATE, "orquanta_node_probe_stalls_total") == {(("probe", "nvml"),): 2}
+    assert series(STATE, "orquanta_node_spool_events") == {(): 12}
+    assert series(STATE, "orquanta_node_kernel_lines_read_total") == {(): 100_000}
+    assert series(STATE, "orquanta_node_info") == {(("version", "0.2.0"), ("Hostname", "gpu-host-1")): 1}
 
 
 def read_back(page: bytes) -> DcgmReading:
@@ -222,8 +222,7 @@ def test_numbers_are_written_without_loss() -> None:
 
 
 def test_the_page_is_what_prometheus_own_parser_reads() -> None:
-    parser = pytest.importorskip("prometheus_client.parser", reason="prometheus_client is not installed")
-    families = {family.name: family for family in parser.text_string_to_metric_families(render(STATE).decode())}
+    families = {family.name: family for family in text_string_to_metric_families(render(STATE).decode())}
     assert families["DCGM_FI_DEV_GPU_TEMP"].type == "gauge"
     assert families["DCGM_FI_DEV_PCIE_REPLAY_COUNTER"].type == "counter"
     assert families["orquanta_node_kernel_lines_read"].samples[0].value == 100_000

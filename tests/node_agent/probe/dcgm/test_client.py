@@ -195,7 +195,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
         (OK + b"Transfer-Encoding: chunked\r\n\r\nffffffffff\r\n", "larger than 8 MiB"),
         (OK + b"\r\n" + b"# flood\n" * 1_200_000, "larger than 8 MiB"),
         (OK + b"\r\n" + b"x" * 100_000, "a line is longer"),
-        (OK + b"\r\n" + bytes(range(256)) * 20, "no GPU"),
+        (OK + b"\r\n" + bytes(range(256)) * 20, "no figure of a GPU"),
     ],
 )
 async def test_whatever_is_no_page_is_a_report(server: PageServer, data: bytes, words: str) -> None:
