@@ -1,8 +1,8 @@
 """Writes Prometheus text, version 0.0.4.
 
-By hand rather than by `prometheus_client`: this runs in every daemon that serves metrics, all of whose processes together
-may have 60 MB, and writing is these few lines. Measured on top of the daemon's own modules, with 480 series: the library
-adds 1.3 MB and takes 3.8 ms of processor time for a page. The tests hold the page to the library's parser.
+By hand rather than by `prometheus_client`: this runs in every daemon that serves metrics, all of whose processes
+together may have 60 MB, and writing is these few lines. Measured on top of the daemon's own modules, with 480 series:
+the library adds 1.3 MB and takes 3.8 ms of processor time for a page. The tests hold the page to its parser.
 """
 
 import re
