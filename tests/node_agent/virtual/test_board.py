@@ -76,7 +76,9 @@ def sample(host: VirtualHost, index: int = 0) -> GpuSample:
         nvml.close()
 
 
-@pytest.mark.parametrize(("fault", "cure", "shows"), CASES, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize(
+    ("fault", "cure", "shows"), CASES, ids=[f"{case[0]['kind'].value}-{number}" for number, case in enumerate(CASES)]
+)
 def test_a_fault_shows_until_the_repair_that_cures_it(
     fault: dict[str, Any], cure: VirtualRepair, shows: Callable[[GpuSample], bool], tmp_path: Path
 ) -> None:
