@@ -11,6 +11,7 @@ from orquanta.cli.agent import agent_commands
 from orquanta.cli.audit import audit_commands
 from orquanta.cli.config import config_commands
 from orquanta.cli.exits import EXIT_CODES_HELP
+from orquanta.cli.gameday import gameday_commands
 from orquanta.cli.goal import goal_commands
 from orquanta.cli.incident import incident_commands
 from orquanta.cli.job import job_commands
@@ -76,3 +77,4 @@ app.add_typer(key_commands, name="key")
 app.add_typer(price_commands, name="price")
 app.command()(metrics)
 app.add_typer(config_commands, name="config")
+app.add_typer(gameday_commands, name="gameday")
