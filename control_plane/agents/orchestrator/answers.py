@@ -135,7 +135,7 @@ def _with_gpu(draft: Draft, answer: Answer, *, bare: bool) -> Draft:
     def changed(index: int, job: JobFacts) -> JobFacts:
         if index and job.gpu.says_something:
             return job
-        gpu = replace(job.gpu, **said)
+        gpu = replace(job.gpu, **said, type_conflict=None if "gpu_type" in said else job.gpu.type_conflict)
         return replace(job, gpu=_settled(gpu, said) if settles else gpu)
 
     return replace(draft, jobs=tuple(changed(index, job) for index, job in enumerate(draft.jobs)))

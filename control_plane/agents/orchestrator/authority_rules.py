@@ -47,13 +47,13 @@ MARK_APPROVED = re.compile(
 """Passing something off as approved."""
 SPLIT_UNDER = re.compile(
     r"(?:(?<![a-z])(?:stay|stays|staying|remain|remains|keep|keeps|keeping|slip|slips|fall|falls|be|is|sneak)"
-    r"(?: \S{1,24}){0,2}? (?:below|under|beneath) (?:the |our |my |any )?(?:\w+ )?"
+    r"(?: \S{1,24}){0,2}? (?:below|under|beneath) (?:the |our |my |any )?(?:[\w'-]+ )?"
     r"(?:approval|review|governor|policy|audit|sign-?off)(?: [a-z]+)?(?: threshold| limit| gate| line)?|"
     r"(?<![a-z])(?:approval|review|sign-?off|policy|governor)(?: [a-z]+)? "
     r"(?:(?:is|isn't|is not|does not|doesn't|won't|will not|never) (?:be )?"
     r"(?:hit|triggered|reached|trigger|kick in|needed|fire|tripped))|"
     r"(?<![a-z])(?:won't|not|never|doesn't|don't|no) (?:need|require|trigger|trip|hit|reach|set off|cause) "
-    r"(?:an? |the |any )?(?:\w+ )?(?:approval|sign-?off|policy check|governor))(?![a-z])"
+    r"(?:an? |the |any )?(?:[\w'-]+ )?(?:approval|sign-?off|policy check|governor))(?![a-z])"
 )
 _SPLITS = re.compile(
     words(
@@ -73,6 +73,34 @@ IGNORE_BUDGET = re.compile(
     r"(?! (?:for|of) (?:now|the example))(?![a-z])"
 )
 """Spending on regardless of a budget, a cap or a quota."""
+_WATCHER = (
+    r"(?:(?:budget|policy|audit|quota|cost|approval|safety|spend(?:ing)?|security|usage|compliance|billing) )?"
+    r"(?:governor|guards?|guard-?rails?|polic(?:y|ies)|policy engine|audit|auditors?|quotas?|checks?|checkers?|engine|"
+    r"system|alerts?|alarms?|monitor(?:ing)?|watchdog|filters?|rules?|finance|security|accounting|billing|admins?)"
+)
+BLINDED = re.compile(
+    rf"(?<![a-z])(?:so|so that|such that|in order that|to make|to have|and make|until|which makes)(?: the| our|"
+    rf" their| any)* "
+    rf"{_WATCHER}(?: (?:will|would|can|does|do|should|then|just|simply))? ?(?:ignores?|skips?|miss(?:es)?|overlooks?|"
+    r"bypass(?:es)?|forgets?|accepts?|lets? (?:it|this|them|us|me)|(?:not|n't|never|cannot|no longer|'t) (?:see|"
+    r"notice|catch|"
+    r"count|apply|flag|trigger|fire|stop|block|complain|kick in|pick))(?![a-z])|"
+    r"(?<![a-z])(?:label|tag|mark|name|classify|register|declare|book|report|list|file|rename|relabel|"
+    r"flag)(?: [\w'-]+){1,4}?"
+    r" (?:as|to)(?: \S{1,32}){1,4}?,? (?:so|so that|to (?:avoid|escape|dodge|evade|get around|slip|hide|"
+    r"stay))(?: \S{1,16}){0,3}? "
+    rf"{_WATCHER}(?![a-z])"
+)
+"""Passing work off as something else in order that a check does not see it."""
+SAID_TO_BE = re.compile(
+    rf"(?<![a-z])(?:tell|inform|say to|claim to|report to|write to|let) (?:the |our |an? |my )*{_WATCHER}(?: know)?"
+    r"(?: that)? (?:(?:it|this|that|i|we|he|she|the [a-z]+)(?:'s|'m|'re| is| was| am| are| comes| came| has|"
+    r" have)?) ?(?:been )?"
+    r"(?:from|for|by|approved|authori[sz]ed|cleared|allowed|an? emergency|urgent|the (?:ceo|cto|cfo|boss|admin)|"
+    r"signed off|"
+    r"on behalf)(?![a-z])"
+)
+"""Putting words before a check that its owner never said."""
 _THINGS = rf"(?:{harm.DATA}|(?<![a-z])(?:files|weights|models|data|audit (?:log|trail)|history|records)(?![a-z]))"
 _GONE = (
     r"(?:deleted|wiped|erased|purged|destroyed|shredded|nuked|gone|removed for good|dropped|formatted|overwritten|"
@@ -91,21 +119,22 @@ NOT_MINE = re.compile(
     r"(?: \S{1,3})? (?:everyone|everybody|everything (?:on|in|across) (?:the |our )?(?:whole |entire )?(?:cluster|"
     r"fleet|pool|"
     r"prod\w*|platform)|(?:all )?(?:the )?others(?!')|theirs)(?![a-z])|"
-    r"(?<![a-z])(?:kill|cancel|stop|terminate|abort|evict|preempt|remove|delete|suspend|pause|drop)(?: \w+){0,2}? "
-    r"(?:every|all|any|the|whatever|everything|anything|each)(?: \w+){0,3}? "
+    r"(?<![a-z])(?:kill|cancel|stop|terminate|abort|evict|preempt|remove|delete|suspend|pause|drop)(?: [\w'-]+){0,2}? "
+    r"(?:every|all|any|the|whatever|everything|anything|each)(?: [\w'-]+){0,3}? "
     r"(?:that (?:is|are) not|that isn't|that aren't|that is n't|which (?:is|are) not|not|who isn't|except|but|"
     r"other than|besides) (?:mine|ours|my own|my|belonging to me|owned by me)(?![a-z])|"
     r"(?<![a-z])(?:kill|cancel|stop|terminate|abort|evict|preempt|preempting|stopping|killing|"
-    r"cancelling)(?: \w+){0,2}? "
-    r"(?:whatever|anything|everything|whoever)(?: \w+){0,3}? "
+    r"cancelling)(?: [\w'-]+){0,2}? "
+    r"(?:whatever|anything|everything|whoever)(?: [\w'-]+){0,3}? "
     r"(?:else|others?|other (?:team|people|users)|is in (?:my|the|our) way|in (?:my|the|our) way|blocks? (?:me|us|"
     r"mine))"
     r"(?![a-z])"
 )
 """Clearing away all that is not one's own."""
 FOREIGN_ACCOUNT = re.compile(
-    r"(?<![a-z])(?:use|using|with|borrow|via) (?:the |an? )?(?:\w+ )?(?:service account|admin(?:istrator)?|root|deploy|"
-    r"prod\w*)(?:'s)? (?:\w+ )?(?:token|key|credentials|login|account|password)s?(?! (?:checker|model|"
+    r"(?<![a-z])(?:use|using|with|borrow|via) (?:the |an? )?(?:[\w'-]+ )?(?:service account|admin(?:istrator)?|"
+    r"root|deploy|"
+    r"prod\w*)(?:'s)? (?:[\w'-]+ )?(?:token|key|credentials|login|account|password)s?(?! (?:checker|model|"
     r"dataset))(?![a-z])|"
     r"(?:用|以|从|拿)(?!我)[\u4e00-\u9fff]{1,6}的?(?:账号|账户|帐号|身份|名义|额度|预算|凭证)|"
     r"(?!自分|私|僕)[\u4e00-\u9fff\u3040-\u30ff]{1,8}(?:さん)?の(?:アカウント|予算|名義|認証情報|枠)(?:で|から|を使)|"

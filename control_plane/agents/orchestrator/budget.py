@@ -18,7 +18,8 @@ _CAPS = re.compile(
     words(
         "(?:max(?:imum)?|total|target|overall|allowed|most) (?:costs?|spend(?:ing)?|price)|"
         "costs? ?[:=]|cost (?:cap|limit|ceiling|target)|(?:don't|do not|dont|never|not|without|can't|"
-        "cannot|won't) (?:go|going|spend|spending|cost|costing|exceed|use)? ?(?:over|above|more than|"
+        "cannot|won't) (?:(?:let|have|make|allow) (?:it|this|that|them|the \\w+) (?:to )?)?(?:go|going|spend|"
+        "spending|cost|costing|exceed|use)? ?(?:over|above|more than|"
         "past|beyond)|not above|never over|not (?:a|one) (?:cent|penny|dollar|euro|buck) (?:over|above|more than)|"
         "budget|budgets|budgeted|cap|caps|capped|limit|limits|"
         "limited|max|maximum|at most|no more than|not more than|nothing over|not over|under|below|"
@@ -45,7 +46,8 @@ _STRONG = re.compile(
     words(
         "(?:max(?:imum)?|total|target|overall|allowed|most) (?:costs?|spend(?:ing)?|price)|"
         "costs? ?[:=]|cost (?:cap|limit|ceiling|target)|(?:don't|do not|dont|never|not|without|can't|"
-        "cannot|won't) (?:go|going|spend|spending|cost|costing|exceed|use)? ?(?:over|above|more than|"
+        "cannot|won't) (?:(?:let|have|make|allow) (?:it|this|that|them|the \\w+) (?:to )?)?(?:go|going|spend|"
+        "spending|cost|costing|exceed|use)? ?(?:over|above|more than|"
         "past|beyond)|not above|never over|budget|cap|capped|limit|max|maximum|at most|no more than|"
         "not more than|under|below|less than|up to|within|<=?|exceed|exceeding|ceiling|presupuesto|"
         "como maximo|maximo|hasta|hochstens|maximal|unter|plafond|au plus|al massimo|orcamento|"
@@ -93,6 +95,9 @@ _CAP_LEAD = re.compile(
 )
 _SPEND_LEAD = re.compile(
     words(
+        "(?:don't|do not|dont|never|not|without|must not|can't|cannot|won't) (?:let (?:it|this) )?(?:spend|"
+        "spending|pay|paying|cost|"
+        "costing)(?: (?:me|us))? (?:over|more than|above|past|beyond|anything over)|"
         "(?:spend(?:ing)?|costs?|cost(?:ing)?|pay(?:ing)?|price|bill|budget)(?: (?:is|must be|must stay|should be|"
         "should stay|has to be|stays|of|for this|on this|on it|will be))? (?:at most|no more than|not more than|up to|"
         "max(?:imum)?|less than|under|below|not over|no higher than)"

@@ -1,7 +1,7 @@
 """Clauses: where one job of a goal ends and the next begins, and which waits for which."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from control_plane.agents.orchestrator.gpu_request import read_gpus
 from control_plane.agents.orchestrator.intent import Request, launch_requests
@@ -140,6 +140,11 @@ _ANAPHORA = re.compile(
         "结果|模型|它|結果|モデル",
     )
 )
+_GAPPED = re.compile(
+    rf" ?(?:(?:an?|the|another|one|its|ein|eine|une?|una?|el|la|le|der|die|das) )?(?:[^ ,]{{1,24}} ){{1,3}}?"
+    rf"(?:on|with|using|auf|mit|con|avec|sur|su|em) {mark(Kind.NUMBER)}"
+)
+"""A second object of the verb before it: "train A on 4 V100 and B on 2 T4"."""
 _PIPELINE = {Intent.BATCH: 0, Intent.TRAIN: 1, Intent.FINETUNE: 1, Intent.BENCHMARK: 2, Intent.INFERENCE: 3}
 _LETTERS = "abcd"
 
@@ -181,14 +186,20 @@ def _pieces(shadow: Shadow, requests: list[Request]) -> list[_Piece]:
     ]
     cuts += _after_cuts(shadow, cuts)
     cuts.sort()
-    pieces = []
+    pieces: list[_Piece] = []
     for index, (_, start, lead) in enumerate(cuts):
-        end = cuts[index + 1][0] if index + 1 < len(cuts) else len(shadow.text)
+        following = cuts[index + 1] if index + 1 < len(cuts) else None
+        end = following[0] if following else len(shadow.text)
         if end > start and shadow.text[start:end].strip():
             inside = [request for request in requests if start <= request.at < end]
-            pieces.append(_Piece(start, end, lead, inside, _names_gpus(shadow, start, end, negated)))
-        elif lead in ("then", "step", "arrow", "after") and index + 1 < len(cuts):
-            following = cuts[index + 1]
+            has_gpu = _names_gpus(shadow, start, end, negated)
+            text = shadow.text[start:end]
+            if lead in ("then", "arrow") and not inside and not has_gpu and _PARALLEL.search(text) and following:
+                cuts[index + 1] = (following[0], following[1], lead)
+            elif lead == "soft" and not inside and has_gpu and pieces and pieces[-1].has_gpu and _GAPPED.match(text):
+                inside = [replace(request, at=start) for request in pieces[-1].requests[:1]]
+            pieces.append(_Piece(start, end, lead, inside, has_gpu))
+        elif lead in ("then", "step", "arrow", "after") and following:
             cuts[index + 1] = (following[0], following[1], lead)
     return pieces
 

@@ -82,7 +82,8 @@ _NAMES = (
     r"(?P<game>(?:rtx|gtx)[ -]?[2345]0[5-9]0(?:[ -]?(?:ti|super))?)|"
     r"(?P<bare>[2345]0[6-9]0(?:[ -]?ti)?(?=s(?![a-z0-9])| gpus?(?![a-z])| cards?(?![a-z])|"
     r" ti(?![a-z])| box| node| machine|x\d| ?x ?\d|[,.;)]|$| (?:for|on|with|in|to|at|and|by|each|4)(?![a-z0-9])))|"
-    r"(?P<counted>(?:(?<=\dx )|(?<=\d x )|(?<=\dx))[2345]0[6-9]0(?:[ -]?ti)?)|"
+    r"(?P<counted>(?:(?<=\dx )|(?<=\d x )|(?<=\dx)|(?<=lone )|(?<=single )|(?<= my )|(?<=(?:our|one|two|six|ten) )|"
+    r"(?<=(?:four|five|idle|free) )|(?<=(?:three|seven|eight|spare) ))[2345]0[6-9]0(?:[ -]?ti)?)|"
     r"(?P<small>(?<=tesla )p4|(?<=nvidia )(?:p4|a2)|(?:p4|a2)(?= gpu)|(?<=[0-9]x )p4|(?<=[0-9]x)p4|"
     r"(?P<titan>titan ?(?:v|rtx|xp)))"
 )

@@ -30,6 +30,7 @@ class GpuFacts:
     exclude_types: Fact[tuple[str, ...]] | None = None
     any_idle: Fact[bool] | None = None
     conflicts: tuple[str, ...] = ()
+    type_conflict: str | None = None
 
     @property
     def says_something(self) -> bool:
@@ -80,6 +81,7 @@ def read_gpus(shadow: Shadow, negated: frozenset[int]) -> GpuFacts:
         exclude_types=_types(shadow, excluded),
         any_idle=Fact(True, (shadow.span(*idle.span()),)) if idle else None,
         conflicts=shape.conflicts,
+        type_conflict=_type_conflict(shadow, negated, gpu_type, alternatives),
     )
 
 
@@ -145,6 +147,13 @@ def _per_node(found: Readings) -> _Shape | None:
     nodes = next((r for r in found.nodes if r.n is not None), None)
     each = next((r for r in found.per_node if r.p is not None), None)
     if each is not None and nodes is None and found.totals and found.totals[0].n is not None:
+        many = next((r for r in found.multiples if r.n is not None), None)
+        if many is not None and many.n is not None and many.n * (each.p or 0) == found.totals[0].n:
+            return _Shape(
+                count=_first(found.totals, "n"),
+                replicas=Fact(many.n, (many.span,)),
+                gpu_at=_gpu_at(found.totals, [each]),
+            )
         return _Shape(
             count=_first(found.totals, "n"),
             per_node=Fact(each.p or 0, (each.span,)),
@@ -226,6 +235,19 @@ def _whole_host(shadow: Shadow, found: Readings, mentions: list[tuple[int, Gpu]]
 
 def _type_fact(shadow: Shadow, at: int | None) -> Fact[str] | None:
     return Fact(shadow.values[shadow.text[at]].model, (shadow.span(at, at + 1),)) if at is not None else None
+
+
+def _type_conflict(
+    shadow: Shadow, negated: frozenset[int], chosen: Fact[str] | None, others: Fact[tuple[str, ...]] | None
+) -> str | None:
+    """Say so when only one model may be used and another is asked for."""
+    allowed = {chosen.value, *(others.value if others else ())} if chosen else set()
+    for match in grammar.ONLY_TYPE.finditer(shadow.text):
+        at = match.start(1) if match.group(1) else match.start(2)
+        model = shadow.values[shadow.text[at]].model
+        if chosen is not None and at not in negated and model not in allowed:
+            return f"{chosen.value} is asked for, but only {model} may be used."
+    return None
 
 
 def _types(shadow: Shadow, mentions: list[tuple[int, Gpu]]) -> Fact[tuple[str, ...]] | None:

@@ -23,7 +23,7 @@ GPU_WORD = words(
 _FILL_WORDS = words(
     "more|additional|extra|idle|free|spare|of|the|your|our|those|these|fresh|new|cheap|dedicated|"
     "nvidia|amd|tesla|spot|preemptible|on-demand|interruptible|reserved|"
-    "available|big|small|same|full|whole|single|other|unused|shared|type|x|pcs|pieces|units|"
+    "available|big|small|same|full|whole|single|other|unused|shared|type|x|pcs|pieces?|units|"
     "individual|local|good|old|older|newer|standard|regular|lowly|little|lone",
     "seule?s?|sola|solo|unica|unico|einzige[nrs]?|einzelne[nrs]?|unique|petite|piccola|pequena|kleine[nrs]?|"
     "mas|adicionales|weitere[nr]?|zusatzliche[nr]?|supplementaires?|nuevas?|neue[nr]?|libres?|"
@@ -128,6 +128,11 @@ TYPE_TIMES = re.compile(
 )
 TYPE_COUNTED = re.compile(
     rf"(?P<g>{G}) ?(?:gpu ?)?(?:x )?(?P<n>{N}) ?(?:x(?![a-z])|{GPU_WORD}|つ|张|块|枚|基|颗|片|個|个|장|개|台)"
+)
+ONLY_TYPE = re.compile(
+    rf"(?:(?<![a-z])(?:only|exclusively|solely|nothing but|nur|ausschliesslich|solo|uniquement|seulement|apenas)"
+    rf"(?: (?:use|using|on|with|the|run|runs|running|be|auf|con|avec|en|sur|nvidia))* ({G})|"
+    rf"({G})(?:'?s)?(?: (?:gpus?|cards?|hardware|nodes?|machines?))?,? (?:only|exclusively)(?![a-z]))"
 )
 ONE_OF_TYPE = re.compile(
     rf"(?<![a-z0-9])(?P<n>an?|one|un|une|una|ein|eine|einen|einer|einem|uma?|uno|a single|just one|"

@@ -115,6 +115,14 @@ MALICIOUS = re.compile(
     + SHORT
     + MINING
     + "|"
+    + words(
+        "hash|hashing|farm|farming|earn|earning|mint|minting|dig|digging|stake|staking|generate|generating|make|produce"
+    )
+    + r"(?: (?:some|a few|more|new|lots of|a bit of|us|me|\S{1,12})){0,2} "
+    + MINING
+    + r"(?! (?:price|model|predict|data|classif|detect|forecast|report|embedding|chart|news|dataset|transaction))|"
+    + words("proof[- ]of[- ]work|mining (?:pool|rig)|hash-?rate|mining software")
+    + "|"
     + MINING
     + r"[ -]?"
     + words("mining|miners?|mine", "挖矿|マイニング|採掘")
@@ -122,14 +130,14 @@ MALICIOUS = re.compile(
     + words(
         "xmrig|nicehash|ethminer|nbminer|minerd|cpuminer|t-rex miner|hashcat|john the ripper|"
         "crypto-?jack(?:er|ing)?|crypto-?miner|"
-        "(?:crack|cracking|brute[- ]?forc(?:e|ing)) (?:\\w+ ){0,4}(?:passwords?|hash(?:es)?|wi-?fi|"
+        "(?:crack|cracking|brute[- ]?forc(?:e|ing)) (?:[\\w'-]+ ){0,4}(?:passwords?|hash(?:es)?|wi-?fi|"
         "wpa2?|keys?|logins?|accounts?|pins?|encryption|credentials|ssh)|password crack(?:ing|ers?)|(?:write|compose|"
-        "craft|generate|send|draft)\\w* (?:\\w+ ){0,3}?"
+        "craft|generate|send|draft)\\w* (?:[\\w'-]+ ){0,3}?"
         "(?:phishing|scam|spam)(?: (?:e-?)?(?:mails?|messages?|texts?|sms))?|ddos|"
         "dos attack|denial[- ]of[- ]service|(?:deploys?|installs?|run|builds?|writes?|creates?|produces?|"
         "develops?|plants?|adds?|"
         "injects?|generates?|spreads?|release|launch|inserts?) (?:an? |the |some |"
-        "new )?(?:\\w+ ){0,2}(?:botnet|ransomware|malware|rootkit|keylogger|backdoors?|trojan|"
+        "new )?(?:[\\w'-]+ ){0,2}(?:botnet|ransomware|malware|rootkit|keylogger|backdoors?|trojan|"
         "computer virus|worm|spyware|exploit code|phishing (?:emails?|campaign|site|kit)|"
         "reverse shell)|"
         "(?:port[- ]?scan|scan) (?:the |our |their )?(?:internal |corporate |whole |entire |company |"
@@ -160,9 +168,12 @@ BENIGN_TOPIC = re.compile(
 )
 HARDWARE = re.compile(
     words(
-        "over-?clock(?:ing)?|(?:raise|increase|bump|lift|exceed|push)(?: \\w+){0,4}? power (?:limits?|caps?|"
+        "over-?clock(?:ing)?|over-?volt(?:ing|age)?|(?:turn(?:ing)? off|switch(?:ing)? off|disabl(?:e|ing)|"
+        "deactivat(?:e|ing)|"
+        "without) (?:the )?ecc(?! errors?)|(?:turn|switch)(?: the)? ecc(?: [\\w'-]+){0,3}? off|(?:raise|increase|"
+        "bump|lift|exceed|push)(?: [\\w'-]+){0,4}? power (?:limits?|caps?|"
         "draw)|flash (?:the |a )?(?:custom |modified )?(?:v?bios|firmware)|(?:turn off|"
-        "disable|stop|kill) (?:the |all )?(?:\\w+ )?(?:fans?|cooling|chillers?|crac units?)|"
+        "disable|stop|kill) (?:the |all )?(?:[\\w'-]+ )?(?:fans?|cooling|chillers?|crac units?)|"
         "run (?:it |them |the gpus? )?(?:past|beyond|above) (?:the )?(?:thermal|temperature|power|"
         "safe)[a-z ]{0,16}(?:limits?|threshold)|force (?:the )?power (?:draw )?(?:above|beyond|past)",
         "超频|オーバークロック",

@@ -44,7 +44,17 @@ def read_intent(shadow: Shadow) -> IntentReading:
     if not requests:
         return IntentReading(None)
     first = requests[0]
-    for rule in (_query_rule, _cost_rule, _tuned_rule, _batch_rule, _symptom_rule, _cancel_rule):
+    for rule in (
+        _supposed_rule,
+        _query_rule,
+        _cost_rule,
+        _tuned_rule,
+        _batch_rule,
+        _reason_rule,
+        _symptom_rule,
+        _cancel_rule,
+        _provision_rule,
+    ):
         changed = rule(shadow, first, requests)
         if changed is not None:
             first = changed
@@ -100,7 +110,10 @@ def _level(text: str, intent: Intent, match: re.Match[str]) -> int:
     if intent in (Intent.CANCEL, Intent.SCALE, Intent.HEAL) and _DENIED.search(before):
         return 0
     if intent is Intent.QUERY:
-        return _VERB_LEVEL if _begins_sentence(text, match.start()) else 0
+        if lexicon.KEY.match(text, match.end()):
+            return 0
+        subordinate = lexicon.SUBORDINATE.fullmatch(match.group()) and not lexicon.ASKED.match(text, match.end())
+        return _VERB_LEVEL if not subordinate and _begins_sentence(text, match.start()) else 0
     if intent is Intent.CANCEL:
         plain = match.group().startswith(("be ", "cancel", "abort", "annul", "storni", "abbrech"))
         return _VERB_LEVEL if plain or objects.CANCEL_OBJECT.search(around if foreign else near) else 0
@@ -154,12 +167,30 @@ def _begins_sentence(text: str, at: int) -> bool:
         ),
         default=0,
     )
+    if lexicon.TAIL_QUESTION.match(text, at):
+        start = max(start, text.rfind(", ", 0, at) + 2)
     polite = lexicon.POLITE.match(text, start, at)
     return polite is not None and polite.end() >= at
 
 
 def _of(requests: list[Request], intent: Intent, level: int = _VERB_LEVEL) -> Request | None:
     return next((request for request in requests if request.intent is intent and request.level >= level), None)
+
+
+_SUPPOSED = re.compile(
+    words("if (?:i|we|you|one|they|someone|somebody)|suppose|supposing|assuming|imagine|say (?:i|we)|were (?:i|we) to")
+    + r"[^.;!?\n]{0,40}$"
+)
+
+
+def _supposed_rule(shadow: Shadow, first: Request, requests: list[Request]) -> Request | None:
+    """Work that is only supposed ("if we trained on 8 H100, ...") is not what a goal asks for; its question is."""
+    if first.intent not in LAUNCH_INTENTS or not _SUPPOSED.search(shadow.text[max(0, first.at - 56) : first.at]):
+        return None
+    asked = _of(requests, Intent.COST) or _of(requests, Intent.QUERY)
+    if asked is None and shadow.text.rstrip().endswith("?"):
+        return Request(Intent.QUERY, first.level, first.at, first.word, first.span)
+    return asked
 
 
 def _query_rule(shadow: Shadow, first: Request, requests: list[Request]) -> Request | None:
@@ -206,6 +237,35 @@ def _tuned_rule(_: Shadow, first: Request, requests: list[Request]) -> Request |
         and method.at - first.at < _OBJECT_CHARS
     ):
         return method
+    return None
+
+
+_FOR_WORK = re.compile(words("for|to") + r"(?: (?:our|my|the|a|an|this|some|\S{1,16})){0,3} $")
+
+
+def _provision_rule(shadow: Shadow, first: Request, requests: list[Request]) -> Request | None:
+    """Capacity that is brought up for some work is that work."""
+    if first.intent is not Intent.SCALE or not first.word.startswith(("spin up", "provision")):
+        return None
+    if objects.POOL.search(shadow.text):
+        return None
+    works = (r for r in requests if r.intent in LAUNCH_INTENTS and r.at > first.at)
+    return next((r for r in works if _FOR_WORK.search(shadow.text[: r.at])), None)
+
+
+_IMPERATIVE = re.compile(r"(?:^|[,.;:!\n-] ?|(?<![a-z])(?:please|so|and|then|therefore|just|now|pls|hence) )$")
+
+
+def _reason_rule(shadow: Shadow, first: Request, requests: list[Request]) -> Request | None:
+    """A fault told as the reason for work ("the model is broken, retrain it on 8 A100") asks for the work."""
+    if first.intent is not Intent.HEAL or lexicon.VERBS[Intent.HEAL].fullmatch(first.word):
+        return None
+    if any(r.intent is Intent.HEAL and lexicon.VERBS[Intent.HEAL].fullmatch(r.word) for r in requests):
+        return None
+    for request in requests:
+        told = request.intent in LAUNCH_INTENTS and request.level == _VERB_LEVEL and request.at > first.at
+        if told and _IMPERATIVE.search(shadow.text[: request.at]) and re.search(lexicon.GPU, shadow.text[request.at :]):
+            return request
     return None
 
 

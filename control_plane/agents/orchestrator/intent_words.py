@@ -8,7 +8,7 @@ from control_plane.agents.orchestrator.shadow import Kind, mark, words
 from control_plane.model.plan import Intent
 
 NAMES = mark(Kind.NAME)
-_GPU = mark(Kind.GPU)
+GPU = _GPU = mark(Kind.GPU)
 _NUMBER = mark(Kind.NUMBER)
 
 VERBS: Mapping[Intent, re.Pattern[str]] = {
@@ -22,7 +22,10 @@ VERBS: Mapping[Intent, re.Pattern[str]] = {
             "reset|restart|re-?join|drain|cordon|uncordon|un-?drain|quarantine|evacuate|rma|"
             "bring (?:\\S{1,24} ){1,4}?back|diagnose|troubleshoot|restore|re-?attach|reseat|isolate|"
             "take (?:\\S{1,24} ){1,4}?out of (?:rotation|service)|put (?:\\S{1,24} ){1,4}?back (?:in|"
-            "into) (?:service|rotation)|get (?:\\S{1,24} ){1,4}?(?:back|working|healthy) again|sort out|"
+            "into) (?:service|rotation)|get (?:\\S{1,24} ){1,4}?(?:back|working|healthy)(?: (?:again|up|online|"
+            "to work))?|"
+            "sort out|have a look at|take a look at|take care(?: of)?|look (?:at )?(?:what|why)|nurse|revive|"
+            "bring to life|"
             "look into|investigate|swap(?: out)?|re-?place|resume",
             "arregl(?:a|ar|e|en)|repar(?:a|ar|e)|reinici(?:a|ar|e)|reemplaz(?:a|ar|e)|sustituy(?:e|"
             "a)|recuper(?:a|ar|e)|restaur(?:a|ar|e)|reparier(?:e|en)|beheb(?:e|en)|ersetz(?:e|en)|"
@@ -36,7 +39,9 @@ VERBS: Mapping[Intent, re.Pattern[str]] = {
     ),
     Intent.SCALE: re.compile(
         words(
-            "take (?:\\S{1,24} ){1,4}?(?:away )?from (?:the )?(?:\\S{1,24} ){0,2}?(?:pool|cluster|partition|"
+            "pool \\S{1,32} ?(?:->|=>|=|to|:) ?(?=" + _NUMBER + ")|"
+            "take (?:\\S{1,24} ){1,4}?(?:away |out )?(?:from|of) (?:the )?(?:\\S{1,24} ){0,2}?(?:pool|cluster|"
+            "partition|"
             "fleet)|make (?:\\S{1,24} ){1,5}?(?:twice|half|\\S{1,8} times) (?:as|the)|"
             "make (?:\\S{1,24} ){1,5}?(?:bigger|smaller|larger|wider)|(?:give|grant) (?:the |"
             "our )?(?:\\S{1,24} )?(?:pool|cluster|endpoint|partition)(?: \\S{1,24})? another|"
@@ -144,6 +149,9 @@ VERBS: Mapping[Intent, re.Pattern[str]] = {
     ),
     Intent.QUERY: re.compile(
         words(
+            "(?:summari[sz]e|explain|describe|read|show|translate|tl;?dr) (?:me )?(?:this|that|the|these|"
+            "those) (?:\\S{1,16} )?"
+            "(?:tickets?|e-?mails?|messages?|threads?|notes?|log lines?|incidents?|alerts?|conversation|comments?)|"
             "(?:i'd like|i would like|i want|i need|gimme|send me|get me|let's see|let me have|could i (?:get|have|"
             "see)|can i (?:get|have|see)) "
             "(?:a |an |the |our |my )?(?:\\S{1,16} )?(?:summary|list|overview|report|status|breakdown|logs?|history|"
@@ -189,6 +197,17 @@ QUERY_ANYWHERE = re.compile(
     "どれ|だれ|誰|なぜ|いつ|どう(?:なって|です)|ですか|ますか|でしょうか|表示|一覧|教えて|見せて|"
     "状況|状態|確認して|知りたい"
 )
+KEY = re.compile(r" ?:(?![/\d])")
+"""What makes a question word the name of a field: "what: fine-tuning"."""
+TAIL_QUESTION = re.compile(r"(?:which|who|whose|what|why|how)(?![a-z])[^.;!?\n]{1,160}\? ?$")
+SUBORDINATE = re.compile("when|where|cuando|quand|quando|wo|ou")
+"""Question words that also open a side clause: "when the cluster is free, ..."."""
+ASKED = re.compile(
+    r"[^.;!\n]{0,160}\?| (?:is|are|was|were|will|would|did|does|do|can|could|should|shall|has|have|had|may|"
+    r"might)(?![a-z])"
+    r"(?![^.;!?\n]{0,60},)|'(?:s|re|ll|d)(?![a-z])|(?:'s)? (?:my|our|the) [^,.;!?\n]{1,40}$"
+)
+"""What follows a question word that asks."""
 QUERY_END = re.compile(r"\? ?$|吗[?? ]?$|か[。.?]?$|呢[?? ]?$")
 
 NOUNS: Mapping[Intent, re.Pattern[str]] = {

@@ -120,7 +120,7 @@ _ADDRESS = re.compile(
 _QUOTE_MARKS = re.compile(r"[`\"]|(?<![a-z0-9])'(?=\S)|(?<=\S)'(?![a-z0-9])")
 _QUANTITY_SUFFIX = (
     "h|hr|hrs|hours?|std|stunden?|stdn|m|mins?|minutes?|minuten?|s|secs?|seconds?|d|days?|tage?n?|w|"
-    "wks?|weeks?|k|gb|gib|go|g|tb|mb|"
+    "wks?|weeks?|k|gb|gib|go|g|tb|mb|gigs?|gigabytes?|"
     "x|usd|us|eur|euros?|gbp|cny|rmb|yen|jpy|chf|dollars?|bucks|gpus?|cards?|am|pm|a|p|way|ways|st|"
     "nd|rd|th|uhr|nodes?|boxe?s?|hosts?|machines?|"
     "c|f|watts?|mo|months?|y|yrs?|z|mio|mil|jours?|j|horas?|dias?|ore|heures?|replicas?|er|fach|"

@@ -20,6 +20,9 @@ SYMPTOM = re.compile(
         "is down|are down|went dark|gone dark|hung|hangs|hanging|crash(?:ed|es|ing)?(?: ?loop\\w*)?|"
         "crash-?loop\\w*|segfaults?|segfaulting|out of memory|oom(?:ed|s|-?killed|ing)?|kernel panic|"
         "panicked|row[- ]remap\\w*|retired pages|page retirement|(?:falling|dropping|low) clocks?|"
+        "(?:is|are) (?:hang|freeze)|hanged|freezes|froze|frozen|(?:doesn't|does not|don't|won't|"
+        "not) (?:answer(?:ing)?|reply(?:ing)?|"
+        "react(?:ing)?|boot(?:ing)?|come up|coming up|start up)|no answer from|went (?:silent|quiet)|silent since|"
         "clocks? (?:drop\\w*|fall\\w*|stuck)|nccl (?:timeouts?|errors?|hang\\w*|watchdog)|"
         "dead(?= gpu| node| card| host)|(?:is|are|looks|appears|seems|gone|went) (?:dead|sick|ill|"
         "bad|lost|stuck|broken|faulty|degraded|wedged|flaky|missing)|broken|faulty|failing|fails|"
@@ -76,6 +79,8 @@ CANCEL_OBJECT = re.compile(
     )
     + f"|{_NAMES}|{_NUMBER}|{mark(Kind.QUOTE, Kind.CODE)}"
 )
+POOL = re.compile(words("pools?|clusters?|endpoints?|fleet|partition|autoscaler|service|deployment|grupo|flotte"))
+"""Standing capacity, which grows and shrinks."""
 SCALE_OBJECT = re.compile(
     words(
         "pools?|clusters?|replicas?|endpoints?|deployments?|fleet|nodes?|capacity|service|group|"

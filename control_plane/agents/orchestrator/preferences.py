@@ -13,7 +13,7 @@ NEGATION = words(
     "do not use|dont use|"
     "stay off|stay away from|keep off|keep out of|keep it off|keep away from|rather not|instead of|"
     "rather than|outside|outside of|skip|ban|apart from|aside from|isn't|nothing on|nothing in|"
-    "unless it's",
+    "unless it's|under no circumstances|in no case|on no account|by no means",
     "nicht|kein|keine[nrms]?|ohne|ausser|auf keinen fall|niemals|vermeide|nicht auf|statt|"
     "no uses|sin|excepto|menos|salvo|evita|evitar|nada de|nunca|que no sea|fuera de|en vez de|"
     "pas|pas de|pas sur|sans|sauf|hors|jamais|evite[rz]?|excepte|hormis|"
@@ -23,7 +23,7 @@ NEGATION = words(
 _LINK = (
     r"(?: (?:on|in|to|from|use|using|any|the|an?|of|run|run on|running on|auf|in der|im|der|den|die|das|"
     r"en|el|la|los|las|sur|le|les|des|l'|d'|de|da|do|di|su|em|nos?|na|old|our|be|for|at|it|utiliser|usar|"
-    r"uses|usare)){0,4} ?"
+    r"uses|usare|bei|chez|con|with|via|through|anything|anywhere|any of|either|one of|mit)){0,4} ?"
 )
 _LIST = (
     rf"({_PLACE}(?:'?s)?(?:(?: ?(?:,|/|,? ?(?:or|and|nor|y|o|ni|und|oder|noch|ou|et|e|和|或|、|と|"
@@ -112,6 +112,12 @@ _PRIORITY: tuple[tuple[Priority, re.Pattern[str]], ...] = (
 )
 _CALM = re.compile(
     words(
+        "(?:when|whenever|once|if) (?:nothing|nobody|no one|no-one)(?: else)? (?:needs|wants|uses|is using|"
+        "requires|claims|"
+        "occupies|runs)|(?:when|whenever|while) (?:the |our )?(?:cluster|fleet|gpus|nodes|machines|hardware|pool|"
+        "things|"
+        "everything) (?:is|are|goes|go) (?:idle|free|quiet|empty|unused|otherwise idle|not needed)|in the background|"
+        "lowest of the low|no deadline pressure|"
         "not (?:very |at all |that )?urgent|no (?:rush|hurry)|whenever (?:there is|there's|"
         "you (?:can|have)|capacity|possible|gpus?)|at your leisure|best[- ]effort|nicht dringend|"
         "keine eile|hat zeit|sin prisa|no es urgente|no corre prisa|pas (?:urgent|presse)|"

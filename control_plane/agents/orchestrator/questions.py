@@ -70,6 +70,8 @@ def _contradictions(draft: Draft) -> Iterator[Question]:
     for job in draft.jobs:
         for conflict in job.gpu.conflicts:
             yield _conflict("gpu_count", f"{conflict} How many GPUs in total?")
+        if job.gpu.type_conflict is not None:
+            yield _conflict("gpu_type", f"{job.gpu.type_conflict} Which type should it be?")
         for conflict in job.limits.conflicts:
             yield _conflict("max_hours", f"{conflict} Which one holds?")
     for conflict in draft.budgets.conflicts:

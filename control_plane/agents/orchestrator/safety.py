@@ -5,13 +5,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from control_plane.agents.orchestrator import authority_rules as authority
+from control_plane.agents.orchestrator import claims
 from control_plane.agents.orchestrator import harm_words as harm
 from control_plane.agents.orchestrator import safety_rules as rules
 from control_plane.agents.orchestrator import safety_words as unsafe
+from control_plane.agents.orchestrator.intent import read_intent
 from control_plane.agents.orchestrator.literals import Literal
 from control_plane.agents.orchestrator.shadow import Kind, Shadow
 from control_plane.agents.orchestrator.text import Span
-from control_plane.model.plan import Refusal, RefusalCode
+from control_plane.model.plan import Intent, Refusal, RefusalCode
 
 _REASONS = {
     RefusalCode.DESTRUCTIVE: (
@@ -76,6 +78,7 @@ def _dangers(shadow: Shadow) -> Iterator[Danger]:
     yield from _matches(shadow, rules.QUOTA_UP, RefusalCode.PRIVILEGE_ESCALATION)
     yield from _matches(shadow, unsafe.IMPERSONATE, RefusalCode.IMPERSONATION)
     yield from _authority(shadow)
+    yield from _claims(shadow)
     yield from _matches(shadow, rules.PURSE, RefusalCode.OTHERS_RESOURCES)
     yield from _matches(shadow, rules.OTHERS_WORK, RefusalCode.OTHERS_RESOURCES)
     yield from _matches(shadow, rules.EVERYONES_WORK, RefusalCode.OTHERS_RESOURCES)
@@ -145,11 +148,27 @@ def _authority(shadow: Shadow) -> Iterator[Danger]:
         yield from _matches(shadow, pattern, RefusalCode.IMPERSONATION)
     for pattern in (authority.NOT_MINE, authority.FOREIGN_ACCOUNT):
         yield from _matches(shadow, pattern, RefusalCode.OTHERS_RESOURCES)
+    yield from _matches(shadow, authority.BLINDED, RefusalCode.DISABLES_SAFETY)
+    yield from _matches(shadow, authority.SAID_TO_BE, RefusalCode.IMPERSONATION)
+    yield from _matches(shadow, rules.TAKEN_HOME, RefusalCode.EXFILTRATES_SECRETS)
+    yield from _matches(shadow, rules.FLOOD, RefusalCode.MALICIOUS_WORKLOAD)
+    yield from _matches(shadow, rules.TABLE_LOSS, RefusalCode.DESTRUCTIVE)
     yield from _matches(shadow, authority.IGNORE_BUDGET, RefusalCode.BYPASSES_LIMITS)
     for match in authority.SPLIT_UNDER.finditer(shadow.text):
         if authority.splits(shadow.text, match):
             yield Danger(RefusalCode.BYPASSES_LIMITS, shadow.span(*match.span()))
     yield from _matches(shadow, authority.HAVE_DELETED, RefusalCode.DESTRUCTIVE)
+
+
+def _claims(shadow: Shadow) -> Iterator[Danger]:
+    """Yield claims that a rule no longer holds, unless the goal only asks about it."""
+    if read_intent(shadow).intent in (Intent.QUERY, Intent.COST) or claims.ASKS.search(shadow.text):
+        return
+    for pattern in (claims.RULE_GONE, claims.NEED_NO_MORE, claims.RULE_GONE_CJK):
+        for match in pattern.finditer(shadow.text):
+            of_the_work = claims.NOT_A_RULE.search(shadow.text[max(0, match.start() - 16) : match.start()])
+            if of_the_work is None and not _is_innocent(shadow.text, match):
+                yield Danger(RefusalCode.DISABLES_SAFETY, shadow.span(*match.span()))
 
 
 def _secrets(shadow: Shadow) -> Iterator[Danger]:

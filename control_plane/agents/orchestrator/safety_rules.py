@@ -60,9 +60,9 @@ GUARD_NONE = re.compile(
     )
 )
 GUARD_SPLIT = re.compile(
-    r"(?<![a-z])(?:turn|switch|shut|take|put)(?: \w+){0,3}? ?"
+    r"(?<![a-z])(?:turn|switch|shut|take|put)(?: [\w'-]+){0,3}? ?"
     + unsafe.GUARD
-    + r"(?: \w+){0,2}? (?:off|down|out of service)(?![a-z])"
+    + r"(?: [\w'-]+){0,2}? (?:off|down|out of service)(?![a-z])"
 )
 GUARD_STOP = re.compile(
     MANNER.format(first=unsafe.SWITCH_OFF_WEAK, gap=r"(?: \S{1,24}){0,3}? ?", second=unsafe.GUARD_STRICT, back=SOV_GAP)
@@ -74,19 +74,19 @@ RULES_OFF = re.compile(
             "vergiss|ignorez|oublie|oubliez|dimentica|esqueca|ignorar",
             "忽略|无视|忘记|無視|忘れ",
         ),
-        gap=r"(?: \w+){0,3}? ?",
+        gap=r"(?: [\w'-]+){0,3}? ?",
         second=unsafe.INSTRUCTIONS,
         back=r"を?",
     )
 )
 QUOTA_UP = re.compile(
-    MANNER.format(first=unsafe.RAISE, gap=r"(?: \w+){0,4}? ?(?:的)?", second=unsafe.QUOTA, back=SOV_GAP)
+    MANNER.format(first=unsafe.RAISE, gap=r"(?: [\w'-]+){0,4}? ?(?:的)?", second=unsafe.QUOTA, back=SOV_GAP)
 )
 SECRETS = re.compile(MANNER.format(first=harm.TAKE, gap=harm.SHORT, second=harm.SECRET, back=SOV_GAP))
 DATA_LOSS = re.compile(
     MANNER.format(first=harm.DESTROY, gap=r"(?P<between>[^.;!?\n,]{0,40}?)", second=harm.DATA, back=SOV_GAP)
 )
-FLEET_LOSS = re.compile(MANNER.format(first=harm.DESTROY, gap=r"(?: \w+){0,2}? ?", second=harm.FLEET, back=SOV_GAP))
+FLEET_LOSS = re.compile(MANNER.format(first=harm.DESTROY, gap=r"(?: [\w'-]+){0,2}? ?", second=harm.FLEET, back=SOV_GAP))
 SETTING = re.compile(
     r"s? (?:interval|frequency|cadence|size|format|path|names?|loader|schema|every|quality|type|column|split|"
     r"augment\w*)"
@@ -113,8 +113,39 @@ MAIL = re.compile(
     r"datasets?|weights|checkpoints?|"
     rf"records|models?|code|documents)(?![a-z])[^.;!?\n]{{0,24}}? to (?P<to>{mark(Kind.NAME)})"
 )
+TAKEN_HOME = re.compile(
+    r"(?<![a-z])(?:upload|send|post|push|copy|transfer|sync|ship|move|mirror|export|download|save|back ?up|dump|"
+    r"put|forward|"
+    r"e-?mail|share)(?:ing)?(?![a-z])(?! my | our own )[^.;!?\n]{1,64}? (?:to|on|onto|into|in|with|at) (?:my|an?|"
+    r"his|her|their|"
+    r"some|the) (?:[\w'-]+ )?(?:(?:personal|private|home|own|external|outside) (?:[\w'-]+ )?(?:g-?drive|drive|"
+    r"dropbox|laptop|"
+    r"usb|phone|gmail|e-?mail|mail|github|account|onedrive|icloud|server|nas|pc|computer|machine|storage|disk|stick|webserver|"
+    r"website|repo(?:sitory)?|cloud)|dropbox|gdrive|google drive|gmail|onedrive|icloud|usb (?:stick|drive|key)|"
+    r"competitors?|journalists?|telegram|discord|wetransfer|pastebin)(?![a-z])"
+)
+"""Taking what belongs to the company to where only one person reaches it."""
+FLOOD = re.compile(
+    r"(?<![a-z])(?:flood|hammer|bombard|overwhelm|overload|swamp|knock (?:over|out|offline)|saturate|choke|"
+    r"spam)(?:ing)?"
+    r"(?! (?:our|my|it|the (?:own|staging|test|endpoint|gpus?|nodes?))(?![a-z])) (?:\S{1,24} ){1,6}?(?:with|"
+    r"by|using) "
+    r"(?:[\w'-]+ ){0,3}?(?:requests?|traffic|packets|calls|queries|connections|messages|mails?|spam)(?![a-z])"
+)
+TABLE_LOSS = re.compile(
+    r"(?<![a-z])(?:drop|truncate|delete|wipe|purge|erase|empty) (?:the |our |all |every )?(?:[\w'-]+ ){0,2}?"
+    r"(?:tables?(?! of)|schemas?|index(?:es)? of the database)(?![a-z])|"
+    r"(?<![a-z])(?:erase|delete|wipe|remove|clear|destroy|purge|scrub|shred|clean|get rid of)(?:ing)? (?:(?:the|"
+    r"all|any|our|my|every)"
+    r" )*(?:(?:incident|security|access|activity|action|event|login|command|governor|approval|"
+    r"operator) (?:[\w'-]+ )?(?:logs?|history|"
+    r"records?|entries)|evidence|traces|logs? (?:of|about|from|for) (?:the |our |yesterday's |last |this |"
+    r"my )*(?:[\w'-]+ )?"
+    r"(?:incident|outage|breach|actions?|approvals?|changes|launch(?:es)?|access|logins?|audit)|"
+    r"(?:shell |bash |command )history)(?![a-z])"
+)
 LIMIT_OFF = re.compile(
-    r"(?<![a-z])(?:set|change|put|make|raise|switch) (?:the |my |our |its )?(?:\w+ ){0,3}?(?:budget|limits?|"
+    r"(?<![a-z])(?:set|change|put|make|raise|switch) (?:the |my |our |its )?(?:[\w'-]+ ){0,3}?(?:budget|limits?|"
     r"caps?|quotas?|spend\w*)"
     r"(?: \w+)? (?:to )?(?:unlimited|infinit\w*|none|disabled|999\d*)(?![a-z])"
 )
@@ -125,24 +156,24 @@ GATE_OFF = re.compile(
 EVICT = re.compile(
     r"(?<![a-z])(?:kick|throw|lock|boot) (?:everyone|everybody|people|the others|others|"
     r"all (?:the )?(?:others|users)|the rest)(?: \w+)? (?:out|off)(?![a-z])|"
-    r"(?<![a-z])(?:evict|kick (?:\w+ ){0,2}out|kick out|throw out|boot out|lock out|"
+    r"(?<![a-z])(?:evict|kick (?:[\w'-]+ ){0,2}out|kick out|throw out|boot out|lock out|"
     r"ban)(?![a-z])[^.;!?\n]{0,16}?(?:team|users?|"
     r"everyone|people|researchers?|tenants?|group)(?![a-z])"
 )
 ALL_AT_ONCE = re.compile(
     r"(?<![a-z])(?:reboot|restart|drain|reset|power[- ]?cycle|cordon)(?![a-z])(?: \w+)? (?:all|"
-    r"every)(?: \w+){0,2}? (?:nodes?|hosts?|machines?|servers?|gpus)(?![a-z])"
+    r"every)(?: [\w'-]+){0,2}? (?:nodes?|hosts?|machines?|servers?|gpus)(?![a-z])"
     r"(?! (?:in|of|from) (?:the )?pool| one by one| one at a time|"
     r" gradually)[^.;!?\n]{0,24}?(?:at (?:the same time|once)|now|immediately|simultaneously|right away|$)"
 )
 TEAR_DOWN = re.compile(
     r"(?<![a-z])(?:destroy|wipe|nuke|erase|obliterate|annihilate|sabotage|burn down|tear down|brick|"
-    r"trash)(?![a-z]) (?:\w+ ){0,3}?(?:clusters?|fleet|environments?|pools?|infrastructure|platform|nodes?|"
+    r"trash)(?![a-z]) (?:[\w'-]+ ){0,3}?(?:clusters?|fleet|environments?|pools?|infrastructure|platform|nodes?|"
     r"hosts?|servers?)(?![a-z])"
 )
 EXPOSE = re.compile(
     r"(?<![a-z])(?:open(?: up)? (?:the |all )?(?:firewall|ports)|(?:expose|"
-    r"open)(?: \w+){1,4}? to the (?:public|internet|outside)(?! api))(?![a-z])"
+    r"open)(?: [\w'-]+){1,4}? to the (?:public|internet|outside)(?! api))(?![a-z])"
 )
 SECRET_PATH = re.compile(
     r"/etc/(?:shadow|passwd|sudoers)|id_rsa|id_ed25519|\.ssh/|\.aws/credentials|kube/?config|"
@@ -158,14 +189,14 @@ OTHERS_WORK = re.compile(
     rf"(?:{unsafe.OTHERS})(?:{unsafe.WORK})?を?(?:全部|都|すべて|全て)?(?:{unsafe.DISTURB})"
 )
 EVERYONES_WORK = re.compile(
-    rf"{unsafe.DISTURB}(?: \w+){{0,2}}? (?:every|all|any)(?: (?:of )?(?:the )?(?:running|other|"
+    rf"{unsafe.DISTURB}(?: [\w'-]+){{0,2}}? (?:every|all|any)(?: (?:of )?(?:the )?(?:running|other|"
     rf"active|queued))*(?: [a-z]+)?? {unsafe.WORK} (?:on|in|across|of) (?:the |our )?(?:whole |"
     rf"entire )?(?:cluster|fleet|company|production|prod|everyone|platform|all (?:users|teams))|"
     rf"{unsafe.DISTURB}(?: (?:every|all))(?: (?:the|running|of the))* {unsafe.WORK} (?:except|but|"
     rf"other than) (?:mine|my|ours?)"
 )
 PURSE = re.compile(
-    rf"(?:{unsafe.SPEND})(?: \w+){{0,4}}? ?(?:{OTHER})(?: [a-z-]+){{0,3}}? ?{unsafe.PURSE}|"
+    rf"(?:{unsafe.SPEND})(?: [\w'-]+){{0,4}}? ?(?:{OTHER})(?: [a-z-]+){{0,3}}? ?{unsafe.PURSE}|"
     rf"(?:{unsafe.SPEND}) ?(?:{unsafe.OTHERS}){unsafe.PURSE}|"
     rf"(?:{unsafe.OTHERS}){unsafe.PURSE}[にをで]{{0,2}}(?:{unsafe.SPEND})|(?:from|against|to|on|"
     rf"on the|out of|with|by) (?:{OTHER}) (?:[a-z-]+ )?(?:budget|credits|quota|account|credentials?|"

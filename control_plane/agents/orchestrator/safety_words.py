@@ -5,8 +5,8 @@ import re
 from control_plane.agents.orchestrator.shadow import words
 
 SWITCH_OFF = words(
-    "uninstall|disable|disabling|turn off|turning off|turn(?: \\w+){1,4} off|switch off|"
-    "switch(?: \\w+){1,4} off|shut off|deactivate|bypass|bypassing|circumvent|circumventing|skip|"
+    "uninstall|disable|disabling|turn off|turning off|turn(?: [\\w'-]+){1,4} off|switch off|"
+    "switch(?: [\\w'-]+){1,4} off|shut off|deactivate|bypass|bypassing|circumvent|circumventing|skip|"
     "skipping|ignore|ignoring|override|overriding|suspend|evade|evading|get around|getting around|"
     "work around|working around|disregard|lift|remove|unset|defeat|subvert|sidestep|dodge|dodging|"
     "waive|loosen|opt out of|exceed|go over|blow past|neuter|knock out|take down|unhook|"
@@ -40,6 +40,13 @@ GUARD = words(
     "temperature (?:limits?|protections?|checks?)|health checks?|safeguards?|security(?: (?:checks?|"
     "controls?|polic(?:y|ies)|groups?|monitoring|settings?|scans?))?|sandbox(?:ing)?|isolation|"
     "compliance(?: checks?)?|protections?|human[- ]in[- ]the[- ]loop|two[- ]person rule|sign-?offs?|"
+    "(?:logging|recording|logs?|tracking) of (?:actions?|events?|commands?|what|changes?|activity|activities|"
+    "operations)|"
+    "(?:action|activity|access|event|command|security) (?:logs?|logging|recording)|"
+    "(?:the|any|all|human|manager(?:'s)?|management|security|cost|launch|ops|change|peer|finance) reviews?"
+    "(?! (?:data|set|corpus|texts?|model|with|that|from|of|classif|dataset|scores?|rating))|review (?:step|"
+    "process|board|gate|"
+    "stage|queue)|reviewers?|approvers?|"
     "oversight|monitoring and audit|(?:monitoring|security|audit|telemetry|node) (?:agents?|daemons?|"
     "hooks?)",
     "budget-?limits?|budgetgrenzen?|ausgabenlimits?|kostenlimits?|kontingentgrenzen?|salvaguardas?|seguridad|"
@@ -85,7 +92,7 @@ QUOTA = words(
 )
 ADMIN = re.compile(
     words(
-        "(?:grant|give|assign|hand) (?:\\w+ ){0,3}?(?:root|admin(?:istrator)?s?|sudo|superuser)(?: (?:rights|"
+        "(?:grant|give|assign|hand) (?:[\\w'-]+ ){0,3}?(?:root|admin(?:istrator)?s?|sudo|superuser)(?: (?:rights|"
         "access|role|privileges|permissions))? (?:to|for)|(?:make|give|grant|promote|turn|set|upgrade|"
         "elevate|add) (?:me|us|myself|my (?:account|user|"
         "role)|user \\w+|[a-z]+@?[a-z.]*) (?:to |into |an? |as |the |full |"
@@ -167,9 +174,19 @@ COVERT = re.compile(
     words(
         "approve (?:\\S{1,24} ){1,5}?(?:yourself|myself|automatically|on my behalf|for me)|"
         "approve my (?:\\S{1,24} ){0,3}?(?:request|proposal|action|launch)|"
+        "before (?:the |our |an? |any )?(?:auditors?|audit|security(?: team)?|finance|compliance|inspectors?|"
+        "reviewers?|"
+        "(?:my )?(?:boss|manager|lead)|anyone|anybody|someone|somebody|they|he|she|people)(?: can| could| will|"
+        " might)? "
+        "(?:sees?|notices?|finds?|looks?|catch(?:es)?|discovers?|checks|learns?|spots?|asks?)|disguis(?:e|ing|ed)|"
+        "make (?:it|this|that|them|the \\S{1,16}) look (?:like|as if|as though)|camouflage|"
+        "(?:trick|fool|deceive|mislead|lie to|cheat|con|convince|persuade|confuse|outsmart|game) (?:the |our |an? )?"
+        "(?:[\\w'-]+ )?(?:governor|approvers?|policy|policies|polic(?:y|ies) engine|auditors?|finance|security|"
+        "admins?|compliance|"
+        "reviewers?|scheduler|quota|budget|guard-?rails?|checks?|limits?|system)|"
         "stop (?:logging|recording|auditing|tracking|watching) (?:me|my|this|these|our|what|any|"
         "the actions?)|(?:edit|change|modify|rewrite|alter|amend|loosen|weaken|relax) (?:the |our |a |any |"
-        "this |that )?(?:\\w+ )?polic(?:y|ies)(?! (?:model|network|gradient|head|document|weights|paper|"
+        "this |that )?(?:[\\w'-]+ )?polic(?:y|ies)(?! (?:model|network|gradient|head|document|weights|paper|"
         "text))|"
         "without (?:asking|approval|an approval|any approval|authori[sz]ation|permission|telling|"
         "notifying|informing|anyone (?:knowing|noticing)|oversight|sign-?off|leaving (?:a )?trace|"
@@ -188,13 +205,22 @@ COVERT = re.compile(
         "record|audit|write) (?:this|it|that|anything|the action|any of)(?![a-z]| (?:to wandb|"
         "metrics))|off the (?:books|record)|hide (?:it|this|that|the (?:cost|spend|job|run|jobs|"
         "usage|activity)|my [a-z]+|this [a-z]+|these [a-z]+) from|"
+        "(?:so|so that|such that|in order that|to make sure)(?: that)? (?:nobody|no-?one|no one|"
+        "none(?: of (?:them|the \\w+))?)"
+        "(?: \\S{1,12})? (?:has|have|needs?|is|are|will|would|gets?|must|can|should|could)(?: (?:to|able|have|need))*"
+        "(?: \\S{1,12})? (?:approve|review|authori[sz]e|sign|check|confirm|object|veto|stop|okay|ok)(?![a-z])|"
+        "(?:so|so that|such that|in order that)(?: that)? (?:we|i|it|they|the \\w+) (?:don't|doesn't|do not|"
+        "does not|won't|needn't|"
+        "never)(?: (?:have|need|has))? (?:to )?(?:need |require |get |ask for |wait for |go through |trigger |"
+        "hit )?(?:an? |any |the )?"
+        "(?:[\\w'-]+ )?(?:approvals?|sign-?offs?|permission|reviews?)(?![a-z])|"
         "(?:so|so that|such that|make sure|making sure|ensure|ensuring)(?: that)? (?:nobody|no-one|no one|"
         "noone|finance|security|audit|the admins?|they|my (?:boss|"
         "manager)) (?:(?:should |must |will |can |may |ever )?(?:notices?|sees?|knows?|finds? out|learns?|"
         "detects?)|can see|don't notice|doesn't notice|"
         "won't notice|will not notice)|(?:avoid|evade|dodge|escape|stay (?:below|under)|"
         "slip (?:under|past)|sneak (?:past|under)|beat|to get (?:around|"
-        "past)) (?:the )?(?:\\w+ )?(?:approval|audit|detection|review|quota|policy|radar|"
+        "past)) (?:the )?(?:[\\w'-]+ )?(?:approval|audit|detection|review|quota|policy|radar|"
         "limit check)(?: threshold| limit)?|under the radar|cover (?:my|our|your) tracks|"
         "leave no trace|no paper trail|tamper with|rewrite the audit|edit the audit|falsify|backdate|"
         "modify the audit|fake (?:the )?(?:approval|metrics|usage|logs|audit)",
@@ -210,7 +236,7 @@ COVERT = re.compile(
 )
 HIJACK = re.compile(
     words(
-        "you are now (?:an? |the |in )?(?:\\w+ )?(?:admin|administrator|root|unrestricted|dan|"
+        "you are now (?:an? |the |in )?(?:[\\w'-]+ )?(?:admin|administrator|root|unrestricted|dan|"
         "developer|god|jailbroken|free)|developer mode|god mode|jail-?break (?:yourself|mode|the (?:planner|"
         "agent|system))|jailbroken|(?:reveal|print|show|"
         "repeat) (?:me )?(?:your|the) (?:system )?prompt|new system prompt|system override|"

@@ -52,7 +52,7 @@ _JOINED_DAY = re.compile(
 def _slips(word: str) -> Iterator[str]:
     for at in range(len(word) - 1):
         yield word[:at] + word[at + 1] + word[at] + word[at + 2 :]
-    for at in range(1, len(word)):
+    for at in range(1, len(word) + 1):
         yield word[:at] + word[at - 1] + word[at:]
     if len(word) >= _MIN_CHARS_LEFT_OUT:
         for at in range(1, len(word) - 1):

@@ -12,7 +12,8 @@ _SPOT = words(
     "spott?(?:[ -](?:instances?|vms?|capacity|nodes?|gpus?|machines?|boxes|hosts?|servers?|ok))?|"
     "pre-?emptibles?(?: (?:instances?|vms?|capacity|nodes?|gpus?))?|interruptibles?(?: (?:instances?|"
     "capacity|gpus?))?|spots|spot-?instanzen|instancias spot|instances spot|istanze spot|"
-    "interrumpibles|unterbrechbare[nr]?|preemptive[li]s?|preemptiveis|interruptions?(?= (?:are|is) )",
+    "low[- ]priority (?:vms?|instances?|nodes?|capacity|machines?)|interrumpibles|unterbrechbare[nr]?|"
+    "preemptive[li]s?|preemptiveis|interruptions?(?= (?:are|is) )",
     "竞价实例|竞价|抢占式实例|抢占式?|抢占实例|スポットインスタンス|スポット|プリエンプティブル?|スポットvm",
 )
 _NOT_SPOT = re.compile(
@@ -22,6 +23,8 @@ _NOT_SPOT = re.compile(
 _SPOT_NO_BEFORE = re.compile(
     NEGATION
     + (
+        r"(?:,? ?(?:under (?:any|no) circumstances?|at any (?:cost|price|time)|in any case|whatsoever|ever|"
+        r"of any kind),?)?"
         r"(?:,? (?:on|use|using|any|the|be|allow|allowed|want|run on|run it on|an?|utiliser|usar|accept|en|"
         r"auf|de|put (?:this|it) on|willing to use|rely on|instances?|instanzen|instancias?|istanze|machines?|"
         r"maschinen|maquinas|macchine|nodes?|knoten|capacity|capacidad|capacite|kapazitat|gpus?|vms?|di|em|su|tipo|"
@@ -74,7 +77,10 @@ _TOLERANT = re.compile(
         "if) (?:it gets |be |gets |it is |it's |get )?(?:interrupted|preempted|evicted)|"
         "(?:interruptions?|preemptions?|evictions?|(?:being |getting )(?:preempted|interrupted|evicted)) (?:is|"
         "are) (?:fine|"
-        "ok|okay|acceptable|no problem|not a problem|tolerable|no issue)|doesn't matter if (?:it|we|they) "
+        "ok|okay|acceptable|no problem|not a problem|tolerable|no issue)|(?:interruptions?|preemptions?|"
+        "evictions?|reclaims?) (?:don't|do not|won't|wouldn't|doesn't|does not) "
+        "(?:bother|matter|hurt|harm|worry|concern|trouble|break|kill|affect|scare)(?: \\S{1,12})?|"
+        "doesn't matter if (?:it|we|they) "
         "(?:gets?|is|are) (?:preempted|interrupted|evicted|killed)|(?:don't|do not) (?:mind|care about|"
         "care if it gets) "
         "(?:being |getting )?(?:interruptions?|preemptions?|evictions?|preempted|interrupted|evicted)|(?:tolerates?|"
@@ -129,7 +135,11 @@ def read_spot(shadow: Shadow) -> SpotReading:
     """Read whether spot capacity may be used."""
     text = shadow.text
     votes: list[tuple[SpotPreference, tuple[int, int]]] = []
-    mentions = [match for match in re.finditer(_SPOT, text) if not _NOT_SPOT.match(text, match.end())]
+    mentions = [
+        match
+        for match in re.finditer(_SPOT, text)
+        if not _NOT_SPOT.match(text, match.end()) and not _is_verb(text, match)
+    ]
     votes += [(_spot_vote(text, match), shadow.span(*match.span())) for match in mentions]
     for match in _TOLERANT.finditer(text):
         denied = _DENIED.search(text[max(0, match.start() - 40) : match.start()])
@@ -157,8 +167,27 @@ def read_spot(shadow: Shadow) -> SpotReading:
     return SpotReading(Fact(chosen, spans), contradicts=len(kinds) > 1 and SpotPreference.FORBID in kinds)
 
 
+_TO_SPOT = re.compile(r"(?<![a-z])(?P<lead>[a-z]+ )?(?:to|can|could|should|that|which|will|help|helps) $")
+_MOVED = re.compile(
+    r"(?:switch|move|fall|back|back to|default|change|go|prefer|shift|set|defaults|restrict|limited|ok|okay) "
+)
+_NOT_A_THING = re.compile(
+    r" (?:if|when|for|on|in|at|to|until|and|or|is|are|first|only|please|pls|instead|as|where|because|with|by|"
+    r"unless|but|"
+    r"then|gpus?|capacity|instances?|nodes?|vms?|machines?|prices?|now|there|whenever|while|a100|h100)(?![a-z])"
+)
+
+
+def _is_verb(text: str, match: re.Match[str]) -> bool:
+    """Whether "spot" is what a model does: "to spot leaked credentials"."""
+    if match.group() != "spot" or not re.match(r" [a-z]", text[match.end() :]) or _NOT_A_THING.match(text, match.end()):
+        return False
+    lead = _TO_SPOT.search(text[max(0, match.start() - 24) : match.start()])
+    return lead is not None and not _MOVED.fullmatch(lead.group("lead") or "")
+
+
 def _spot_vote(text: str, match: re.Match[str]) -> SpotPreference:
-    before, after = text[max(0, match.start() - 40) : match.start()], text[match.end() : match.end() + 32]
+    before, after = text[max(0, match.start() - 56) : match.start()], text[match.end() : match.end() + 32]
     if _SPOT_NO_BEFORE.search(before) or _SPOT_NO_AFTER.match(after):
         return SpotPreference.FORBID
     near = before[-28:] + " | " + after[:28]

@@ -13,6 +13,7 @@ from control_plane.agents.orchestrator.moments import resolve
 from control_plane.agents.orchestrator.shadow import Kind, Shadow, words
 
 _BEFORE_CHARS, _AFTER_CHARS = 56, 40
+_NOON = 12
 _MAX_SECONDS = 10 * 365 * 86_400
 
 
@@ -118,9 +119,12 @@ def read_window(shadow: Shadow, now: datetime, default: tzinfo) -> Window:
     firm: list[Fact[datetime]] = []
     starts: list[Fact[datetime]] = []
     between = lexicon.BETWEEN.search(shadow.text)
+    then = lexicon.THEN.search(shadow.text)
     window = _window(shadow, between) if between else {}
     for at, moment in shadow.marks(Kind.MOMENT):
         role, exclusive = _moment_role(shadow, at, between)
+        if role is _Role.NONE and then is not None and at == then.start("moment"):
+            role = _Role.DEADLINE
         if at in scheduled or role is _Role.NONE:
             continue
         fact = _resolved(shadow, at, window.get(at, moment), now, default, exclusive=exclusive)
@@ -141,6 +145,10 @@ def _window(shadow: Shadow, between: re.Match[str]) -> dict[int, Moment]:
     first, last = between.start(1), between.start(2)
     start, end = shadow.values[shadow.text[first]], shadow.values[shadow.text[last]]
     zone = start.zone or end.zone
+    overnight = end.day is not None and end.day.kind is DayKind.TONIGHT and start.time and end.time
+    if overnight and start.time.hour >= _NOON > end.time.hour:
+        start = replace(start, day=start.day or end.day)
+        end = replace(end, time=replace(end.time, next_day=True))
     return {
         first: replace(start, zone=zone, day=start.day),
         last: replace(end, zone=end.zone or zone, day=end.day or (start.day if _follows(start, end) else None)),

@@ -191,6 +191,11 @@ BETWEEN = re.compile(
     rf"le )?({MOMENT}) ?(?:and|to|until|till|und|bis|y|a|et|e|alle|as|-|hasta las|ate) ?(?:the |"
     rf"las |les |le |as )?({MOMENT})"
 )
+THEN = re.compile(
+    rf"(?P<moment>{MOMENT})[^\n]{{1,120}}?(?<![a-z])(?:until|till|til|by|before|bis|hasta|jusque|d'ici|entro|fino ad?)"
+    rf" (?:then|that time|that|dahin|entonces|la|allora)(?![a-z])"
+)
+"""A moment that is named first and meant by "until then"."""
 UP_TO = re.compile(words("by|until|till|bis|hasta|para|avant|d'ici|entro|ate") + CONNECT)
 LATEST = re.compile(
     words("latest|deadline|due|hard|must|spatestens|frist|a mas tardar|au plus tard|entro", "截止|締め?切|期限")

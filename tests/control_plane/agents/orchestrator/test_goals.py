@@ -17,6 +17,8 @@ FILES = (
     "goals_varied.jsonl",
     "goals_spoken.jsonl",
     "goals_edge.jsonl",
+    "goals_held_out_c.jsonl",
+    "goals_held_out_d.jsonl",
 )
 
 
