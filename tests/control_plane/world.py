@@ -1,6 +1,6 @@
 """A fleet in a store: people, hosts with GPUs, jobs, and what hosts say, in as few words as tests need."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import count
@@ -135,7 +135,14 @@ class World:
         return principal(await self.user(name, role=role))
 
     async def node(
-        self, name: str = "alpha", *, gpu: int = 8, gpu_type: str = "H100", memory_gb: int = 80, ready: bool = True
+        self,
+        name: str = "alpha",
+        *,
+        gpu: int = 8,
+        gpu_type: str = "H100",
+        memory_gb: int = 80,
+        ready: bool = True,
+        labels: Mapping[str, str] | None = None,
     ) -> Node:
         node = Node(
             id=derived_id(NODE, name),
@@ -145,7 +152,7 @@ class World:
             cordoned=False,
             connected=False,
             inventory=None,
-            labels={},
+            labels=labels or {},
             certificate_serial=CertificateSerial("1"),
             certificate_expires_at=self.clock.now(),
             last_seen_at=None,
