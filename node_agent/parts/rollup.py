@@ -40,27 +40,27 @@ class Rollup:
     def __init__(self, started_at: datetime, began_seconds: float) -> None:
         """`began_seconds` is the same moment on the monotonic clock."""
         self._started_at = started_at
-        self._began_seconds = began_seconds
-        self._samples = 0
+        self.began_seconds = began_seconds
+        self.samples = 0
         self._gpus: dict[str, _Gpu] = {}
 
     def add(self, batch: TelemetryBatch) -> None:
         """Add one sample of the host."""
-        self._samples += 1
+        self.samples += 1
         for sample in batch.gpus:
             if sample.uuid in self._gpus or len(self._gpus) < _MAXIMUM_GPUS:
                 self._gpus.setdefault(sample.uuid, _Gpu()).add(sample)
 
     def is_due(self, now_seconds: float) -> bool:
         """Say whether its minute is over."""
-        return now_seconds - self._began_seconds >= ROLLUP_SECONDS
+        return now_seconds - self.began_seconds >= ROLLUP_SECONDS
 
     def to_record(self) -> node_link_pb2.SpoolRecord:
         """Return it for the spool."""
         return node_link_pb2.SpoolRecord(
             telemetry_rollup=event_pb2.TelemetryRollup(
                 started_at=timestamp(self._started_at),
-                samples=self._samples,
+                samples=self.samples,
                 gpus=[
                     event_pb2.GpuRollup(
                         uuid=uuid,

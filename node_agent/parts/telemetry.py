@@ -12,6 +12,8 @@ from node_agent.probe.dcgm.reading import DcgmReading
 from node_agent.probe.samples import TelemetryBatch
 from node_agent.spool.spool import Spool
 
+_SHORTEST_ROLLUP_SECONDS = 10.0
+
 
 class TelemetryFlow:
     """Takes samples from the sampler and readings from DCGM."""
@@ -46,7 +48,7 @@ class TelemetryFlow:
         self.newest, self.newest_at_seconds = batch, self._clock.monotonic()
         await self._desk.observe((batch,))
         if self._broker.connected:
-            await self._finish_rollup()
+            await self._end_rollup()
             await self._broker.publish_telemetry(to_telemetry(batch).SerializeToString())
         elif self._wanted():
             await self._roll_up(batch)
@@ -62,13 +64,23 @@ class TelemetryFlow:
     async def _roll_up(self, batch: TelemetryBatch) -> None:
         now_seconds = self._clock.monotonic()
         if self._rollup is not None and self._rollup.is_due(now_seconds):
-            await self._finish_rollup()
+            await self._store_rollup(self._rollup)
         if self._rollup is None:
             self._rollup = Rollup(batch.sampled_at, now_seconds)
         self._rollup.add(batch)
         self.rolled_up += 1
 
-    async def _finish_rollup(self) -> None:
-        if self._rollup is not None:
-            rollup, self._rollup = self._rollup, None
-            await self._spool.append(rollup.to_record())
+    async def _end_rollup(self) -> None:
+        """NATS is back. What a connection that was made anew left out is not worth a record in the books."""
+        if self._rollup is None:
+            return
+        if self._clock.monotonic() - self._rollup.began_seconds >= _SHORTEST_ROLLUP_SECONDS:
+            await self._store_rollup(self._rollup)
+        else:
+            self._broker.counts.telemetry_dropped += self._rollup.samples
+            self.rolled_up -= self._rollup.samples
+            self._rollup = None
+
+    async def _store_rollup(self, rollup: Rollup) -> None:
+        self._rollup = None
+        await self._spool.append(rollup.to_record())

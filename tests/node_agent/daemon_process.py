@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -51,9 +51,12 @@ async def command(*arguments: str, stdin: str = "", **extra: str) -> Finished:
 class DaemonProcess:
     """`orquanta-node run` on one state directory. It reads no kernel log but the one that `settings` names."""
 
-    def __init__(self, state_dir: Path, *arguments: str, settings: str = "") -> None:
-        """`settings` is TOML."""
+    def __init__(
+        self, state_dir: Path, *arguments: str, settings: str = "", variables: Mapping[str, str] | None = None
+    ) -> None:
+        """`settings` is TOML, `variables` are further ones of the environment."""
         self.state_dir = state_dir
+        self._variables = dict(variables or {})
         file = state_dir.parent / f"{state_dir.name}.toml"
         file.write_text(settings if "kernel_log" in settings else f'kernel_log = ""\n{settings}')
         self._arguments = (
@@ -71,7 +74,13 @@ class DaemonProcess:
     async def start(self) -> None:
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "node_agent", *self._arguments, env=environment(), stdout=log, stderr=log
+                sys.executable,
+                "-m",
+                "node_agent",
+                *self._arguments,
+                env=environment(**self._variables),
+                stdout=log,
+                stderr=log,
             )
 
     async def wait(self) -> int:

@@ -1,6 +1,6 @@
 """A scripted control plane, a broker, and one node that has joined."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,8 +42,10 @@ class Site:
         )
         await join(order, IdentityStore(self.state_dir), clock=SystemClock())
 
-    async def start(self, *arguments: str, settings: str = "") -> DaemonProcess:
-        daemon = DaemonProcess(self.state_dir, *arguments, settings=settings)
+    async def start(
+        self, *arguments: str, settings: str = "", variables: Mapping[str, str] | None = None
+    ) -> DaemonProcess:
+        daemon = DaemonProcess(self.state_dir, *arguments, settings=settings, variables=variables)
         self.daemons.append(daemon)
         await daemon.start()
         return daemon

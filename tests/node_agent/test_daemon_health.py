@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from node_agent.convert_repair import from_policy
+from node_agent.errors import LocalRefused
 from node_agent.health.model import Rung
 from node_agent.repair.model import Allowance, LocalPolicy
 from orquanta.v1 import health_pb2, node_link_pb2, node_local_pb2, node_pb2, repair_pb2
@@ -322,3 +324,48 @@ async def test_a_policy_of_another_authority_is_not_held(site: Site, kernel: Ker
 
     await eventually(refused)
     assert (await daemon.status())["policy"] == "missing"
+
+
+async def test_while_nats_is_away_telemetry_goes_into_roll_ups_and_none_is_lost(site: Site) -> None:
+    daemon = await site.start(*GPUS, settings="telemetry_interval_seconds = 0.1\n")
+    await site.plane.up()
+
+    async def sent(name: str, least: int) -> bool:
+        return int((await daemon.status())[name]) >= least
+
+    await eventually(lambda: sent("telemetry_sent", 3))
+    await site.nats.kill()
+    await eventually(lambda: sent("telemetry_rolled_up", 150))
+    await site.nats.start()
+    await site.plane.wait_for(lambda: [record for record in site.plane.books if record.HasField("telemetry_rollup")])
+    rollup = next(record.telemetry_rollup for record in site.plane.books if record.HasField("telemetry_rollup"))
+    assert rollup.samples >= 100
+    assert len(rollup.gpus) == 2
+
+
+async def test_what_cannot_be_injected_is_refused_with_what_to_do(site: Site) -> None:
+    daemon = await site.start(*GPUS)
+    await site.plane.up()
+
+    async def refusal(**fault: object) -> str:
+        request = node_local_pb2.InjectFaultRequest(**fault)  # type: ignore[arg-type] # names are the caller's
+        with pytest.raises(LocalRefused) as caught:
+            await daemon.ask(lambda local: local.inject(request))
+        return str(caught.value)
+
+    assert "allow_kmsg_injection" in await refusal(fault="kmsg", text="x")
+    assert "known are ecc" in await refusal(fault="meteor", gpu="0")
+    assert "no GPU '9'" in await refusal(fault="ecc", gpu="9")
+    assert "Say which GPU" in await refusal(fault="ecc")
+    assert "from 1 to 65535" in await refusal(fault="xid", gpu="0", value=70_000)
+
+
+async def test_systemd_hears_that_the_daemon_is_ready_and_alive(site: Site, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(60)
+        await site.start(variables={"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "300000"})
+        heard: list[str] = []
+        while heard.count("WATCHDOG=1") < 3:
+            heard.append((await asyncio.to_thread(systemd.recv, 4096)).decode())
+    assert "READY=1" in heard
