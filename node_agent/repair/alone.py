@@ -52,7 +52,11 @@ class Use:
     first_seen_after: datetime | None = None
 
     def age_seconds(self, moment: Moment) -> float:
-        """Return how long ago it was. A wall clock that ran backwards makes it recent, never old."""
+        """Return how long ago it was. A wall clock that ran backwards makes it recent, never old.
+
+        Within one boot the wall clock does not matter. Over a reboot, one that was set forward makes it look older: by
+        less than the policy lives, for beyond that the policy has expired.
+        """
         if self.moment.boot_id == moment.boot_id:
             return max(0.0, moment.monotonic_seconds - self.moment.monotonic_seconds)
         return max(0.0, (moment.now - self.moment.now).total_seconds())

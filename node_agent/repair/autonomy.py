@@ -79,12 +79,13 @@ class Autonomy:
         return order, False
 
     async def settle(self, repair_id: str, record: RepairRecord | None) -> None:
-        """Note what became of a use. Without a record it was never begun."""
+        """Note what became of a use. Without a record it was never begun. One cut off is no reason to climb."""
         if record is not None and not record.state.ended:
             return  # it goes on after a reboot
         ids = record.order.condition_ids if record is not None else ()
         found = [condition for condition in self._parts.health.conditions() if condition.id in ids]
-        state = RepairState.REFUSED if record is None else record.state
+        cut_off = record is None or self._parts.journal.was_cut_off(repair_id)
+        state = RepairState.REFUSED if record is None or cut_off else record.state
         self._book.settle(repair_id, state, found[0] if found else None)
         await self._save()
 

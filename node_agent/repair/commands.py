@@ -5,6 +5,8 @@ import contextlib
 import fcntl
 import os
 import signal
+import subprocess
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,15 +45,7 @@ async def run_bounded(
     began = time.monotonic()
     with _Output() as output:
         try:
-            process = await asyncio.create_subprocess_exec(
-                *argv,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output.handle,
-                stderr=output.handle,
-                env=environment,
-                cwd="/",
-                start_new_session=True,
-            )
+            process = _start(argv, environment, output.handle)
         except OSError as error:
             raise StepFailed(f"{argv[0]} cannot be started: {error.strerror}") from error
         try:
@@ -60,25 +54,57 @@ async def run_bounded(
             if kill_if_cancelled:
                 _kill(process)
             raise
+        finally:
+            _reap(process)
         return ToolResult(code, output.collected(), time.monotonic() - began)
 
 
-async def _end_of(process: asyncio.subprocess.Process, timeout_seconds: float) -> int | None:
-    try:
-        async with asyncio.timeout(timeout_seconds):
-            return await process.wait()
-    except TimeoutError:
-        _kill(process)
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_DEATH_SECONDS):
-            await process.wait()
+def _start(argv: Sequence[str], environment: Mapping[str, str], output: int) -> "subprocess.Popen[bytes]":
+    """Start it without asyncio's transports, which kill what still runs when they are forgotten."""
+    return subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        env=environment,
+        cwd="/",
+        start_new_session=True,
+    )
+
+
+async def _end_of(process: "subprocess.Popen[bytes]", timeout_seconds: float) -> int | None:
+    if await _ended(process, timeout_seconds):
+        return process.wait()
+    _kill(process)
+    await _ended(process, _DEATH_SECONDS)
     return None
 
 
-def _kill(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:  # once it is reaped, its number may be another's
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+async def _ended(process: "subprocess.Popen[bytes]", seconds: float) -> bool:
+    """Wait for a process that was not reaped to end."""
+    handle = os.pidfd_open(process.pid)
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(handle, readable.set)
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await readable.wait()
+    finally:
+        loop.remove_reader(handle)
+        os.close(handle)
+    return readable.is_set()
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # not reaped yet, so the number is its own
+
+
+def _reap(process: "subprocess.Popen[bytes]") -> None:
+    """See that no zombie stays, however long a process goes on that nobody waits for any more."""
+    if process.poll() is None:
+        threading.Thread(target=process.wait, name=f"reap {process.pid}", daemon=True).start()
 
 
 class _Output:

@@ -49,6 +49,19 @@ async def end_process(process: Named, *, terminate_seconds: float, kill_seconds:
         os.close(handle)
 
 
+async def is_gone(process: Named, seconds: float) -> bool:
+    """Wait up to so long for a process to end; say whether it has."""
+    try:
+        handle = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return True
+    try:
+        found = processes.look(process.pid)
+        return found is None or found.start_ticks != process.start_ticks or await _ended(handle, seconds)
+    finally:
+        os.close(handle)
+
+
 async def _ended(handle: int, seconds: float) -> bool:
     """Wait for the process behind a pidfd to end."""
     loop = asyncio.get_running_loop()

@@ -20,7 +20,7 @@ import structlog
 from node_agent.files import make_directory, write_atomically
 from node_agent.repair.codec import from_json, to_json
 from node_agent.repair.errors import JournalUnusable
-from node_agent.repair.model import RepairRecord
+from node_agent.repair.model import RepairRecord, RepairState
 
 log = structlog.get_logger()
 
@@ -31,6 +31,8 @@ MAXIMUM_FORGOTTEN: Final = 10_000
 MAXIMUM_FILE_BYTES: Final = 1024 * 1024
 _RESERVE_BYTES: Final = 1024 * 1024
 """Space that a repair takes before it begins and gives back when the disk fills up in its midst."""
+ACTED: Final = "acted"
+"""The mark of a step that cannot be taken back: "begun" before it, "done" after it."""
 _VERSION: Final = 1
 _SAFE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _FORGOTTEN: Final = "forgotten"
@@ -111,6 +113,16 @@ class RepairJournal:
             entry
             for entry in sorted(self._entries.values(), key=lambda entry: entry.serial)
             if not entry.record.state.ended
+        )
+
+    def was_cut_off(self, repair_id: str) -> bool:
+        """Say whether a repair failed without having done anything that failed: the daemon ended in its midst."""
+        entry = self._entries.get(repair_id)
+        return (
+            entry is not None
+            and entry.record.state is RepairState.FAILED
+            and ACTED not in entry.marks
+            and all(step.ok for step in entry.record.steps)
         )
 
     def next_serial(self) -> int:

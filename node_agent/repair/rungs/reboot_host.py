@@ -4,9 +4,9 @@ from typing import Final
 
 from node_agent.health.model import Rung
 from node_agent.repair.errors import StepFailed, StillGoingOn
+from node_agent.repair.journal import ACTED
 from node_agent.repair.ports import RepairGpu
 from node_agent.repair.rungs import clearing
-from node_agent.repair.rungs.reset_gpu import ACTED
 from node_agent.repair.rungs.rung import Conclusion, Precondition, Scope
 from node_agent.repair.toolbox import Action
 from node_agent.repair.work import Work

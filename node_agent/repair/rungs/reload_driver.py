@@ -3,10 +3,10 @@
 from node_agent.health.model import Rung
 from node_agent.repair.arguments import MODULES
 from node_agent.repair.errors import StepFailed
-from node_agent.repair.journal import Undo, UndoKind
+from node_agent.repair.journal import ACTED, Undo, UndoKind
 from node_agent.repair.ports import RepairGpu
 from node_agent.repair.rungs import clearing
-from node_agent.repair.rungs.reset_gpu import ACTED, conclusion
+from node_agent.repair.rungs.reset_gpu import conclusion
 from node_agent.repair.rungs.rung import Conclusion, Precondition, Scope
 from node_agent.repair.toolbox import Action
 from node_agent.repair.work import Work

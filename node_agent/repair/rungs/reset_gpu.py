@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from node_agent.health.model import Rung
+from node_agent.repair.journal import ACTED
 from node_agent.repair.ports import RepairGpu
 from node_agent.repair.rungs import clearing
 from node_agent.repair.rungs.rung import Conclusion, Precondition, Scope
@@ -11,8 +12,6 @@ from node_agent.repair.toolbox import Action
 from node_agent.repair.work import Work, names
 
 _AMPERE: Final = (8, 0)
-ACTED: Final = "acted"
-"""The mark of the step that cannot be taken back: "begun" before it, "done" after it."""
 
 
 def reset_group(gpus: Sequence[RepairGpu], targets: Sequence[RepairGpu]) -> tuple[RepairGpu, ...]:

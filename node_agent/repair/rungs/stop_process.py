@@ -8,7 +8,7 @@ from typing import Any, Final
 from node_agent.health.model import Rung
 from node_agent.repair import processes
 from node_agent.repair.arguments import FABRIC_MANAGER, HOLDING_SERVICES
-from node_agent.repair.ending import Named, end_process
+from node_agent.repair.ending import Named, end_process, is_gone
 from node_agent.repair.errors import StepFailed
 from node_agent.repair.holders import find_holders, on_gpus
 from node_agent.repair.model import Origin
@@ -72,7 +72,7 @@ class StopProcess:
         for target in targets:
             if target.pid not in owned:
                 await work.step(f"stop process {target.pid}", _ending(work, target))
-        await work.step("see that they are gone", lambda: _all_gone(targets))
+        await work.step("see that they are gone", lambda: _all_gone(targets, limits.kill_seconds))
 
     async def conclude(self, work: Work) -> Conclusion:
         """What can be seen: whether the processes are gone."""
@@ -167,8 +167,8 @@ def _ending(work: Work, target: Named) -> Any:  # Any: a coroutine function boun
     return end
 
 
-async def _all_gone(targets: list[Named]) -> str:
-    left = [target.pid for target in targets if processes.is_alive(target.pid, target.start_ticks)]
+async def _all_gone(targets: list[Named], seconds: float) -> str:
+    left = [target.pid for target in targets if not await is_gone(target, seconds)]
     if left:
         raise StepFailed(f"{listed([str(pid) for pid in left])} still runs")
     return "they are gone"
