@@ -2,6 +2,6 @@
 
 from node_agent.probe.dcgm.client import DcgmClient
 from node_agent.probe.dcgm.merge import merge
-from node_agent.probe.dcgm.reading import DcgmGpu, DcgmReading, XidChange
+from node_agent.probe.dcgm.reading import DcgmGpu, DcgmReading
 
-__all__ = ["DcgmClient", "DcgmGpu", "DcgmReading", "XidChange", "merge"]
+__all__ = ["DcgmClient", "DcgmGpu", "DcgmReading", "merge"]

@@ -11,8 +11,7 @@ import structlog
 from node_agent.clock import Clock
 from node_agent.probe.bounded.text import printable
 from node_agent.probe.dcgm.fetch import FetchFailed, fetch, parse_url
-from node_agent.probe.dcgm.fields import XID
-from node_agent.probe.dcgm.reading import MAXIMUM_GPUS, DcgmGpu, DcgmReading, TooMuch, XidChange
+from node_agent.probe.dcgm.reading import MAXIMUM_GPUS, DcgmGpu, DcgmReading, TooMuch
 from node_agent.probe.host_checks.changes import KnownReports
 from node_agent.probe.observations import HostFinding, HostReport, ProbeStall, Standing
 
@@ -25,7 +24,6 @@ FAILURES_UNTIL_BAD: Final = 3
 SUBJECT: Final = "exporter"
 """What reports are about that speak of the exporter itself. Those of a GPU have its UUID as their subject."""
 PROBE: Final = "dcgm"
-_MAXIMUM_XID: Final = 100_000
 
 
 class DcgmClient:
@@ -42,7 +40,6 @@ class DcgmClient:
         self._failures = 0
         self._stalled_since: float | None = None
         self._seen: dict[str, str] = {}  # UUID -> name for a person, of each GPU that was ever shown
-        self._xids: dict[str, int] = {}
         self._known = KnownReports()
 
     async def run(
@@ -97,7 +94,6 @@ class DcgmClient:
             scraped_at=now,
             hostname=hostname,
             gpus=gpus,
-            xid_changes=tuple(self._xid_changes(gpus, now)),
             reports=self._changed(reports),
             stall=self._stall_ended(now),
         )
@@ -114,20 +110,6 @@ class DcgmClient:
                 standing, text = Standing.BAD, f"DCGM does not show {shown} any more: it may be lost"
             reports.append(self._report(uuid, standing, text, now, gpu_uuid=uuid))
         return reports
-
-    def _xid_changes(self, gpus: dict[str, DcgmGpu], now: datetime) -> list[XidChange]:
-        """Return the GPUs whose last XID is another than before. What the first look finds may be days old."""
-        changes = []
-        for uuid, gpu in gpus.items():
-            code = int(gpu.figures.get(XID, -1))
-            if not 0 <= code < _MAXIMUM_XID:
-                continue
-            before = self._xids.get(uuid)
-            if before is not None or len(self._xids) < MAXIMUM_GPUS:
-                self._xids[uuid] = code
-            if before is not None and code not in (0, before):
-                changes.append(XidChange(uuid, code, now))
-        return changes
 
     def _failed(self, why: str) -> DcgmReading:
         """Return a reading that says why there is none. An exporter that restarts is no fault at once."""

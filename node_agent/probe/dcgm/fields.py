@@ -5,9 +5,6 @@ Names and units: DCGM's field identifiers and dcgm-exporter's default counters. 
 
 from typing import Final
 
-PREFIX: Final = "DCGM_FI_"
-XID: Final = "DCGM_FI_DEV_XID_ERRORS"
-
 OF_AN_INSTANCE: Final = frozenset(
     {
         "DCGM_FI_DEV_FB_FREE",
@@ -50,7 +47,9 @@ OF_A_GPU: Final = OF_AN_INSTANCE | {
     "DCGM_FI_DEV_SM_CLOCK",
     "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION",
     "DCGM_FI_DEV_UNCORRECTABLE_REMAPPED_ROWS",
-    XID,
+    # Shows that the GPU is there, nothing else: this XID is up to half a minute late and has no time, so that one which
+    # a repair has dealt with would look like another. The kernel's log and NVML's events tell of XIDs.
+    "DCGM_FI_DEV_XID_ERRORS",
 }
 """Fields whose values are kept, by GPU and, for series of a link, by link."""
 

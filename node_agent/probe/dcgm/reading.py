@@ -29,15 +29,6 @@ class DcgmGpu:
 
 
 @dataclass(frozen=True, slots=True)
-class XidChange:
-    """DCGM's last XID of a GPU became another. DCGM keeps only the last, so repeats of one code are not seen."""
-
-    gpu_uuid: str
-    code: int
-    observed_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class DcgmReading:
     """One scrape. A scrape that failed has no GPUs, and a report that says why."""
 
@@ -45,7 +36,6 @@ class DcgmReading:
     hostname: str = ""
     gpus: Mapping[str, DcgmGpu] = field(default_factory=dict)
     """By UUID."""
-    xid_changes: tuple[XidChange, ...] = ()
     reports: tuple[HostReport, ...] = ()
     """What changed: the exporter's own standing, GPUs that are not shown any more or again."""
     stall: ProbeStall | None = None

@@ -195,7 +195,7 @@ def read_back(page: bytes) -> DcgmReading:
 def test_our_dcgm_client_reads_back_what_the_endpoint_shows() -> None:
     reading = read_back(render(STATE))
     assert reading.hostname == "gpu-host-1"
-    assert reading.gpus[UUIDS[1]].figures["DCGM_FI_DEV_XID_ERRORS"] == 79
+    assert reading.gpus[UUIDS[1]].figures["DCGM_FI_DEV_GPU_TEMP"] == 44
     blank = replace(unread(0, UUIDS[0], ReadFailure("", "")), failures=())
     (gpu,) = merge(batch(blank), reading).gpus
     assert gpu == replace(sample(0), nvlinks=None)  # shown as one sum of all links, which is no link's own figure

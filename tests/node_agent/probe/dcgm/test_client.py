@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from node_agent.clock import SystemClock
-from node_agent.probe.dcgm import DcgmClient, DcgmReading, XidChange
+from node_agent.probe.dcgm import DcgmClient, DcgmReading
 from node_agent.probe.dcgm.fetch import parse_url
 from node_agent.probe.observations import HostFinding, HostReport, Standing
 from tests.node_agent.probe.dcgm.pages import NEW, OLD, UUIDS, new_labels, page
@@ -86,25 +86,6 @@ async def test_a_page_without_any_gpu_speaks_of_the_exporter_not_of_lost_gpus(se
     (report,) = (await client.scrape()).reports
     assert (report.subject, report.standing) == ("exporter", Standing.WARNING)
     assert "no GPU, 2 before" in report.text
-
-
-async def test_only_changes_of_the_last_xid_count(server: PageServer) -> None:
-    client = client_of(server)
-    changes: list[XidChange] = []
-    for code in ("31", "31", "79", "79", "0", "79", "2147483632", "79", "13"):
-        server.page = page(new_labels(0), DCGM_FI_DEV_XID_ERRORS=code)
-        changes += (await client.scrape()).xid_changes
-    now = StepClock().now()
-    assert changes == [XidChange(UUIDS[0], code, now) for code in (79, 79, 13)]
-
-
-async def test_the_last_xid_is_read_with_the_labels_that_explain_it(server: PageServer) -> None:
-    client = client_of(server)
-    await client.scrape()
-    labels = f'{new_labels(0)},err_code="94",err_msg="Contained error, \\"ECC\\""'
-    server.page = NEW + f"DCGM_FI_DEV_XID_ERRORS{{{labels}}} 94\n"
-    (change,) = (await client.scrape()).xid_changes
-    assert change.code == 94
 
 
 async def test_an_exporter_that_cannot_be_reached_is_a_warning_then_bad_then_good_again(server: PageServer) -> None:
