@@ -97,6 +97,8 @@ class Settings:
     health: HealthRules = field(default_factory=HealthRules)
     """Thresholds that differ from the usual; `[health]` in the file."""
     repairs: Repairs = Repairs.ON
+    canary_seconds: float = 5.0
+    """How long GPUs work under load in the last test of a verification."""
     socket: Path = Path()
     """Where `orquanta-node status|events|inject` reach the daemon; below /run for the system's daemon, else in the
     state directory."""
@@ -104,7 +106,7 @@ class Settings:
     """Let `orquanta-node inject kmsg` write into the kernel log, for game days."""
     tools_dir: str = ""
     """Where `nvidia-smi`, `systemctl` and `modprobe` are looked for in place of the system's directories, for game
-    days: scripts there stand for tools that must not be run."""
+    days: scripts there stand for tools that must not be run, and `dev/nvidiaN` there for devices that may be held."""
 
 
 def load(flags: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Settings:
@@ -209,6 +211,7 @@ _CONVERT: Mapping[str, Callable[[str, Any], object]] = {
     "checks": convert.checks,
     "health": convert.health,
     "repairs": lambda name, value: convert.choice(Repairs, name, value),
+    "canary_seconds": convert.seconds,
     "socket": convert.path,
     "allow_kmsg_injection": convert.boolean,
     "tools_dir": convert.absolute_or_empty,

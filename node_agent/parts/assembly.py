@@ -1,7 +1,7 @@
 """Makes the daemon's parts and joins them to one another."""
 
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,6 +38,7 @@ from node_agent.probe.sampler import Sampler
 from node_agent.probe.samples import TelemetryBatch
 from node_agent.repair.engine import RepairEngine
 from node_agent.repair.journal import RepairJournal
+from node_agent.repair.parts import Limits
 from node_agent.repair.toolbox import Toolbox
 from node_agent.settings import Engine, Settings, notify_socket
 from node_agent.spool.spool import Spool
@@ -91,6 +92,7 @@ class Assembly:
             boot_id=self._boots.now,
             node_id=opened.identity.node_id,
             on_record=self.repair_desk.note,
+            limits=_limits(settings),
         )
         self.repairman = Repairman(self.repairs, self.repair_desk, settings.repairs, clock, self._boots.now)
         orders = Orders(
@@ -212,6 +214,11 @@ class Assembly:
         if status.connected:
             self._checks.note_link_drift(status.clock_ahead_seconds)
         notify(notify_socket(), f"STATUS=linked to {status.server}" if status.connected else f"STATUS={status.reason}")
+
+
+def _limits(settings: Settings) -> Limits:
+    limits = Limits(canary_seconds=settings.canary_seconds)
+    return replace(limits, device_prefix=f"{settings.tools_dir}/dev/nvidia") if settings.tools_dir else limits
 
 
 def _what_to_look_at(settings: Settings) -> HostCheckSettings:
