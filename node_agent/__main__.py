@@ -15,6 +15,7 @@ from node_agent.errors import AgentError, SettingsInvalid
 from node_agent.install import command as install_command
 from node_agent.link.identity import IdentityStore
 from node_agent.lock import StateLock
+from node_agent.memory import start_small
 from node_agent.settings import Engine, LogLevel, Settings, join_token, load
 from orquanta import __version__
 
@@ -172,6 +173,7 @@ def _flags_of(options: argparse.Namespace) -> list[str]:
 
 
 def _run(options: argparse.Namespace) -> int:
+    start_small()
     from node_agent import daemon  # noqa: PLC0415 - `status` and `version` answer at once without gRPC and NATS
 
     settings = _settings(options)

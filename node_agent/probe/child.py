@@ -13,15 +13,10 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Collection
-from types import ModuleType
 from typing import Any, Final, NoReturn
 
-# pynvml imports find_library for Windows alone; the module would bring 15 others and 1.5 MB with it.
-_without_find_library = ModuleType("ctypes.util")
-_without_find_library.__dict__["find_library"] = lambda _name: None
-sys.modules.setdefault("ctypes.util", _without_find_library)
+from node_agent.probe import lean  # isort: skip - before everything that it keeps out
 
-# ruff: noqa: E402 - after the lines above
 from node_agent.clock import Clock, SystemClock
 from node_agent.memory import give_back_code
 from node_agent.probe.child_events import EventWatch
@@ -38,6 +33,8 @@ _PIECE_BYTES: Final = 64 * 1024
 _TRIM_SAMPLES: Final = 600
 """The pages of code that only ran once are given back after the tenth sample, and then after each 600."""
 _FIRST_TRIM: Final = 10
+
+assert lean  # its import is all that is needed of it
 
 READY: Final = "ready"
 OK: Final = "ok"

@@ -27,6 +27,8 @@ class EventsHang(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Watched:
+    """A GPU whose events are waited for."""
+
     uuid: str
     pci_bus_id: str
 

@@ -12,12 +12,16 @@ _SUCCESS: Final[int] = pynvml.NVML_SUCCESS
 
 @dataclass(slots=True)
 class _Failure:
+    """A call that fails; `remaining` is None if it does until cleared."""
+
     status: int
     remaining: int | None
 
 
 @dataclass(slots=True)
 class _Hang:
+    """A call that hangs; `remaining` is None if it does until cleared."""
+
     seconds: float
     remaining: int | None
 

@@ -6,6 +6,11 @@ from typing import Final
 
 from node_agent.virtual.catalogue import GpuModel
 
+try:
+    from _sha1 import sha1  # type: ignore[import-not-found] # CPython's own, without OpenSSL
+except ImportError:
+    from hashlib import sha1
+
 _NAMESPACE: Final = uuid.UUID("8d3b7a9e-5c0f-5f0a-9d8e-6a1c2f4b7e10")
 
 # The buses of an 8-GPU HGX board, then those that a second board would take.
@@ -46,7 +51,7 @@ class Identity:
 
 def identify(host_identity: str, seed: int, index: int, gpu_count: int, model: GpuModel) -> Identity:
     """Derive the identity of one GPU from its host and place, so that it survives a restart of the daemon."""
-    unique = uuid.uuid5(_NAMESPACE, f"{host_identity}|{seed}|{index}|{model.key}")
+    unique = _named(f"{host_identity}|{seed}|{index}|{model.key}")
     return Identity(
         index=index,
         uuid=f"GPU-{unique}",
@@ -58,4 +63,10 @@ def identify(host_identity: str, seed: int, index: int, gpu_count: int, model: G
 
 def mig_uuid(gpu_uuid: str, instance: int, profile: str) -> str:
     """Derive the UUID of a MIG device from its GPU and place."""
-    return f"MIG-{uuid.uuid5(_NAMESPACE, f'{gpu_uuid}|{instance}|{profile}')}"
+    return f"MIG-{_named(f'{gpu_uuid}|{instance}|{profile}')}"
+
+
+def _named(name: str) -> uuid.UUID:
+    """Return what `uuid.uuid5` returns; that would load OpenSSL, half a megabyte, for one SHA-1."""
+    digest = sha1(_NAMESPACE.bytes + name.encode()).digest()  # noqa: S324 - a name, not a secret
+    return uuid.UUID(bytes=digest[:16], version=5)

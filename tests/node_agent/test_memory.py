@@ -69,3 +69,18 @@ def test_a_process_goes_on_with_less_memory() -> None:
     given_back, saved = map(int, finished.stdout.split())
     assert given_back > 1_000_000
     assert saved > 1_000
+
+
+def test_a_daemon_that_starts_small_works_without_the_metadata_of_packages() -> None:
+    program = """
+import sys
+from node_agent.memory import start_small
+
+start_small()
+import nats
+from node_agent import daemon
+
+assert "zipfile" not in sys.modules, "importlib.metadata was loaded"
+"""
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert finished.returncode == 0, finished.stderr
