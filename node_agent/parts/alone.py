@@ -56,7 +56,7 @@ class Watch:
             link_down_seconds=down_seconds,
             standing=self._policy.standing(),
             after_seconds=None if held is None else held.after_seconds,
-            conditions=self._desk.conditions(),
+            conditions=() if down_seconds is None else self._desk.conditions(),
         )
         if not reason and down_seconds is not None and self._repairs.self_quarantined:
             reason = "the host has given itself up while alone: an operator or the control plane must look at it"
