@@ -126,7 +126,7 @@ async def test_chunks_of_many_tiny_records_stay_within_the_bound_of_a_message(
     chunks = await nats.chunks()
     assert output(chunks) == b"".join(piece.data for piece in log.pieces)
     assert max(chunk.ByteSize() for chunk in chunks) <= CHUNK_BYTES
-    assert len(chunks) < 10
+    assert len(chunks) < len(log.pieces) / 20  # how many go together depends on the machine's speed
 
 
 async def test_bytes_that_the_host_lost_are_told_by_the_offsets(
