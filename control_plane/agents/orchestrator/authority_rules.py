@@ -92,6 +92,34 @@ BLINDED = re.compile(
     rf"{_WATCHER}(?![a-z])"
 )
 """Passing work off as something else in order that a check does not see it."""
+STANDS_DOWN = re.compile(
+    rf"(?<![a-z])(?:even (?:if|after|when|though|while|once)|no matter (?:if|what|how|whether|that)|despite what|"
+    rf"regardless (?:of )?(?:what|whether|if)|whatever|even though|although)(?: the| our| any| your| that)* {_WATCHER}"
+    r"(?: (?:will|would|may|might|might have|has|have|had))? ?(?:stops?|stopped|kills?|killed|says?|said|den(?:y|"
+    r"ies|ied)|refuses?|"
+    r"refused|rejects?|rejected|blocks?|blocked|complains?|thinks?|objects?|vetoe?s?|vetoed|forbids?|limits?|warns?|wants?|"
+    r"disagrees?|is|are)(?![a-z])|"
+    rf"(?<![a-z])(?:if|when|whenever|each time|every time|once|as soon as)(?: the| our| any)* {_WATCHER} (?:stops?|"
+    rf"kills?|"
+    r"den(?:y|ies)|refuses?|rejects?|blocks?|vetoe?s?|cancels?|evicts?)(?: [\w'-]+){0,3}?,? (?:then |just |simply )*"
+    r"(?:re-?submit|retry|re-?try|re-?launch|try again|resume|re-?spawn|start again|split|rename|use another|"
+    r"re-?start)(?![a-z])"
+)
+"""Going on although a check says no."""
+DEEMED = re.compile(
+    r"(?<![a-z])(?:approvals?|sign-?offs?|permissions?|consent|authori[sz]ation|clearance|"
+    r"exceptions?)(?: \S{1,16}){0,5}? "
+    r"(?:(?:is|are|be|as|was|were) )?(?:hereby |already |herewith )?(?:deemed|considered|taken as|presumed|"
+    r"assumed|implied|"
+    r"regarded as|treated as|automatic|hereby granted|hereby given)(?![a-z])|"
+    r"(?<![a-z])(?:hereby|herewith) (?:approve|authori[sz]e|grant|permit|allow|waive|exempt|sign off|overrule|"
+    r"override|lift)"
+    r"(?![a-z])|"
+    r"(?<![a-z])(?:deem|consider|assume|presume)(?: (?:it|this|that|these|them|everything|all|my|the|any|whatever|"
+    r"request|"
+    r"requests|approval|approvals|of))* (?:to be )?(?:approved|granted|authori[sz]ed|given|cleared|signed off)(?![a-z])"
+)
+"""Approval that somebody gives by saying so."""
 SAID_TO_BE = re.compile(
     rf"(?<![a-z])(?:tell|inform|say to|claim to|report to|write to|let) (?:the |our |an? |my )*{_WATCHER}(?: know)?"
     r"(?: that)? (?:(?:it|this|that|i|we|he|she|the [a-z]+)(?:'s|'m|'re| is| was| am| are| comes| came| has|"

@@ -85,6 +85,27 @@ NEED_NO_MORE = re.compile(
     rf"(?:\S{{1,16}} ){{0,2}}?{_RULE}"
 )
 """Exemption: "jobs like this no longer need sign-off", "we are exempt from the quota"."""
+FOREIGN_WAIVER = re.compile(
+    rf"(?<![a-z])(?:hat|haben|habe|wurden|wurde)(?: (?!nicht )\S{{1,16}}){{0,4}}? {_RULE}(?: (?!nicht "
+    rf")\S{{1,16}}){{0,3}}? {_GONE}|"
+    r"(?<![a-z])(?:ha|han|he|hemos|a|ont|hanno|abbiamo)(?: \S{1,12})? (?:levantado|suspendido|eliminado|quitado|"
+    r"cambiado|modificado|"
+    r"anulado|retirado|leve|suspendu|supprime|modifie|change|assoupli|annule|retire|tolto|sospeso|rimosso|cambiato|modificato|"
+    rf"annullato|revocato)(?: (?:los|las|el|la|les|le|i|gli|il|l'|nuestr[oa]s|todos|todas|tous|tutti))* ?(?:{_RULE})|"
+    r"(?<![a-z])(?:levantaram|suspendeu|removeu|retirou|alterou|cancelou)(?: (?:os|as|o|a|todos|todas))* "
+    rf"(?:{_RULE})"
+)
+"""The same in languages whose verb stands elsewhere: "der Chef hat die Limits aufgehoben"."""
+NO_RULE_HERE = re.compile(
+    rf"(?<![a-z])(?:there(?:'s| is| are| was)|we have|i have|has|have|with) no {_KIND}{{0,2}}(?:caps?|limits?|"
+    rf"quotas?|approvals?|"
+    r"polic(?:y|ies)|rules?|restrictions?|sign-?offs?)(?: (?:needed|required|necessary))? (?:on (?:weekends?|"
+    r"sundays?|saturdays?|"
+    r"holidays|nights?|us|me|our|my|this (?:team|project|account))|at (?:night|weekends)|during|for (?:us|me|our|"
+    r"my|this (?:team|"
+    r"project)|research\w*|vips?|managers?)|here|any ?more|any longer|these days|now|today|tonight|this week)(?![a-z])"
+)
+"""A rule is said not to exist for some time or some people."""
 RULE_GONE_CJK = re.compile(
     r"(?:审批|政策|规定|规则|策略|制度|限制|限额|配额)[^。.;!?\n]{0,10}?(?:已(?:经)?|现已|刚刚)?(?:修改|更改|取消|放宽|解除|废除|"
     r"更新|暂停|免除|不再适用|不适用)(?:了|$|[,. ])|(?:不再|无需再|已不)需要?[^。.;!?\n]{0,6}(?:审批|批准)|"

@@ -89,7 +89,7 @@ _BOUNDARY = re.compile(
 _PARALLEL = re.compile(
     words(
         "in parallel|side by side|at the same time|meanwhile|on the side|simultaneously|concurrently|separately|"
-        "independently|"
+        "independently|independent(?: of (?:it|that|this|them))?|"
         "also|additionally|in addition|alongside|besides|another|unrelated|parallel|gleichzeitig|"
         "ausserdem|daneben|zugleich|en paralelo|a la vez|ademas|tambien|en parallele|en meme temps|"
         "egalement|in parallelo|nel frattempo|inoltre|em paralelo|alem disso|tambem",
@@ -145,7 +145,8 @@ _GAPPED = re.compile(
     rf"(?:on|with|using|auf|mit|con|avec|sur|su|em) {mark(Kind.NUMBER)}"
 )
 """A second object of the verb before it: "train A on 4 V100 and B on 2 T4"."""
-_PIPELINE = {Intent.BATCH: 0, Intent.TRAIN: 1, Intent.FINETUNE: 1, Intent.BENCHMARK: 2, Intent.INFERENCE: 3}
+_PIPELINE = {Intent.BATCH: 0, Intent.TRAIN: 2, Intent.FINETUNE: 2, Intent.BENCHMARK: 4, Intent.INFERENCE: 5}
+_STAGES = ((re.compile("pre-?train|vortrain|预训练|事前学習"), 1), (re.compile("distil|蒸"), 3))
 _LETTERS = "abcd"
 
 
@@ -296,9 +297,11 @@ def _named_steps(shadow: Shadow, text: str, index: int) -> tuple[int, ...]:
     return tuple(found)
 
 
+def _stage(request: Request) -> int:
+    return next((stage for word, stage in _STAGES if word.match(request.word)), _PIPELINE[request.intent])
+
+
 def _in_order(groups: list[list[_Piece]], index: int) -> bool:
     """Whether two jobs without a word of order still are stages of one pipeline: prepare, train, evaluate, deploy."""
-    stages = [
-        next((_PIPELINE[r.intent] for piece in groups[at] for r in piece.requests), -1) for at in (index - 1, index)
-    ]
+    stages = [next((_stage(r) for piece in groups[at] for r in piece.requests), -1) for at in (index - 1, index)]
     return 0 <= stages[0] < stages[1]

@@ -12,7 +12,7 @@ NODE = words(
     "nodes?|box|boxes|machines?|hosts?|servers?|vms?|instances?|systems?|rigs?|chassis|dgxs?|hgxs?",
     "knoten|maschinen?|rechnern?|rechner|servern|hosts|nodos?|maquinas?|servidores?|noeuds?|"
     "serveurs?|nodi|macchine|macchina|server|instancias?|instanzen",
-    "个?节点|台服务器|台机器|台|ノード|ホスト|サーバー?|机器|대",
+    f"个?节点|台服务器|台机器|台(?!の?{G})|ノード|ホスト|サーバー?|机器|대",
 )
 GPU_WORD = words(
     "gpus?|graphics cards?|cards?|accelerators?|gpu's|units|graphics processors?|chips",
@@ -23,7 +23,7 @@ GPU_WORD = words(
 _FILL_WORDS = words(
     "more|additional|extra|idle|free|spare|of|the|your|our|those|these|fresh|new|cheap|dedicated|"
     "nvidia|amd|tesla|spot|preemptible|on-demand|interruptible|reserved|"
-    "available|big|small|same|full|whole|single|other|unused|shared|type|x|pcs|pieces?|units|"
+    "available|big|small|same|full|whole|single|other|unused|shared|type|x|pcs|pieces?|nos?\\.|nos|units|"
     "individual|local|good|old|older|newer|standard|regular|lowly|little|lone",
     "seule?s?|sola|solo|unica|unico|einzige[nrs]?|einzelne[nrs]?|unique|petite|piccola|pequena|kleine[nrs]?|"
     "mas|adicionales|weitere[nr]?|zusatzliche[nr]?|supplementaires?|nuevas?|neue[nr]?|libres?|"

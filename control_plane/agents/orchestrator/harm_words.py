@@ -9,6 +9,8 @@ NEAR = r"[^.;!?\n]{0,44}?"
 SHORT = r"[^.;!?\n,]{0,28}?"
 TAKE = words(
     "print|show|dump|send|e-?mail|post|upload|exfiltrate|leak|copy|reveal|export|share|extract|steal|"
+    "(?:give|hand|lend|slip|pass|provide|supply|get|text|dm|slack|whisper) [\\w'@.-]+(?: [\\w'@.-]+){0,2}?"
+    "(?= (?:the|our|my|all|his|her|their|an?|those|these|your|root|admin|prod) )|"
     "collect|harvest|cat|display|read(?: out)?|fetch|tell me|give me|echo|pull|forward|paste|list|"
     "expose|get me|hand over|output|publish|write|retrieve|grab|log|need|want|what is|what are|"
     "what's|decrypt|sniff|scrape|ship",
@@ -21,7 +23,8 @@ SECRET = words(
     "(?:api|secret|private|ssh|access|encryption|signing|master|root|aws|cloud|admin|license|"
     "service account|tls|ca|wandb|hf|openai|user)[ -]?keys?|keys (?:to|for) (?:the|all)|secrets?|"
     "credentials?|creds|passwords?|passphrases?|(?:access|auth|bearer|api|join|session|refresh|hf|"
-    "huggingface|login|jwt|oauth|github|service) tokens?|env(?:ironment)? (?:vars?|variables|"
+    "huggingface|login|jwt|oauth|github|service|admin|cluster|root|kube|kubernetes|"
+    "registry|deploy|personal access|admin access|superuser) tokens?|env(?:ironment)? (?:vars?|variables|"
     "secrets?)|\\.env(?: files?)?|kube-?config|/etc/(?:shadow|passwd)|id_rsa|password hash(?:es)?|"
     "hashes of passwords|vault contents|contents of (?:the )?vault|wallets?|personal data|pii|"
     "customer records|medical records",
@@ -72,8 +75,9 @@ DESTROY = words(
 DATA = words(
     "(?:shared |all |old |the |every |team |prod(?:uction)? |entire |whole |customer |training |"
     "model |our |nightly )*(?:checkpoints?|buckets?|volumes?|datasets?|data ?bases?|db|tables|"
-    "back-?ups?|snapshots?|disks?|drives?|file ?systems?|storage|journal d'audit|registro de auditoria|"
-    "log di audit|audit-?protokolle?|home director(?:y|ies)|artifacts?|"
+    "back-?ups?|snapshots?|disks?|drives?|file ?systems?|storage|journal d'audit|registros? de auditoria|"
+    "registri? di audit|logs? di audit|journaux d'audit|registres? d'audit|logs? de auditoria|logs? d'audit|"
+    "audit-?protokolle?|home director(?:y|ies)|artifacts?|"
     "nas|nfs|s3|data lake|object store|archives?|registry|model registry|persistent volumes?|"
     "root partition|audit (?:logs?|records?|trails?|history)|logs of everyone|scratch of everyone|data(?= (?:of|on|"
     "from|in|to free|bucket|volume|dir|director|store|lake|center|centre))|customer data|"
@@ -128,6 +132,15 @@ MALICIOUS = re.compile(
     + words("mining|miners?|mine", "挖矿|マイニング|採掘")
     + "|"
     + words(
+        "nanopool|ethermine|f2pool|2miners|hiveon|antpool|slush ?pool|minergate|flexpool|unmineable|herominers|viabtc|"
+        "fake (?:[\\w'-]+ ){0,2}?(?:sms|texts?|e-?mails?|messages?|invoices?|login pages?|reviews|"
+        "news(?: articles)?|ids?|passports?|"
+        "profiles?|identit(?:y|ies)|diplomas?|certificates?|websites?|shops?|calls)|"
+        "(?:ask|trick|lure|coax|con|get|persuade|convince)(?:s|ing|ting)? (?:[\\w'-]+ ){0,4}?(?:for|"
+        "into (?:giving|sharing|"
+        "entering|revealing)|to (?:give|enter|share|reveal|type)) (?:up |away |in |me |us )?(?:their|his|her|"
+        "your) (?:[\\w'-]+ ){0,2}?"
+        "(?:cards?|pins?|passwords?|bank|ssn|logins?|credentials|accounts?|savings|cvv)|"
         "xmrig|nicehash|ethminer|nbminer|minerd|cpuminer|t-rex miner|hashcat|john the ripper|"
         "crypto-?jack(?:er|ing)?|crypto-?miner|"
         "(?:crack|cracking|brute[- ]?forc(?:e|ing)) (?:[\\w'-]+ ){0,4}(?:passwords?|hash(?:es)?|wi-?fi|"
@@ -168,7 +181,7 @@ BENIGN_TOPIC = re.compile(
 )
 HARDWARE = re.compile(
     words(
-        "over-?clock(?:ing)?|over-?volt(?:ing|age)?|(?:turn(?:ing)? off|switch(?:ing)? off|disabl(?:e|ing)|"
+        "over-?clock(?:ing)?|over-?volt(?:ing)?|(?:turn(?:ing)? off|switch(?:ing)? off|disabl(?:e|ing)|"
         "deactivat(?:e|ing)|"
         "without) (?:the )?ecc(?! errors?)|(?:turn|switch)(?: the)? ecc(?: [\\w'-]+){0,3}? off|(?:raise|increase|"
         "bump|lift|exceed|push)(?: [\\w'-]+){0,4}? power (?:limits?|caps?|"

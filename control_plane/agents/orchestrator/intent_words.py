@@ -40,6 +40,9 @@ VERBS: Mapping[Intent, re.Pattern[str]] = {
     Intent.SCALE: re.compile(
         words(
             "pool \\S{1,32} ?(?:->|=>|=|to|:) ?(?=" + _NUMBER + ")|"
+            "(?:could use|could do with|need|needs|want|wants|require|give (?:us|me)|get (?:us|me)|like) (?:to have )?"
+            "(?:another|(?:\\S{1,8} )?(?:more|extra|additional))(?: \\S{1,16}){0,3}? (?:in|on|into|"
+            "for) (?:the )?[a-z]{2,16}-[a-z]{2,16}|"
             "take (?:\\S{1,24} ){1,4}?(?:away |out )?(?:from|of) (?:the )?(?:\\S{1,24} ){0,2}?(?:pool|cluster|"
             "partition|"
             "fleet)|make (?:\\S{1,24} ){1,5}?(?:twice|half|\\S{1,8} times) (?:as|the)|"
@@ -104,7 +107,9 @@ VERBS: Mapping[Intent, re.Pattern[str]] = {
                 "for|us)|get (?:me )?a quote|compare (?:\\S{1,24} ){0,4}?(?:prices?|costs?|pricing)|"
                 "(?:forecast|predict|project) (?:\\S{1,24} ){0,4}?(?:spend(?:ing)?|costs?|bill)|where (?:are|"
                 "do) we (?:\\S{1,24} )?(?:overspend\\w*|wast\\w+|los\\w+ money)|stop (?:wasting|paying|"
-                "burning)|wast(?:e|ing|ed) (?:money|spend|gpu)|idle spend|cheapest (?:way|place|option|"
+                "burning)|wast(?:e|ing|ed) (?:money|spend|gpu)|idle spend|"
+                "(?:cheaper|less expensive|more expensive|pricier|dearer|better value) than|cheapest (?:way|"
+                "place|option|"
                 "provider|region|cloud)|cheaper (?:way|place|option|provider|region|cloud|gpus?|"
                 "alternative|instances?)|would it be cheaper|is it cheaper|tco|cost (?:analysis|"
                 "breakdown|comparison|report|review|forecast)|spend less|less (?:money|expensive)|"
@@ -134,7 +139,8 @@ VERBS: Mapping[Intent, re.Pattern[str]] = {
         words(
             "be (?:cancell?ed|stopped|killed|terminated|aborted|deleted|removed|ended|torn down)|"
             "cancel(?:l?ing)?|abort|kill|stop|terminate|halt|end|withdraw|call off|delete|remove|"
-            "scrap|pull the plug on|shut down|take down|tear down|drop|undeploy|discard|revoke|"
+            "(?:no longer|don't|do not|dont|won't) need|scrap|pull the plug on|shut down|take down|tear down|"
+            "drop|undeploy|discard|revoke|"
             "undo|unpublish|retire|scratch|clean up|get rid of|nuke|interrupt|destroy|evict|wipe|zap|pull",
             "cancel(?:a|ar|e|en)|detener|deten|detenga|mata(?:r)?|termina(?:r)?|elimina(?:r)?|"
             "borra(?:r)?|aborta(?:r)?|interrumpe|anul(?:a|ar|e)|brich|abbrechen|stopp(?:e|en)|"
@@ -149,7 +155,8 @@ VERBS: Mapping[Intent, re.Pattern[str]] = {
     ),
     Intent.QUERY: re.compile(
         words(
-            "(?:summari[sz]e|explain|describe|read|show|translate|tl;?dr) (?:me )?(?:this|that|the|these|"
+            "(?:ping|text|slack|dm|message|mail) me (?:with )?(?:the|a|an|our|my|all)(?= )|(?:summari[sz]e|"
+            "explain|describe|read|show|translate|tl;?dr) (?:me )?(?:this|that|the|these|"
             "those) (?:\\S{1,16} )?"
             "(?:tickets?|e-?mails?|messages?|threads?|notes?|log lines?|incidents?|alerts?|conversation|comments?)|"
             "(?:i'd like|i would like|i want|i need|gimme|send me|get me|let's see|let me have|could i (?:get|have|"

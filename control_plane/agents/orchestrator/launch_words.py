@@ -60,7 +60,10 @@ LAUNCH_VERBS: Mapping[Intent, re.Pattern[str]] = {
     ),
     Intent.BATCH: re.compile(
         words(
-            "quanti[sz]e|download|crawl|scrape|ingest|shard(?= the)|run (?:\\S{1,24} ){1,6}?through (?:the|our|"
+            "run (?:the |an? |our |my )(?:\\S{1,16} )?(?:tokeni[sz]er|embedder|ocr|parser|pre-?processor|indexer|"
+            "renderer|transcoder|"
+            "converter|scraper|crawler|etl|data loader|encoder)|quanti[sz]e|download|crawl|scrape|ingest|"
+            "shard(?= the)|run (?:\\S{1,24} ){1,6}?through (?:the|our|"
             "my|a) (?:\\S{1,24} )?(?:model|classifier|detector|"
             "pipeline|encoder)|"
             "(?:protein )?folding|docking|(?:mine|mining) (?:for )?(?:the )?(?:\\w+ )?(?:negatives|positives|pairs|"

@@ -11,6 +11,7 @@ _MAX_DIGITS = 18
 _UNITS = """
 zero:0 cero:0
 one:1 un:1 una:1 uno:1 une:1 ein:1 eine:1 einen:1 einem:1 einer:1 eins:1 uma:1 single:1
+duo:2 trio:3 quad:4 quartet:4 octet:8
 two:2 dos:2 deux:2 zwei:2 dois:2 duas:2 couple:2 pair:2
 three:3 tres:3 trois:3 drei:3 tre:3 four:4 cuatro:4 quatre:4 vier:4 quattro:4 quatro:4
 five:5 cinco:5 cinq:5 funf:5 fuenf:5 cinque:5 six:6 seis:6 sechs:6 sei:6

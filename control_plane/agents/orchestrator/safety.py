@@ -11,10 +11,13 @@ from control_plane.agents.orchestrator import safety_rules as rules
 from control_plane.agents.orchestrator import safety_words as unsafe
 from control_plane.agents.orchestrator.intent import read_intent
 from control_plane.agents.orchestrator.literals import Literal
+from control_plane.agents.orchestrator.money import Money
 from control_plane.agents.orchestrator.shadow import Kind, Shadow
+from control_plane.agents.orchestrator.targets import is_node_name
 from control_plane.agents.orchestrator.text import Span
 from control_plane.model.plan import Intent, Refusal, RefusalCode
 
+_NO_LIMIT_AT_ALL = 10_000_000
 _REASONS = {
     RefusalCode.DESTRUCTIVE: (
         "It would destroy data or take down what others rely on. Ask the owner, and use the storage's own"
@@ -152,6 +155,11 @@ def _authority(shadow: Shadow) -> Iterator[Danger]:
     yield from _matches(shadow, authority.SAID_TO_BE, RefusalCode.IMPERSONATION)
     yield from _matches(shadow, rules.TAKEN_HOME, RefusalCode.EXFILTRATES_SECRETS)
     yield from _matches(shadow, rules.FLOOD, RefusalCode.MALICIOUS_WORKLOAD)
+    yield from _wiped(shadow)
+    yield from _unbounded(shadow)
+    yield from _matches(shadow, rules.OTHERS_WHATEVER, RefusalCode.OTHERS_RESOURCES)
+    yield from _matches(shadow, authority.STANDS_DOWN, RefusalCode.DISABLES_SAFETY)
+    yield from _matches(shadow, authority.DEEMED, RefusalCode.IMPERSONATION)
     yield from _matches(shadow, rules.TABLE_LOSS, RefusalCode.DESTRUCTIVE)
     yield from _matches(shadow, authority.IGNORE_BUDGET, RefusalCode.BYPASSES_LIMITS)
     for match in authority.SPLIT_UNDER.finditer(shadow.text):
@@ -164,11 +172,32 @@ def _claims(shadow: Shadow) -> Iterator[Danger]:
     """Yield claims that a rule no longer holds, unless the goal only asks about it."""
     if read_intent(shadow).intent in (Intent.QUERY, Intent.COST) or claims.ASKS.search(shadow.text):
         return
-    for pattern in (claims.RULE_GONE, claims.NEED_NO_MORE, claims.RULE_GONE_CJK):
+    for pattern in (
+        claims.RULE_GONE,
+        claims.NEED_NO_MORE,
+        claims.FOREIGN_WAIVER,
+        claims.NO_RULE_HERE,
+        claims.RULE_GONE_CJK,
+    ):
         for match in pattern.finditer(shadow.text):
             of_the_work = claims.NOT_A_RULE.search(shadow.text[max(0, match.start() - 16) : match.start()])
             if of_the_work is None and not _is_innocent(shadow.text, match):
                 yield Danger(RefusalCode.DISABLES_SAFETY, shadow.span(*match.span()))
+
+
+def _wiped(shadow: Shadow) -> Iterator[Danger]:
+    for match in rules.WIPE_NODE.finditer(shadow.text):
+        if is_node_name(str(shadow.values[match.group("node")])) and not _is_innocent(shadow.text, match):
+            yield Danger(RefusalCode.DESTRUCTIVE, shadow.span(*match.span()))
+
+
+def _unbounded(shadow: Shadow) -> Iterator[Danger]:
+    """Yield budgets and limits set so high that they limit nothing."""
+    for match in rules.SET_HUGE.finditer(shadow.text):
+        value = shadow.values[match.group("n")]
+        amount = value.amount if isinstance(value, Money) else value
+        if amount >= _NO_LIMIT_AT_ALL and not _is_innocent(shadow.text, match):
+            yield Danger(RefusalCode.BYPASSES_LIMITS, shadow.span(*match.span()))
 
 
 def _secrets(shadow: Shadow) -> Iterator[Danger]:

@@ -132,9 +132,22 @@ FLOOD = re.compile(
     r"by|using) "
     r"(?:[\w'-]+ ){0,3}?(?:requests?|traffic|packets|calls|queries|connections|messages|mails?|spam)(?![a-z])"
 )
+WIPE_NODE = re.compile(
+    r"(?<![a-z])(?:wipe|nuke|erase|brick|destroy|obliterate|trash|format|reformat|shred|zap)(?:ing)? (?:the |our )?"
+    rf"(?:node |host |machine |server |box )?(?P<node>{mark(Kind.NAME)})"
+)
+OTHERS_WHATEVER = re.compile(
+    rf"(?:{unsafe.DISTURB}) (?:whatever|anything|everything|what|all|all that|everything that|anything that) "
+    rf"(?:{unsafe.OTHERS}|{unsafe.NAMED_OTHER}|(?:the |that )?[a-z]{{2,16}} (?:team|group|guys|people|folks|lab)) "
+    r"(?:is|are|has|have|runs?|started|launched|submitted|queued|owns?)(?![a-z])"
+)
+SET_HUGE = re.compile(
+    r"(?<![a-z])(?:set|change|put|make|raise|bump|increase) (?:[\w'-]+ ){0,3}?(?:budget|limits?|caps?|quotas?|spend\w*)"
+    rf"(?: [\w'-]+)? (?:to|at|=) ?(?P<n>{mark(Kind.NUMBER, Kind.MONEY)})"
+)
 TABLE_LOSS = re.compile(
     r"(?<![a-z])(?:drop|truncate|delete|wipe|purge|erase|empty) (?:the |our |all |every )?(?:[\w'-]+ ){0,2}?"
-    r"(?:tables?(?! of)|schemas?|index(?:es)? of the database)(?![a-z])|"
+    r"(?:tables?(?! (?:of|cells?|rows?|columns?|classif\w*|detect\w*))|schemas?|index(?:es)? of the database)(?![a-z])|"
     r"(?<![a-z])(?:erase|delete|wipe|remove|clear|destroy|purge|scrub|shred|clean|get rid of)(?:ing)? (?:(?:the|"
     r"all|any|our|my|every)"
     r" )*(?:(?:incident|security|access|activity|action|event|login|command|governor|approval|"

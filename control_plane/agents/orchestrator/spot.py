@@ -63,7 +63,7 @@ _PREFER = words(
 )
 _PREFER_NEAR = re.compile(_PREFER)
 _FIXED = words(
-    "on-?demand(?: only| instances?| capacity)?|od[ -]only|(?<=, )od(?=,)|"
+    "on-?demand(?: only| instances?| capacity)?|od[ -]only|(?<=, )od(?=[,.;)]|$)|"
     f"dedicated (?:(?:gpu )?(?:nodes?|hosts?|gpus?|hardware|machines?|boxes|cards)|{mark(Kind.NUMBER, Kind.GPU)})|"
     "dedicated only|(?:guaranteed|always-on|stable|firm|regular) (?:instances|capacity|gpus?|nodes?|machines?)|"
     "on demand(?: only| instances?)?|reserved (?:capacity|"

@@ -80,6 +80,8 @@ _POOL = re.compile(
     rf"{_NAME})|"
     rf"(?<![a-z])(?P<f>[a-z][a-z0-9]{{0,24}}(?:-[a-z0-9]{{1,24}}){{1,4}}|{_NAME})[ -](?:endpoint|deployment)(?![a-z])|"
     rf"(?<![a-z])replicas (?:of|for) (?:the )?(?P<g>[a-z][a-z0-9]{{0,24}}(?:-[a-z0-9]{{1,24}}){{1,4}}|{_NAME})|"
+    r"(?<![a-z])(?:more|another|extra|additional)[^.;\n]{0,24}? (?:in|into|to|on|for) (?:the )?"
+    rf"(?P<h>[a-z][a-z0-9]{{0,24}}(?:-[a-z0-9]{{1,24}}){{1,4}})(?![a-z])|"
     rf"(?<![a-z])(?P<b>(?!(?:{_STOP}|den|der|dem|die|das|le|les|il|un|una|uma|o|grow|shrink|bring|scale|resize|double|"
     rf"halve|triple|expand|"
     rf"drain|empty|make|set|give|add|take|empty|fill|node|gpu|idle|new|existing|shared|current|local|k8s|"
@@ -94,6 +96,11 @@ def _looks_like_job(name: str) -> bool:
     if _KNOWN_JOB_ID.fullmatch(plain):
         return True
     return _JOB_ID.fullmatch(plain) is not None and _NODE_ID.fullmatch(plain) is None
+
+
+def is_node_name(name: str) -> bool:
+    """Whether a name looks like that of a node."""
+    return _NODE_ID.fullmatch(name.lower()) is not None and not _looks_like_job(name)
 
 
 def read_jobs(shadow: Shadow, nodes: Fact[tuple[str, ...]] | None) -> Fact[tuple[str, ...]] | None:
@@ -143,7 +150,7 @@ def _named(shadow: Shadow, pattern: re.Pattern[str]) -> Fact[str] | None:
     match = pattern.search(shadow.text)
     if match is None:
         return None
-    group = next(name for name in ("a", "b", "c", "d", "e", "f", "g") if match.groupdict().get(name))
+    group = next(name for name in ("a", "b", "c", "d", "e", "f", "g", "h") if match.groupdict().get(name))
     start, end = match.span(group)
     return Fact(_text(shadow, start, end), (shadow.span(start, end),))
 

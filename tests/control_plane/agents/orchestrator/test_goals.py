@@ -19,6 +19,7 @@ FILES = (
     "goals_edge.jsonl",
     "goals_held_out_c.jsonl",
     "goals_held_out_d.jsonl",
+    "goals_held_out_e.jsonl",
 )
 
 
