@@ -65,6 +65,7 @@ def healing_policy(settings: Settings) -> HealingPolicy:
         settle_seconds=settings.repair_settle_seconds,
         flaps=settings.repair_flaps,
         flap_seconds=settings.repair_flap_seconds,
+        refused_seconds=settings.repair_refused_seconds,
         drain_seconds=settings.repair_drain_seconds,
     )
 

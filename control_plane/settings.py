@@ -165,6 +165,8 @@ class Settings(BaseSettings):
     """A trouble that is back after so many repairs that succeeded is not repaired again: its host is quarantined."""
     repair_flap_seconds: Seconds = 21_600.0
     """Within which time those repairs count."""
+    repair_refused_seconds: Seconds = 300.0
+    """After how long a repair that a host has refused is tried again; after three refusals the next one is tried."""
     repair_drain_seconds: Seconds = 120.0
     """How long jobs may take to leave a host beyond their own grace, before a person is called."""
     out_of_service_fleet: OutOfService = "50, 10%"

@@ -17,7 +17,8 @@ class HealingPolicy:
 
     `automatic`: whether it repairs at all, or leaves that to people. `rungs` are those that it may climb. `settle_seconds`: how long a condition may take to end after a repair that
     succeeded. A condition that is back after `flaps` repairs that succeeded within `flap_seconds` stops the ladder.
-    `drain_seconds`: how long jobs may take to be gone beyond their own grace.
+    `drain_seconds`: how long jobs may take to be gone beyond their own grace. A rung that a host refuses is tried again
+    after `refused_seconds`, and given up after `refusals`.
     """
 
     automatic: bool = True
@@ -26,6 +27,8 @@ class HealingPolicy:
     flaps: int = 3
     flap_seconds: float = 6 * 3600.0
     drain_seconds: float = 120.0
+    refusals: int = 3
+    refused_seconds: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +233,8 @@ def _end(view: View, last: Repair | None) -> Step:
     if view.node.hold is not None:
         if view.stopped:
             return Wait("waits: all effects are stopped")
-        return Release("repaired and verified" if last is not None else "nothing is wrong with it any more")
+        repaired = last is not None and last.state is RepairState.SUCCEEDED
+        return Release("repaired and verified" if repaired else "nothing is wrong with it any more")
     if last is None:
         return Resolve("it ended by itself")
     alone = " by its host alone" if last.origin is RepairOrigin.LOCAL_POLICY else ""
@@ -255,10 +259,16 @@ def _climb(
             return Wait("repaired; waits for the conditions to end", (settled - now).total_seconds())
     if not policy.automatic:
         return Wait("automatic repairs are switched off: waits until it is over, or for a person")
+    if last is not None and last.state is RepairState.REFUSED and last.closed_at is not None:
+        again = last.closed_at + timedelta(seconds=policy.refused_seconds)
+        if now < again:
+            return Wait(
+                f"{last.rung.words} was refused ({last.message}); it is tried again", (again - now).total_seconds()
+            )
     flapping = [one for one in asking if (view.successes or {}).get(one.id, 0) >= policy.flaps]
     if flapping:
         return Escalate(f"{flapping[0].id} keeps coming back: {policy.flaps} repairs succeeded and did not last")
-    tried = [one.rung for one in done]
+    tried = _tried([one for one in done if _concerns(one, asking)], policy)
     rung = ladder.choose(asking, tried, allowed=policy.rungs, jobs_in_the_way=view.jobs_on_gpus)
     if rung is None:
         return Wait("no repair fits: waits until it is over, or for a person")
@@ -267,6 +277,20 @@ def _climb(
         return Wait("waits: all effects are stopped") if view.stopped else Escalate(why)
     blocked = _blocked(view)
     return blocked or _order(rung, asking, incident)
+
+
+def _tried(done: Collection[Repair], policy: HealingPolicy) -> list[Rung]:
+    """Return the rungs that need not be tried again. What was refused has done nothing, and what is in its way may go."""
+    refused = [one.rung for one in done if one.state is RepairState.REFUSED]
+    hopeless = [rung for rung in refused if refused.count(rung) >= policy.refusals]
+    return [one.rung for one in done if one.state is not RepairState.REFUSED] + hopeless
+
+
+def _concerns(repair: Repair, asking: Collection[Condition]) -> bool:
+    """Tell whether a repair was of anything that asks now: what was tried on one GPU says nothing about another."""
+    gpus = {one.gpu_uuid for one in asking}
+    whole_host = not repair.gpu_uuids or "" in gpus
+    return whole_host or not gpus.isdisjoint(repair.gpu_uuids) or any(one.id in repair.condition_ids for one in asking)
 
 
 def _blocked(view: View) -> Step | None:

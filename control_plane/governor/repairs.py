@@ -63,7 +63,8 @@ def _apply_local(tx: Tx, node_id: NodeId, report: RepairReport) -> RepairOutcome
     node = nodes.resolve(tx, node_id)
     incident_id: IncidentId | None = None
     if not report.dry_run:
-        troubles = [one for one in conditions.of_node(tx, node_id) if one.id in report.condition_ids]
+        # What a repair has ended is over by the time that it is told of; what it was stands in the host's own events.
+        troubles = conditions.as_last_known(tx, node_id, report.condition_ids)
         why = f"its host has begun by itself, under the local policy: {report.rung.words}"
         incident_id = incidents.open_incident(tx, node, troubles, why=why)
     first = Repair(
@@ -107,16 +108,20 @@ def _merge(tx: Tx, before: Repair, report: RepairReport) -> bool:
     """Take over what a report says beyond what is known. The same report twice is the same as once."""
     if before.state.ended:
         return False
-    state = report.state if lifecycle.REPAIR.allows(before.state, report.state) else before.state
+    said, message = report.state, report.message or before.message
+    if report.dry_run and not before.dry_run and said.ended:
+        # A host that is set to dry runs alone has done nothing, however well that went.
+        said, message = RepairState.REFUSED, f"its host only says what it would do: {message}"
+    state = said if lifecycle.REPAIR.allows(before.state, said) else before.state
     verifying = state is RepairState.VERIFYING or (state.ended and bool(report.checks))
     after = replace(
         before,
         state=state,
-        message=report.message or before.message,
+        message=message,
         steps=report.steps or before.steps,
         checks=report.checks or before.checks,
         started_at=before.started_at or report.started_at,
-        ended_at=report.ended_at if state.ended else None,
+        ended_at=(report.ended_at or tx.now) if state.ended else None,
         verifying_at=before.verifying_at or (tx.now if verifying else None),
         handoff_json=report.handoff_json or before.handoff_json,
     )

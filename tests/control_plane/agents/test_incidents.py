@@ -5,6 +5,7 @@ import pytest
 
 from control_plane.agents.incidents.agent import Incidents
 from control_plane.fleet.incident_rules import HealingPolicy
+from control_plane.governor import repairs
 from control_plane.governor.governor import Governor
 from control_plane.governor.rules import Limits
 from control_plane.model.action import DrainNode, QuarantineNode, ReleaseNode, RepairNode, RevokeNode, UpdateCondition
@@ -14,7 +15,7 @@ from control_plane.model.identity import Role
 from control_plane.model.incident import IncidentState
 from control_plane.model.job import ExitReason, JobState
 from control_plane.model.node import NodeHold, NodeState
-from control_plane.model.repair import RepairOrigin, RepairState, Rung
+from control_plane.model.repair import RepairOrigin, RepairReport, RepairState, Rung
 from control_plane.store import actions, events, incidents, nodes
 from tests.control_plane.clinic import Clinic, gpu
 from tests.control_plane.world import DEFAULTS, ENDED, LIMITS, RUNNING, World, principal, spec
@@ -636,3 +637,42 @@ async def test_work_grows_with_changes_not_with_the_fleet(clinic: Clinic, monkey
     await clinic.treat()
     await clinic.treat()
     assert set(looked) == {alpha.id}
+
+
+async def test_a_repair_that_is_refused_is_tried_again_before_anything_rougher(clinic: Clinic) -> None:
+    alpha = await clinic.world.node("alpha")
+    await clinic.raised(alpha)
+    await clinic.treat()
+    for _ in range(2):
+        await clinic.reports(alpha, RepairState.REFUSED)
+        await clinic.treat()
+        assert await clinic.maybe_repair(alpha) is None
+        assert "was refused" in (await clinic.incident(alpha)).status_reason
+        await clinic.passes(301)
+        assert (await clinic.repair(alpha)).rung is Rung.RESET_GPU
+    await clinic.reports(alpha, RepairState.REFUSED)
+    await clinic.passes(301)
+    assert (await clinic.repair(alpha)).rung is Rung.RELOAD_DRIVER
+
+
+async def test_a_host_that_refuses_what_a_person_asked_for_goes_on_serving(clinic: Clinic) -> None:
+    world = clinic.world
+    operator, alpha = await world.user("op", role=Role.OPERATOR), await world.node("alpha")
+    await world.propose(RepairNode(alpha.id, Rung.RESET_GPU, "x"), user=operator, person=True)
+    await clinic.reports(alpha, RepairState.REFUSED)
+    await clinic.treat()
+    assert await clinic.state(alpha) is NodeState.READY
+    assert (await clinic.incident(alpha)).state is IncidentState.RESOLVED
+
+
+async def test_a_host_that_does_dry_runs_alone_has_repaired_nothing(clinic: Clinic) -> None:
+    alpha = await clinic.world.node("alpha")
+    await clinic.raised(alpha)
+    await clinic.treat()
+    ordered = await clinic.repair(alpha)
+    pretended = RepairReport(
+        ordered.id, RepairOrigin.CONTROL_PLANE, ordered.rung, RepairState.SUCCEEDED, dry_run=True, message="would reset"
+    )
+    await clinic.world.store.write(lambda tx: repairs.apply_report(tx, alpha.id, pretended))
+    (done,) = (await clinic.incident(alpha)).repairs
+    assert (done.state, "would reset" in done.message) == (RepairState.REFUSED, True)

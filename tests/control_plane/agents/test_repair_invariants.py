@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -239,7 +240,8 @@ class Machine(RuleBasedStateMachine):
             return
         for one in self.read(lambda tx: incidents.page(tx, IncidentFilter(), EVERYTHING)).items:
             own = [repair for repair in one.repairs if repair.action_id is not None and not repair.dry_run]
-            climbed = [repair.rung for repair in own if repair.rung is not Rung.VERIFY and repair.condition_ids]
+            done = [repair for repair in own if repair.state is not RepairState.REFUSED and repair.condition_ids]
+            climbed = [repair.rung for repair in done if repair.rung is not Rung.VERIFY]
             assert [height(rung) for rung in climbed] == sorted({height(rung) for rung in climbed})
 
     @invariant()
@@ -272,8 +274,9 @@ class Machine(RuleBasedStateMachine):
                 self.do(self.world.propose(ReleaseNode(node.id, "x"), user=self.operator, person=True))
 
 
+@pytest.mark.timeout(600)
 def test_bounds_hold_and_ladders_are_climbed_whatever_happens_in_whatever_order() -> None:
-    run_state_machine_as_test(Machine, settings=settings(max_examples=25, stateful_step_count=60, phases=PHASES))
+    run_state_machine_as_test(Machine, settings=settings(max_examples=15, stateful_step_count=40, phases=PHASES))
 
 
 class Ending(Machine):
@@ -299,5 +302,6 @@ class Ending(Machine):
         assert not [one for one in self.given() if one.rung is not Rung.QUARANTINE]
 
 
+@pytest.mark.timeout(600)
 def test_every_incident_ends_once_hosts_obey() -> None:
-    run_state_machine_as_test(Ending, settings=settings(max_examples=8, stateful_step_count=25, phases=PHASES))
+    run_state_machine_as_test(Ending, settings=settings(max_examples=5, stateful_step_count=20, phases=PHASES))
