@@ -106,7 +106,7 @@ class Injector:
         if not self._settings.allow_kmsg_injection:
             raise PermissionError(
                 "This daemon puts nothing into the kernel log: set allow_kmsg_injection = true in its settings, or "
-                "start it with --allow-kmsg-injection."
+                "start it with ORQUANTA_NODE_ALLOW_KMSG_INJECTION=true."
             )
         line = "".join(character for character in text if character.isprintable()).encode()
         if not line or len(line) > _MAXIMUM_LINE_BYTES or times > _MAXIMUM_LINES:
