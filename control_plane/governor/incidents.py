@@ -29,6 +29,7 @@ def open_incident(
     if present is not None:
         return present
     told = tuple(troubles[:CONDITIONS_MAX])
+    lasting = {one.id for one in conditions.of_node(tx, node.id)} if told else set[str]()
     incident = Incident(
         id=new_id(INCIDENT),
         node_id=node.id,
@@ -41,7 +42,7 @@ def open_incident(
         opened_at=tx.now,
         version=1,
         conditions=told,
-        active_ids=frozenset(one.id for one in told),
+        active_ids=frozenset(one.id for one in told if one.id in lasting),
         gpu_uuids=_gpus(told),
         requested_by=requested_by,
     )

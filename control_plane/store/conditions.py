@@ -196,6 +196,23 @@ def history(tx: Tx, node_id: NodeId, *, limit: int = 100) -> tuple[HealthEvent, 
     )
 
 
+def as_last_known(tx: Tx, node_id: NodeId, condition_ids: Collection[str]) -> tuple[Condition, ...]:
+    """Return these conditions as they are or, where they are over, as they last were; worst first."""
+    tx.session.flush()  # what was recorded in this transaction counts
+    found = {one.id: one for one in of_node(tx, node_id) if one.id in condition_ids}
+    for condition_id in set(condition_ids) - found.keys():
+        query = (
+            select(HealthEventRow)
+            .where(col(HealthEventRow.node_id) == node_id, col(HealthEventRow.condition_id) == condition_id)
+            .order_by(col(HealthEventRow.recorded_at).desc(), col(HealthEventRow.sequence).desc())
+            .limit(1)
+        )
+        row = tx.session.execute(query).scalars().first()
+        if row is not None:
+            found[condition_id] = CONDITION.load(row.document["condition"])
+    return _worst_first(found.values())
+
+
 def event_counts(tx: Tx, node_id: NodeId) -> Mapping[HealthEventKind, int]:
     """Return how many changes of each kind are kept of the node."""
     query = select(col(HealthEventRow.kind), func.count()).where(col(HealthEventRow.node_id) == node_id)

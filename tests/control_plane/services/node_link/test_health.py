@@ -367,6 +367,32 @@ async def test_a_repair_that_a_host_began_alone_is_known_from_its_hello(rig: Rig
     assert [one.state for one in page.items] == [IncidentState.RESOLVED]
 
 
+async def test_what_a_host_has_mended_alone_is_told_once_and_with_what_was_wrong(rig: Rig, healing: None) -> None:
+    host = await rig.join("alpha")
+    now = stamp(rig.clock.now())
+    alone = repair_pb2.RepairReport(
+        repair_id="r-0123456789ab",
+        origin=repair_pb2.REPAIR_ORIGIN_LOCAL_POLICY,
+        rung=RESET,
+        state=repair_pb2.REPAIR_STATE_SUCCEEDED,
+        condition_ids=["gpu/xid-79"],
+        policy_version=3,
+        ended_at=now,
+    )
+    async with greeted(rig, host, repair=alone) as stream:
+        wrong = condition(rig, host)
+        end = node_link_pb2.SpoolRecord(sequence=2, recorded_at=now, repair_report=alone)
+        await stream.send(spool=batch([event(rig, 1, RAISED, wrong), end, event(rig, 3, CLEARED, wrong)]))
+        await acked(stream, 3)
+        page = await rig.until(
+            lambda tx: incidents.page(tx, IncidentFilter(), PageRequest(10)),
+            lambda page: any(one.state is IncidentState.RESOLVED for one in page.items),
+        )
+    (incident,) = page.items
+    assert [one.id for one in incident.conditions] == ["gpu/xid-79"]
+    assert len(incident.repairs) == 1
+
+
 async def test_a_gpu_with_a_fatal_condition_gets_no_job(rig: Rig) -> None:
     host = await rig.join("alpha")
     async with greeted(rig, host, condition(rig, host, repair=0)):
