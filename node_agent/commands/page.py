@@ -98,7 +98,7 @@ def describe_status(value: dict[str, Any]) -> Iterable[str]:
     yield f"link      {printable(up)}"
     yield f"expires   {value.get('certificate_expires_at', '')}"
     yield f"gpus      {len(value.get('gpus', []))}"
-    for name in ("spool", "policy", "kernel_log", "repair"):
+    for name in ("cordoned", "spool", "policy", "kernel_log", "repair"):
         if value.get(name):
             yield f"{name.replace('_', ' '):9} {printable(str(value[name]))}"
     for member in value.get("members", []):
