@@ -15,8 +15,8 @@ from control_plane.model.repair import Repair, RepairOrigin, RepairState, Rung
 class HealingPolicy:
     """How the healing agent goes about it.
 
-    `automatic`: whether it repairs at all, or leaves that to people. `rungs` are those that it may climb. `settle_seconds`: how long a condition may take to end after a repair that
-    succeeded. A condition that is back after `flaps` repairs that succeeded within `flap_seconds` stops the ladder.
+    `automatic`: whether it repairs at all, or leaves that to people. `rungs` are those that it may climb.
+    `settle_seconds`: how long a condition may take to end after a repair that succeeded. A condition that is back after `flaps` repairs that succeeded within `flap_seconds` stops the ladder.
     `drain_seconds`: how long jobs may take to be gone beyond their own grace. A rung that a host refuses is tried again
     after `refused_seconds`, and given up after `refusals`.
     """
@@ -280,7 +280,7 @@ def _climb(
 
 
 def _tried(done: Collection[Repair], policy: HealingPolicy) -> list[Rung]:
-    """Return the rungs that need not be tried again. What was refused has done nothing, and what is in its way may go."""
+    """Return the rungs not to be tried again. What was refused has done nothing, and what is in its way may go."""
     refused = [one.rung for one in done if one.state is RepairState.REFUSED]
     hopeless = [rung for rung in refused if refused.count(rung) >= policy.refusals]
     return [one.rung for one in done if one.state is not RepairState.REFUSED] + hopeless

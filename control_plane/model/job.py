@@ -154,7 +154,9 @@ class Allocation:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job. `epoch` is the number of attempts so far, `moves` how many of them the fleet itself has moved elsewhere;
+    """A job.
+
+    `epoch` is the number of attempts so far, `moves` how many of them the fleet itself has moved elsewhere;
     `allocations` holds them, newest last.
     """
 
