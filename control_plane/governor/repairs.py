@@ -52,6 +52,16 @@ def apply_report(tx: Tx, node_id: NodeId, report: RepairReport) -> RepairOutcome
     return RepairOutcome(changed=_merge(tx, before, report))
 
 
+def apply_live_report(tx: Tx, node_id: NodeId, report: RepairReport) -> RepairOutcome:
+    """Take a report that came beside the spool into the books, see `apply_report`.
+
+    The end of what a host has done alone is left to its spool, which first tells of what it was done for.
+    """
+    if report.origin is RepairOrigin.LOCAL_POLICY and report.state.ended:
+        return RepairOutcome(changed=False)
+    return apply_report(tx, node_id, report)
+
+
 def _apply_local(tx: Tx, node_id: NodeId, report: RepairReport) -> RepairOutcome:
     # The host chose the name, so it counts on this host alone.
     repair_id = derived_id(REPAIR, node_id, report.repair_id)

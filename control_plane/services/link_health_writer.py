@@ -13,7 +13,7 @@ from control_plane.errors import Unavailable
 from control_plane.governor import health, repairs
 from control_plane.governor.health import Record, Taken
 from control_plane.model.ids import NodeId
-from control_plane.model.repair import RepairOrigin, RepairReport
+from control_plane.model.repair import RepairReport
 from control_plane.services.link_session import LinkSession
 from control_plane.store import audit
 from control_plane.store.database import Store, Tx
@@ -138,9 +138,7 @@ class LinkHealthWriter:
 
 def _take(tx: Tx, batch: _Batch) -> Taken | None:
     node_id = batch.session.node_id
-    foreign = sum(
-        repairs.apply_report(tx, node_id, report).foreign for report in batch.reports if not _is_history(report)
-    )
+    foreign = sum(repairs.apply_live_report(tx, node_id, report).foreign for report in batch.reports)
     taken = None
     if batch.records:
         taken = health.take(tx, node_id, batch.spool_id, batch.records, live_from=batch.session.health.live_from)
@@ -150,11 +148,6 @@ def _take(tx: Tx, batch: _Batch) -> Taken | None:
     if taken is None:
         return Taken(0, 0, foreign) if foreign else None
     return Taken(taken.sequence, taken.taken, foreign)
-
-
-def _is_history(report: RepairReport) -> bool:
-    """Tell whether a report is of what a host has done alone: its spool tells of it after what it was done for."""
-    return report.origin is RepairOrigin.LOCAL_POLICY and report.state.ended
 
 
 def _audit_foreign(tx: Tx, node_id: NodeId) -> None:

@@ -280,7 +280,7 @@ class NodeLinks:
                 record_foreign_gpus(tx, principal.node_id, foreign)
             health.reconcile(tx, principal.node_id, greeting.conditions)
             if greeting.repair is not None:
-                repairs.apply_report(tx, principal.node_id, greeting.repair)
+                repairs.apply_live_report(tx, principal.node_id, greeting.repair)
             return results
 
         try:
