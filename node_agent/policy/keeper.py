@@ -111,15 +111,20 @@ class PolicyKeeper:
     async def offer(self, signed: repair_pb2.SignedPolicy) -> bool:
         """Take a policy that the control plane sent, if it is good and not older than one held before."""
         data = signed.SerializeToString(deterministic=True)
-        if data == self._stored.signed and self._policy is not None:
-            if self._stored.expired or self._time() - self._clock.now() > _CLOCK_JUMP:
-                self._accept(self._policy, data)  # said again, live: the clock had jumped ahead and was set right
+        # A control plane that was restarted signs the same policy anew, and no two signatures are alike.
+        held = self._policy
+        if held is not None and signed.policy != self._stored.policy().policy:
+            held = None
+        if held is not None and not self._stored.expired and self._time() - self._clock.now() <= _CLOCK_JUMP:
             return True
         try:
-            policy = await self._check(signed)
+            policy = held if held is not None and data == self._stored.signed else await self._check(signed)
         except (OSError, ValueError, DecodeError) as error:
             log.error("policy.refused", reason=str(error))  # noqa: TRY400 - the reason is whole
             return False
+        if held is not None:
+            self._accept(held, data)  # said again, live: the clock had jumped ahead and was set right
+            return True
         if policy.version < self._stored.highest_version or (
             self._policy is not None
             and policy.version == self._policy.version

@@ -147,6 +147,16 @@ async def test_the_same_version_signed_later_prolongs_it(host: Host) -> None:
     assert held.expires_at == START + timedelta(hours=25)
 
 
+async def test_the_same_policy_under_another_signature_is_no_news(host: Host) -> None:
+    keeper = await host.start()
+    first, second = host.signed(5), host.signed(5)
+    assert first.policy == second.policy
+    assert first.signature != second.signature
+    assert await keeper.offer(first)
+    assert await keeper.offer(second)
+    assert keeper.version == 5
+
+
 async def test_a_policy_runs_out(host: Host) -> None:
     keeper = await host.start()
     await keeper.offer(host.signed(hours=1))
