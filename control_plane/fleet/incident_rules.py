@@ -16,9 +16,10 @@ class HealingPolicy:
     """How the healing agent goes about it.
 
     `automatic`: whether it repairs at all, or leaves that to people. `rungs` are those that it may climb.
-    `settle_seconds`: how long a condition may take to end after a repair that succeeded. A condition that is back after `flaps` repairs that succeeded within `flap_seconds` stops the ladder.
-    `drain_seconds`: how long jobs may take to be gone beyond their own grace. A rung that a host refuses is tried again
-    after `refused_seconds`, and given up after `refusals`.
+    `settle_seconds`: how long a condition may take to end after a repair that succeeded. A condition that is back
+    after `flaps` repairs that succeeded within `flap_seconds` stops the ladder. `drain_seconds`: how long jobs may take
+    to be gone beyond their own grace. A rung that a host refuses is tried again after `refused_seconds`, and given up
+    after `refusals`.
     """
 
     automatic: bool = True
