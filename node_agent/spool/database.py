@@ -105,18 +105,18 @@ class Database:
         """Return everything that was saved beside the records."""
         return dict(self._connection.execute("SELECT name, value FROM state"))
 
-    def read(self, first: int, before: int, limit: int, maximum_bytes: int) -> list[bytes]:
-        """Return the contents of records from `first` on and before `before`, oldest first; at least one if any."""
-        found: list[bytes] = []
+    def read(self, first: int, before: int, limit: int, maximum_bytes: int) -> list[tuple[int, bytes]]:
+        """Return records from `first` on and before `before` by sequence, oldest first; at least one if any."""
+        found: list[tuple[int, bytes]] = []
         total = 0
-        for (content,) in self._connection.execute(
-            "SELECT content FROM records WHERE sequence >= ? AND sequence < ? ORDER BY sequence LIMIT ?",
+        for sequence, content in self._connection.execute(
+            "SELECT sequence, content FROM records WHERE sequence >= ? AND sequence < ? ORDER BY sequence LIMIT ?",
             (first, before, limit),
         ):
             total += len(content)
             if found and total > maximum_bytes:
                 break
-            found.append(content)
+            found.append((sequence, content))
         return found
 
     def events_after(self, sequence: int, limit: int) -> list[tuple[int, bytes]]:
@@ -178,6 +178,15 @@ class Database:
         with _Transaction(self._connection):
             self._connection.execute("UPDATE spool SET id = ?", (name,))
         return name
+
+    def give_up(self, sequences: Sequence[int]) -> Loss:
+        """Delete records that cannot be read, and note them as lost in the same transaction. Raises sqlite3.Error."""
+        with _Transaction(self._connection):
+            self._connection.executemany(
+                "DELETE FROM records WHERE sequence = ?", ((sequence,) for sequence in sequences)
+            )
+            self._connection.execute("UPDATE spool SET lost_records = lost_records + ?", (len(sequences),))
+        return Loss(records=len(sequences))
 
     def trim(self, disk_bytes: int, written_before: float) -> Loss:
         """Give up what is too old, and what the bound has no room for; return what was lost.

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
+from google.protobuf.message import DecodeError
+
 from orquanta.v1 import node_link_pb2
 
 MAXIMUM_RECORD_BYTES: Final = 1_000_000
@@ -72,10 +74,18 @@ class Loss:
     @classmethod
     def of(cls, item: Item) -> "Loss":
         """Return what is lost with `item`; a loss record that is lost takes its own figures with it."""
-        if item.kind is Kind.LOSS:
-            told = node_link_pb2.SpoolRecord.FromString(item.content).loss
-            return cls(told.records, told.telemetry_samples)
+        if item.kind is Kind.LOSS and (record := parse_item(item.sequence, item.content)) is not None:
+            return cls(record.loss.records, record.loss.telemetry_samples)
         return cls(1, item.samples)
+
+
+def parse_item(sequence: int, content: bytes) -> node_link_pb2.SpoolRecord | None:
+    """Return a record as it was stored; None if the disk gave back something else: SQLite keeps no checksums."""
+    try:
+        record = node_link_pb2.SpoolRecord.FromString(content)
+    except DecodeError:
+        return None
+    return record if record.sequence == sequence and record.WhichOneof("content") is not None else None
 
 
 def make_item(record: node_link_pb2.SpoolRecord) -> Item:

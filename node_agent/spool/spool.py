@@ -17,7 +17,7 @@ from node_agent.clock import Clock
 from node_agent.spool.ahead import AheadMark
 from node_agent.spool.database import Damaged, Database, is_damage
 from node_agent.spool.files import FILE, put_aside
-from node_agent.spool.items import Bounds, Kind, Loss, make_item
+from node_agent.spool.items import Bounds, Kind, Loss, make_item, parse_item
 from node_agent.spool.window import Window
 from orquanta.v1 import health_pb2, node_link_pb2
 
@@ -180,23 +180,35 @@ class Spool:
 
     async def read_from(self, sequence: int) -> node_link_pb2.SpoolBatch | None:
         """Return the oldest records from `sequence` on, as many as fit into a message; None if the disk refuses."""
-        spool_id, contents = self._spool_id, list[bytes]()
+        spool_id, records = self._spool_id, list[node_link_pb2.SpoolRecord]()
         if sequence < self._window.start:
             before = min(self._window.start, self._visible + 1)
             try:
-                contents = await self._in_thread(
-                    lambda: self._database.read(sequence, before, _BATCH_RECORDS, _BATCH_BYTES)
-                )
+                records = await self._read_file(sequence, before)
             except sqlite3.Error as error:
                 if is_damage(error):
                     await self._begin_anew(str(error))
                 else:
                     log.warning("spool.not_read", error=str(error))
                 return None
-        if not contents:
+        if not records:
             contents = self._window.read(sequence, self._visible, _BATCH_RECORDS, _BATCH_BYTES)
-        records = [node_link_pb2.SpoolRecord.FromString(content) for content in contents]
+            records = [node_link_pb2.SpoolRecord.FromString(content) for content in contents]
         return node_link_pb2.SpoolBatch(spool_id=spool_id, records=records)
+
+    async def _read_file(self, sequence: int, before: int) -> list[node_link_pb2.SpoolRecord]:
+        """Return records of the file; those that the disk has spoiled are given up and counted."""
+        while True:
+            rows = await self._in_thread(lambda: self._database.read(sequence, before, _BATCH_RECORDS, _BATCH_BYTES))
+            parsed = {number: parse_item(number, content) for number, content in rows}
+            spoiled = [number for number, record in parsed.items() if record is None]
+            if not spoiled:
+                return [record for record in parsed.values() if record is not None]
+            lost = await self._in_thread(lambda: self._database.give_up(spoiled))  # noqa: B023 - awaited here
+            log.error("spool.records_spoiled", sequences=spoiled[:10], count=len(spoiled), todo="look at the disk")
+            self._lost_stored += lost
+            self._lost_records += lost.records
+            self._wake.set()
 
     async def wait_beyond(self, sequence: int) -> None:
         """Wait until there is a record after `sequence` to be read."""
@@ -222,7 +234,8 @@ class Spool:
                 for item in self._window.unwritten(limit)
                 if known < item.sequence <= self._visible and item.kind is Kind.HEALTH_EVENT
             ]
-        return [(number, node_link_pb2.SpoolRecord.FromString(content).health_event) for number, content in rows]
+        parsed = [(number, parse_item(number, content)) for number, content in rows]
+        return [(number, record.health_event) for number, record in parsed if record is not None]
 
     async def acknowledge(self, spool_id: str, sequence: int) -> None:
         """Take note that everything up to `sequence` is in the books. Nothing is waited for."""

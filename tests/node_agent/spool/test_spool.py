@@ -4,7 +4,7 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -249,6 +249,39 @@ async def test_damage_while_it_runs_loses_only_what_memory_does_not_hold(tmp_pat
     assert sum(record.loss.records for record in records) >= 4
     async with opened(tmp_path) as spool:
         assert spool.state("position") == b"6"
+
+
+@pytest.mark.parametrize("spoiled", [b"\xff\xff\xff", b"", "another's"], ids=["garbage", "empty", "another number"])
+async def test_records_that_the_disk_has_spoiled_are_given_up_and_told_and_those_after_them_come(
+    tmp_path: Path, spoiled: bytes | str
+) -> None:
+    async with opened(tmp_path) as spool:
+        await spool.append(*(repair(f"r-{number}") for number in range(1, 6)))
+    with closing(sqlite3.connect(tmp_path / FILE)) as file, file:
+        (other,) = file.execute("SELECT content FROM records WHERE sequence = 5").fetchone()
+        content = spoiled if isinstance(spoiled, bytes) else other
+        file.execute("UPDATE records SET content = ? WHERE sequence IN (1, 3)", (content,))
+    async with opened(tmp_path) as spool:
+        assert [record.sequence for record in await everything(spool)][:3] == [2, 4, 5]
+        await spool.append(repair("r-6"))
+        records = await everything(spool)
+        assert [record.repair_report.repair_id for record in records if record.HasField("repair_report")] == [
+            "r-2",
+            "r-4",
+            "r-5",
+            "r-6",
+        ]
+        assert sum(record.loss.records for record in records) == 2
+        assert spool.status().lost_records == 2
+
+
+async def test_an_event_that_the_disk_has_spoiled_is_not_shown_and_the_others_are(tmp_path: Path) -> None:
+    async with opened(tmp_path) as spool:
+        await spool.append(event("one"), event("two"))
+    with closing(sqlite3.connect(tmp_path / FILE)) as file, file:
+        file.execute("UPDATE records SET content = ? WHERE sequence = 1", (b"\xff\xff",))
+    async with opened(tmp_path) as spool:
+        assert [found.id for _, found in await spool.events_after(0, 10)] == ["two"]
 
 
 async def test_state_is_stored_with_its_records(tmp_path: Path) -> None:
