@@ -1,1 +1,1 @@
-"""The orchestrator: turns a goal in plain words into a typed plan."""
+"""The orchestrator: takes goals, has them planned, and submits their jobs."""
