@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from node_agent.repair import processes
 from node_agent.repair.arguments import FABRIC_MANAGER, HOLDING_SERVICES
-from node_agent.repair.holders import Holder, find_holders, on_gpus, service_of
+from node_agent.repair.holders import Holder, on_gpus, service_of
 from node_agent.repair.parts import Parts
 from node_agent.repair.ports import HostJob
 from node_agent.repair.text import listed
@@ -37,8 +37,7 @@ async def find_occupants(
 
     Processes of the jobs in `but` are not counted: they are to be stopped.
     """
-    prefix = parts.limits.device_prefix
-    found = await parts.look("open devices", lambda: find_holders(prefix))
+    found = await parts.holders()
     own = parts.hardware.own_process_ids()
     chosen = found.holders if minor_numbers is None else on_gpus(found, minor_numbers)
     others = [holder for holder in chosen if holder.pid not in own and not owners(holder.pid, but)]
@@ -51,11 +50,10 @@ async def find_occupants(
             services.add(service)
         else:
             strangers.append(holder)
-    blind = parts.hardware.virtual is None
     return Occupants(
         services=tuple(name for name in STOP_ORDER if name in services),
         strangers=tuple(strangers),
-        unseen=found.unseen if blind else 0,
+        unseen=found.unseen,
     )
 
 

@@ -10,6 +10,7 @@ from node_agent.probe.bounded.threads import DeadlineThreads, NoThread, Stuck
 from node_agent.repair import holders
 from node_agent.repair.errors import StepFailed
 from node_agent.repair.hands import Hands
+from node_agent.repair.holders import Holders
 from node_agent.repair.journal import RepairJournal
 from node_agent.repair.ports import HardwareControl, HealthView, JobControl
 
@@ -61,6 +62,18 @@ class Parts:
     threads: DeadlineThreads
     node_id: str
     limits: Limits = field(default_factory=Limits)
+
+    async def holders(self) -> Holders:
+        """Return who has devices of GPUs open. Virtual GPUs have none: the real ones of the machine are not theirs.
+
+        Devices that stand in for real ones belong to this user, so processes of others are not missed.
+        """
+        prefix = self.limits.device_prefix
+        real = prefix == holders.DEVICE_PREFIX
+        if real and self.hardware.virtual is not None:
+            return Holders((), 0)
+        found = await self.look("open devices", lambda: holders.find_holders(prefix))
+        return found if real else Holders(found.holders, 0)
 
     async def look(self, what: str, function: Callable[[], _Result]) -> _Result:
         """Run a blocking look at the host in a thread that nobody waits for beyond a deadline; raises StepFailed."""

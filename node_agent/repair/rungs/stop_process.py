@@ -10,7 +10,7 @@ from node_agent.repair import processes
 from node_agent.repair.arguments import FABRIC_MANAGER, HOLDING_SERVICES
 from node_agent.repair.ending import Named, end_process, is_gone
 from node_agent.repair.errors import StepFailed
-from node_agent.repair.holders import find_holders, on_gpus
+from node_agent.repair.holders import on_gpus
 from node_agent.repair.model import Origin
 from node_agent.repair.occupants import owners
 from node_agent.repair.ports import HostJob, RepairGpu
@@ -93,9 +93,7 @@ class StopProcess:
     @staticmethod
     async def _holding(work: Work) -> frozenset[int]:
         minors = {gpu.minor_number for gpu in work.targets() if gpu.minor_number is not None}
-        prefix = work.parts.limits.device_prefix
-        found = await work.parts.look("open devices", lambda: find_holders(prefix))
-        return frozenset(holder.pid for holder in on_gpus(found, minors))
+        return frozenset(holder.pid for holder in on_gpus(await work.parts.holders(), minors))
 
     @staticmethod
     def _may_stop(work: Work, pid: int, holding: frozenset[int]) -> Precondition:

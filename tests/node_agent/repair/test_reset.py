@@ -6,6 +6,7 @@ import pytest
 
 from node_agent.health.model import Rung
 from node_agent.probe.samples import RemappedRows
+from node_agent.repair.holders import DEVICE_PREFIX
 from node_agent.repair.model import CheckOutcome, RepairState
 from node_agent.repair.ports import HostJob
 from node_agent.repair.rungs.reset_gpu import reset_group
@@ -153,7 +154,7 @@ async def test_virtual_gpus_are_reset_without_any_tool_of_the_real_host(stage: S
     board = VirtualBoard()
     host = Host(stage, virtual=board, tools=False)
     host.hardware.list = (gpu(0), gpu(1))
-    record = await host.carry_out(order(), host.engine(limits=replace(stage.limits(), device_prefix="/nowhere")))
+    record = await host.carry_out(order(), host.engine(limits=replace(stage.limits(), device_prefix=DEVICE_PREFIX)))
     assert record.state is RepairState.SUCCEEDED, record
     assert board.done == ["reset GPU-0"]
     assert stage.log() == []

@@ -8,6 +8,7 @@ import pytest
 from node_agent.health.model import Evidence, Rung, Source
 from node_agent.repair.arguments import FABRIC_MANAGER
 from node_agent.repair.codec import MAXIMUM_HANDOFF
+from node_agent.repair.holders import DEVICE_PREFIX
 from node_agent.repair.model import CheckOutcome, RepairState
 from node_agent.repair.ports import HostJob
 from tests.node_agent.repair.stage import (
@@ -134,7 +135,7 @@ async def test_a_reboot_is_refused_while_jobs_run(host: Host) -> None:
 async def test_virtual_gpus_are_rebooted_within_the_daemon(stage: Stage) -> None:
     board = VirtualBoard()
     host = Host(stage, virtual=board, tools=False)
-    limits = replace(stage.limits(), device_prefix="/nowhere")
+    limits = replace(stage.limits(), device_prefix=DEVICE_PREFIX)
     record = await host.carry_out(order(Rung.REBOOT_HOST), host.engine(limits=limits))
     assert record.state is RepairState.SUCCEEDED, record
     assert board.done == ["reboot"]
