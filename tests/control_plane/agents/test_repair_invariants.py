@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Coroutine
+from itertools import combinations
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -240,9 +241,15 @@ class Machine(RuleBasedStateMachine):
             return
         for one in self.read(lambda tx: incidents.page(tx, IncidentFilter(), EVERYTHING)).items:
             own = [repair for repair in one.repairs if repair.action_id is not None and not repair.dry_run]
-            done = [repair for repair in own if repair.state is not RepairState.REFUSED and repair.condition_ids]
-            climbed = [repair.rung for repair in done if repair.rung is not Rung.VERIFY]
-            assert [height(rung) for rung in climbed] == sorted({height(rung) for rung in climbed})
+            climbed = [
+                repair
+                for repair in own
+                if repair.state is not RepairState.REFUSED and repair.condition_ids and repair.rung is not Rung.VERIFY
+            ]
+            for earlier, later in combinations(climbed, 2):
+                same_gpus = not earlier.gpu_uuids or not set(earlier.gpu_uuids).isdisjoint(later.gpu_uuids)
+                if same_gpus or not set(earlier.condition_ids).isdisjoint(later.condition_ids):
+                    assert height(later.rung) > height(earlier.rung)
 
     @invariant()
     def a_node_shows_why_it_is_held_whatever_its_link_does(self) -> None:
