@@ -28,7 +28,7 @@ _PROBE: Final = "nvml"
 _OPENS: Final = "inventory"
 """The request that opens the driver, and must not while the GPUs are let go of."""
 _REFUSED: Final = "bad_fault"
-_CLOSE_SECONDS: Final = 1.0
+_CLOSE_SECONDS: Final = 5.0
 _MAXIMUM_XID: Final = 0xFFFFFFFF
 _T = TypeVar("_T")
 

@@ -10,10 +10,14 @@ from enum import Enum
 from types import NoneType, UnionType
 from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
 
+from node_agent.probe.samples import NvlinkSample
+
 _T = TypeVar("_T")
 _Read = Callable[[Any], Any]  # Any: from and to whatever the annotation says
 _MAXIMUM_TEXT: Final = 500
 _MAXIMUM_ITEMS: Final = 4096
+_MAXIMUM_KEPT: Final = 32
+"""NVLinks of GPUs that are kept as lists: they are most of a sample, and the same for ten samples."""
 
 
 class BadValue(Exception):
@@ -26,10 +30,23 @@ def plain(value: Any) -> Any:
     if value is None or kind in (int, float, str, bool):
         return value
     if kind is tuple:
-        return [plain(item) for item in value]
+        return _plain_tuple(value)
     if isinstance(value, Enum):
         return value.value
     return [plain(getattr(value, name)) for name in _names(kind)]
+
+
+def _plain_tuple(value: tuple[Any, ...]) -> list[Any]:
+    if not value or type(value[0]) is not NvlinkSample:
+        return [plain(item) for item in value]
+    kept = _kept.get(id(value))
+    if kept is not None and kept[0] is value:
+        return kept[1]
+    if len(_kept) >= _MAXIMUM_KEPT:
+        _kept.clear()
+    made = [plain(item) for item in value]
+    _kept[id(value)] = value, made
+    return made
 
 
 def rebuild(kind: type[_T], value: Any) -> _T:
@@ -44,6 +61,8 @@ def rebuild(kind: type[_T], value: Any) -> _T:
     return built
 
 
+_kept: dict[int, tuple[tuple[Any, ...], list[Any]]] = {}
+"""By identity of the tuple, which is held so that no other takes its identity."""
 _known_names: dict[type[Any], tuple[str, ...]] = {}
 _known_readers: dict[Any, _Read] = {}
 
@@ -118,16 +137,29 @@ def _union(annotation: UnionType) -> _Read:
 
 def _tuple(kinds: tuple[Any, ...]) -> _Read:
     repeated = len(kinds) == 2 and kinds[1] is Ellipsis  # noqa: PLR2004 - tuple[X, ...] has two arguments
-    readers = (_reader(kinds[0]),) if repeated else tuple(map(_reader, kinds))
+    if repeated:
+        return _repeated(_reader(kinds[0]))
+    readers = tuple(map(_reader, kinds))
+
+    def read(value: Any) -> tuple[Any, ...]:
+        if type(value) is not list:
+            raise BadValue("a list expected")
+        if len(value) != len(readers):
+            raise BadValue(f"{len(readers)} values expected")
+        return tuple([reader(item) for reader, item in zip(readers, value, strict=True)])
+
+    return read
+
+
+def _repeated(reader: _Read) -> _Read:
+    last: list[Any] = [None, ()]  # what was read, and what came of it: the GPUs of a host are often alike
 
     def read(value: Any) -> tuple[Any, ...]:
         if type(value) is not list or len(value) > _MAXIMUM_ITEMS:
             raise BadValue("a list expected")
-        if repeated:
-            return tuple([readers[0](item) for item in value])
-        if len(value) != len(readers):
-            raise BadValue(f"{len(readers)} values expected")
-        return tuple([reader(item) for reader, item in zip(readers, value, strict=True)])
+        if last[0] != value:
+            last[:] = value, tuple([reader(item) for item in value])
+        return tuple(last[1])
 
     return read
 

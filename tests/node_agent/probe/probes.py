@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from node_agent.clock import SystemClock
 from node_agent.probe import child_process
-from node_agent.probe.child_process import VirtualGpuSettings
+from node_agent.probe.child_process import ProbeProcess, VirtualGpuSettings
 from node_agent.probe.client import Deadlines, ProbeAway, ProbeClient, Spawn
 from node_agent.probe.observations import NvmlXid, ProbeStall
 from node_agent.probe.samples import NvmlReading
@@ -22,13 +23,22 @@ class Probe:
 
     def __init__(self, path: Path | None, *, spec: str, deadlines: Deadlines, spawn: Spawn) -> None:
         self.observed: list[ProbeStall | NvmlXid] = []
+        self._spawn = spawn
+        self.processes: list[child_process.Exit] = []
         self.client = ProbeClient(
             VirtualGpuSettings(spec, "test-host", path) if spec else None,
             observe=self.observed.append,
             clock=SystemClock(),
             deadlines=deadlines,
-            spawn=spawn,
+            spawn=self._spawn_one,
         )
+
+    async def _spawn_one(
+        self, virtual: VirtualGpuSettings | None, on_event: Callable[[str, Any], None], on_end: Callable[[], None]
+    ) -> ProbeProcess:
+        probe = await self._spawn(virtual, on_event, on_end)
+        self.processes.append(probe.process)
+        return probe
 
     @property
     def uuids(self) -> list[str]:
@@ -73,6 +83,7 @@ async def probing(
             keeper.cancel()
             await asyncio.gather(keeper, return_exceptions=True)
         probe.client.close()
+        await until(lambda: all(process.poll() is not None for process in probe.processes))
 
 
 async def until(condition: Callable[[], bool]) -> None:
