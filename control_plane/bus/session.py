@@ -119,6 +119,7 @@ class Session:
                         closed_cb=on_closed,
                         **options,
                     )
+                    _check_connected(client)
                     await session._prepare()
         except (OSError, nats.errors.Error, TimeoutError) as error:
             await _close(client)
@@ -266,6 +267,12 @@ def _why(endpoint: BusEndpoint, errors: list[Exception]) -> OrQuantaError:
         "runs and that the address is right",
         reason="BUS_UNREACHABLE",
     )
+
+
+def _check_connected(client: WireClient) -> None:
+    """nats-py takes the end of the stream for the broker's word of welcome, and would wait on it for ever."""
+    if not client.is_connected:
+        raise nats.errors.ConnectionClosedError
 
 
 async def _close(client: WireClient) -> None:

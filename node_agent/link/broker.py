@@ -178,6 +178,7 @@ class Broker:
                 closed_cb=note_closed,
                 disconnected_cb=note_closed,
             )
+            _check_connected(client)
         except BaseException:
             await _close(client)  # nats-py leaves the socket of a refused connection open
             raise
@@ -189,6 +190,12 @@ class Broker:
         elif reason != self._last_failure:  # the same failure every five seconds is one line in the log
             self._last_failure = reason
             log.warning("nats.down", reason=reason)
+
+
+def _check_connected(client: Client) -> None:
+    """nats-py takes the end of the stream for the broker's word of welcome, and would wait on it for ever."""
+    if not client.is_connected:
+        raise NatsError("nats: the broker closed the connection before it was up")
 
 
 async def _close(client: Client) -> None:

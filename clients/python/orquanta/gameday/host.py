@@ -14,6 +14,9 @@ from orquanta.gameday.program import FleetError, Program, all_pids, kill, names,
 _WITH_BOOT_ID = 'mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"'
 
 
+_PROBE = b"node_agent.probe.child"
+
+
 class Host:
     """A GPU host: a daemon with virtual GPUs, its jobs and their supervisors.
 
@@ -73,8 +76,12 @@ class Host:
         path.write_text(json.dumps(identity))
 
     def processes(self) -> list[int]:
-        """Return every process of the host besides the daemon: supervisors, jobs and what they started."""
-        return [pid for pid in all_pids() if pid != self.daemon.pid and names(pid, str(self.state))]
+        """Return every process of the host that is not the daemon's own: supervisors, jobs and what they started."""
+        return [pid for pid in all_pids() if names(pid, str(self.state)) and not self._is_of_the_daemon(pid)]
+
+    def _is_of_the_daemon(self, pid: int) -> bool:
+        is_probe = self.daemon.running and _PROBE in read_file(Path("/proc", str(pid), "cmdline"))
+        return pid == self.daemon.pid or is_probe
 
     def supervisors(self) -> list[int]:
         """Return the jobs' supervisors."""
