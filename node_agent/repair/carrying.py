@@ -40,7 +40,10 @@ async def carry_out(work: Work) -> None:
 
 
 async def finish(work: Work) -> None:
-    """End a repair that another daemon began: wait for its last command, take back, judge by what can be seen."""
+    """End a repair that another daemon began: wait for its last command, take back, judge by what can be seen.
+
+    On a disk that refuses, what was stopped is still started again: that is harmless, and was recorded before.
+    """
     rung = RUNGS.get(work.order.rung)
     log.warning("repair.found_unfinished", repair_id=work.order.id, rung=work.order.rung.name, step=work.entry.begun)
     if rung is None:
@@ -48,12 +51,15 @@ async def finish(work: Work) -> None:
         return
     _hold(work, rung)
     try:
-        await work.resumed()
+        recorded = await work.resumed()
         left = await _wait_for_leftovers(work)
         owed = await work.take_back()
         await _reacquire(work)
         if left or owed:
             await work.end(RepairState.FAILED, "; ".join((*left, *owed)))
+            return
+        if not recorded:
+            await work.end(RepairState.FAILED, "it was cut off and taken back; not verified, for the disk refuses it")
             return
         if work.entry.resumes > MAXIMUM_RESUMES:
             await work.end(RepairState.FAILED, f"{work.entry.resumes} daemons have ended in its midst; not verified")
@@ -68,7 +74,7 @@ async def finish(work: Work) -> None:
         await _verify(work, rung, conclusion.message)
     except (Interrupted, StillGoingOn):
         return  # the next daemon goes on
-    except (StepFailed, BadArgument) as error:
+    except (StepFailed, BadArgument, JournalUnusable) as error:
         await work.end(RepairState.FAILED, f"it was cut off, and then: {error}")
     finally:
         work.parts.jobs.let_go()

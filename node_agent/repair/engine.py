@@ -214,8 +214,6 @@ class RepairEngine:
             try:
                 await finish(work)
                 self._take_over(work)
-            except JournalUnusable as error:
-                log.error("repair.not_finished", repair_id=entry.record.order.id, reason=str(error))  # noqa: TRY400 - the reason is whole
             finally:
                 self._work = None
                 self._lock.release()

@@ -38,6 +38,7 @@ _SAFE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _FORGOTTEN: Final = "forgotten"
 _RESERVE: Final = "reserve"
 _SUFFIX: Final = ".json"
+_DAMAGED: Final = ".damaged"
 
 
 class UndoKind(Enum):
@@ -210,7 +211,7 @@ class RepairJournal:
                 log.error("repair.entry_damaged", file=path.name, reason=str(error)[:200])  # noqa: TRY400 - the reason is whole
                 self._forgotten[repair_id] = None
                 with contextlib.suppress(OSError):
-                    path.replace(path.with_suffix(".damaged"))
+                    path.replace(path.with_suffix(_DAMAGED))
                 continue
             found[repair_id] = entry
         return found
@@ -219,8 +220,9 @@ class RepairJournal:
         try:
             lines = (self._directory / _FORGOTTEN).read_text("ascii", errors="replace").split()
         except FileNotFoundError:
-            return {}
-        return dict.fromkeys(lines[-MAXIMUM_FORGOTTEN:])
+            lines = []
+        damaged = [path.name.removesuffix(_DAMAGED) for path in self._directory.glob(f"*{_DAMAGED}")]
+        return dict.fromkeys([*damaged, *lines][-MAXIMUM_FORGOTTEN:])
 
     def _forget_oldest(self) -> None:
         ended = sorted(

@@ -140,9 +140,14 @@ class Work:
         """Keep the hand-off report; raises JournalUnusable."""
         await self._save(replace(self._entry, record=replace(self.record, handoff_json=handoff_json)))
 
-    async def resumed(self) -> None:
-        """Count that another daemon has taken this up; raises JournalUnusable."""
-        await self._save(replace(self._entry, resumes=self._entry.resumes + 1))
+    async def resumed(self) -> bool:
+        """Count that another daemon has taken this up; return whether that is on the disk."""
+        try:
+            await self._save(replace(self._entry, resumes=self._entry.resumes + 1))
+        except JournalUnusable as error:
+            log.error("repair.not_recorded", repair_id=self.order.id, reason=str(error))  # noqa: TRY400 - the reason is whole
+            return False
+        return True
 
     async def check(self, name: str, look: Callable[[], Awaitable[tuple[CheckOutcome, str]]]) -> Check:
         """Add what one look of a verification found; a look that breaks is a failed check."""

@@ -13,9 +13,12 @@ import pytest
 
 from node_agent.files import write_atomically
 from node_agent.health.model import Rung
-from node_agent.repair.model import RepairState
+from node_agent.repair.journal import Entry, RepairJournal, Undo, UndoKind
+from node_agent.repair.model import RepairRecord, RepairState
 from tests.fake_clock import FakeClock
 from tests.node_agent.repair.stage import (
+    BOOT,
+    DCGM,
     HOLDING,
     Host,
     ended,
@@ -147,6 +150,34 @@ async def test_the_space_set_aside_carries_a_repair_over_a_disk_that_fills_up(
     record = await host.carry_out(order(), engine)
     assert record.state is RepairState.SUCCEEDED, record
     assert not reserve.exists()
+
+
+@pytest.mark.parametrize("state", [RepairState.RUNNING, RepairState.VERIFYING])
+async def test_what_a_killed_daemon_stopped_is_started_again_on_a_disk_that_refuses(
+    host: Host, monkeypatch: pytest.MonkeyPatch, state: RepairState
+) -> None:
+    left = Entry(
+        1,
+        RepairRecord(order(), state, "", host.clock.now(), BOOT),
+        undo=(Undo(UndoKind.START_SERVICE, DCGM),),
+    )
+    RepairJournal(host.stage.journal_dir).write(left, 1)
+    stop = (host.stage.tools / "systemctl", "stop", "--", DCGM)
+    assert await (await asyncio.create_subprocess_exec(*stop)).wait() == 0
+    assert DCGM not in host.stage.running_services()
+    with monkeypatch.context() as broken:
+        broken.setattr("node_agent.repair.journal.write_atomically", full_disk)
+        engine = host.engine()
+        async with running(engine):
+            record = await ended(engine, "r-1")
+    assert record.state is RepairState.FAILED
+    assert host.stage.running_services() == set(HOLDING)
+    assert host.jobs.holds_now is None
+    again = host.engine()
+    async with running(again):
+        assert (await ended(again, "r-1")).state.ended, "with room on the disk the next daemon ends it for good"
+    assert RepairJournal(host.stage.journal_dir).unfinished() == ()
+    assert host.stage.resets() == 0
 
 
 async def test_a_daemon_that_is_stopped_takes_back_what_it_did_and_ends_the_repair(host: Host) -> None:

@@ -60,6 +60,7 @@ def test_a_damaged_entry_is_put_aside_and_its_id_stays_known(tmp_path: Path, dam
     assert after.records() == ()
     assert after.knows("r-1")
     assert (tmp_path / "r-1.damaged").exists()
+    assert RepairJournal(tmp_path).knows("r-1"), "nor does the daemon after that one carry it out"
 
 
 def test_an_entry_under_another_name_is_not_believed(tmp_path: Path) -> None:
