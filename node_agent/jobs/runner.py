@@ -179,14 +179,14 @@ class JobRunner:
         """Start nothing that was ordered until now and waits: it needs another `converge`."""
         self._desired = {key: spec for key, spec in self._desired.items() if self._has_launched(key)}
 
-    def supervisor_process_ids(self) -> frozenset[int]:
+    def supervisor_process_ids(self) -> dict[MemberKey, int]:
         """Return the supervisors of members that run."""
-        found = (
-            member.directory.read_supervisor()
-            for member in self._members.values()
+        found = {
+            key: member.directory.read_supervisor()
+            for key, member in self._members.items()
             if member.live and member.directory is not None
-        )
-        return frozenset(supervisor.pid for supervisor in found if supervisor is not None)
+        }
+        return {key: supervisor.pid for key, supervisor in found.items() if supervisor is not None}
 
     async def stop_members(self, keys: Collection[MemberKey]) -> None:
         """Stop members, each with its own grace, whatever is desired; returns when they have ended."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 import structlog
 
@@ -19,6 +19,15 @@ _SETTLE_SECONDS = 1.0  # after a change: a job that starts has its processes soo
 _MAXIMUM_PROCESSES: Final = 4096  # of one job
 _ZOMBIE_OR_DEAD = "ZX"
 _STATE, _PARENT = 0, 1  # fields of /proc/<pid>/stat after the name
+
+
+class Root(NamedTuple):
+    """From where the processes of a job are found."""
+
+    supervisor: int | None
+    """It adopts each process whose parent ends, so that all of the job's are below it; it is none of them."""
+    main: int | None
+    """The job's own first process, where the supervisor is not known."""
 
 
 class HostJobs:
@@ -46,7 +55,7 @@ class HostJobs:
 
     def protected_process_ids(self) -> frozenset[int]:
         """Return the supervisors of jobs."""
-        return self._runner.supervisor_process_ids()
+        return frozenset(self._runner.supervisor_process_ids().values())
 
     def hold(self, gpu_uuids: Collection[str]) -> None:
         """Start no jobs on these GPUs, or none at all if empty, until `let_go`."""
@@ -107,12 +116,10 @@ class HostJobs:
             except TimeoutError:
                 pass
             self._changed.clear()
-            roots = {
-                key: status.pid
-                for key, status in self._runner.statuses().items()
-                if not status.ended and status.pid is not None
-            }
-            if roots or self._process_ids:
+            live = {key: status.pid for key, status in self._runner.statuses().items() if not status.ended}
+            if live or self._process_ids:
+                supervisors = self._runner.supervisor_process_ids()
+                roots = {key: Root(supervisors.get(key), pid) for key, pid in live.items()}
                 self._process_ids = await asyncio.to_thread(_process_trees, roots) if roots else {}
                 self._on_changed()
 
@@ -124,8 +131,8 @@ class HostJobs:
         return "the host, or a GPU that it needs, is being repaired"
 
 
-def _process_trees(roots: Mapping[MemberKey, int]) -> dict[MemberKey, frozenset[int]]:
-    """Return the live processes of each root and below it, found in one pass over /proc."""
+def _process_trees(roots: Mapping[MemberKey, Root]) -> dict[MemberKey, frozenset[int]]:
+    """Return the live processes of each root, found in one pass over /proc."""
     children: dict[int, list[int]] = {}
     for pid in all_pids():
         fields = stat_fields(pid)
@@ -133,7 +140,11 @@ def _process_trees(roots: Mapping[MemberKey, int]) -> dict[MemberKey, frozenset[
             children.setdefault(int(fields[_PARENT]), []).append(pid)
     trees: dict[MemberKey, frozenset[int]] = {}
     for key, root in roots.items():
-        found, level = {root}, [root]
+        if root.supervisor is not None:
+            level = children.get(root.supervisor, [])
+        else:
+            level = [] if root.main is None else [root.main]
+        found = set(level)
         while level and len(found) < _MAXIMUM_PROCESSES:
             level = [child for parent in level for child in children.get(parent, ()) if child not in found]
             found.update(level)

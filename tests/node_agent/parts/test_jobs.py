@@ -93,3 +93,15 @@ async def test_stopping_a_job_that_waits_ends_it_without_a_start(host: Host) -> 
         await jobs.stop(jobs.jobs(), "a repair")
         status = await until(runner, job.key, lambda found: found.ended)
         assert (status.outcome, status.started_at) == (Outcome.STOPPED, None)
+
+
+async def test_a_job_keeps_processes_whose_parents_have_ended(host: Host) -> None:
+    job = spec("orphans", "(sleep 60 & echo $! > orphan); exec sleep 61", gpu_uuids=("GPU-1",), gpus_per_node=1)
+    async with host.daemon() as runner, jobs_of(runner) as jobs:
+        await runner.converge({job.key: job})
+        status = await running(runner, job.key)
+        jobs.changed()
+        await eventually(lambda: len(jobs.jobs()[0].process_ids) >= 2)
+        found = jobs.jobs()[0].process_ids
+        assert status.pid in found
+        assert not found & jobs.protected_process_ids(), "the supervisor is none of the job's"
