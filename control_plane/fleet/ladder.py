@@ -42,6 +42,10 @@ MARGIN_SECONDS: Final = 15.0
 """Between the host's clock and ours."""
 
 
+GPUS_MAX: Final = 64
+"""GPUs named in one repair; one that is about more is about all of the host."""
+
+
 class InTheWay(Enum):
     """Which jobs of a node must be moved away first."""
 
@@ -87,11 +91,13 @@ def choose(
         return None
     lowest = max((height(rung) + 1 for rung in tried), default=0)
     start = max(lowest, height(wanted) if wanted is not None else 0)
-    if wanted is Rung.STOP_PROCESS and not tried and not any(one.process_ids for one in conditions):
+    # What is stopped or restarted is named by those that ask for a repair, as in the order that follows.
+    asking = [one for one in conditions if one.repair is not None] or conditions
+    if wanted is Rung.STOP_PROCESS and not tried and not any(one.process_ids for one in asking):
         # What was to be stopped is not known or gone; at most its job is moved.
         return Rung.MOVE_JOB if jobs_in_the_way and Rung.MOVE_JOB in allowed else None
     for rung in LADDER[start:]:
-        if rung is Rung.QUARANTINE or (rung in allowed and _fits(rung, wanted, conditions)):
+        if rung is Rung.QUARANTINE or (rung in allowed and _fits(rung, wanted, asking)):
             return rung
     return Rung.QUARANTINE
 
@@ -114,5 +120,5 @@ def gpus_of(conditions: Iterable[Condition], rung: Rung) -> tuple[str, ...]:
     """Return the GPUs that a repair is about; none means all of the host."""
     if in_the_way(rung, "") is InTheWay.ALL:
         return ()
-    uuids = [one.gpu_uuid for one in conditions if asks(one)]
-    return tuple(sorted(set(uuids))) if uuids and all(uuids) else ()
+    uuids = {one.gpu_uuid for one in conditions if asks(one)}
+    return tuple(sorted(uuids)) if all(uuids) and len(uuids) <= GPUS_MAX else ()

@@ -3,6 +3,7 @@
 import re
 from typing import Final
 
+from control_plane.fleet.ladder import GPUS_MAX
 from control_plane.model.action import DrainNode, QuarantineNode, ReleaseNode, RepairNode, UpdateCondition
 from control_plane.model.ids import NodeId
 from control_plane.model.node import Node, NodeHold, NodeState
@@ -15,7 +16,6 @@ Invalid = tuple[str, str] | None
 """Reason code and text of what stands in the way, or None."""
 
 _SERVICE: Final = re.compile("[A-Za-z0-9@_.-]{1,100}")
-_GPUS_MAX: Final = 64
 _PROCESSES_MAX: Final = 16
 _ORDERED: Final = frozenset(Rung) - {Rung.QUARANTINE}
 
@@ -85,8 +85,8 @@ def _order(node: Node, effect: RepairNode) -> Invalid:
     # A GPU that fell off the bus is not in the inventory any more, and is what its repair is about.
     if strangers and not effect.condition_ids:
         return "GPU_UNKNOWN", f"node {node.name} has no GPU {strangers[0]}"
-    if len(effect.gpu_uuids) > _GPUS_MAX or len(effect.process_ids) > _PROCESSES_MAX:
-        return "RUNG", f"at most {_GPUS_MAX} GPUs and {_PROCESSES_MAX} processes in one repair"
+    if len(effect.gpu_uuids) > GPUS_MAX or len(effect.process_ids) > _PROCESSES_MAX:
+        return "RUNG", f"at most {GPUS_MAX} GPUs and {_PROCESSES_MAX} processes in one repair"
     if effect.rung is Rung.RESTART_SERVICE and not _SERVICE.fullmatch(effect.service):
         return "SERVICE", "name the service to restart, for example nvidia-persistenced"
     if effect.rung is Rung.STOP_PROCESS and not effect.process_ids:

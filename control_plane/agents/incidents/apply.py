@@ -34,7 +34,8 @@ _STEPS_MAX = 8
 """Steps about one node in one transaction; what is left comes with the next look."""
 
 BLOCKED_SECONDS = 1.0
-_REFUSED_SECONDS = 5.0
+_REFUSED_SECONDS = 60.0
+"""After a denial that was not foreseen: each is on record for good, so it is not asked for often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +65,10 @@ class Healer:
         step = None if view is None else decide(view, tx.now, self._policy)
         if view is None or step is None:
             return False, _idle(view, ())
-        reason, outcome = "", Outcome(watched=True)
         if isinstance(step, Wait):
             reason, outcome = step.reason, Outcome((), step.seconds, watched=True)
-        elif isinstance(step, OrderRepair):
-            reason = _too_many(tx, view)
-            outcome = Outcome((), BLOCKED_SECONDS, watched=True, blocked=True)
+        else:
+            reason, outcome = _held_back(tx, view, step, ())
         told = view.incident is None or view.incident.status_reason == reason
         return not (reason and told), outcome
 
@@ -97,6 +96,11 @@ class Healer:
     def _govern(self, tx: Tx, view: View, step: OrderRepair | Release | Escalate, done: list[str]) -> Outcome | None:
         """Take a step that takes effect; return what follows if the governor does not carry it out."""
         incident = view.incident
+        reason, outcome = _held_back(tx, view, step, tuple(done))
+        if reason:
+            # Proposing in vain would flood the books; the governor would say the same.
+            _explain(tx, incident, reason)
+            return outcome
         if isinstance(step, Release):
             effect = ReleaseNode(view.node.id, step.reason, None if incident is None else incident.id)
             return self._propose(tx, view, effect, step.reason, done)
@@ -107,11 +111,6 @@ class Healer:
         return self._order(tx, view, incident, step, done)
 
     def _order(self, tx: Tx, view: View, incident: Incident, step: OrderRepair, done: list[str]) -> Outcome | None:
-        blocked = _too_many(tx, view)
-        if blocked:
-            # Proposing in vain would flood the books; the governor would say the same.
-            _explain(tx, incident, blocked)
-            return Outcome(tuple(done), BLOCKED_SECONDS, watched=True, blocked=True)
         effect = RepairNode(
             node_id=view.node.id,
             rung=step.rung,
@@ -191,6 +190,17 @@ def _refused(tx: Tx, view: View, action: Action, done: list[str]) -> Outcome:
         return Outcome(tuple(done), None, watched=True)
     _explain(tx, view.incident, f"waits: {action.outcome}")
     return Outcome(tuple(done), _REFUSED_SECONDS, watched=True)
+
+
+def _held_back(tx: Tx, view: View, step: Step, done: tuple[str, ...]) -> tuple[str, Outcome]:
+    """Return why a step that takes effect has to wait, or nothing, and what follows from it."""
+    if isinstance(step, Escalate) and view.node.hold is NodeHold.QUARANTINED:
+        return "", Outcome(done, watched=True)
+    if view.stopped and isinstance(step, OrderRepair | Release | Escalate):
+        return "waits: all effects are stopped", Outcome(done, None, watched=True)
+    if isinstance(step, OrderRepair | Escalate):
+        return _too_many(tx, view), Outcome(done, BLOCKED_SECONDS, watched=True, blocked=True)
+    return "", Outcome(done, watched=True)
 
 
 def _too_many(tx: Tx, view: View) -> str:

@@ -1,5 +1,6 @@
 """Loads what the rules about incidents look at."""
 
+from collections import Counter
 from datetime import timedelta
 
 from control_plane.fleet.incident_rules import HealingPolicy, View
@@ -49,16 +50,25 @@ def load(tx: Tx, node_id: NodeId, policy: HealingPolicy) -> View | None:
 
 
 def _successes(tx: Tx, node_id: NodeId, policy: HealingPolicy) -> dict[str, int]:
-    """Count, for each condition, the repairs that ended it of late; after an escalation the count begins anew."""
+    """Count, for each condition, the repairs that ended it of late; after an escalation the count begins anew.
+
+    A test that only follows a repair of the same trouble counts with it; one that was all that was asked for counts.
+    """
     since = tx.now - timedelta(seconds=policy.flap_seconds)
     escalated_at = incidents.last_escalated_at(tx, node_id)
     if escalated_at is not None:
         since = max(since, escalated_at)
-    counts: dict[str, int] = {}
-    for repair in repairs.since(tx, node_id, since):
-        if repair.state is RepairState.SUCCEEDED and repair.rung not in (Rung.VERIFY, Rung.QUARANTINE):
-            for condition_id in repair.condition_ids:
-                counts[condition_id] = counts.get(condition_id, 0) + 1
+    succeeded = [one for one in repairs.since(tx, node_id, since) if one.state is RepairState.SUCCEEDED]
+    repaired = [one for one in succeeded if one.rung not in (Rung.VERIFY, Rung.QUARANTINE)]
+    told = {(one.incident_id, condition_id) for one in repaired for condition_id in one.condition_ids}
+    counts = Counter(condition_id for one in repaired for condition_id in one.condition_ids)
+    tested = {
+        (one.incident_id, condition_id)
+        for one in succeeded
+        if one.rung is Rung.VERIFY
+        for condition_id in one.condition_ids
+    }
+    counts.update(condition_id for _, condition_id in tested - told)
     return counts
 
 

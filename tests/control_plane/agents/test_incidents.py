@@ -17,7 +17,9 @@ from control_plane.model.job import ExitReason, JobState
 from control_plane.model.node import NodeHold, NodeState
 from control_plane.model.repair import RepairOrigin, RepairReport, RepairState, Rung
 from control_plane.store import actions, events, incidents, nodes
-from tests.control_plane.clinic import Clinic, gpu
+from control_plane.store.actions import ActionFilter
+from control_plane.store.pages import PageRequest
+from tests.control_plane.clinic import POLICY, Clinic, gpu
 from tests.control_plane.world import DEFAULTS, ENDED, LIMITS, RUNNING, World, principal, spec
 
 
@@ -676,3 +678,63 @@ async def test_a_host_that_does_dry_runs_alone_has_repaired_nothing(clinic: Clin
     await clinic.world.store.write(lambda tx: repairs.apply_report(tx, alpha.id, pretended))
     (done,) = (await clinic.incident(alpha)).repairs
     assert (done.state, "would reset" in done.message) == (RepairState.REFUSED, True)
+
+
+async def count_actions(clinic: Clinic) -> int:
+    return len((await clinic.world.store.read(lambda tx: actions.page(tx, ActionFilter(), PageRequest(500)))).items)
+
+
+async def test_a_quarantine_that_waits_for_others_to_be_back_floods_no_books(clinic: Clinic) -> None:
+    await clinic.bound(BoundScope.FLEET, 1)
+    hosts = [await clinic.world.node(name) for name in ("alpha", "beta", "gamma")]
+    for host in hosts:
+        await clinic.raised(host, repair=Rung.QUARANTINE)
+    for _ in range(10):
+        await clinic.passes(10)
+    assert [await clinic.state(host) for host in hosts].count(NodeState.QUARANTINED) == 1
+    assert await count_actions(clinic) == 1
+    (quarantined,) = [host for host in hosts if await clinic.is_out(host)]
+    released = ReleaseNode(quarantined.id, "exchanged")
+    await clinic.cleared(quarantined)
+    await clinic.world.propose(released, user=await clinic.world.user("op", role=Role.OPERATOR), person=True)
+    for _ in range(3):
+        await clinic.passes(10)
+    assert [await clinic.state(host) for host in hosts].count(NodeState.QUARANTINED) == 1
+    assert await clinic.state(quarantined) is NodeState.READY
+
+
+async def test_an_escalation_while_everything_is_stopped_waits_and_floods_no_books(clinic: Clinic) -> None:
+    admin = principal(await clinic.world.user("root", role=Role.ADMIN))
+    alpha = await clinic.world.node("alpha")
+    await clinic.raised(alpha)
+    await clinic.treat()
+    await clinic.reports(alpha, RepairState.RUNNING)
+    await clinic.world.governor.set_kill_switch(engaged=True, principal=admin, reason="storm")
+    await clinic.passes(4000)
+    for _ in range(10):
+        await clinic.passes(10)
+    assert await count_actions(clinic) == 1
+    assert (await clinic.incident(alpha)).status_reason == "waits: all effects are stopped"
+    await clinic.world.governor.set_kill_switch(engaged=False, principal=admin, reason="over")
+    await clinic.treat()
+    assert await clinic.state(alpha) is NodeState.QUARANTINED
+
+
+async def test_a_service_named_only_by_what_asks_for_no_repair_is_not_restarted(clinic: Clinic) -> None:
+    alpha = await clinic.world.node("alpha")
+    await clinic.raised(alpha, "a", None, repair=Rung.RESTART_SERVICE)
+    await clinic.raised(alpha, "b", None, repair=None, service="nvidia-persistenced")
+    await clinic.treat()
+    assert (await clinic.repair(alpha)).rung is Rung.RELOAD_DRIVER
+
+
+async def test_a_trouble_that_every_test_ends_and_that_keeps_coming_back_stops_too(clinic: Clinic) -> None:
+    alpha = await clinic.world.node("alpha")
+    for _ in range(POLICY.flaps):
+        await clinic.raised(alpha, repair=Rung.VERIFY)
+        await clinic.treat()
+        await clinic.succeeds(alpha, "gpu/xid-79")
+        assert await clinic.state(alpha) is NodeState.READY
+    await clinic.raised(alpha, repair=Rung.VERIFY)
+    await clinic.treat()
+    assert await clinic.state(alpha) is NodeState.QUARANTINED
