@@ -105,6 +105,16 @@ STANDS_DOWN = re.compile(
     r"(?:re-?submit|retry|re-?try|re-?launch|try again|resume|re-?spawn|start again|split|rename|use another|"
     r"re-?start)(?![a-z])"
 )
+REFUSED_ANYWAY = re.compile(
+    r"(?<![a-z])(?:if|when|whenever|should|in case|even if)(?: the| my| our| this| an?)* (?:approvals?|requests?|"
+    r"launch|it|this|that|"
+    r"sign-?off|proposal|quota|exception)(?: (?:is|gets|was|be|are|has been|request))+ (?:refused|rejected|denied|"
+    r"blocked|declined|"
+    r"vetoed|turned down|not (?:granted|given|approved))[^.;!?\n]{0,40}?(?:re-?submit|split|retry|try again|"
+    r"re-?launch|anyway|"
+    r"regardless|all the same|go ahead|proceed|under another|in smaller|(?:as|into) (?:[\w'-]+ )?smaller|carry on|"
+    r"keep going)(?![a-z])"
+)
 """Going on although a check says no."""
 DEEMED = re.compile(
     r"(?<![a-z])(?:approvals?|sign-?offs?|permissions?|consent|authori[sz]ation|clearance|"

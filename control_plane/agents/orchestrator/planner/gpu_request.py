@@ -160,7 +160,9 @@ def _per_node(found: Readings) -> _Shape | None:
             gpu_at=_gpu_at(found.totals, [each]),
         )
     if each is not None and nodes is None and each.p is not None and not re.search(_HOST, found.each_text):
-        return _Shape(count=Fact(each.p, (each.span,)), gpu_at=_gpu_at([each]))
+        at_once = next((r for r in found.at_a_time if r.n is not None), None)
+        times = at_once.n if at_once is not None and at_once.n is not None else 1
+        return _Shape(count=Fact(each.p * times, (each.span,)), gpu_at=_gpu_at([each]))
     if nodes is None or each is None or nodes.n is None or each.p is None:
         return None
     joined = Reading(nodes.n, each.p, None, None, each.span)

@@ -163,7 +163,8 @@ ONE_GPU = re.compile(
     rf"type))"
 )
 OF_THEM = re.compile(
-    rf"(?:just|only|a single|a total of) (?P<n2>{N})(?= ?(?:[,.;)\n]|$| (?:for|please|pls|is|will|to|"
+    rf"(?:just|only|a single|a total of|(?:train|run|tune|fine-?tune|work|runs)(?: it| this|"
+    rf" them)? on) (?P<n2>{N})(?= ?(?:[,.;)\n]|$| (?:for|please|pls|is|will|to|"
     rf"of them)(?![a-z])))|"
     rf"(?P<n3>{N}) (?:is (?:enough|plenty|fine|ok|sufficient)|are (?:enough|plenty|fine|sufficient)|will do|suffices?|"
     rf"should do)|"

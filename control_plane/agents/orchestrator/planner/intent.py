@@ -102,6 +102,14 @@ _DENIED = re.compile(
 )
 
 
+_BARE_VERB = re.compile(
+    r",? ?(?:(?:and|or|then|&|/) ?)?(?:(?:repair|fix|heal|replace|restart|reboot|drain|cordon|recover|investigate|"
+    r"report)(?![a-z]))?"
+    r"(?: (?:it|them|this|that|please|pls|asap|now|soon|thanks|as needed|if needed))*[ .!]*"
+)
+"""A verb without an object of its own: "..., please investigate and repair"."""
+
+
 def _level(text: str, intent: Intent, match: re.Match[str]) -> int:
     before = text[max(0, match.start() - 24) : match.start()]
     near = _OBJECT_END.split(text[match.end() : match.end() + _OBJECT_CHARS], maxsplit=1)[0]
@@ -120,7 +128,8 @@ def _level(text: str, intent: Intent, match: re.Match[str]) -> int:
     if intent is Intent.SCALE:
         return _scale_level(match.group(), before, around if foreign else match.group() + near)
     if intent is Intent.HEAL:
-        if lexicon.DETERMINER.search(before) or not objects.HEAL_OBJECT.search(around):
+        bare = _BARE_VERB.fullmatch(near) is not None
+        if lexicon.DETERMINER.search(before) or not objects.HEAL_OBJECT.search(text if bare else around):
             return 0
         return _VERB_LEVEL
     if intent is Intent.COST:

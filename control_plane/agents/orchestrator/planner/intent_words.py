@@ -93,9 +93,12 @@ VERBS: Mapping[Intent, re.Pattern[str]] = {
             + mark(Kind.MONEY)
             + (
                 "|\\d)|(?:cut|reduc(?:e|ing)|lower(?:ing)?|optimi[sz](?:e|ing)|minimi[sz](?:e|ing)|slash|"
-                "trim|shave|bring|bring down|halve|decrease|get) (?:\\S{1,24} ){0,5}?(?:costs?|spend(?:ing)?|"
+                "trim|shave|bring down|halve|decrease|get down) (?:\\S{1,24} ){0,5}?(?:costs?|spend(?:ing)?|"
                 "bills?|expenses?|cloud bill|gpu bill|burn rate|invoice)(?: down)?|"
-                "cost[- ]optimi[sz]\\w*|right-?siz\\w+|estimat(?:e|ing) (?:\\S{1,24} ){0,16}?(?:costs?|price|"
+                "(?:get|bring) (?:\\S{1,24} ){0,5}?(?:costs?|spend(?:ing)?|bills?|expenses?|burn rate|"
+                "invoice) (?:down|lower|under|"
+                "below|in check|reduced|back)|cost[- ]optimi[sz]\\w*|right-?siz\\w+|estimat(?:e|"
+                "ing) (?:\\S{1,24} ){0,16}?(?:costs?|price|"
                 "spend)|(?:cost|price) estimates?|estimates? (?:for|of) (?:the )?(?:cost|price)|"
                 "how much (?:would|will|does|do|for|is it|should|might|to|would it)|how expensive|"
                 "what (?:would|will|does|do) (?:\\S{1,24} ){1,16}?(?:cost|come to|set (?:us|me) back)|"
@@ -155,6 +158,7 @@ VERBS: Mapping[Intent, re.Pattern[str]] = {
     ),
     Intent.QUERY: re.compile(
         words(
+            f"(?:can|could|will|would|should|may|might)(?= {NAMES}[^.;!?\\n]{{1,80}}\\?)|"
             "(?:ping|text|slack|dm|message|mail) me (?:with )?(?:the|a|an|our|my|all)(?= )|(?:summari[sz]e|"
             "explain|describe|read|show|translate|tl;?dr) (?:me )?(?:this|that|the|these|"
             "those) (?:\\S{1,16} )?"

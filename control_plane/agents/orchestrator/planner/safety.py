@@ -159,6 +159,7 @@ def _authority(shadow: Shadow) -> Iterator[Danger]:
     yield from _unbounded(shadow)
     yield from _matches(shadow, rules.OTHERS_WHATEVER, RefusalCode.OTHERS_RESOURCES)
     yield from _matches(shadow, authority.STANDS_DOWN, RefusalCode.DISABLES_SAFETY)
+    yield from _matches(shadow, authority.REFUSED_ANYWAY, RefusalCode.DISABLES_SAFETY)
     yield from _matches(shadow, authority.DEEMED, RefusalCode.IMPERSONATION)
     yield from _matches(shadow, rules.TABLE_LOSS, RefusalCode.DESTRUCTIVE)
     yield from _matches(shadow, authority.IGNORE_BUDGET, RefusalCode.BYPASSES_LIMITS)

@@ -77,7 +77,9 @@ GUARD_STRICT = words(
 INSTRUCTIONS = words(
     "(?:all |any |your |the |these |my )*(?:previous|prior|above|earlier|preceding|existing|original|"
     "system|safety)(?: \\w+)? (?:instructions?|rules?|prompts?|directions?|constraints?|guidelines?|"
-    "orders)|your (?:rules|instructions|guidelines|guardrails|constraints)|the rules|all rules|"
+    "orders)|everything (?:above|below|before|you were told|you've been told|else you)|(?:all of |all )?the above|"
+    "whatever you were told|your (?:training|programming|system message|configuration)|your (?:rules|"
+    "instructions|guidelines|guardrails|constraints)|the rules|all rules|"
     "instrucciones anteriores|alle (?:vorherigen )?(?:anweisungen|regeln)|"
     "(?:toutes )?les (?:instructions|consignes)(?: precedentes)?|le istruzioni precedenti|"
     "as instrucoes anteriores",
@@ -190,6 +192,11 @@ COVERT = re.compile(
         "(?:[\\w'-]+ )?(?:governor|approvers?|policy|policies|polic(?:y|ies) engine|auditors?|finance|security|"
         "admins?|compliance|"
         "reviewers?|scheduler|quota|budget|guard-?rails?|checks?|limits?|system)|"
+        "self-? ?(?:certif(?:y|ies|ied|ication)|approv\\w+|authori[sz]\\w+|sign(?:ed|ing)?-?off|attest\\w*)|"
+        "(?:keep|leave|hide|take|move|strip|drop|scrub)(?:ing)? (?:\\S{1,24} ){1,5}?(?:out of|off|from) (?:the |"
+        "our |any )?"
+        "(?:books|ledgers?|billing|bills?|invoices?|accounting|cost reports?|spend(?:ing)? reports?|audit|"
+        "balance sheet)|"
         "stop (?:logging|recording|auditing|tracking|watching) (?:me|my|this|these|our|what|any|"
         "the actions?)|(?:edit|change|modify|rewrite|alter|amend|loosen|weaken|relax) (?:the |our |a |any |"
         "this |that )?(?:[\\w'-]+ )?polic(?:y|ies)(?! (?:model|network|gradient|head|document|weights|paper|"

@@ -32,7 +32,8 @@ _SPOT_NO_BEFORE = re.compile(
         r"please|pls|or|fan of)){0,4}(?: d')?(?:instances |instanzen )?[ -]?$|"
     )
     + words(
-        "can't|cannot|can not|won't|must not|mustn't|disallow|forbid|refuse|disable|don't allow|"
+        "nothing(?: that is| that's| which is)?|can't|cannot|can not|won't|must not|mustn't|disallow|forbid|"
+        "refuse|disable|don't allow|"
         "do not allow|don't want|disabled"
     )
     + (

@@ -125,7 +125,7 @@ def read_window(shadow: Shadow, now: datetime, default: tzinfo) -> Window:
         role, exclusive = _moment_role(shadow, at, between)
         if role is _Role.NONE and then is not None and at == then.start("moment"):
             role = _Role.DEADLINE
-        if at in scheduled or role is _Role.NONE:
+        if at in scheduled or role is _Role.NONE or _said_in_haste(shadow, at, moment):
             continue
         fact = _resolved(shadow, at, window.get(at, moment), now, default, exclusive=exclusive)
         if fact is not None:
@@ -138,6 +138,17 @@ def read_window(shadow: Shadow, now: datetime, default: tzinfo) -> Window:
             fact = Fact(now + timedelta(seconds=float(seconds)), (shadow.span(at, at + 1),))
             (starts if role is _Role.START else deadlines).append(fact)
     return Window(min(firm or deadlines, key=_time_of, default=None), min(starts, key=_time_of, default=None), schedule)
+
+
+_IN_HASTE = re.compile(
+    words("need|needs|needed|want|wants|wanted|due|required") + r"(?: (?:it|this|that|them|done|by))* $"
+)
+
+
+def _said_in_haste(shadow: Shadow, at: int, moment: Moment) -> bool:
+    """Whether "needed yesterday" only says that it is urgent."""
+    past = moment.day is not None and moment.day.kind is DayKind.RELATIVE and moment.day.shift < 0
+    return past and _IN_HASTE.search(shadow.text[max(0, at - 32) : at]) is not None
 
 
 def _window(shadow: Shadow, between: re.Match[str]) -> dict[int, Moment]:

@@ -20,6 +20,7 @@ FILES = (
     "goals_held_out_c.jsonl",
     "goals_held_out_d.jsonl",
     "goals_held_out_e.jsonl",
+    "goals_held_out_f.jsonl",
 )
 
 
