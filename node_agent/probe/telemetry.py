@@ -83,8 +83,12 @@ class Telemetry:
             return sample
         read_at, slow = self._slow_sets.get(slot.uuid, (0.0, None))
         if slow is None or now - read_at >= self._slow_seconds:
-            slow = read_slow_set(reader, self._gpm)
+            # What drivers and models refuse here varies too much to be held against a GPU, unless it is gone.
+            apart = reader.again()
+            slow = read_slow_set(apart, self._gpm)
             self._slow_sets[slot.uuid] = now, slow
+            if apart.gone:
+                reader.failures.append(apart.failures[-1])
         return with_slow_set(sample, slow, tuple(reader.failures))
 
 
@@ -123,7 +127,8 @@ def _read_fast(reader: Reader, slot: GpuSlot) -> GpuSample:
         recovery_action=_recovery_action(fields),
         processes=_processes(reader),
         failures=tuple(reader.failures),
-        temperature_margin_celsius=read(pynvml.nvmlDeviceGetMarginTemperature),
+        # Young enough that drivers refuse it in several ways; without it the slowdown limit tells the margin.
+        temperature_margin_celsius=reader.again().read(pynvml.nvmlDeviceGetMarginTemperature),
     )
 
 

@@ -143,10 +143,18 @@ def test_counters_that_a_profiler_holds_are_no_failure_of_the_gpu(symbol: str) -
         "nvmlGpmSampleGet",
     ],
 )
-def test_every_call_of_the_slow_set_may_fail_or_be_absent(symbol: str) -> None:
+def test_every_call_of_the_slow_set_may_be_refused_or_absent_and_is_not_held_against_the_gpu(symbol: str) -> None:
     with virtual_gpus("1xH100") as host:
-        host.gpus[0].faults.fail(symbol, pynvml.NVML_ERROR_UNKNOWN)
+        host.gpus[0].faults.fail(symbol, pynvml.NVML_ERROR_INVALID_ARGUMENT)
         gpu = telemetry(ManualClock()).read().gpus[0]
-        assert gpu.nvlinks_active == 18
+        assert (gpu.nvlinks_active, gpu.failures) == (18, ())
     with virtual_gpus("1xH100", absent_symbols=[symbol]):
         assert telemetry(ManualClock()).read().gpus[0].failures == ()
+
+
+def test_a_gpu_that_is_lost_in_the_middle_of_the_slow_set_is_lost() -> None:
+    with virtual_gpus("1xH100") as host:
+        host.gpus[0].faults.fail("nvmlDeviceGetRowRemapperHistogram", pynvml.NVML_ERROR_GPU_IS_LOST)
+        gpu = telemetry(ManualClock()).read().gpus[0]
+    assert gpu.error == "GPU_IS_LOST"
+    assert gpu.power_watts is not None
