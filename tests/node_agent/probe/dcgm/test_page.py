@@ -163,15 +163,17 @@ def test_a_sample_is_read_with_its_labels_and_whole_numbers_without_loss() -> No
     assert (sample.name, sample.labels, sample.value) == ("A", {"x": '1"', "y": ""}, 9007199254740993)
 
 
-def test_a_host_without_an_exporter_does_not_carry_its_parser() -> None:
+def test_a_host_without_an_exporter_does_not_carry_the_parser_and_none_carries_the_rest_of_its_package() -> None:
     script = """
 import sys
 import node_agent.daemon
 from node_agent.clock import SystemClock
 from node_agent.probe.dcgm import DcgmClient
-before = "prometheus_client" in sys.modules
+print("prometheus_client.parser" in sys.modules)
 DcgmClient("http://127.0.0.1:9400", SystemClock())
-print(before, "prometheus_client" in sys.modules)
+print("prometheus_client.parser" in sys.modules, "prometheus_client.exposition" in sys.modules)
+import prometheus_client
+print(prometheus_client.generate_latest is not None)
 """
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
-    assert found.stdout.split() == ["False", "True"]
+    assert found.stdout.split() == ["False", "True", "False", "True"]
