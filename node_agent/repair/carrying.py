@@ -156,11 +156,18 @@ async def _wait_for_leftovers(work: Work) -> list[str]:
             return [f"{', '.join(names)[:200]} of this repair does not end: it hangs in the kernel"] if names else []
         if not released:
             released = True
-            await work.parts.hardware.release()  # probes that started meanwhile would make a reset fail
+            await _release(work)  # probes that started meanwhile would make a reset fail
         await work.pause(_LEFTOVERS_PAUSE_SECONDS)
         if work.interrupted.is_set():
             raise Interrupted("the daemon is stopped while it waits for commands that were left running")
     return []
+
+
+async def _release(work: Work) -> None:
+    try:
+        await work.parts.hardware.release()
+    except Exception as error:  # noqa: BLE001 - a driver that hangs holds the probe too; what was stopped must start
+        log.error("repair.not_released", repair_id=work.order.id, error=repr(error))  # noqa: TRY400 - the reason is whole
 
 
 async def _reacquire(work: Work) -> None:

@@ -13,8 +13,10 @@ import pytest
 
 from node_agent.files import write_atomically
 from node_agent.health.model import Rung
+from node_agent.probe.client import GpusHeld
 from node_agent.repair.journal import Entry, RepairJournal, Undo, UndoKind
 from node_agent.repair.model import RepairRecord, RepairState
+from node_agent.repair.toolbox import MARKER
 from tests.fake_clock import FakeClock
 from tests.node_agent.repair.stage import (
     BOOT,
@@ -178,6 +180,34 @@ async def test_what_a_killed_daemon_stopped_is_started_again_on_a_disk_that_refu
         assert (await ended(again, "r-1")).state.ended, "with room on the disk the next daemon ends it for good"
     assert RepairJournal(host.stage.journal_dir).unfinished() == ()
     assert host.stage.resets() == 0
+
+
+async def test_a_probe_that_hangs_in_the_driver_does_not_keep_the_next_daemon_from_ending_a_repair(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    RepairJournal(host.stage.journal_dir).write(
+        Entry(
+            1,
+            RepairRecord(order(), RepairState.RUNNING, "", host.clock.now(), BOOT),
+            begun="reset",
+            undo=(Undo(UndoKind.START_SERVICE, DCGM),),
+        ),
+        1,
+    )
+    stop = (host.stage.tools / "systemctl", "stop", "--", DCGM)
+    assert await (await asyncio.create_subprocess_exec(*stop)).wait() == 0
+
+    async def held() -> None:
+        raise GpusHeld("the driver does not let go of the killed probe")
+
+    monkeypatch.setattr(host.hardware, "release", held)
+    left = await asyncio.create_subprocess_exec("sleep", "1", env={"PATH": "/usr/bin:/bin", MARKER: "r-1"})
+    engine = host.engine()
+    async with running(engine):
+        record = await ended(engine, "r-1")
+    assert await left.wait() == 0
+    assert record.state is RepairState.FAILED
+    assert host.stage.running_services() == set(HOLDING)
 
 
 async def test_a_daemon_that_is_stopped_takes_back_what_it_did_and_ends_the_repair(host: Host) -> None:
