@@ -90,7 +90,9 @@ class RepairDesk:
         now = self._clock.now()
         changes = self._desk.engine.note_boot(self._boot_id(), now)
         succeeded = record.state is RepairState.SUCCEEDED
-        return changes + self._desk.engine.note_repair(order.gpu_uuids, order.rung, succeeded, now)
+        return changes + self._desk.engine.note_repair(
+            order.gpu_uuids, order.rung, succeeded, now, service=order.service
+        )
 
 
 class Repairman:
@@ -113,15 +115,16 @@ class Repairman:
         """Take over what the control plane wants now. Safe to repeat."""
         if order is not None and self._mode is Repairs.DRY_RUN:
             order = replace(order, dry_run=True)
-        if order is not None and self._mode is Repairs.OFF and not order.dry_run:
+        off = self._mode is Repairs.OFF and order is not None and not order.dry_run
+        if order is not None and off and not self._engine.knows(order.id):
             self.refuse(order, 'repairs are switched off on this host: set repairs = "on" in its settings')
             order = None
         self._engine.order(order)
 
     def refuse(self, order: RepairOrder, message: str) -> None:
         """Say once that an order is not carried out."""
-        if order.id == self._refused or self._desk.told(order.id):
-            return
+        if order.id == self._refused or self._desk.told(order.id) or self._engine.knows(order.id):
+            return  # what an earlier daemon began is no refusal: its own end is told
         self._refused = order.id
         now = self._clock.now()
         self._desk.note(RepairRecord(order, RepairState.REFUSED, message, now, self._boot_id, ended_at=now))

@@ -92,6 +92,11 @@ class RepairEngine:
         """Say whether a policy allows anything now; without a valid one a host that is alone takes no jobs."""
         return alone.is_valid(policy, self._moment(), self._parts.node_id)
 
+    def knows(self, repair_id: str) -> bool:
+        """Say whether a repair was begun or refused here, by this daemon or an earlier one: it is not begun again."""
+        at_work = self._work is not None and self._work.order.id == repair_id
+        return at_work or repair_id in self._unrecorded or self._parts.journal.knows(repair_id)
+
     def records(self) -> tuple[RepairRecord, ...]:
         """Return the repairs, newest first, at most 100."""
         return self._parts.journal.records()
@@ -102,7 +107,7 @@ class RepairEngine:
         if waiting is not None and (order is None or order.id != waiting.id):
             self._withdrawn = [*self._withdrawn, waiting][-_MAXIMUM_REMEMBERED:]
             self._wanted = None
-        if order is not None and not self._knows(order.id) and self._wanted is None:
+        if order is not None and not self.knows(order.id) and self._wanted is None:
             self._wanted = order
             if self._busy:
                 self._emit(self._unbegun(order, RepairState.PENDING, "waits for the repair before it"))
@@ -185,7 +190,7 @@ class RepairEngine:
         self._wake.set()
 
     async def _carry_out(self, order: RepairOrder) -> None:
-        if self._knows(order.id):
+        if self.knows(order.id):
             return
         if refusal := self._refusal(order):
             await self._refuse(order, refusal)
@@ -267,10 +272,6 @@ class RepairEngine:
         )
 
     # Small things.
-
-    def _knows(self, repair_id: str) -> bool:
-        at_work = self._work is not None and self._work.order.id == repair_id
-        return at_work or repair_id in self._unrecorded or self._parts.journal.knows(repair_id)
 
     def _record(self, repair_id: str) -> RepairRecord | None:
         return next((record for record in self.records() if record.order.id == repair_id), None)
