@@ -181,12 +181,19 @@ class HealthEngine:
 
     # Repairs and boots ----------------------------------------------------------------------------------------------
 
-    def note_repair(self, gpu_uuids: Sequence[str], rung: Rung, succeeded: bool, at: datetime) -> list[Change]:
+    def note_repair(
+        self, gpu_uuids: Sequence[str], rung: Rung, succeeded: bool, at: datetime, *, service: str = ""
+    ) -> list[Change]:
         """Take over the end of a repair: verified, it ends what it cures; three within 30 days make a lemon.
 
-        `gpu_uuids` empty means all of the host, and then the repair counts for the host. Dry runs are no repairs.
+        `gpu_uuids` empty means all of the host, and then the repair counts for the host. `service` is the one that
+        RESTART_SERVICE is about: conditions that ask for another stay. Dry runs are no repairs.
         """
-        touched = [track for track in self._book.tracks() if self._touches(track, gpu_uuids, rung)]
+        touched = [
+            track
+            for track in self._book.tracks()
+            if self._touches(track, gpu_uuids, rung) and not _asks_for_another(track, rung, service)
+        ]
         if not succeeded:
             return self._failed(touched, rung, at)
         changes: list[Change] = []
@@ -291,6 +298,11 @@ class HealthEngine:
                 self._book.add_evidence(track, evidence(Source.DAEMON, f"{track.finding.id} repair", text, at))
                 changes += self._book.tell(track, at, text)
         return changes
+
+
+def _asks_for_another(track: Track, rung: Rung, service: str) -> bool:
+    asked = track.finding.service.removesuffix(".service")
+    return rung is Rung.RESTART_SERVICE and bool(asked) and asked != service.removesuffix(".service")
 
 
 def _is_cured(track: Track, rung: Rung) -> bool:

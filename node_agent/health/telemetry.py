@@ -20,8 +20,11 @@ from node_agent.probe.samples import GPU_MISSING, GpuSample, TelemetryBatch
 LOST_ERRORS: Final = frozenset({"GPU_IS_LOST", GPU_MISSING})
 RESET_ERRORS: Final = frozenset({"RESET_REQUIRED", "GPU_REQUIRES_RESET"})
 """NVML's way to say, in place of a value, that the GPU needs a reset."""
-AWAY: Final = frozenset({"UNINITIALIZED", "PROBE_STALLED", "PROBE_DIED"})
-"""NVML was let go of on purpose, or the probe is away, which has a condition of its own: the GPUs may be well."""
+AWAY: Final = frozenset({"UNINITIALIZED", "PROBE_STARTING", "PROBE_STALLED", "PROBE_DIED"})
+"""NVML was let go of on purpose, or the probe is away, which has a condition of its own: the GPUs may be well.
+
+A host short of processors or memory may need minutes to start a probe; a driver that hangs while it is opened is a
+stall. PROBE_STUCK is not among these: nothing starts a probe any more, so no further stall would tell."""
 
 UNREADABLE: Final = State("unreadable", "GPU_UNREADABLE", Severity.WARNING, "Reads of the GPU fail")
 UNREADABLE_WHOLLY: Final = State(

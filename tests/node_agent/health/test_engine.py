@@ -13,8 +13,9 @@ from tests.node_agent.health.host import Host, gpu, kinds, pci, uuid
 from tests.node_agent.health.samples import batch, sample
 
 
-def repair(host: Host, rung: Rung, *indices: int, succeeded: bool = True) -> None:
-    host.take(host.engine.note_repair([uuid(index) for index in indices], rung, succeeded, host.clock.now()))
+def repair(host: Host, rung: Rung, *indices: int, succeeded: bool = True, service: str = "") -> None:
+    gpus = [uuid(index) for index in indices]
+    host.take(host.engine.note_repair(gpus, rung, succeeded, host.clock.now(), service=service))
 
 
 def boot(host: Host, boot_id: str) -> None:
@@ -31,6 +32,18 @@ def test_verified_reset_ends_what_asked_for_it_on_that_gpu_alone(host: Host) -> 
     repair(host, Rung.RESET_GPU, 0)
     assert list(host.conditions()) == [f"gpu/{uuid(1)}/xid-119"]
     assert host.changes[-1].reason == "repaired by RESET_GPU, and verified"
+
+
+def test_restart_of_one_service_ends_nothing_that_asked_for_another(host: Host) -> None:
+    for service in ("nvidia-fabricmanager", "nvidia-dcgm"):
+        host.observe(HostReport(HostFinding.SERVICE, service, Standing.BAD, "dead", host.clock.now()))
+    host.wait(20)
+    repair(host, Rung.RESTART_SERVICE, service="nvidia-dcgm.service")
+    assert list(host.conditions()) == ["host/service/nvidia-fabricmanager"]
+    repair(host, Rung.RESTART_SERVICE, service="nvidia-fabricmanager", succeeded=False)
+    assert list(host.conditions()) == ["host/service/nvidia-fabricmanager"]
+    repair(host, Rung.RESTART_SERVICE, service="nvidia-fabricmanager")
+    assert host.conditions() == {}
 
 
 def test_repair_of_all_gpus_ends_what_switches_asked_for(host: Host) -> None:

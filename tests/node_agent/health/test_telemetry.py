@@ -223,7 +223,7 @@ def test_gpu_of_which_nothing_can_be_read_is_a_warning_then_fatal(host: Host) ->
 
 def test_gpus_that_the_daemon_let_go_of_are_not_judged(host: Host) -> None:
     lost = tuple(unread(index, uuid(index), ReadFailure("nvmlInit", "UNINITIALIZED")) for index in range(8))
-    for error in ("UNINITIALIZED", "PROBE_STALLED", "PROBE_DIED"):
+    for error in ("UNINITIALIZED", "PROBE_STARTING", "PROBE_STALLED", "PROBE_DIED"):
         feed(host, 400, *lost, nvml_error=error)
     assert host.changes == []
 
