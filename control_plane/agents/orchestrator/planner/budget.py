@@ -130,6 +130,11 @@ _ZERO = re.compile(
         "不花钱|免费|無料で?|費用なし",
     )
 )
+_COMPARED = re.compile(rf" (?:above|over|more than|beyond|past) {mark(Kind.MONEY)}")
+"""What is no cap but part of one: "not one cent above $35"."""
+_NOT_A_CENT = re.compile(
+    rf"(?:not|never|nor)(?: even| a single)? {mark(Kind.MONEY)} (?:above|over|more than|beyond|past) $"
+)
 _NO_LIMIT = re.compile(
     words("no|unlimited|without|whatever|kein|sin|pas de|any") + r" (?:a )?(?:budget|cost|spend)(?: limits?| caps?)"
 )
@@ -172,7 +177,8 @@ def read_budgets(
     rates: list[Fact[Budget]] = []
     unknown: str | None = None
     for at, money in shadow.marks(Kind.MONEY):
-        if money.amount < 0 or not _is_cap(shadow, at, strong_only=strong_only):
+        compared = _COMPARED.match(shadow.text, at + 1)
+        if money.amount < 0 or compared or not _is_cap(shadow, at, strong_only=strong_only):
             continue
         per = _period(shadow, at, money)
         rate = Decimal(1) if money.currency == "USD" else fx_usd.get(money.currency)
@@ -214,7 +220,7 @@ def _last_end(pattern: re.Pattern[str], text: str) -> int:
 
 def _is_cap(shadow: Shadow, at: int, *, strong_only: bool) -> bool:
     before, after = _context(shadow, at)
-    if _CAPS_AFTER.match(after):
+    if _CAPS_AFTER.match(after) or _NOT_A_CENT.search(before):
         return True
     caps = _last_end(_STRONG if strong_only else _CAPS, before)
     against = _last_end(_NOT_CAPS, before)
@@ -257,7 +263,10 @@ def _bare_caps(shadow: Shadow) -> Iterator[tuple[int, Fact[Budget]]]:
     for at, number in shadow.marks(Kind.NUMBER):
         before, after = _context(shadow, at)
         thousands = _THOUSANDS.fullmatch(shadow.words(at, at + 1)) is not None
-        capped = _SPEND_LEAD.search(before) or (thousands and (_CAP_LEAD.search(before) or _CAP_TAIL.match(after)))
+        rated = _CAP_LEAD.search(before) and period_after(shadow.text, at + 1) is BudgetPeriod.GPU_HOUR
+        capped = (
+            rated or _SPEND_LEAD.search(before) or (thousands and (_CAP_LEAD.search(before) or _CAP_TAIL.match(after)))
+        )
         if number < 0 or not capped or (_NO_AMOUNT.match(after) and not _STILL_AN_AMOUNT.match(after)):
             continue
         per = period_before(before[-28:]) or period_after(shadow.text, at + 1)

@@ -46,7 +46,8 @@ _SOFT = r"(?: (?!not |never )[\w,-]{1,16}){0,3}?"
 _HERE = (
     r"(?: (?:for|on|of|about|to|that|which|in|at|above|below|over|by|from|de|von|du|per|sobre|para) [^.;!?\n]{1,48}?)?"
 )
-_PASSIVE = rf"{_RULE}{_HERE},? {_BE}{_SOFT} {_GONE}"
+_PAPER = r"(?: (?:documents?|docs?|text|page|handbook|file|version|memo|section|chapter|paragraph))?"
+_PASSIVE = rf"{_RULE}{_PAPER}{_HERE},? {_BE}{_SOFT} {_GONE}"
 _NOT_HOLDING = words(
     "(?:no longer|don't|do not|doesn't|does not|won't|will not|didn't|never|not)(?: \\w+)? (?:apply|applies|hold|holds|"
     "count|counts|matter|matters|bind|binds|concern|cover|exist|exists|affect|affects)|"

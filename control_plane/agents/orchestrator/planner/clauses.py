@@ -83,7 +83,8 @@ _FIRST = words(
 _ARROW = r" ?(?:-+>|=+>|>>+|\|>?) ?"
 _BOUNDARY = re.compile(
     rf"(?P<step>(?:[;,.\n] ?)?(?:•|\*|- )? ?{_STEP}) ?|(?P<then>(?:[;,.\n] ?)?(?:and |und |y |et |"
-    rf"e )?{_THEN})[ ,:]?|(?P<arrow>{_ARROW})|(?P<hard>[;\n]|(?<=[^.\d])\. )|(?P<soft>,? (?:and|und|"
+    rf"e )?{_THEN})[ ,:]?|(?P<arrow>{_ARROW})|(?P<hard>[;\n]|(?<=[^.\d])\. )|(?P<soft>(?<=\)) (?=(?:do|run|start|"
+    rf"then|launch|perform|we) )|,? (?:and|und|"
     rf"y|et|e|plus|as well as) |, |、|,)"
 )
 _PARALLEL = re.compile(
@@ -146,7 +147,10 @@ _GAPPED = re.compile(
 )
 """A second object of the verb before it: "train A on 4 V100 and B on 2 T4"."""
 _PIPELINE = {Intent.BATCH: 0, Intent.TRAIN: 2, Intent.FINETUNE: 2, Intent.BENCHMARK: 4, Intent.INFERENCE: 5}
-_STAGES = ((re.compile("pre-?train|vortrain|预训练|事前学習"), 1), (re.compile("distil|蒸"), 3))
+_STAGES = (
+    (re.compile("pre-?train|vortrain|预训练|事前学習"), 1),
+    (re.compile("distil|蒸|dpo|rlhf|grpo|ppo|orpo|kto"), 3),
+)
 _LETTERS = "abcd"
 
 
@@ -183,7 +187,9 @@ def _pieces(shadow: Shadow, requests: list[Request]) -> list[_Piece]:
     negated = excluded_marks(shadow)
     cuts: list[tuple[int, int, str]] = [(0, 0, "start")]
     cuts += [
-        (m.start(), m.end(), m.lastgroup or "soft") for m in _BOUNDARY.finditer(shadow.text) if m.end() > m.start()
+        (m.start(), m.end(), m.lastgroup or "soft")
+        for m in _BOUNDARY.finditer(shadow.text)
+        if m.end() > m.start() and not (m.lastgroup == "soft" and _in_brackets(shadow.text, m.start()))
     ]
     cuts += _after_cuts(shadow, cuts)
     cuts.sort()
@@ -203,6 +209,11 @@ def _pieces(shadow: Shadow, requests: list[Request]) -> list[_Piece]:
         elif lead in ("then", "step", "arrow", "after") and following:
             cuts[index + 1] = (following[0], following[1], lead)
     return pieces
+
+
+def _in_brackets(text: str, at: int) -> bool:
+    opened = text.rfind("(", max(0, at - 80), at)
+    return opened > text.rfind(")", 0, at) and ")" in text[at : at + 80]
 
 
 def _after_cuts(shadow: Shadow, cuts: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:

@@ -21,6 +21,10 @@ _HOUR_WORD = re.compile(
     r"(?<![0-9a-z.:/])(?P<hour>\d{1,2})(?:[.:](?P<minute>\d\d))? ?(?:uhr|o'?clock|"
     r"oclock)(?P<extra> \d\d(?!\d))?(?![a-z])"
 )
+_HOUR_OF_PART = re.compile(
+    r"(?<![0-9a-z.:/$-])(?P<hour>\d{1,2})(?: o'?clock)? (?P<part>in the (?:morning|afternoon|evening)|"
+    r"at night)(?![a-z])"
+)
 _CJK_CLOCK = re.compile(
     r"(?P<half>上午|早上|凌晨|下午|晚上|傍晚|中午|午前|午後|夜の?|朝の?|晚)?(?P<hour>\d{1,2}|"
     r"[一二三四五六七八九十]{1,3})[点點時时](?!間|间)(?:(?P<minute>\d{1,2})分|(?P<thirty>半))?"
@@ -62,6 +66,11 @@ def recognise_dates(shadow: Shadow) -> None:
     shadow.replace_all(_COLON, Kind.CLOCK, lambda m: _time(m.group("hour"), m.group("minute")))
     shadow.replace_all(
         _AM_PM, Kind.CLOCK, lambda m: _time(m.group("hour"), m.group("minute"), afternoon=m.group("half")[0] == "p")
+    )
+    shadow.replace_all(
+        _HOUR_OF_PART,
+        Kind.CLOCK,
+        lambda m: _time(m.group("hour"), None, afternoon=not m.group("part").endswith("morning")),
     )
     shadow.replace_all(
         _HOUR_WORD, Kind.CLOCK, lambda m: _time(m.group("hour"), m.group("minute") or (m.group("extra") or "").strip())

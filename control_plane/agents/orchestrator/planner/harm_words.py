@@ -134,6 +134,10 @@ MALICIOUS = re.compile(
     + "|"
     + words(
         "nanopool|ethermine|f2pool|2miners|hiveon|antpool|slush ?pool|minergate|flexpool|unmineable|herominers|viabtc|"
+        "(?:voice|face|video) (?:clones?|cloning|copy|double|imitation) of (?:my|our|a|the|his|"
+        "her) (?:[\\w'-]+ )?[\\w-]*"
+        "(?:ex|boss|colleague|neighbou?r|politician|president|celebrity|minister|manager|teacher|wife|husband|girlfriend|boyfriend|"
+        "ceo)|(?:phone|call|ring|message|mail|text|write to|dm) [\\w'-]+ as (?:him|her|them|if)|"
         "fake (?:[\\w'-]+ ){0,2}?(?:sms|texts?|e-?mails?|messages?|invoices?|login pages?|reviews|"
         "news(?: articles)?|ids?|passports?|"
         "profiles?|identit(?:y|ies)|diplomas?|certificates?|websites?|shops?|calls)|"

@@ -123,20 +123,24 @@ def _level(text: str, intent: Intent, match: re.Match[str]) -> int:
         subordinate = lexicon.SUBORDINATE.fullmatch(match.group()) and not lexicon.ASKED.match(text, match.end())
         return _VERB_LEVEL if not subordinate and _begins_sentence(text, match.start()) else 0
     if intent is Intent.CANCEL:
+        if not foreign and lexicon.DETERMINER.search(before):
+            return 0
         plain = match.group().startswith(("be ", "cancel", "abort", "annul", "storni", "abbrech"))
         return _VERB_LEVEL if plain or objects.CANCEL_OBJECT.search(around if foreign else near) else 0
     if intent is Intent.SCALE:
         return _scale_level(match.group(), before, around if foreign else match.group() + near)
     if intent is Intent.HEAL:
-        bare = _BARE_VERB.fullmatch(near) is not None
-        if lexicon.DETERMINER.search(before) or not objects.HEAL_OBJECT.search(text if bare else around):
-            return 0
-        return _VERB_LEVEL
+        return _heal_level(text, before, near, around)
     if intent is Intent.COST:
         return _VERB_LEVEL
     if lexicon.DETERMINER.search(before) or lexicon.NOUN_AFTER.match(text, match.end()):
         return _NOUN_LEVEL
     return _VERB_LEVEL
+
+
+def _heal_level(text: str, before: str, near: str, around: str) -> int:
+    scope = text if _BARE_VERB.fullmatch(near) else around
+    return 0 if lexicon.DETERMINER.search(before) or not objects.HEAL_OBJECT.search(scope) else _VERB_LEVEL
 
 
 _GENERIC_SCALE = re.compile(

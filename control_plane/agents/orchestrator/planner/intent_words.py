@@ -159,6 +159,9 @@ VERBS: Mapping[Intent, re.Pattern[str]] = {
     Intent.QUERY: re.compile(
         words(
             f"(?:can|could|will|would|should|may|might)(?= {NAMES}[^.;!?\\n]{{1,80}}\\?)|"
+            "(?:give|get|send) (?:me|us) (?:the|all|our|my) (?:\\S{1,16} )?(?:longest|oldest|newest|latest|"
+            "biggest|largest|most|top|"
+            "slowest|busiest|last|current|running|failed|idle|names|ids|number|worst|best|hottest|cheapest)|"
             "(?:ping|text|slack|dm|message|mail) me (?:with )?(?:the|a|an|our|my|all)(?= )|(?:summari[sz]e|"
             "explain|describe|read|show|translate|tl;?dr) (?:me )?(?:this|that|the|these|"
             "those) (?:\\S{1,16} )?"
@@ -244,7 +247,8 @@ NOUNS: Mapping[Intent, re.Pattern[str]] = {
         words(
             "batch(?! ?size| norm)|etl|embeddings?|pre-?processing|data prep(?:aration)?|"
             "tokeni[sz]ation|rendering|simulations?|captions?|transcriptions?|lotes?|"
-            "stapel(?:verarbeitung|lauf)?|generate|process|processing|compute|classify|score|label|"
+            "stapel(?:verarbeitung|lauf)?|generate|process|processing|compute(?! ?(?:[:;,.]|resources?|budget|"
+            "capacity|request|for|time|hours?|nodes?|cluster|units?|power))|classify|score|label|"
             "scan|index|clean|prepare|prep|segment|compress|extract|parse|filter|summari[sz]e|enrich|"
             "resize|dock|fold|run inference (?:on|over|for)|predict|genera|generar|berechne|erzeuge|"
             "scoring|labell?ing|indexing|parsing|converting|conversion|extraction|extracting|classifying|"

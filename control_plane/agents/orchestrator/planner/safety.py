@@ -87,6 +87,7 @@ def _dangers(shadow: Shadow) -> Iterator[Danger]:
     yield from _matches(shadow, rules.EVERYONES_WORK, RefusalCode.OTHERS_RESOURCES)
     yield from _secrets(shadow)
     yield from _destruction(shadow)
+    yield from _adopted(shadow)
     yield from _matches(shadow, unsafe.COVERT, RefusalCode.DISABLES_SAFETY, negatable=False)
 
 
@@ -142,6 +143,7 @@ def _guards(shadow: Shadow) -> Iterator[Danger]:
     yield from _matches(shadow, rules.GUARD_OFF, RefusalCode.DISABLES_SAFETY)
     yield from _matches(shadow, rules.GUARD_STOP, RefusalCode.DISABLES_SAFETY)
     yield from _matches(shadow, rules.GUARD_NONE, RefusalCode.DISABLES_SAFETY, negatable=False)
+    yield from _matches(shadow, rules.GUARD_PASSIVE, RefusalCode.DISABLES_SAFETY)
     yield from _matches(shadow, rules.GUARD_SPLIT, RefusalCode.DISABLES_SAFETY)
     yield from _matches(shadow, rules.GUARD_OFF_STATE, RefusalCode.DISABLES_SAFETY)
 
@@ -184,6 +186,17 @@ def _claims(shadow: Shadow) -> Iterator[Danger]:
             of_the_work = claims.NOT_A_RULE.search(shadow.text[max(0, match.start() - 16) : match.start()])
             if of_the_work is None and not _is_innocent(shadow.text, match):
                 yield Danger(RefusalCode.DISABLES_SAFETY, shadow.span(*match.span()))
+
+
+def _adopted(shadow: Shadow) -> Iterator[Danger]:
+    """Yield what a quotation asks for when the goal says to do it."""
+    if not rules.ADOPTED.search(shadow.text):
+        return
+    for at, literal in shadow.marks(Kind.QUOTE):
+        inner = Shadow.of(literal.text) if literal.text.strip() else None
+        danger = find_danger(inner) if inner is not None else None
+        if danger is not None:
+            yield Danger(danger.code, shadow.span(at, at + 1))
 
 
 def _wiped(shadow: Shadow) -> Iterator[Danger]:

@@ -50,6 +50,13 @@ GUARD_OFF_STATE = re.compile(
     )
     + r"(?! (?:by default|yesterday|last))"
 )
+GUARD_PASSIVE = re.compile(
+    unsafe.GUARD + r" (?:can|could|may|might|should|must|shall|will|has to|have to|needs? to|is to|are to|to) (?:be |"
+    r"get )(?:\w+ly )?"
+    r"(?:tricked|fooled|bypassed|circumvented|evaded|disabled|skipped|avoided|beaten|gamed|overridden|"
+    r"worked around|switched off|"
+    r"turned off|ignored|lifted|waived|suspended|removed|defeated|cheated|dodged|outsmarted|deactivated)(?![a-z])"
+)
 GUARD_NONE = re.compile(
     words("no|without|w/o|minus|zero|keine|ohne|sin|sans|senza|sem")
     + r"(?: (?:any|more|active|the|all|alle|die|ningun[ao]?|les|aucun))? "
@@ -145,6 +152,15 @@ SET_HUGE = re.compile(
     r"(?<![a-z])(?:set|change|put|make|raise|bump|increase) (?:[\w'-]+ ){0,3}?(?:budget|limits?|caps?|quotas?|spend\w*)"
     rf"(?: [\w'-]+)? (?:to|at|=) ?(?P<n>{mark(Kind.NUMBER, Kind.MONEY)})"
 )
+ADOPTED = re.compile(
+    r"(?<![a-z])(?:do|follow|execute|carry out|apply|obey|act on|comply with|perform|implement|run)(?: exactly|"
+    r" just| precisely)?"
+    r" (?:(?:as|what|whatever|everything|all that|that) )?(?:it|that|this|he|she|they|the|its|their|these|those)"
+    r"(?: (?:message|note|log|e-?mail|text|comment|ticket|readme|label|vendor|instructions?|steps?|line))?"
+    r"(?: (?:says?|said|asks?|tells?|told|instructs?|demands?|wants?|requests?|suggests?|instructions?|advice|"
+    r"steps?)|[.!]|$)"
+)
+"""Wishing what a quotation says."""
 TABLE_LOSS = re.compile(
     r"(?<![a-z])(?:drop|truncate|delete|wipe|purge|erase|empty) (?:the |our |all |every )?(?:[\w'-]+ ){0,2}?"
     r"(?:tables?(?! (?:of|cells?|rows?|columns?|classif\w*|detect\w*))|schemas?|index(?:es)? of the database)(?![a-z])|"

@@ -114,10 +114,13 @@ def read_jobs(shadow: Shadow, nodes: Fact[tuple[str, ...]] | None) -> Fact[tuple
 def read_nodes(shadow: Shadow) -> Fact[tuple[str, ...]] | None:
     """Read the names of nodes: behind a word for a node, or of a node name's look."""
     found = list(_listed(shadow, _NODE, _NODE_ID))
+    indexed = _GPU_INDEX.search(shadow.text)
     job_spans = {span for _, span in _listed(shadow, _JOB, _JOB_ID)}
     for at, value in shadow.marks(Kind.NAME):
         span = shadow.span(at, at + 1)
-        if _NODE_ID.fullmatch(value.lower()) and not _looks_like_job(value) and span not in job_spans:
+        a_host = indexed and _GPU_NAME.fullmatch(value.lower())
+        a_node = _NODE_ID.fullmatch(value.lower()) and not _looks_like_job(value) and span not in job_spans
+        if a_host or a_node:
             found.append((value, span))
     return _fact(found)
 

@@ -175,7 +175,8 @@ EXCLUSIVE = re.compile(
 MOMENT_START = re.compile(
     words(
         "start|starting|starts|begin|beginning|from|after|not before|no earlier than|earliest|"
-        "schedule(?:d)?(?: for| at)?|kick(?: it)? off|launch(?: it)?|wait until|"
+        "schedule(?:d)?(?: (?!by|until|before)\\S{1,24}){1,4}? (?:for|at|on)|schedule(?:d)?(?: for| at)?|"
+        "kick(?: it)? off|launch(?: it)?|wait until|"
         "don't start (?:before|until)|do not start (?:before|until)|hold (?:off )?until|not until|"
         "as of|run (?:it )?(?:at|on|tonight)",
         "ab|ab dem|beginn|starte|beginnend|nicht vor|fruhestens|desde|desde las|a partir del?|"

@@ -21,6 +21,7 @@ FILES = (
     "goals_held_out_d.jsonl",
     "goals_held_out_e.jsonl",
     "goals_held_out_f.jsonl",
+    "goals_held_out_g.jsonl",
 )
 
 
