@@ -37,9 +37,12 @@ def decode(body: bytes | bytearray) -> Any:
         BadFrame: it is no JSON.
     """
     try:
-        return json.loads(bytes(body))
+        value = json.loads(bytes(body))
+        if b"\\ud" in body.lower():  # half a character, which no message could hold, is told apart from whole ones
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise BadFrame(f"not JSON: {error}") from error
+    return value
 
 
 class Frames:

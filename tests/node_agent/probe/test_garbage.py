@@ -133,6 +133,13 @@ def test_frames_arrive_whole_however_they_are_cut(values: list[object], size: in
     assert repr(found) == repr(json.loads(json.dumps(values)))
 
 
+def test_half_a_character_is_refused_for_no_message_could_hold_it_and_a_whole_one_is_not() -> None:
+    half, whole = (b'[0,"xid",[48,"","%s",null]]' % text for text in (b"\\uD800", b"\\ud83d\\ude00"))
+    assert list(Frames().feed(struct.pack("<I", len(whole)) + whole)) == [[0, "xid", [48, "", "\U0001f600", None]]]
+    with pytest.raises(BadFrame):
+        list(Frames().feed(struct.pack("<I", len(half)) + half))
+
+
 def test_a_frame_that_is_too_long_is_neither_sent_nor_waited_for() -> None:
     with pytest.raises(BadFrame, match="longer"):
         encode("x" * MAXIMUM_FRAME_BYTES)
