@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from control_plane.governor import incidents, repairs
 from control_plane.model.health import Condition, HealthEvent, HealthEventKind
@@ -10,6 +11,9 @@ from control_plane.model.ids import NodeId
 from control_plane.model.repair import RepairReport
 from control_plane.store import audit, conditions, spools
 from control_plane.store.database import Tx
+
+_TOLD_AGAIN_AFTER: Final = timedelta(minutes=10)
+"""The audit is kept for good: what one host says of the same kind more often than this is counted elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +55,25 @@ def reconcile(tx: Tx, node_id: NodeId, present: Sequence[Condition]) -> bool:
     return bool(changed)
 
 
-def take(tx: Tx, node_id: NodeId, spool_id: str, records: Sequence[Record], *, live_from: datetime | None) -> Taken:
+def take(
+    tx: Tx,
+    node_id: NodeId,
+    spool_id: str,
+    records: Sequence[Record],
+    *,
+    live_from: datetime | None,
+    keep_most: int = 1_000_000,
+) -> Taken:
     """Take records of a host's spool into the books, in order, and move its position with them.
+
+    Only the first `keep_most` health events are kept as history; what the others say counts all the same.
 
     What was recorded before `live_from`, the moment of the host's full state, is history: that state has said already
     what became of it, so it is kept, but changes no condition.
     """
     position = spools.position(tx, node_id, spool_id)
     before = position
-    taken = foreign = lost_records = lost_samples = 0
+    taken = foreign = lost_records = lost_samples = events = 0
     changes: list[str] = []
     for record in records:
         if record.sequence <= position:
@@ -68,7 +82,8 @@ def take(tx: Tx, node_id: NodeId, spool_id: str, records: Sequence[Record], *, l
         taken += 1
         match record.content:
             case HealthEvent() as event:
-                conditions.record_event(tx, node_id, spool_id, record.sequence, event)
+                _keep(tx, node_id, spool_id, record.sequence, event, room=events < keep_most)
+                events += 1
                 if (live_from is None or record.recorded_at >= live_from) and _apply(tx, node_id, event):
                     changes.append(f"{event.condition.id} {event.kind.value}")
             case RepairReport() as report:
@@ -85,6 +100,15 @@ def take(tx: Tx, node_id: NodeId, spool_id: str, records: Sequence[Record], *, l
         conditions.announce(tx, node_id, "; ".join(changes[:4]))
         incidents.follow_conditions(tx, node_id)
     return Taken(position, taken, foreign)
+
+
+def _keep(tx: Tx, node_id: NodeId, spool_id: str, sequence: int, event: HealthEvent, *, room: bool) -> None:
+    """Keep an event as history, or tell that its host says more than is kept."""
+    if room:
+        conditions.record_event(tx, node_id, spool_id, sequence, event)
+    else:
+        why = "its host says more than is kept; what it says still counts"
+        _tell(tx, node_id, "health.not_kept", why, {"spool_id": spool_id, "sequence": sequence})
 
 
 def _apply(tx: Tx, node_id: NodeId, event: HealthEvent) -> bool:
@@ -107,12 +131,20 @@ def _put(tx: Tx, node_id: NodeId, condition: Condition, known: Mapping[str, Cond
 
 
 def _record_loss(tx: Tx, node_id: NodeId, spool_id: str, loss: Loss) -> None:
+    reason = loss.reason or "its spool was full or its records too old"
+    payload = {"spool_id": spool_id, "records": loss.records, "telemetry_samples": loss.samples}
+    _tell(tx, node_id, "spool.lost", reason, payload)
+
+
+def _tell(tx: Tx, node_id: NodeId, action: str, reasoning: str, payload: Mapping[str, object]) -> None:
+    if audit.has_recent(tx, action, node_id=node_id, within=_TOLD_AGAIN_AFTER):
+        return
     audit.append(
         tx,
         agent_name="node-link",
-        action="spool.lost",
-        reasoning=loss.reason or "its spool was full or its records too old",
+        action=action,
+        reasoning=reasoning,
         outcome="observed",
-        payload={"spool_id": spool_id, "records": loss.records, "telemetry_samples": loss.samples},
+        payload=payload,
         node_id=node_id,
     )

@@ -22,6 +22,9 @@ log = structlog.get_logger()
 _REMEMBERED = timedelta(days=60)
 """Repairs stay in the books for longer than this."""
 
+_LOCAL_MAX = 1_000
+"""Repairs kept that one host did by itself; a policy allows few in a day, so one that tells of more is not believed."""
+
 
 @dataclass(frozen=True, slots=True)
 class RepairOutcome:
@@ -70,6 +73,9 @@ def _apply_local(tx: Tx, node_id: NodeId, report: RepairReport) -> RepairOutcome
         return RepairOutcome(changed=_merge(tx, before, report))
     if report.ended_at is not None and tx.now - report.ended_at > _REMEMBERED:
         return RepairOutcome(changed=False)  # the host still tells of it, but the books may have forgotten it
+    if repairs.count_local(tx, node_id) >= _LOCAL_MAX:
+        log.warning("repair.too_many_local", node_id=node_id, repair_id=report.repair_id)
+        return RepairOutcome(changed=False)
     node = nodes.resolve(tx, node_id)
     incident_id: IncidentId | None = None
     if not report.dry_run:

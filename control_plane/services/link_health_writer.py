@@ -4,6 +4,7 @@ A loop of its own, so that a condition never waits behind the reports of jobs.
 """
 
 import asyncio
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,8 +13,10 @@ import structlog
 from control_plane.errors import Unavailable
 from control_plane.governor import health, repairs
 from control_plane.governor.health import Record, Taken
+from control_plane.model.health import HealthEvent
 from control_plane.model.ids import NodeId
 from control_plane.model.repair import RepairReport
+from control_plane.services.allowance import Allowance
 from control_plane.services.link_session import LinkSession
 from control_plane.store import audit
 from control_plane.store.database import Store, Tx
@@ -22,6 +25,9 @@ log = structlog.get_logger()
 
 _RECORDS_OF_ONE_HOST: Final = 200  # in one write, so that no host holds up the others
 _RECORDS_PER_WRITE: Final = 1_000
+_EVENTS_AT_ONCE: Final = 100_000  # a spool that was filled for a week
+_EVENTS_PER_SECOND: Final = 2.0
+"""Changes of conditions of one host whose history is kept; beyond, only what they mean now is."""
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 5.0
 
@@ -34,6 +40,8 @@ class _Batch:
     spool_id: str
     records: tuple[Record, ...]
     reports: tuple[RepairReport, ...]
+    keep_most: int
+    """Health events that are kept as history."""
 
 
 class LinkHealthWriter:
@@ -44,6 +52,7 @@ class LinkHealthWriter:
         self._changed: dict[LinkSession, None] = {}
         self._wake = asyncio.Event()
         self._audited: set[NodeId] = set()
+        self._kept: dict[NodeId, Allowance] = {}
 
     def changed(self, session: LinkSession) -> None:
         """Take note that a session has something to be written."""
@@ -72,17 +81,38 @@ class LinkHealthWriter:
         try:
             taken = await self._store.write(lambda tx: [_take(tx, batch) for batch in batches])
         except Unavailable:
-            for batch in batches:
-                batch.session.health.give_back(batch.reports)
-                self._changed[batch.session] = None
+            self._give_back(batches)
             raise
         except Exception:
             log.exception("link.health_failed_together", hosts=len(batches))
-            for batch in batches:
-                self._settle(batch, await self._write_one_by_one(batch))
+            await self._write_apart(batches)
             return
         for batch, one in zip(batches, taken, strict=True):
             self._settle(batch, one)
+
+    def _give_back(self, batches: Iterable[_Batch]) -> None:
+        for batch in batches:
+            batch.session.health.give_back(batch.reports)
+            self._changed[batch.session] = None
+
+    async def _write_apart(self, batches: Sequence[_Batch]) -> None:
+        """Write each host by itself, and only what fails even so record by record. Raises Unavailable."""
+        for position, batch in enumerate(batches):
+            try:
+                taken = await self._write_alone(batch)
+            except Unavailable:
+                self._give_back(batches[position:])
+                raise
+            self._settle(batch, taken)
+
+    async def _write_alone(self, batch: _Batch) -> Taken | None:
+        try:
+            return await self._write_part(batch)
+        except Unavailable:
+            raise
+        except Exception:
+            log.exception("link.health_failed", node_id=batch.session.node_id)
+            return await self._write_one_by_one(batch)
 
     def _next(self) -> list[_Batch]:
         batches: list[_Batch] = []
@@ -92,7 +122,9 @@ class LinkHealthWriter:
                 break
             inbox = session.health
             records = inbox.records(min(_RECORDS_OF_ONE_HOST, room))
-            batches.append(_Batch(session, inbox.spool_id, records, inbox.take_repairs()))
+            batches.append(
+                _Batch(session, inbox.spool_id, records, inbox.take_repairs(), self._may_keep(session.node_id, records))
+            )
             room -= len(records) + 1
             del self._changed[session]
         return batches
@@ -103,8 +135,8 @@ class LinkHealthWriter:
         Raises Unavailable.
         """
         node_id = batch.session.node_id
-        parts = [_Batch(batch.session, batch.spool_id, (), (report,)) for report in batch.reports]
-        parts += [_Batch(batch.session, batch.spool_id, (record,), ()) for record in batch.records]
+        parts = [_Batch(batch.session, batch.spool_id, (), (report,), 0) for report in batch.reports]
+        parts += [_Batch(batch.session, batch.spool_id, (record,), (), batch.keep_most) for record in batch.records]
         taken: Taken | None = None
         for part in parts:
             try:
@@ -116,7 +148,7 @@ class LinkHealthWriter:
                 if part.records:
                     record = part.records[0]
                     empty = Record(record.sequence, record.recorded_at, None)
-                    taken = await self._write_part(_Batch(part.session, part.spool_id, (empty,), ()))
+                    taken = await self._write_part(_Batch(part.session, part.spool_id, (empty,), (), 0))
         return taken
 
     async def _write_part(self, part: _Batch) -> Taken | None:
@@ -135,13 +167,28 @@ class LinkHealthWriter:
         if session.health.waiting:
             self.changed(session)  # and to the end of the line
 
+    def _may_keep(self, node_id: NodeId, records: Sequence[Record]) -> int:
+        """Return how many of these records are still within what is kept of one host."""
+        found = self._kept.get(node_id)
+        if found is None:
+            found = Allowance(self._store.clock, at_once=_EVENTS_AT_ONCE, per_second=_EVENTS_PER_SECOND)
+            self._kept[node_id] = found
+        return sum(1 for record in records if isinstance(record.content, HealthEvent) and found.take())
+
 
 def _take(tx: Tx, batch: _Batch) -> Taken | None:
     node_id = batch.session.node_id
     foreign = sum(repairs.apply_live_report(tx, node_id, report).foreign for report in batch.reports)
     taken = None
     if batch.records:
-        taken = health.take(tx, node_id, batch.spool_id, batch.records, live_from=batch.session.health.live_from)
+        taken = health.take(
+            tx,
+            node_id,
+            batch.spool_id,
+            batch.records,
+            live_from=batch.session.health.live_from,
+            keep_most=batch.keep_most,
+        )
         foreign += taken.foreign
     if foreign:
         _audit_foreign(tx, node_id)

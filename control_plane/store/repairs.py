@@ -141,6 +141,13 @@ def rebooting(tx: Tx) -> frozenset[NodeId]:
     return frozenset(NodeId(node_id) for node_id in tx.session.execute(query).scalars())
 
 
+def count_local(tx: Tx, node_id: NodeId) -> int:
+    """Return how many repairs are kept that the node's host did by itself."""
+    query = select(func.count()).select_from(RepairRow)
+    query = query.where(col(RepairRow.node_id) == node_id, col(RepairRow.origin) == RepairOrigin.LOCAL_POLICY.value)
+    return int(tx.session.execute(query).scalar_one())
+
+
 def since(tx: Tx, node_id: NodeId, after: datetime, *, limit: int = 100) -> tuple[Repair, ...]:
     """Return the node's repairs that ended after a time and changed something, newest first."""
     query = select(RepairRow).where(

@@ -2,15 +2,17 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlmodel import col
 
 from control_plane.model.ids import NodeId
 from control_plane.store.database import Tx
-from control_plane.store.health_tables import SpoolRow
+from control_plane.store.health_tables import HealthEventRow, SpoolRow
 
 _SPOOLS_MAX = 8
 """Spools remembered of one host; it starts one anew only when it has lost the one before."""
+_LOST_MAX = 2**62
+"""As high as what a host says it has lost is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +26,17 @@ class SpoolPosition:
 
 
 def position(tx: Tx, node_id: NodeId, spool_id: str) -> int:
-    """Return the sequence number of the last record of this spool in the books, or 0."""
+    """Return the sequence number of the last record of this spool in the books, or 0.
+
+    A spool that is not remembered any more goes on after the last of its health events: they are not taken twice.
+    """
     row = tx.session.get(SpoolRow, (node_id, spool_id))
-    return 0 if row is None else row.sequence
+    if row is not None:
+        return row.sequence
+    query = select(func.max(col(HealthEventRow.sequence))).where(
+        col(HealthEventRow.node_id) == node_id, col(HealthEventRow.spool_id) == spool_id
+    )
+    return int(tx.session.execute(query).scalar() or 0)
 
 
 def of_node(tx: Tx, node_id: NodeId) -> tuple[SpoolPosition, ...]:
@@ -51,8 +61,8 @@ def advance(
             tx.session.delete(old)
         row = SpoolRow(node_id=node_id, spool_id=spool_id, changed_at=tx.now)
     row.sequence = max(row.sequence, sequence)
-    row.lost_records += lost_records
-    row.lost_samples += lost_samples
+    row.lost_records = min(row.lost_records + lost_records, _LOST_MAX)
+    row.lost_samples = min(row.lost_samples + lost_samples, _LOST_MAX)
     row.changed_at = tx.now
     tx.session.add(row)
     tx.session.flush()

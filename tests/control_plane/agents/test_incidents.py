@@ -738,3 +738,15 @@ async def test_a_trouble_that_every_test_ends_and_that_keeps_coming_back_stops_t
     await clinic.raised(alpha, repair=Rung.VERIFY)
     await clinic.treat()
     assert await clinic.state(alpha) is NodeState.QUARANTINED
+
+
+async def test_a_host_that_tells_of_ever_more_repairs_of_its_own_is_not_believed(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repairs, "_LOCAL_MAX", 3)
+    alpha = await clinic.world.node("alpha")
+    for number in range(10):
+        await clinic.alone(alpha, f"l-{number}", Rung.RESET_GPU, RepairState.RUNNING)
+    assert len((await clinic.incident(alpha)).repairs) == 3
+    await clinic.alone(alpha, "l-0", Rung.RESET_GPU, RepairState.SUCCEEDED)
+    assert (await clinic.incident(alpha)).repairs[0].state is RepairState.SUCCEEDED

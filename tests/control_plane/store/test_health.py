@@ -8,8 +8,10 @@ import pytest
 
 from control_plane.errors import Conflict, NotFound
 from control_plane.fleet.lifecycle import LifecycleError
+from control_plane.governor import health
+from control_plane.governor.health import Record
 from control_plane.model.bounds import Bound, BoundScope
-from control_plane.model.health import ConditionOrder, ConditionSeverity
+from control_plane.model.health import ConditionOrder, ConditionSeverity, HealthEvent, HealthEventKind
 from control_plane.model.ids import INCIDENT, REPAIR, IncidentId, RepairId, new_id
 from control_plane.model.incident import Incident, IncidentState
 from control_plane.model.node import GpuHealth, Node, NodeHold, NodeState
@@ -306,3 +308,29 @@ async def test_the_version_of_the_local_policy_grows_with_changes_and_renewals(a
     clock.advance(2 * DAY.total_seconds())
     renewed = await store.write(lambda tx: policies.issue(tx, terms="b", renew_before=clock.now() - DAY))
     assert first.version < changed.version < renewed.version
+
+
+async def test_a_spool_that_was_forgotten_is_not_taken_twice_and_losses_do_not_overflow(any_world: World) -> None:
+    alpha = await any_world.node("alpha")
+    now = any_world.clock.now()
+    event = HealthEvent("e-1", HealthEventKind.RAISED, condition("a", now), now)
+    await any_world.store.write(lambda tx: conditions.record_event(tx, alpha.id, "old", 9, event))
+    assert await any_world.store.read(lambda tx: spools.position(tx, alpha.id, "old")) == 9
+    assert await any_world.store.read(lambda tx: spools.position(tx, alpha.id, "fresh")) == 0
+    for _ in range(3):
+        await any_world.store.write(lambda tx: spools.advance(tx, alpha.id, "old", 9, lost_records=2**62))
+    (kept,) = await any_world.store.read(lambda tx: spools.of_node(tx, alpha.id))
+    assert kept.lost_records == 2**62
+
+
+async def test_what_a_host_says_beyond_what_is_kept_still_counts_and_is_told_once(any_world: World) -> None:
+    alpha = await any_world.node("alpha")
+    now = any_world.clock.now()
+    records = [
+        Record(number, now, HealthEvent(f"e-{number}", HealthEventKind.RAISED, condition(f"c-{number}", now), now))
+        for number in range(1, 6)
+    ]
+    await any_world.store.write(lambda tx: health.take(tx, alpha.id, "s", records, live_from=None, keep_most=2))
+    assert len(await any_world.store.read(lambda tx: conditions.of_node(tx, alpha.id))) == 5
+    assert len(await any_world.store.read(lambda tx: conditions.history(tx, alpha.id))) == 2
+    assert [one.action for one in await any_world.audit()].count("health.not_kept") == 1

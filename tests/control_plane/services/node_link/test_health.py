@@ -416,3 +416,28 @@ async def test_an_inventory_of_a_lost_gpu_does_not_hide_its_condition(rig: Rig, 
     async with greeted(rig, host, condition(rig, host)) as stream:
         await stream.send(inventory=inventory(host.name, uuids=host.uuids()[1:]))
         assert list((await ordered(stream)).gpu_uuids) == [host.uuids()[0]]
+
+
+async def test_a_host_cannot_stop_the_books_by_what_its_spools_say(rig: Rig) -> None:
+    hostile, honest = await rig.join("hostile"), await rig.join("honest")
+    most = node_link_pb2.SpoolLoss(records=2**63, telemetry_samples=2**63, reason="all")
+    async with greeted(rig, hostile) as stream, greeted(rig, honest) as other:
+        for start in (1, 501, 1001):
+            await stream.send(
+                spool=batch(
+                    [node_link_pb2.SpoolRecord(sequence=start + number, loss=most) for number in range(500)], "losses"
+                )
+            )
+            await acked(stream, start + 499)
+        assert len(await rig.audited(hostile.node_id, "spool.lost")) == 1
+        for number in range(12):
+            raised = event(rig, 7, RAISED, condition(rig, hostile, f"c-{number}"))
+            await stream.send(spool=batch([raised], f"spool-{number}"))
+            await acked(stream, 7)
+        again = event(rig, 7, RAISED, condition(rig, hostile, "again"))
+        await stream.send(spool=batch([again], "spool-0"))
+        await acked(stream, 7)
+        assert "again" not in await ids(rig, hostile)  # that record of that spool is in the books already
+        await other.send(spool=batch([event(rig, 1, RAISED, condition(rig, honest))]))
+        await acked(other, 1)
+        assert await ids(rig, honest) == ["gpu/xid-79"]
