@@ -45,7 +45,7 @@ class KernelParser:
         self._named_gpu = ""
         self._named_at = 0
         self._hung: tuple[KernelLine, Fault] | None = None
-        self._stack_lines = 0
+        self._stack_lines = self._frames = 0
 
     @property
     def driver_version(self) -> str:
@@ -72,12 +72,12 @@ class KernelParser:
         if "Xid" in text or FALLEN in text or "The NVIDIA GPU" in text:
             reports += self._driver(line, text)
         elif (fault := find_fault(text)) is not None:
-            if fault.fault is KernelFault.HUNG_TASK and not fault.in_nvidia:
+            if fault.fault is KernelFault.HUNG_TASK:
                 reports += self.flush()
                 self._hung = (line, fault)
-                self._stack_lines = 0
+                self._stack_lines = self._frames = 0
             else:
-                reports.append(_fault_report(line, fault))
+                reports.append(_fault_report(line, fault, in_nvidia=fault.in_nvidia))
         return reports
 
     def flush(self) -> list[KernelReport]:
@@ -86,14 +86,17 @@ class KernelParser:
             return []
         line, fault = self._hung
         self._hung = None
-        return [_fault_report(line, fault)]
+        # Anybody can give a process a driver's name: it counts only where the kernel printed no stack.
+        return [_fault_report(line, fault, in_nvidia=fault.in_nvidia and not self._frames)]
 
     def _follow(self, line: KernelLine) -> list[KernelReport]:
         hung = self._hung
         self._stack_lines += 1
-        if hung is not None and "[nvidia" in line.text and "+0x" in line.text:
-            self._hung = None
-            return [_fault_report(*hung, in_nvidia=True)]
+        if hung is not None and "+0x" in line.text:
+            self._frames += 1
+            if "[nvidia" in line.text:
+                self._hung = None
+                return [_fault_report(*hung, in_nvidia=True)]
         if "</TASK>" in line.text or self._stack_lines > _MAXIMUM_STACK:
             return self.flush()
         return []
@@ -132,5 +135,5 @@ def _xid_report(line: KernelLine, xid: Xid) -> XidReport:
     )
 
 
-def _fault_report(line: KernelLine, fault: Fault, *, in_nvidia: bool = False) -> KernelFaultReport:
-    return KernelFaultReport(line, fault.fault, fault.subject, fault.corrected, in_nvidia or fault.in_nvidia, fault.pid)
+def _fault_report(line: KernelLine, fault: Fault, *, in_nvidia: bool) -> KernelFaultReport:
+    return KernelFaultReport(line, fault.fault, fault.subject, fault.corrected, in_nvidia, fault.pid)

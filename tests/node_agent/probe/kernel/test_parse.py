@@ -225,11 +225,27 @@ def test_two_hung_tasks_are_two_reports() -> None:
     assert [report.subject for report in reports if isinstance(report, KernelFaultReport)] == ["a", "b"]
 
 
-@pytest.mark.parametrize("name", ["nvidia-smi", "nv_queue", "irq/129-nvidia", "UVM global queue"])
-def test_a_hung_task_of_the_driver_is_reported_at_once(name: str) -> None:
-    (report,) = KernelParser().feed(line(f"INFO: task {name}:77 blocked for more than 120 seconds."))
+DRIVER_NAMES = ["nvidia-smi", "nv_queue", "irq/129-nvidia", "UVM global queue"]
+
+
+@pytest.mark.parametrize("name", DRIVER_NAMES)
+def test_a_hung_task_of_a_drivers_name_is_the_drivers_where_no_stack_says_otherwise(name: str) -> None:
+    parser = KernelParser()
+    assert parser.feed(line(f"INFO: task {name}:77 blocked for more than 120 seconds.")) == []
+    (report,) = parser.flush()
     assert isinstance(report, KernelFaultReport)
     assert (report.subject, report.pid, report.in_nvidia) == (name, 77, True)
+
+
+@pytest.mark.parametrize("name", DRIVER_NAMES)
+def test_a_process_that_gave_itself_a_drivers_name_and_hangs_elsewhere_is_not_blamed_on_the_driver(name: str) -> None:
+    report = fault(
+        f"INFO: task {name}:77 blocked for more than 120 seconds.",
+        *STACK,
+        " nfs_wait_bit_killable+0x1/0x2 [nfs]",
+        " </TASK>",
+    )
+    assert (report.subject, report.in_nvidia) == (name, False)
 
 
 FAULTS = [
