@@ -198,7 +198,7 @@ def _treat(view: View, incident: Incident, now: datetime, policy: HealingPolicy)
     last = max(done, key=lambda one: one.closed_at or now, default=None)
     asking = tuple(one for one in view.conditions if ladder.asks(one))
     if incident.taken_over:
-        return None if asking or view.node.hold else Resolve("over; it was taken over by a person")
+        return None if asking or _taken_out(view.node) else Resolve("over; it was taken over by a person")
     if view.node.hold is NodeHold.QUARANTINED:
         return _quarantined(view, asking, last)
     if any(one.rung is Rung.QUARANTINE and one.origin is RepairOrigin.LOCAL_POLICY for one in incident.repairs):
@@ -210,6 +210,11 @@ def _treat(view: View, incident: Incident, now: datetime, policy: HealingPolicy)
     if asking:
         return _climb(view, incident, asking, done, now, policy)
     return _end(view, last)
+
+
+def _taken_out(node: Node) -> bool:
+    """Tell whether the trouble keeps the node out of service; what a person has drained stays so without it."""
+    return node.hold not in (None, NodeHold.CORDONED)
 
 
 def _quarantined(view: View, asking: Collection[Condition], last: Repair | None) -> Step:
@@ -231,7 +236,7 @@ def _doubt(view: View, incident: Incident, last: Repair) -> Step:
 
 def _end(view: View, last: Repair | None) -> Step:
     """Nothing that is wrong asks for a repair any more."""
-    if view.node.hold is not None:
+    if _taken_out(view.node):
         if view.stopped:
             return Wait("waits: all effects are stopped")
         repaired = last is not None and last.state is RepairState.SUCCEEDED

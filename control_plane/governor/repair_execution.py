@@ -141,7 +141,11 @@ def _release(tx: Tx, proposal: Proposal, effect: ReleaseNode) -> str:
     handing_off = repair_store.unfinished(tx, node.id)
     if handing_off is not None and handing_off.rung is Rung.QUARANTINE:
         repairs.give_up(tx, handing_off, "the node was released before its hand-off report was done")
-    holds.release(tx, node, effect.reason if node.cordoned else "")
+    if node.cordoned and not drains.occupants(tx, node.id):
+        # A person has it empty, so it stays drained, and counts as out of service, until a person releases it.
+        holds.hold(tx, node, NodeHold.CORDONED, effect.reason)
+    else:
+        holds.release(tx, node, effect.reason if node.cordoned else "")
     if proposal.is_person:
         incidents.close_for_release(tx, node.id, f"released by {proposal.proposer}: {effect.reason}")
     return f"{node.name} is back in service" + (", cordoned as before" if node.cordoned else "")

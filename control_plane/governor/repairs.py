@@ -115,7 +115,9 @@ def _apply_local(tx: Tx, node_id: NodeId, report: RepairReport) -> RepairOutcome
         incident_store.add_entry(
             tx, incident_id, "repair.local", f"{report.rung.words}: {first.reason}", repair_id=repair_id
         )
-        _show(tx, replace(first, state=RepairState.RUNNING))
+        if report.state not in (RepairState.SUCCEEDED, RepairState.REFUSED):
+            # What went well, or was not done, is over: that must not take its host out of service now.
+            _show(tx, replace(first, state=RepairState.RUNNING))
     _merge(tx, first, report)
     return RepairOutcome(changed=True)
 

@@ -749,4 +749,36 @@ async def test_a_host_that_tells_of_ever_more_repairs_of_its_own_is_not_believed
         await clinic.alone(alpha, f"l-{number}", Rung.RESET_GPU, RepairState.RUNNING)
     assert len((await clinic.incident(alpha)).repairs) == 3
     await clinic.alone(alpha, "l-0", Rung.RESET_GPU, RepairState.SUCCEEDED)
-    assert (await clinic.incident(alpha)).repairs[0].state is RepairState.SUCCEEDED
+    assert [one.state for one in (await clinic.incident(alpha)).repairs].count(RepairState.SUCCEEDED) == 1
+
+
+async def test_what_hosts_have_mended_alone_takes_none_of_them_out_of_service(clinic: Clinic) -> None:
+    admin = principal(await clinic.world.user("root", role=Role.ADMIN))
+    hosts = [await clinic.world.node(name) for name in ("alpha", "beta", "gamma")]
+    await clinic.world.governor.set_kill_switch(engaged=True, principal=admin, reason="storm")
+    for host in hosts:
+        await clinic.alone(host, "l-1", Rung.RESET_GPU, RepairState.SUCCEEDED)
+    assert [await clinic.state(host) for host in hosts] == [NodeState.READY] * 3
+    await clinic.treat()
+    incident = await clinic.incident(hosts[0])
+    assert (incident.state, incident.repairs[0].state) == (IncidentState.RESOLVED, RepairState.SUCCEEDED)
+
+
+async def test_a_drained_node_that_was_repaired_is_still_drained_and_counts_as_out_of_service(clinic: Clinic) -> None:
+    alpha = await clinic.world.node("alpha")
+    operator = await clinic.world.user("op", role=Role.OPERATOR)
+    await clinic.world.propose(DrainNode(alpha.id, "fans"), user=operator, person=True)
+    await clinic.treat()
+    await clinic.raised(alpha)
+    await clinic.treat()
+    await clinic.succeeds(alpha, "gpu/xid-79")
+    assert (await clinic.incident(alpha)).state is IncidentState.RESOLVED
+    assert (await clinic.state(alpha), await clinic.is_out(alpha)) == (NodeState.CORDONED, True)
+    await clinic.raised(alpha, "passing", repair=None)
+    await clinic.treat()
+    await clinic.cleared(alpha, "passing")
+    await clinic.treat()
+    assert (await clinic.incident(alpha)).state is IncidentState.RESOLVED
+    assert await clinic.is_out(alpha)
+    await clinic.world.propose(ReleaseNode(alpha.id, "aired"), user=operator, person=True)
+    assert (await clinic.state(alpha), await clinic.is_out(alpha)) == (NodeState.READY, False)
