@@ -63,12 +63,17 @@ class RebootHost:
         """Order the reboot and wait to be ended by it. Returns only where the host came back in this process."""
         await clearing.stop_affected_jobs(work, None)
         marks = {ACTED: "begun", _ORDERED_AT: repr(work.parts.clock.monotonic())}
-        await work.step(
-            "reboot",
-            lambda: work.parts.hands.do(Action.REBOOT, repair_id=work.order.id),
-            marks=marks,
-            done={ACTED: "done"},
-        )
+        try:
+            await work.step(
+                "reboot",
+                lambda: work.parts.hands.do(Action.REBOOT, repair_id=work.order.id),
+                marks=marks,
+                done={ACTED: "done"},
+            )
+        except StepFailed as error:
+            if work.interrupted.is_set():  # the shutdown that it ordered ended the command, and is ending the daemon
+                raise StillGoingOn("the reboot ends the daemon") from error
+            raise
         virtual = work.parts.hardware.virtual
         if virtual is not None and not work.parts.hands.runs_tools(Action.REBOOT):
             work.boot_id = await virtual.reboot()

@@ -1,6 +1,9 @@
 """Restarts, reloads, reboots, quarantines and verifications."""
 
+import asyncio
 import json
+import os
+import signal
 from dataclasses import replace
 
 import pytest
@@ -9,7 +12,7 @@ from node_agent.health.model import Evidence, Rung, Source
 from node_agent.repair.arguments import FABRIC_MANAGER
 from node_agent.repair.codec import MAXIMUM_HANDOFF
 from node_agent.repair.holders import DEVICE_PREFIX
-from node_agent.repair.model import CheckOutcome, RepairState
+from node_agent.repair.model import CheckOutcome, RepairRecord, RepairState
 from node_agent.repair.ports import HostJob
 from tests.node_agent.repair.stage import (
     DCGM,
@@ -114,6 +117,27 @@ async def test_a_reboot_that_ends_the_daemon_goes_on_in_the_next_boot(host: Host
     assert record.state is RepairState.SUCCEEDED, record
     assert host.stage.log() == ["systemctl reboot"]
     assert record.checks
+
+
+async def test_a_reboot_whose_command_is_ended_by_the_shutdown_goes_on_in_the_next_boot(host: Host) -> None:
+    told = host.stage.state / "rebooting"
+    (host.stage.tools / "systemctl").write_text(
+        f'#!/bin/sh\necho $$ > "{told}.part"; mv "{told}.part" "{told}"\nexec sleep 1000\n'
+    )
+    engine = host.engine()
+    engine.order(order(Rung.REBOOT_HOST))
+    async with running(engine):
+        await until_true(told.exists)
+        asyncio.get_running_loop().call_later(0.2, os.kill, int(told.read_text()), signal.SIGTERM)
+    assert not host.seen[-1].state.ended
+    record = await ended_after_boot(host)
+    assert record.state is RepairState.SUCCEEDED, record
+
+
+async def ended_after_boot(host: Host) -> RepairRecord:
+    engine = host.engine(boot_id="another boot")
+    async with running(engine):
+        return await ended(engine, "r-1")
 
 
 async def test_a_host_is_not_rebooted_in_a_circle(host: Host) -> None:
