@@ -97,7 +97,8 @@ def _apply_local(tx: Tx, node_id: NodeId, report: RepairReport) -> RepairOutcome
         service=report.service,
         dry_run=report.dry_run,
         condition_ids=report.condition_ids,
-        sent_at=min(report.started_at or tx.now, tx.now),
+        # One that still runs has its time from now on: how long it took alone, by what clock, says nothing of it.
+        sent_at=min(report.started_at or tx.now, tx.now) if report.state.ended else tx.now,
         policy_version=report.policy_version,
         host_repair_id=report.repair_id,
     )

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -782,3 +783,22 @@ async def test_a_drained_node_that_was_repaired_is_still_drained_and_counts_as_o
     assert await clinic.is_out(alpha)
     await clinic.world.propose(ReleaseNode(alpha.id, "aired"), user=operator, person=True)
     assert (await clinic.state(alpha), await clinic.is_out(alpha)) == (NodeState.READY, False)
+
+
+async def test_a_repair_that_a_host_began_alone_long_ago_by_its_clock_has_its_time(clinic: Clinic) -> None:
+    alpha = await clinic.world.node("alpha")
+    await clinic.raised(alpha)
+    report = RepairReport(
+        repair_id="l-1",
+        origin=RepairOrigin.LOCAL_POLICY,
+        rung=Rung.RESET_GPU,
+        state=RepairState.RUNNING,
+        started_at=clinic.world.clock.now() - timedelta(hours=2),
+        condition_ids=("gpu/xid-79",),
+        policy_version=7,
+    )
+    await clinic.world.store.write(lambda tx: repairs.apply_report(tx, alpha.id, report))
+    await clinic.treat()
+    assert await clinic.state(alpha) is NodeState.REPAIRING
+    await clinic.passes(1300)
+    assert await clinic.state(alpha) is NodeState.QUARANTINED
