@@ -80,6 +80,7 @@ class Status:
                 "used_bytes": spool.used_bytes,
                 "lost_records": spool.lost_records,
                 "fault": spool.fault,
+                "acknowledged_at": None if spool.acknowledged_at is None else spool.acknowledged_at.isoformat(),
             },
             "policy": self.policy.standing().value
             + ("" if policy is None else f", version {policy.version}, until {policy.expires_at:%Y-%m-%d %H:%M} UTC"),

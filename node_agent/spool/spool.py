@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self, TypeVar
@@ -44,6 +45,8 @@ class SpoolStatus:
     """Given up since the daemon started."""
     fault: str
     """Why records are not on disk; empty if they are."""
+    acknowledged_at: datetime | None
+    """When this daemon last heard that records are in the books."""
 
 
 class Spool:
@@ -71,6 +74,7 @@ class Spool:
         self._lost_records = 0
         self._fault = ""
         self._broken = ""
+        self._acknowledged_at: datetime | None = None
 
     async def __aenter__(self) -> Self:
         """Open the spool, or a fresh one in place of one that is damaged. Raises OSError, sqlite3.Error."""
@@ -138,7 +142,13 @@ class Spool:
     def status(self) -> SpoolStatus:
         """Return how the spool is."""
         return SpoolStatus(
-            self._spool_id, self._last, self._acknowledged, self._used_bytes, self._lost_records, self._fault
+            spool_id=self._spool_id,
+            last=self._last,
+            acknowledged=self._acknowledged,
+            used_bytes=self._used_bytes,
+            lost_records=self._lost_records,
+            fault=self._fault,
+            acknowledged_at=self._acknowledged_at,
         )
 
     def state(self, name: str) -> bytes:
@@ -246,6 +256,7 @@ class Spool:
             await self._rename(sequence)
             return
         self._acknowledged = sequence
+        self._acknowledged_at = self._clock.now()
         self._window.note_acknowledged(sequence)
         self._forget_due = True
         self._wake.set()
