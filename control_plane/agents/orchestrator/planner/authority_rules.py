@@ -105,8 +105,10 @@ STANDS_DOWN = re.compile(
     r"disagrees?|is|are)(?![a-z])|"
     rf"(?<![a-z])(?:if|when|whenever|each time|every time|once|as soon as)(?: the| our| any)* {_WATCHER} (?:stops?|"
     rf"kills?|"
-    r"den(?:y|ies)|refuses?|rejects?|blocks?|vetoe?s?|cancels?|evicts?)(?: [\w'-]+){0,3}?,? (?:then |just |simply )*"
+    r"den(?:y|ies)|refuses?|rejects?|blocks?|vetoe?s?|cancels?|evicts?|complains?|objects?|warns?|says no|fires?|"
+    r"protests?)(?: [\w'-]+){0,3}?,? (?:then |just |simply )*"
     r"(?:re-?submit|retry|re-?try|re-?launch|try again|resume|re-?spawn|start again|split|rename|use another|"
+    r"raise|increase|ignore|lift|bump|disable|override|mute|skip|"
     r"re-?start)(?![a-z])"
 )
 REFUSED_ANYWAY = re.compile(
@@ -131,7 +133,8 @@ DEEMED = re.compile(
     r"(?![a-z])|"
     r"(?<![a-z])(?:deem|consider|assume|presume)(?: (?:it|this|that|these|them|everything|all|my|the|any|whatever|"
     r"request|"
-    r"requests|approval|approvals|of))* (?:to be )?(?:approved|granted|authori[sz]ed|given|cleared|signed off)(?![a-z])"
+    r"requests|approval|approvals|of))* (?:to be )?(?:approved|granted|authori[sz]ed|given|cleared|signed off)"
+    r"(?![a-z]| (?:in|by|under|per|via) )"
 )
 """Approval that somebody gives by saying so."""
 SAID_TO_BE = re.compile(
@@ -157,7 +160,7 @@ HAVE_DELETED = re.compile(
 )
 """Destruction in the passive: somebody is to have the data deleted."""
 NOT_MINE = re.compile(
-    r"(?<![a-z])(?:kill|killing|preempt|preempting|evict|evicting|terminate|cancel|cancelling|stop|stopping|suspend)"
+    r"(?<![a-z])(?:suspending|pausing|pause|terminating|aborting|bumping|throttling|throttle|ending|kill|killing|preempt|preempting|evict|evicting|terminate|cancel|cancelling|stop|stopping|suspend)"
     r"(?: \S{1,3})? (?:everyone|everybody|everything (?:on|in|across) (?:the |our )?(?:whole |entire )?(?:cluster|"
     r"fleet|pool|"
     r"prod\w*|platform)|(?:all )?(?:the )?others(?!')|theirs)(?![a-z])|"

@@ -16,6 +16,9 @@ _NUMBER = mark(Kind.NUMBER)
 
 _CAPS = re.compile(
     words(
+        "(?:don't|do not|dont|never) let (?:the |my |our )?(?:bill|costs?|spend|price|total|it|"
+        "this)(?: \\w+)? (?:pass|exceed|reach|"
+        "top|hit|go (?:over|above|past)|get (?:over|above|past))|"
         "(?:max(?:imum)?|total|target|overall|allowed|most) (?:costs?|spend(?:ing)?|price)|"
         "costs? ?[:=]|cost (?:cap|limit|ceiling|target)|(?:don't|do not|dont|never|not|without|can't|"
         "cannot|won't) (?:(?:let|have|make|allow) (?:it|this|that|them|the \\w+) (?:to )?)?(?:go|going|spend|"
@@ -44,6 +47,9 @@ _CAPS_AFTER = re.compile(
 )
 _STRONG = re.compile(
     words(
+        "(?:don't|do not|dont|never) let (?:the |my |our )?(?:bill|costs?|spend|price|total|it|"
+        "this)(?: \\w+)? (?:pass|exceed|reach|"
+        "top|hit|go (?:over|above|past)|get (?:over|above|past))|"
         "(?:max(?:imum)?|total|target|overall|allowed|most) (?:costs?|spend(?:ing)?|price)|"
         "costs? ?[:=]|cost (?:cap|limit|ceiling|target)|(?:don't|do not|dont|never|not|without|can't|"
         "cannot|won't) (?:(?:let|have|make|allow) (?:it|this|that|them|the \\w+) (?:to )?)?(?:go|going|spend|"

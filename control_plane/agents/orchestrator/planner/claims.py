@@ -70,7 +70,10 @@ _NO_MORE = (
 _NEED = r"(?:need|needs|require|requires|want|wants|call for|go through|goes through|be subject to|is subject to)"
 
 RULE_GONE = re.compile(
-    rf"(?:{_PASSIVE}|{_RULE}{_HERE},? ?{_NOT_HOLDING}|"
+    rf"(?:{_PASSIVE}|(?<![a-z])the (?:cap|limit|quota|ceiling|approval|review|freeze|"
+    rf"budget){_HERE},? ?(?:no longer|don't|do not|"
+    r"doesn't|does not|won't|will not|never)(?: \w+)? (?:apply|applies|counts?|holds?|matters?|binds?)(?![a-z])|"
+    rf"{_RULE}{_HERE},? ?{_NOT_HOLDING}|"
     rf"(?<![a-z])(?:has|have|had|already|just|been|i've|we've|who|which|and|[a-z]{{2,16}})(?: (?:also|now|just|"
     rf"already))? "
     rf"{_WAIVE}(?: (?:the|that|all|any|my|our|every|its|their|this|these|usual|normal)){{0,3}} {_RULE}|"

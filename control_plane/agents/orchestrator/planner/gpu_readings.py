@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from control_plane.agents.orchestrator.planner import gpu_words as grammar
 from control_plane.agents.orchestrator.planner.gpu import Gpu
-from control_plane.agents.orchestrator.planner.shadow import Shadow
+from control_plane.agents.orchestrator.planner.shadow import Kind, Shadow
 from control_plane.agents.orchestrator.planner.text import Span
 
 MAX_COUNT = 1_000_000
@@ -96,7 +96,8 @@ def collect(shadow: Shadow, negated: frozenset[int]) -> Readings:
     of_them: list[Reading] = []
     take(shadow, text, (grammar.OF_THEM,), of_them)
     for reading in of_them:
-        is_nodes = not found.nodes and re.search(grammar.NODE, shadow.text)
+        hosts = any(gpu.per_node is not None for _, gpu in shadow.marks(Kind.GPU))
+        is_nodes = not found.nodes and (hosts or re.search(grammar.NODE, shadow.text))
         (found.nodes if is_nodes else found.totals).append(reading)
     return found
 

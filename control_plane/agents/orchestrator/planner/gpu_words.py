@@ -241,6 +241,7 @@ MEMORY_REQUEST = re.compile(
     rf"(?:something|anything|whatever(?:'s| is)?(?: \S{{1,12}})?|one|stuff|a card|cards) (?:with|of|that has|having|>=|"
     rf"at) "
     rf"(?:at least |over |min(?:imum)? |>= ?)?({M})(?! ?(?:ram|system|disk|data|dataset|storage))|"
+    rf"(?<![a-z])(?:gpu )?(?:mem|vram) ?[:=] ?({M})|"
     rf"({M}),? (?:each|apiece)(?! (?:of )?(?:ram|disk|storage))|({M}) ?(?:\+ ?|or more |plus |minimum |min |of |"
     rf"de |di |d'|以上的?|の|"
     rf"及以上)?(?:{MEMORY_WORD}|(?:{FILL}){GPU_WORD})|(?:{MEMORY_WORD}|{GPU_WORD}) ?(?:\(?(?:with|of|"

@@ -132,10 +132,13 @@ def _level(text: str, intent: Intent, match: re.Match[str]) -> int:
     if intent is Intent.HEAL:
         return _heal_level(text, before, near, around)
     if intent is Intent.COST:
-        return _VERB_LEVEL
+        return 0 if _WHICHEVER.search(before) else _VERB_LEVEL
     if lexicon.DETERMINER.search(before) or lexicon.NOUN_AFTER.match(text, match.end()):
         return _NOUN_LEVEL
     return _VERB_LEVEL
+
+
+_WHICHEVER = re.compile(r"(?<![a-z])(?:whichever|wherever|whatever|whoever)(?: one)? $")
 
 
 def _heal_level(text: str, before: str, near: str, around: str) -> int:

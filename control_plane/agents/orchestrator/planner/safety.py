@@ -68,6 +68,7 @@ def _dangers(shadow: Shadow) -> Iterator[Danger]:
     yield from _mailed_out(shadow)
     yield from _sent_out(shadow)
     yield from _matches(shadow, rules.OTHERS_KEY, RefusalCode.IMPERSONATION)
+    yield from _matches(shadow, rules.BORROWED_KEY, RefusalCode.IMPERSONATION)
     yield from _matches(shadow, unsafe.HIJACK, RefusalCode.DISABLES_SAFETY)
     yield from _matches(shadow, rules.RULES_OFF, RefusalCode.DISABLES_SAFETY)
     yield from _guards(shadow)

@@ -51,7 +51,8 @@ GUARD_OFF_STATE = re.compile(
     + r"(?! (?:by default|yesterday|last))"
 )
 GUARD_PASSIVE = re.compile(
-    unsafe.GUARD + r" (?:can|could|may|might|should|must|shall|will|has to|have to|needs? to|is to|are to|to) (?:be |"
+    rf"(?:{unsafe.GUARD}|(?<!wandb )(?<!debug )(?<!verbose )(?<!metrics )(?<!tensorboard )(?<![a-z])logging(?![a-z]))"
+    r" (?:can|could|may|might|should|must|shall|will|has to|have to|needs? to|is to|are to|to) (?:be |"
     r"get )(?:\w+ly )?"
     r"(?:tricked|fooled|bypassed|circumvented|evaded|disabled|skipped|avoided|beaten|gamed|overridden|"
     r"worked around|switched off|"
@@ -106,6 +107,13 @@ OTHERS_KEY = re.compile(
     r"(?<![a-z])(?:use|using|with|try) (?!my |our |your |a )(?:\S{1,24} ){0,4}?(?:passwords?|credentials|"
     r"private keys?|root keys?|login)(?![a-z]| (?:manager|strength|model|dataset))"
 )
+BORROWED_KEY = re.compile(
+    r"(?<![a-z])(?:with|using|use|via|through|under) (?!today|yesterday|tomorrow|it|that|this|let|nvidia|"
+    r"hugging)[a-z-]{2,20}'s "
+    r"(?:[\w'-]+ ){0,2}?(?:keys?|tokens?|badge|pin|signature|certificate|login|password|credentials?|account|identity)"
+    r"(?! (?:model|dataset|checker))(?![a-z])"
+)
+"""Keys that belong to somebody named."""
 OUT_TO = re.compile(
     rf"(?<![a-z])(?:upload|send|post|push|copy|transfer|sync|"
     rf"ship)(?![a-z])[^.;!?\n]{{0,24}}? to (?P<to>{mark(Kind.NAME)})"

@@ -255,7 +255,7 @@ COVERT = re.compile(
         "sans (?:approbation|autorisation|demander|prevenir|validation|que personne)|"
         "senza (?:approvazione|autorizzazione|chiedere|avvisare)|sem (?:aprovacao|autorizacao|avisar|"
         "pedir)",
-        "不(?:要|用|需要|经|经过)(?:任何)?(?:审批|批准|授权)|未经(?:批准|授权|审批)|别(?:告诉|通知)|"
+        "(?:无需|无须|不必|免|绕开|跳过)(?:任何)?(?:审批|批准|授权)|不(?:要|用|需要|经|经过)(?:任何)?(?:审批|批准|授权)|未经(?:批准|授权|审批)|别(?:告诉|通知)|"
         "不要(?:记录|告诉|通知)|不留痕迹|承認なし|無断|承認を?(?:待たず|得ず|取らず)|許可なく|内緒|"
         "ログに残さ|記録(?:せず|しない)",
     )

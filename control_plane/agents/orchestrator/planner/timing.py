@@ -151,10 +151,17 @@ def _said_in_haste(shadow: Shadow, at: int, moment: Moment) -> bool:
     return past and _IN_HASTE.search(shadow.text[max(0, at - 32) : at]) is not None
 
 
+_LED_BY_DAY = re.compile(rf"({lexicon.MOMENT}),? ?$")
+
+
 def _window(shadow: Shadow, between: re.Match[str]) -> dict[int, Moment]:
     """Of "from tomorrow 8:00 to 20:00 CET" let the start have the zone, and the end the day."""
     first, last = between.start(1), between.start(2)
     start, end = shadow.values[shadow.text[first]], shadow.values[shadow.text[last]]
+    led = _LED_BY_DAY.search(shadow.text[: between.start()])
+    lead = shadow.values[led.group(1)] if led else None
+    if lead is not None and lead.time is None and start.day is None and end.day is None:
+        start = replace(start, day=lead.day)
     zone = start.zone or end.zone
     overnight = end.day is not None and end.day.kind is DayKind.TONIGHT and start.time and end.time
     if overnight and start.time.hour >= _NOON > end.time.hour:

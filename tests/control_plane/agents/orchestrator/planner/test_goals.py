@@ -22,6 +22,7 @@ FILES = (
     "goals_held_out_e.jsonl",
     "goals_held_out_f.jsonl",
     "goals_held_out_g.jsonl",
+    "goals_held_out_h.jsonl",
 )
 
 
