@@ -1,10 +1,11 @@
 """What a storm of the kernel log costs a daemon: a GPU's faulting application prints a hundred thousand lines.
 
 Starts a real control plane with its own NATS and a daemon with 8 virtual GPUs, over TLS, with the settings that they
-have by default. Writes the lines into the host's kernel log, a FIFO, as fast as the daemon takes them; each is a line of
-the driver that has to be parsed. Measures, over all processes of the daemon: processor seconds from the first line until
-the last was handled, beyond what it uses when nothing happens; memory before and after; events that were sent; how long
-after the last write the newest line was handled. Prints a table and, last, one JSON object.
+have by default. Writes the lines into the host's kernel log, a FIFO, as fast as the daemon takes them; each is a line
+of the driver with an address of its own, which has to be parsed. Measures, over all processes of the daemon: processor
+seconds from the first line until the last was handled, beyond what it uses when nothing happens; memory before and
+after; events that were sent; how long after the last write the newest line was handled. Prints a table and, last, one
+JSON object.
 
     python -m bench.log_storm [--lines 100000]
 """
@@ -23,7 +24,7 @@ from orquanta.gameday.fleet import Fleet, Host
 from orquanta.gameday.program import all_pids
 
 XID = 31
-TEXT = "Ch 00000008, intr 00000000. MMU Fault: ENGINE GRAPHICS GPCCLIENT_T1_0 faulted @ 0x7f21_12000000"
+TEXT = "Ch 00000008, intr 00000000. MMU Fault: ENGINE GRAPHICS GPCCLIENT_T1_0 faulted @ 0x7f21_{number:08x}"
 PATIENCE_SECONDS = 120.0
 SETTLE_SECONDS = 15.0  # after its start the daemon gives back memory
 IDLE_SECONDS = 10.0
@@ -95,12 +96,17 @@ async def run(lines: int) -> Storm:
         await asyncio.sleep(IDLE_SECONDS)
         idle_share = (cpu_seconds(host) - idle) / IDLE_SECONDS
         before, rss_before = cpu_seconds(host), rss_bytes(host)
-        line = kernel.xid(node.gpus[0].inventory, XID, TEXT, pid=4711, name="python")
+        gpu = node.gpus[0].inventory
+        printed_lines = [
+            kernel.xid(gpu, XID, TEXT.format(number=number), pid=4711, name="python") for number in range(lines)
+        ]
         began = time.monotonic()
-        await kernel.print_lines(host.kernel_log, (line for _ in range(lines)))
+        await kernel.print_lines(host.kernel_log, printed_lines)
         printed = time.monotonic()
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while not any(one.count >= lines for one in await local.conditions(host)):
+            while True:
+                if any(one.count >= lines for one in await local.conditions(host)):
+                    break
                 await asyncio.sleep(LOOK_SECONDS)
         handled = time.monotonic()
         used = cpu_seconds(host) - before - idle_share * (handled - began)
