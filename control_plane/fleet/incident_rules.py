@@ -175,6 +175,8 @@ def _follow(view: View, repair: Repair, now: datetime, policy: HealingPolicy) ->
     if now < overdue:
         return Wait(f"{repair.rung.words}: {repair.state.value}", (overdue - now).total_seconds())
     if repair.state is RepairState.PENDING:
+        if view.stopped:
+            return Wait("waits: all effects are stopped")
         return GiveUpRepair("its host did not answer the order in time")
     return GiveUpRepair(f"it did not end within {ladder.DEADLINE_SECONDS[repair.rung]:.0f} s")
 

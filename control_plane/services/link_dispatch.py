@@ -14,7 +14,7 @@ from control_plane.model.health import ConditionOrder
 from control_plane.model.ids import NodeId
 from control_plane.model.node import NodeState
 from control_plane.model.record import Noun
-from control_plane.model.repair import Repair, RepairOrigin
+from control_plane.model.repair import Repair, RepairOrigin, RepairState, Rung
 from control_plane.services.feed import EventFeed
 from control_plane.services.link_books import MemberKey
 from control_plane.services.link_orders import condition_order, repair_order
@@ -23,7 +23,7 @@ from control_plane.services.link_registry import LinkRegistry
 from control_plane.services.link_session import LinkSession
 from control_plane.services.link_wire import assignment
 from control_plane.services.link_writer import LinkWriter
-from control_plane.store import conditions, nodes, repairs
+from control_plane.store import actions, conditions, nodes, repairs
 from control_plane.store.allocations import ASSIGNMENTS_CHANGED
 from control_plane.store.database import Store, Tx
 from orquanta.v1 import node_link_pb2
@@ -38,6 +38,8 @@ _WITHDRAWN_SECONDS: Final = 5.0
 overtakes on its way leaves no trace on the host, and only the host's full state tells that it never started."""
 
 _INTERESTING: Final = frozenset({ASSIGNMENTS_CHANGED, repairs.CHANGED, conditions.ORDERED, "node.revoked", "node.lost"})
+
+_KILL_SWITCH: Final = frozenset({"kill_switch.engaged", "kill_switch.released"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,9 @@ class LinkDispatch:
                 self._refresh_all()  # what happened is not known any more
                 continue
             for event in found:
-                if event.noun is Noun.NODE and event.kind in _INTERESTING:
+                if event.noun is Noun.ACTION and event.kind in _KILL_SWITCH:
+                    self._refresh_all()
+                elif event.noun is Noun.NODE and event.kind in _INTERESTING:
                     self._notice(NodeId(event.id), event.kind)
 
     def _notice(self, node_id: NodeId, kind: str) -> None:
@@ -206,19 +210,25 @@ def _key(one: books.Assignment) -> MemberKey:
 
 def _view(tx: Tx, node_ids: list[NodeId]) -> _View:
     view: _View = {}
+    stopped = actions.kill_switch(tx).engaged
     for node_id in node_ids:
         node = nodes.get(tx, node_id)
         view[node_id] = _Orders(
             None if node is None else node.state,
             *books.desired_and_withdrawn(tx, node_id),
-            _ordered(repairs.unfinished(tx, node_id)),
+            _ordered(repairs.unfinished(tx, node_id), stopped=stopped),
             conditions.orders(tx, node_id),
         )
     return view
 
 
-def _ordered(repair: Repair | None) -> Repair | None:
-    """Return the repair if its host is to carry it out: the control plane's own, with nothing in its way any more."""
+def _ordered(repair: Repair | None, *, stopped: bool) -> Repair | None:
+    """Return the repair if its host is to carry it out: the control plane's own, with nothing in its way any more.
+
+    While all effects are stopped, one that its host has not begun is withdrawn; a hand-off report is always written.
+    """
     if repair is None or repair.origin is not RepairOrigin.CONTROL_PLANE or repair.sent_at is None:
+        return None
+    if stopped and repair.state is RepairState.PENDING and repair.rung is not Rung.QUARANTINE:
         return None
     return repair

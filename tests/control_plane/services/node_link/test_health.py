@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from control_plane.agents.incidents.agent import Incidents
 from control_plane.model.action import RepairNode, UpdateCondition
 from control_plane.model.health import HealthEventKind
+from control_plane.model.identity import CredentialKind, Principal, Role
+from control_plane.model.ids import UserId
 from control_plane.model.incident import IncidentState
 from control_plane.model.node import NodeState
 from control_plane.model.repair import RepairState, Rung
@@ -441,3 +443,27 @@ async def test_a_host_cannot_stop_the_books_by_what_its_spools_say(rig: Rig) -> 
         await other.send(spool=batch([event(rig, 1, RAISED, condition(rig, honest))]))
         await acked(other, 1)
         assert await ids(rig, honest) == ["gpu/xid-79"]
+
+
+async def test_an_order_that_its_host_has_not_begun_is_withdrawn_while_everything_is_stopped(rig: Rig) -> None:
+    host = await rig.join("alpha")
+    admin = Principal(UserId("u-admin"), "root@localhost", Role.ADMIN, CredentialKind.PASSWORD, "credential")
+    async with greeted(rig, host):
+        await rig.propose(RepairNode(host.node_id, Rung.VERIFY, "a test wants it"))
+    await rig.governor.set_kill_switch(engaged=True, principal=admin, reason="storm")
+    async with greeted(rig, host) as stream:
+        assert not (await stream.next("desired_state")).desired_state.HasField("repair")
+        await rig.governor.set_kill_switch(engaged=False, principal=admin, reason="over")
+        order = await ordered(stream)
+        await rig.governor.set_kill_switch(engaged=True, principal=admin, reason="storm")
+        assert not (await stream.next("desired_state")).desired_state.HasField("repair")
+        await rig.governor.set_kill_switch(engaged=False, principal=admin, reason="over")
+        await ordered(stream)
+        await stream.send(repair_report=progress(order, repair_pb2.REPAIR_STATE_RUNNING))
+        await rig.until(
+            lambda tx: repairs.unfinished(tx, host.node_id),
+            lambda one: one is not None and one.state is RepairState.RUNNING,
+        )
+        await rig.governor.set_kill_switch(engaged=True, principal=admin, reason="storm")
+    async with greeted(rig, host) as stream:
+        assert await ordered(stream) == order  # what has begun comes to its end
