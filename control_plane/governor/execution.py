@@ -7,7 +7,7 @@ from decimal import Decimal
 from control_plane.fleet import progress
 from control_plane.fleet.cost import estimate_usd, usd
 from control_plane.fleet.prices import OWNED, PriceTable
-from control_plane.governor import books, holds, incidents, repair_execution
+from control_plane.governor import books, holds, incidents, repair_execution, repairs
 from control_plane.governor.hosts import lost_nodes
 from control_plane.model.action import (
     CordonNode,
@@ -29,6 +29,7 @@ from control_plane.model.job import Allocation, AllocationMember, AllocationStat
 from control_plane.model.money import format_usd
 from control_plane.model.node import Node, NodeHold, NodeState
 from control_plane.store import allocations, conditions, jobs, nodes, users
+from control_plane.store import repairs as repair_store
 from control_plane.store.database import Tx
 
 _FIRST_PORT = 20_000
@@ -166,6 +167,8 @@ def _change_node(tx: Tx, effect: CordonNode | UncordonNode | RevokeNode) -> str:
     match effect:
         case RevokeNode():
             node = nodes.update(tx, node_id, state=NodeState.REVOKED, status_reason=reason)
+            while (unfinished := repair_store.unfinished(tx, node_id)) is not None:
+                repairs.give_up(tx, unfinished, "the node has left the fleet")
             incidents.close_for_release(tx, node_id, "the node has left the fleet")
             conditions.forget(tx, node_id)
             return f"{node.name} is revoked; its credentials no longer work"

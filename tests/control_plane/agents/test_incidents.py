@@ -802,3 +802,18 @@ async def test_a_repair_that_a_host_began_alone_long_ago_by_its_clock_has_its_ti
     assert await clinic.state(alpha) is NodeState.REPAIRING
     await clinic.passes(1300)
     assert await clinic.state(alpha) is NodeState.QUARANTINED
+
+
+async def test_a_repair_ends_with_its_node(clinic: Clinic) -> None:
+    alpha = await clinic.world.node("alpha")
+    admin = await clinic.world.user("root", role=Role.ADMIN)
+    await clinic.raised(alpha)
+    await clinic.treat()
+    await clinic.reports(alpha, RepairState.RUNNING)
+    await clinic.alone(alpha, "l-1", Rung.RESET_GPU, RepairState.RUNNING)
+    await clinic.world.propose(RevokeNode(alpha.id, "sold"), user=admin, person=True)
+    await clinic.treat()
+    assert await clinic.maybe_repair(alpha) is None
+    incident = await clinic.incident(alpha)
+    assert incident.state is IncidentState.RESOLVED
+    assert {one.state for one in incident.repairs} == {RepairState.FAILED}
