@@ -104,7 +104,11 @@ def clear(settings: Settings, options: argparse.Namespace) -> int:
 def inject(settings: Settings, options: argparse.Namespace) -> int:
     """Put a fault in, for a game day."""
     fault = node_local_pb2.InjectFaultRequest(
-        fault=options.fault, gpu=options.gpu, value=options.value, text=options.text, times=options.times
+        fault=options.fault,
+        gpu=options.gpu or ("" if options.fault == "clear" else "0"),
+        value=options.value,
+        text=options.text,
+        times=options.times,
     )
     return _do(settings, lambda daemon: daemon.inject(fault))
 

@@ -48,7 +48,7 @@ def _add_words(add: _Add) -> None:
     clear.add_argument("condition", help="its id, as `conditions` shows it")
     inject = add("inject", "put a fault into a virtual GPU, or a line into the kernel log, for a game day")
     inject.add_argument("fault", choices=_FAULTS)
-    inject.add_argument("--gpu", default="0", help="index or UUID (default: %(default)s)")
+    inject.add_argument("--gpu", default="", help="index or UUID (default: 0; for clear, all)")
     inject.add_argument(
         "--value",
         type=int,

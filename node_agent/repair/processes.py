@@ -1,6 +1,7 @@
 """What /proc says about processes that a repair may have to stop or wait for."""
 
 import os
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ PROC: Final = Path("/proc")
 _STATE, _PPID, _FLAGS, _START_TIME = 0, 1, 6, 19  # fields of /proc/<pid>/stat after the command's name
 _KERNEL_THREAD: Final = 0x00200000  # PF_KTHREAD of linux/sched.h
 _MAXIMUM_ANCESTORS: Final = 64
+_SYSTEM_UNIT: Final = re.compile(r"[^/]*:/system\.slice/(?:system-[^/]+\.slice/)?([^/]+\.service)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +82,15 @@ def started_at(process: Process) -> datetime | None:
 
 
 def unit_of(pid: int) -> str:
-    """Return the systemd service whose control group a process is in; empty if it is in none of its own."""
+    """Return the service of the system whose control group a process is in; empty if it is in none.
+
+    Units of users and groups inside containers may bear any name, and say nothing.
+    """
     try:
         lines = (PROC / str(pid) / "cgroup").read_text("ascii", errors="replace").splitlines()
     except OSError:
         return ""
-    for line in lines:
-        last = line.rpartition("/")[2]
-        if last.endswith(".service"):
-            return last
-    return ""
+    return next((match[1] for line in lines if (match := _SYSTEM_UNIT.fullmatch(line))), "")
 
 
 def with_environment(entry: bytes) -> list[int]:
