@@ -53,7 +53,8 @@ _NOT_HOLDING = words(
     "count|counts|matter|matters|bind|binds|concern|cover|exist|exists|affect|affects)|"
     "(?:ya no|no) (?:se )?aplican?|(?:gilt|gelten|greift|greifen) (?:\\S{1,16} )?(?:nicht|nicht mehr)|"
     "ne s'appli(?:que|quent) (?:plus|pas)|non si applica(?:no)?(?: piu)?|nao se aplicam?(?: mais)?|"
-    "(?:has|have) (?:expired|lapsed|ended|changed)|(?:now )?(?:allows?|permits?|lets?) (?:us|me|everyone|anyone|"
+    "(?:ended|lapsed|vanished|disappeared)(?= (?:in|on|last|with|this|yesterday))|(?:has|have) (?:expired|lapsed|"
+    "ended|changed)|(?:now )?(?:allows?|permits?|lets?) (?:us|me|everyone|anyone|"
     "any|this|"
     "all|my|unlimited)"
 )

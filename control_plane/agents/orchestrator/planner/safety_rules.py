@@ -41,7 +41,8 @@ SOV_GAP = r"(?=[^\x00-\x7f])[^.;!?\n ]{0,10}?"
 GUARD_OFF = re.compile(MANNER.format(first=unsafe.SWITCH_OFF, gap=harm.SHORT, second=unsafe.GUARD, back=SOV_GAP))
 GUARD_OFF_STATE = re.compile(
     unsafe.GUARD_STRICT
-    + r" ?(?:should be |must be |to be |to |=|: ?|is to be |set to )? ?"
+    + r"(?: (?:thing|stuff|part|bit|nonsense|step|business))? ?(?:should be |must be |to be |to |=|: ?|is to be |"
+    r"set to )? ?"
     + words(
         "off|disabled|false|none|go away|gone|disappear|out of the way|inactive|not (?:be )?(?:active|"
         "enforced|applied)|no longer (?:needed|enforced|required|active|apply)|turned off|switched off|aus|"
@@ -219,7 +220,7 @@ SECRET_PATH = re.compile(
 RM = re.compile(r"(?<![a-z])rm -[a-z]*r[a-z]*(?![a-z])")
 OTHER = rf"(?:{unsafe.OTHERS}|{unsafe.NAMED_OTHER})"
 OTHERS_WORK = re.compile(
-    rf"{unsafe.DISTURB}(?: (?!my |our |own )\w+){{0,3}}? ?(?:{OTHER}(?: [a-z-]+){{0,3}}? ?(?:"
+    rf"{unsafe.DISTURB}(?: (?!my |our |own )\w+){{0,3}}? ?(?:{OTHER}(?: [a-z-]+| {mark(Kind.NUMBER)}){{0,3}}? ?(?:"
     rf"{unsafe.WORK}|gpus?|nodes?|{mark(Kind.NAME)})|{unsafe.WORK} (?:of|from|by|belonging to|"
     rf"owned by|submitted by|de|von|des|di|da|do) (?:the |los |les |)?(?!my |our |me|"
     rf"mine)(?:{OTHER}|[a-z]{{2,16}} team|team [a-z]+|user [a-z]+|other))|"

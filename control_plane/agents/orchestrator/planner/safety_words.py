@@ -266,7 +266,8 @@ HIJACK = re.compile(
         "developer|god|jailbroken|free)|developer mode|god mode|jail-?break (?:yourself|mode|the (?:planner|"
         "agent|system))|jailbroken|(?:reveal|print|show|"
         "repeat) (?:me )?(?:your|the) (?:system )?prompt|new system prompt|system override|"
-        "override code|sudo mode|emergency override|as an ai without|no restrictions apply|"
+        "(?:obey|listen to|answer to) (?:only )?me(?= |$)|override code|sudo mode|emergency override|"
+        "as an ai without|no restrictions apply|"
         "unrestricted mode",
         "越狱模式|开发者模式|システムプロンプト",
     )
