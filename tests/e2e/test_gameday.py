@@ -43,13 +43,13 @@ def test_list_tells_what_each_scenario_proves() -> None:
 
 
 def test_run_reports_what_held_with_timings_and_exits_with_0() -> None:
-    done = _run("run", "nvlink_down", "--json")
+    done = _run("run", "gpu_lost", "--json")
     assert done.returncode == 0, done.stderr
     (day,) = json.loads(done.stdout)["game_days"]
     assert all(finding["held"] for finding in day["findings"])
     assert day["most_out"] == 1
     (course,) = day["courses"]
-    assert course["repairs"] == ["reset_gpu succeeded"]
+    assert course["repairs"] == ["reboot_host succeeded"]
     assert {name for name, value in course["timings"].items() if value is None} == set()
 
 

@@ -20,6 +20,8 @@ _POLL_SECONDS = 0.1
 _PATIENCE_SECONDS = 60.0
 _AT_ONCE = 4
 _WATCH_AGAIN_SECONDS = 0.2
+_CANARY_SECONDS = "1"
+"""Virtual GPUs have nothing to show in longer."""
 _EXISTING = tuple(state for state in NodeState if state not in (NodeState.UNKNOWN, NodeState.REVOKED))
 
 
@@ -77,7 +79,7 @@ class Stage:
         state: Path | None = None,
     ) -> list[Host]:
         """Start virtual hosts; with `racks`, spread over so many racks. `config` is a `node.toml` for all of them."""
-        given = dict(settings or {})
+        given = {"canary_seconds": _CANARY_SECONDS, **(settings or {})}
         if config:
             file = self.fleet.directory / "node.toml"
             file.write_text(config)

@@ -14,7 +14,10 @@ async def _play(stage: Stage) -> None:
     async with kernel.kmsg_alone():
         (deaf,) = await stage.add_hosts(1, f"{_GPUS}xL4")
         host = await stage.fleet.add_host(
-            stage.admin, "real-kernel-log", f"{_GPUS}xL4", settings={"kernel_log": str(kernel.KMSG)}
+            stage.admin,
+            "real-kernel-log",
+            f"{_GPUS}xL4",
+            settings={"kernel_log": str(kernel.KMSG), "canary_seconds": "1"},
         )
         gpu = await stage.gpu(host, _LAST)
         await stage.print(host, kernel.xid(gpu, 119, "Timeout after 6s of waiting for RPC response from GPU0 GSP!"))
