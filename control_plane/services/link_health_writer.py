@@ -78,17 +78,19 @@ class LinkHealthWriter:
 
     async def _write(self) -> None:
         batches = self._next()
+
+        def acknowledge(taken: list[Taken | None]) -> None:
+            for batch, one in zip(batches, taken, strict=True):
+                self._settle(batch, one)
+
         try:
-            taken = await self._store.write(lambda tx: [_take(tx, batch) for batch in batches])
+            await self._store.write(lambda tx: [_take(tx, batch) for batch in batches], committed=acknowledge)
         except Unavailable:
             self._give_back(batches)
             raise
         except Exception:
             log.exception("link.health_failed_together", hosts=len(batches))
             await self._write_apart(batches)
-            return
-        for batch, one in zip(batches, taken, strict=True):
-            self._settle(batch, one)
 
     def _give_back(self, batches: Iterable[_Batch]) -> None:
         for batch in batches:

@@ -82,8 +82,9 @@ class Tx:
 class _Write(Generic[T]):
     """A queued write: its function and where its result goes."""
 
-    def __init__(self, function: Callable[[Tx], T]) -> None:
+    def __init__(self, function: Callable[[Tx], T], committed: Callable[[T], None] | None) -> None:
         self.function = function
+        self.committed = committed
         self.future: Future[T] = Future()
 
 
@@ -165,15 +166,18 @@ class Store:
         """
         await self.read(lambda tx: self._refuse_if_superseded(tx.session))
 
-    async def write(self, function: Callable[[Tx], T]) -> T:
+    async def write(self, function: Callable[[Tx], T], *, committed: Callable[[T], None] | None = None) -> T:
         """Run `function` alone and commit; when this returns, the change is durable.
+
+        `committed` is called in the event loop with the result as soon as it is durable, before anybody hears of the
+        change: for what somebody waits for. It must not raise.
 
         An error raised by `function` undoes its changes and is raised here. Raises Conflict when the database
         refuses a change, and Unavailable when it is away, too many writes wait, the store is closed, or another
         control plane has taken over; then nothing was changed.
         """
         self._refuse_if_closed()
-        write = _Write(function)
+        write = _Write(function, committed)
         try:
             self._writes.put_nowait(write)
         except queue.Full:
@@ -244,6 +248,9 @@ class Store:
                 if not write.future.done():
                     write.future.set_exception(failure)
             return
+        for write, result in done:
+            if write.committed is not None:
+                self._loop.call_soon_threadsafe(write.committed, result)
         if newest:
             self._loop.call_soon_threadsafe(self.changes.advance, newest)
         for write, result in done:

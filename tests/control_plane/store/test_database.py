@@ -334,3 +334,30 @@ async def test_a_bad_url_is_refused_with_what_to_write_instead(url: str, clock: 
 async def test_a_database_that_cannot_be_reached_is_unavailable(url: str, clock: FakeClock) -> None:
     with pytest.raises(Unavailable):
         await Store.open(url, clock=clock)
+
+
+async def test_who_waits_for_a_commit_hears_of_it_before_anybody_hears_of_the_change(store: Store) -> None:
+    heard: list[str] = []
+    seen = store.changes.newest
+
+    async def watch() -> None:
+        await store.changes.wait_beyond(seen)
+        heard.append("change")
+
+    watching = asyncio.create_task(watch())
+    await asyncio.sleep(0)
+    await store.write(announce("one"), committed=lambda _: heard.append("commit"))
+    await watching
+    assert heard == ["commit", "change"]
+
+
+async def test_nobody_hears_of_a_commit_that_did_not_happen(store: Store) -> None:
+    heard: list[str] = []
+
+    def fail(_tx: Tx) -> None:
+        raise NotFound("no such thing")
+
+    with pytest.raises(NotFound):
+        await store.write(fail, committed=lambda _: heard.append("commit"))
+    await store.read(lambda _: None)
+    assert heard == []
