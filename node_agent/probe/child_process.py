@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ _PROGRAM: Final = "from node_agent.probe.child import main; main()"
 _FIRST_LOOK_SECONDS: Final = 0.01
 _LONGEST_LOOK_SECONDS: Final = 0.25
 _MAXIMUM_REASON: Final = 400
+_ABANDON_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +208,22 @@ async def spawn(
         theirs.close()
         os.close(descriptor)
     probe = ProbeProcess(process, doing, on_event, on_end)
-    await asyncio.get_running_loop().create_connection(lambda: probe, sock=ours)
+    await attach(probe, ours)
     return probe
+
+
+async def attach(probe: ProbeProcess, link: socket.socket) -> None:
+    """Connect to a probe that has just been started; one whose starter is cancelled meanwhile is not left behind."""
+    try:
+        await asyncio.get_running_loop().create_connection(lambda: probe, sock=link)
+    except BaseException:
+        probe.kill("its start was given up")
+        until = time.monotonic() + _ABANDON_SECONDS
+        while probe.process.poll() is None and time.monotonic() < until:
+            time.sleep(0.002)  # noqa: ASYNC251 - a killed process that has not begun is gone within milliseconds
+        probe.close()
+        link.close()
+        raise
 
 
 def describe_exit(code: int | None) -> str:

@@ -11,9 +11,10 @@ from node_agent.parts.repairs import RepairDesk, Repairman
 from node_agent.repair.journal import Entry, RepairJournal
 from node_agent.repair.model import RepairRecord, RepairState
 from node_agent.settings import Repairs
+from node_agent.spool.spool import Spool
 from orquanta.v1 import repair_pb2
 from tests.node_agent.parts.test_desk import CLOCK, desk_on
-from tests.node_agent.repair.stage import BOOT, Host, Stage, ended, order, running, until_true
+from tests.node_agent.repair.stage import BOOT, PATIENCE_SECONDS, Host, Stage, ended, order, running, until_true
 
 
 @pytest.fixture
@@ -26,6 +27,17 @@ def repaired(tmp_path: Path) -> Iterator[Host]:
         made.hardware.stop_probe()
     finally:
         stage.destroy()
+
+
+async def in_spool(spool: Spool, count: int) -> dict[str, int]:
+    """Return the state of each repair whose end has reached the spool, once there are so many."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            batch = await spool.read_from(1)
+            records = () if batch is None else batch.records
+            if len(records) >= count:
+                return {one.repair_report.repair_id: one.repair_report.state for one in records}
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("refuse", [False, True])
@@ -49,13 +61,11 @@ async def test_a_repair_that_an_earlier_daemon_began_is_told_as_it_ended_though_
             async with running(engine):
                 await ended(engine, "r-1")
                 await until_true(lambda: desk.told("r-1") and desk.told("r-2"))
-            batch = await spool.read_from(1)
+            told = await in_spool(spool, 2)
         finally:
             telling.cancel()
             with suppress(asyncio.CancelledError):
                 await telling
-    assert batch is not None
-    told = {one.repair_report.repair_id: one.repair_report.state for one in batch.records}
     assert told["r-2"] == repair_pb2.REPAIR_STATE_REFUSED
     assert told["r-1"] == repair_pb2.REPAIR_STATE_SUCCEEDED
     assert repaired.stage.resets() == 0

@@ -1,6 +1,5 @@
 """A probe whose memory a driver has written over may say anything: the daemon must survive all of it."""
 
-import asyncio
 import json
 import mmap
 import os
@@ -15,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node_agent.probe.child_process import ProbeProcess, VirtualGpuSettings
+from node_agent.probe.child_process import ProbeProcess, VirtualGpuSettings, attach
 from node_agent.probe.client import Deadlines, ProbeAway, Spawn
 from node_agent.probe.doing import MEMORY_BYTES, Doing, DoingReader, ProbeThread, make_memory
 from node_agent.probe.frames import MAXIMUM_FRAME_BYTES, BadFrame, Frames, encode
@@ -60,7 +59,7 @@ def saying(*pieces: bytes) -> Spawn:
             process.stdin.write(repr(pieces).encode())
         probe = ProbeProcess(process, DoingReader(memory), on_event, on_end)
         theirs.close()
-        await asyncio.get_running_loop().create_connection(lambda: probe, sock=ours)
+        await attach(probe, ours)
         return probe
 
     return spawn
