@@ -13,6 +13,8 @@ OUT_OF_SERVICE = frozenset(
 
 _HELD = frozenset({"repair_node.done", "drain_node.done", "quarantine_node.done", "repair.local"})
 _RELEASED = "release_node.done"
+_DRY_RUN = "say what this would do"
+"""How the summary of an action begins that changes nothing."""
 _LOST = "node.lost"
 _BACK = frozenset({f"node.{state}" for state in NodeState if state is not NodeState.LOST})
 
@@ -53,4 +55,4 @@ def audited(records: Iterable[AuditRecord]) -> int:
 
 
 def _is_dry_run(record: AuditRecord) -> bool:
-    return "dry run" in str(json.loads(record.payload_json or "{}").get("summary", ""))
+    return str(json.loads(record.payload_json or "{}").get("summary", "")).startswith(_DRY_RUN)
