@@ -41,6 +41,7 @@ KMSG_GPUS, KMSG_FIRST_GPU = "16xL4", 8
 PATIENCE_SECONDS = 60.0
 LONGEST_PAUSE_SECONDS = 0.1
 EVENT, REPAIR = 63, 119
+KMSG_SETTINGS = {"kernel_log": str(kernel.KMSG), "allow_kmsg_injection": "true"}
 TEXTS = {
     EVENT: "Row Remapper: New row marked for remapping, reset gpu to activate.",
     REPAIR: "Timeout after 6s of waiting for RPC response from GPU0 GSP!",
@@ -210,7 +211,7 @@ async def run(options: argparse.Namespace) -> tuple[list[EventSample], list[Repa
         client = await fleet.client()
         config = fleet.directory / "node.toml"
         config.write_text(CONFIG)
-        settings = {"config": str(config)} | ({"kernel_log": str(kernel.KMSG)} if options.kmsg else {})
+        settings = {"config": str(config)} | (KMSG_SETTINGS if options.kmsg else {})
         count = 1 if options.kmsg else options.hosts
         gpus = KMSG_GPUS if options.kmsg else GPUS
         hosts = [await fleet.add_host(client, f"host-{number}", gpus, settings=settings) for number in range(count)]

@@ -103,7 +103,8 @@ class Settings:
     """Where `orquanta-node status|events|inject` reach the daemon; below /run for the system's daemon, else in the
     state directory."""
     allow_kmsg_injection: bool = False
-    """Let `orquanta-node inject kmsg` write into the kernel log, for game days."""
+    """For game days: let `orquanta-node inject kmsg` write into the kernel log, and believe lines there that the kernel
+    itself did not print. Whoever can write to the log can then have the host drained and repaired."""
     tools_dir: str = ""
     """Where `nvidia-smi`, `systemctl` and `modprobe` are looked for in place of the system's directories, for game
     days: scripts there stand for tools that must not be run, and `dev/nvidiaN` there for devices that may be held."""

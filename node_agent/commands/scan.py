@@ -77,7 +77,7 @@ async def look(settings: Settings) -> Scan:
     checks = HostChecks(HostCheckSettings(settings.state_dir, settings.mount_points, settings.services), clock)
     reports = await checks.look_once() + await CustomChecks(settings.checks, clock).look_once()
     driver = (host.driver_version if host else None) or ""
-    kernel, kernel_error = await asyncio.to_thread(_read_kernel_log, settings.kernel_log, driver, clock)
+    kernel, kernel_error = await asyncio.to_thread(_read_kernel_log, settings, driver, clock)
     if host is not None:
         engine.set_gpus([_identity(host, index) for index in range(len(host.gpus))])
     for observation in (*kernel, *reports):
@@ -108,12 +108,15 @@ async def _read_gpus(probe: ProbeClient, clock: SystemClock) -> tuple[TelemetryB
     return batch, host
 
 
-def _read_kernel_log(path: str, driver_version: str, clock: SystemClock) -> tuple[tuple[KernelReport, ...], str]:
+def _read_kernel_log(
+    settings: Settings, driver_version: str, clock: SystemClock
+) -> tuple[tuple[KernelReport, ...], str]:
     """Return what the kernel log says, or why it cannot be read."""
+    path = settings.kernel_log
     if not path:
         return (), "switched off in the settings"
     try:
-        return tuple(scan_log(clock, Path(path), driver_version)), ""
+        return tuple(scan_log(clock, Path(path), driver_version, any_writer=settings.allow_kmsg_injection)), ""
     except OSError as error:
         return (), f"{path} cannot be read ({error.strerror}): run this as root"
 

@@ -129,7 +129,7 @@ class Assembly:
             mode=settings.repairs,
             clock=clock,
         )
-        self.kernel = KernelWatch(settings.kernel_log, self.desk, clock)
+        self.kernel = KernelWatch(settings.kernel_log, self.desk, clock, any_writer=settings.allow_kmsg_injection)
         self.telemetry = TelemetryFlow(
             self.desk,
             self.broker,

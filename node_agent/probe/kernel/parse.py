@@ -23,6 +23,9 @@ _MATTERS: Final = re.compile(
     rb"NVRM|SXid|illed process|blocked |soft lockup|EDAC|emory failure|hardware memory error|AER:|PCIe Bus Error|DPC:"
     rb"|nvme|I/O error|error, dev|-fs |XFS \(|BTRFS|ournal|JBD2"
 )
+_OF_A_PROCESS: Final = re.compile(r".{1,15}\[\d{1,10}\]:")
+"""How the kernel begins what it says of a process, such as `python3[77]: segfault at 0 ... in libm.so`: with a name
+that anybody can choose, and further on with names of files. Such a line states no fault."""
 _MAXIMUM_STACK: Final = 100
 """Lines after that of a hung task that may belong to its stack."""
 _NAMED_WITHIN: Final = 8
@@ -63,12 +66,20 @@ class KernelParser:
         """Whether a report is held back until its next lines are known; `flush` gives it without them."""
         return self._hung is not None
 
-    def feed(self, line: KernelLine) -> list[KernelReport]:
-        """Return what a line, with those before it, reports."""
+    def feed(self, line: KernelLine, *, continues: bool = False) -> list[KernelReport]:
+        """Return what a line, with those before it, reports.
+
+        A line that `continues` a message is not its first. Only the driver's text of a GPU that has fallen off the bus
+        has such lines; elsewhere one could be in the name of a file, which anybody can choose.
+        """
         reports: list[KernelReport] = []
         if self._hung is not None:
             reports += self._follow(line)
         text = line.text if line.text[:4] == "NVRM" else without_prefix(line.text)
+        if _OF_A_PROCESS.match(text):
+            return reports
+        if continues:
+            return reports + (self._fallen(line, text) if self._named_at == line.sequence else [])
         if "Xid" in text or FALLEN in text or "The NVIDIA GPU" in text:
             reports += self._driver(line, text)
         elif (fault := find_fault(text)) is not None:

@@ -3,6 +3,9 @@
 The kernel wakes the event loop for each message, so that nothing is polled. Messages are taken in slices, and other
 work of the loop runs between two slices: a storm of messages delays nothing but its own tail, which the kernel's ring
 buffer holds. What it overwrote meanwhile is counted and reported as `KernelLoss`.
+
+Only what the kernel itself printed is believed: a program that may write to /dev/kmsg, in a container too, could
+otherwise take a GPU out of service with one line.
 """
 
 import asyncio
@@ -35,6 +38,7 @@ FOLLOW_SECONDS: Final = 1.0
 _FILE_POLL_SECONDS: Final = 0.02
 """How often a plain file is looked at; the kernel's own log is never polled."""
 _BARE_PRIORITY: Final = 4
+_SHOWN: Final = 200
 _PASSING: Final = frozenset({errno.EPIPE, errno.EINVAL, errno.EINTR})
 """EPIPE: the kernel overwrote the next message. EINVAL: a message longer than any, which the kernel skips."""
 
@@ -71,7 +75,8 @@ class KernelLog:
     """Reads `path`: /dev/kmsg, or for tests and replays a FIFO or a file of records or bare lines.
 
     Starts at the end; with `after`, at the first message after that place, or at the first of this boot if that place
-    is of an earlier one. `parser.driver_version` may be set at any time.
+    is of an earlier one. `parser.driver_version` may be set at any time. With `any_writer`, records that programs wrote
+    count like the kernel's own, for game days; bare lines always do.
     """
 
     def __init__(
@@ -82,6 +87,7 @@ class KernelLog:
         driver_version: str = "",
         after: LogPosition | None = None,
         follow_seconds: float = FOLLOW_SECONDS,
+        any_writer: bool = False,
     ) -> None:
         self.parser = KernelParser(driver_version or loaded_driver_version())
         self.opened = asyncio.Event()
@@ -91,6 +97,8 @@ class KernelLog:
         self._boot_id = boot_id()
         self._after = after
         self._follow_seconds = follow_seconds
+        self._any_writer = any_writer
+        self._told_of_forgery = False
         self._read = self._taken = after.sequence if after is not None and after.boot_id == self._boot_id else -1
         self._gap_counts = after is not None
         self._lost = after is not None
@@ -220,10 +228,24 @@ class KernelLog:
         self._read = max(self._read, record.sequence)
         if not (self.parser.follows or may_matter(record.message)):
             return
+        if not (record.of_kernel or self._any_writer):
+            self._note_forgery(record)
+            return
         now = self._clock.now()
-        for text in message_lines(record.message):
+        for number, text in enumerate(message_lines(record.message)):
             line = KernelLine(record.sequence, record.monotonic_seconds, record.priority, text, now)
-            reports += self.parser.feed(line)
+            reports += self.parser.feed(line, continues=number > 0)
+
+    def _note_forgery(self, record: Record) -> None:
+        """Tell, once, that a program wrote what only a driver prints."""
+        if b"Xid" in record.message and not self._told_of_forgery:
+            self._told_of_forgery = True
+            log.warning(
+                "kernel_log.not_of_the_kernel",
+                line=message_lines(record.message)[0][:_SHOWN],
+                effect="ignored, as are others of its kind",
+                remedy="look who may write to /dev/kmsg; for a game day set allow_kmsg_injection",
+            )
 
     async def _wait(self, descriptor: int, *, pollable: bool) -> list[KernelReport]:
         """Wait until there is something to read; return a report that has waited long enough for its other lines."""
@@ -255,6 +277,8 @@ class KernelLog:
         )
 
 
-def scan_log(clock: Clock, path: Path = KERNEL_LOG, driver_version: str = "") -> list[KernelReport]:
+def scan_log(
+    clock: Clock, path: Path = KERNEL_LOG, driver_version: str = "", *, any_writer: bool = False
+) -> list[KernelReport]:
     """Return the reports of all that the kernel log holds now, oldest first. Raises OSError if it cannot be read."""
-    return KernelLog(path, clock=clock, driver_version=driver_version).read_all()
+    return KernelLog(path, clock=clock, driver_version=driver_version, any_writer=any_writer).read_all()

@@ -1,7 +1,9 @@
 r"""Records of /dev/kmsg: `priority,sequence,microseconds,flags;text`, then lines of a dictionary.
 
-The kernel writes bytes that are not printable as `\xNN`, and so the line breaks inside one message.
-Source: Documentation/ABI/testing/dev-kmsg of the Linux kernel.
+The kernel writes bytes that are not printable as `\xNN`, and so the line breaks inside one message. The number in
+front is 8 times the facility plus the priority. Facility 0 is the kernel's own: what a program writes into /dev/kmsg
+gets 1 (user), or another one that it asks for, but never 0.
+Source: Documentation/ABI/testing/dev-kmsg and devkmsg_write in kernel/printk/printk.c of the Linux kernel.
 """
 
 import re
@@ -15,6 +17,7 @@ _MAXIMUM_HEADER: Final = 200
 _HEADER_FIELDS: Final = 3
 _MAXIMUM_DIGITS: Final = 20
 _LEVEL: Final = 0b111
+_FACILITY_SHIFT: Final = 3
 _MICROSECOND: Final = 1e-6
 _ESCAPE: Final = re.compile(rb"\\x([0-9a-fA-F]{2})")
 _PREFIX: Final = re.compile(r"(?:<\d{1,3}>)?\s*(?:kernel:\s*)?(?:\[[\sTC\d.]{1,24}\]\s*){0,3}")
@@ -27,6 +30,8 @@ class Record(NamedTuple):
     priority: int
     monotonic_seconds: float
     message: bytes
+    of_kernel: bool = True
+    """Whether the kernel itself printed it, and no program."""
 
 
 def parse_record(raw: bytes) -> Record | None:
@@ -42,7 +47,10 @@ def parse_record(raw: bytes) -> Record | None:
         return None
     message_end = raw.find(b"\n", end)
     message = raw[end + 1 :] if message_end < 0 else raw[end + 1 : message_end]
-    return Record(int(sequence), int(priority) & _LEVEL, int(microseconds) * _MICROSECOND, message)
+    number = int(priority)
+    return Record(
+        int(sequence), number & _LEVEL, int(microseconds) * _MICROSECOND, message, number >> _FACILITY_SHIFT == 0
+    )
 
 
 def message_lines(message: bytes) -> list[str]:

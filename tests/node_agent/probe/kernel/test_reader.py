@@ -90,6 +90,41 @@ async def test_one_message_of_several_lines_names_its_gpu(fifo: Path) -> None:
         assert (reports.xids()[0].code, reports.xids()[0].pci_bus_id) == (79, "0000:18:00.0")
 
 
+@pytest.mark.parametrize("facility", [1, 3, 16], ids=["user", "daemon", "local0"])
+async def test_what_a_program_wrote_is_not_believed(fifo: Path, facility: int) -> None:
+    async with reading(KernelLog(fifo, clock=SystemClock())) as reports:
+        write(fifo, f"{8 * facility + 3},5,1,-;{XID}\n{8 * facility + 3},6,2,-;EDAC MC0: 1 UE memory\n3,7,3,-;{XID}\n")
+        await reports.until(bool)
+    assert len(reports.all) == 1
+    assert [report.line.sequence for report in reports.xids()] == [7]
+
+
+async def test_a_program_is_believed_where_faults_are_injected(fifo: Path) -> None:
+    async with reading(KernelLog(fifo, clock=SystemClock(), any_writer=True)) as reports:
+        write(fifo, f"11,5,1,-;{XID}\n")
+        await reports.until(bool)
+    assert [report.line.sequence for report in reports.xids()] == [5]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        f"python3[77]: segfault at 0 ip 0 sp 0 error 4 in x\\x0a{XID}[5000+1000]",
+        f"NVRM:[77]: segfault at 0 ip 0 sp 0 error 4 in x\\x0a{XID}[5000+1000]",
+        f"\\x0aNVRM: y[77]: segfault at 0 ip 0 sp 0 error 4 in x\\x0a{XID}[5000+1000]",
+        "NVRM: GPU 3b:00[77]: segfault at 0 ip 0 sp 0 error 4 in fallen off the bus[5000+1000]",
+        "NVRM: GPU 3b:00[77]: segfault at 0 ip 0 sp 0 error 4 in x\\x0aNVRM: fallen off the bus[5000+1000]",
+        "XFS (sda1): z[77]: segfault at 0 ip 0 sp 0 error 4 in I/O error[5000+1000]",
+    ],
+    ids=["break", "name_and_break", "break_first", "name", "name_and_fallen", "disk"],
+)
+async def test_names_that_a_program_chose_state_no_fault(fifo: Path, message: str) -> None:
+    async with reading(KernelLog(fifo, clock=SystemClock())) as reports:
+        write(fifo, f"6,5,1,-;{message}\n3,7,3,-;{XID}\n")
+        await reports.until(lambda _: any(report.line.sequence == 7 for report in reports.xids()))
+    assert len(reports.all) == 1
+
+
 async def test_a_hung_task_is_reported_even_if_no_line_follows(fifo: Path) -> None:
     async with reading(KernelLog(fifo, clock=SystemClock(), follow_seconds=0.001)) as reports:
         write(fifo, "3,5,1,-;INFO: task sh:9 blocked for more than 120 seconds.\n")
@@ -202,7 +237,7 @@ def unique() -> tuple[str, str]:
 @needs_kernel_log
 async def test_a_line_in_the_real_kernel_log_is_reported_once() -> None:
     mark, text = unique()
-    kernel_log = KernelLog(clock=SystemClock())
+    kernel_log = KernelLog(clock=SystemClock(), any_writer=True)
     async with reading(kernel_log) as reports:
         print_in_kernel_log(text)
         await reports.until(lambda found: len(marked(found, mark)) == 1)
@@ -218,13 +253,13 @@ async def test_lines_before_the_start_are_not_reported_but_those_while_away_are(
     while_away, text_while_away = unique()
     after, text_after = unique()
     print_in_kernel_log(text_before)
-    first = KernelLog(clock=SystemClock())
+    first = KernelLog(clock=SystemClock(), any_writer=True)
     async with reading(first) as reports:
         pass
     assert marked(reports.all, before) == []
     assert first.position.sequence >= 0
     print_in_kernel_log(text_while_away)
-    async with reading(KernelLog(clock=SystemClock(), after=first.position)) as later:
+    async with reading(KernelLog(clock=SystemClock(), any_writer=True, after=first.position)) as later:
         print_in_kernel_log(text_after)
         await later.until(lambda found: bool(marked(found, after)))
     assert len(marked(later.all, while_away)) == 1
@@ -236,7 +271,7 @@ async def test_after_a_reboot_everything_since_is_read() -> None:
     mark, text = unique()
     print_in_kernel_log(text)
     position = LogPosition("00000000-0000-0000-0000-000000000000", 2**40)
-    async with reading(KernelLog(clock=SystemClock(), after=position)) as reports:
+    async with reading(KernelLog(clock=SystemClock(), any_writer=True, after=position)) as reports:
         await reports.until(lambda found: bool(marked(found, mark)))
 
 
@@ -247,7 +282,7 @@ async def test_lines_overwritten_while_away_are_counted() -> None:
         pytest.skip("the kernel has not overwritten anything yet")
     mark, text = unique()
     print_in_kernel_log(text)
-    async with reading(KernelLog(clock=SystemClock(), after=LogPosition(boot_id(), 0))) as reports:
+    async with reading(KernelLog(clock=SystemClock(), any_writer=True, after=LogPosition(boot_id(), 0))) as reports:
         await reports.until(lambda found: bool(marked(found, mark)))
     (loss,) = [report for report in reports.all if isinstance(report, KernelLoss)]
     assert loss.lines >= oldest - 1
@@ -256,7 +291,7 @@ async def test_lines_overwritten_while_away_are_counted() -> None:
 @needs_kernel_log
 async def test_lines_overwritten_while_reading_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     mark, text = unique()
-    kernel_log = KernelLog(clock=SystemClock())
+    kernel_log = KernelLog(clock=SystemClock(), any_writer=True)
     real_read = os.read
     overtaken = False
 
@@ -283,4 +318,14 @@ async def test_lines_overwritten_while_reading_are_counted(monkeypatch: pytest.M
 def test_a_scan_shows_what_the_log_holds() -> None:
     mark, text = unique()
     print_in_kernel_log(text)
-    assert len(marked(scan_log(SystemClock()), mark)) == 1
+    assert len(marked(scan_log(SystemClock(), any_writer=True), mark)) == 1
+
+
+@needs_kernel_log
+def test_the_kernel_marks_what_a_program_wrote_however_it_asks() -> None:
+    mark, text = unique()
+    with KERNEL_LOG.open("wb", buffering=0) as stream:
+        for prefix in ("", "<0>", "<3>", "<30>"):
+            stream.write(f"{prefix}{text}\n".encode())
+    assert marked(scan_log(SystemClock()), mark) == []
+    assert len(marked(scan_log(SystemClock(), any_writer=True), mark)) == 4

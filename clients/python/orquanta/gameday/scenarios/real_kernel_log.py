@@ -17,7 +17,7 @@ async def _play(stage: Stage) -> None:
             stage.admin,
             "real-kernel-log",
             f"{_GPUS}xL4",
-            settings={"kernel_log": str(kernel.KMSG), "canary_seconds": "1"},
+            settings={"kernel_log": str(kernel.KMSG), "canary_seconds": "1", "allow_kmsg_injection": "true"},
         )
         gpu = await stage.gpu(host, _LAST)
         await stage.print(host, kernel.xid(gpu, 119, "Timeout after 6s of waiting for RPC response from GPU0 GSP!"))
