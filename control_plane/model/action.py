@@ -5,7 +5,8 @@ from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 
-from control_plane.model.ids import ActionId, AllocationId, GoalId, IncidentId, JobId, NodeId, UserId
+from control_plane.model.approval import Approval, ApprovalNeed
+from control_plane.model.ids import ActionId, AllocationId, GoalId, IncidentId, JobId, NodeId, RunId, UserId
 from control_plane.model.job import JobSpec
 from control_plane.model.repair import Rung
 
@@ -198,7 +199,8 @@ class Proposal:
     """An effect, who proposes it, for whom and why.
 
     `proposer` is an agent's name or a person's e-mail; `user_id` is the person on whose behalf it is.
-    `is_person` says that a person proposed it directly over an authenticated call.
+    `is_person` says that a person proposed it directly over an authenticated call. `tainted` says that the run had read
+    words that strangers wrote, and that this was not in its plan before. `undoes` is the action that it takes back.
     """
 
     id: ActionId
@@ -210,6 +212,9 @@ class Proposal:
     goal_id: GoalId | None = None
     job_id: JobId | None = None
     node_id: NodeId | None = None
+    run_id: RunId | None = None
+    tainted: bool = False
+    undoes: ActionId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +241,13 @@ class Action:
     created_at: datetime
     expires_at: datetime | None
     finished_at: datetime | None
+    approval_need: ApprovalNeed | None = None
+    approvals: tuple[Approval, ...] = ()
+    policy_version: str = ""
+    run_id: RunId | None = None
+    tainted: bool = False
+    undoes: ActionId | None = None
+    undone_by: ActionId | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ _TABLE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "WatchJobs": _reads(_VIEWER),
         "CancelJob": Rule(_USER),  # their own; anybody's for an operator
         "ReadLogs": _reads(_VIEWER),
+        "DiagnoseJob": _reads(_VIEWER),
         "ListJobTemplates": _reads(_VIEWER),
     },
     "NodeService": {
@@ -94,6 +95,7 @@ _TABLE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "WatchActions": _reads(_VIEWER),
         "ApproveAction": Rule(_OPERATOR),
         "RejectAction": Rule(_OPERATOR),
+        "UndoAction": Rule(_OPERATOR),
         "StopAll": Rule(_OPERATOR),
         "ResumeAll": Rule(_ADMIN),
         "GetKillSwitch": _reads(_VIEWER),
@@ -103,9 +105,46 @@ _TABLE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "GetAgent": _reads(_VIEWER),
         "PauseAgent": Rule(_OPERATOR),
         "ResumeAgent": Rule(_OPERATOR),
+        "PauseAllAgents": Rule(_OPERATOR),
+        "ResumeAllAgents": Rule(_OPERATOR),
+        "GetRun": _reads(_VIEWER),  # their own; anybody's for an operator
+        "ListRuns": _reads(_VIEWER),  # their own; anybody's for an operator
+        "WatchReasoning": _reads(_VIEWER),  # their own; anybody's for an operator
+        "StopRun": Rule(_USER),  # their own; anybody's for an operator
+        "GetReasoningStatus": _reads(_VIEWER),
     },
     "AuditService": {
         "ListAuditRecords": _reads(_USER),  # of their own goals and jobs; everything for an operator
+        "ExportAudit": _reads(_OPERATOR),
+        "ListCheckpoints": _reads(_VIEWER),
+        "VerifyAudit": _reads(_OPERATOR),
+        "EraseAuditText": Rule(_ADMIN),
+    },
+    "PolicyService": {
+        "GetPolicySet": _reads(_VIEWER),
+        "ValidatePolicies": _reads(_VIEWER),
+        "TestPolicies": _reads(_VIEWER),
+        "ExplainAction": _reads(_VIEWER),
+        "ReplayPolicies": _reads(_OPERATOR),
+    },
+    "GrantService": {
+        "CreateGrant": Rule(_OPERATOR),
+        "GetGrant": _reads(_VIEWER),
+        "ListGrants": _reads(_VIEWER),
+        "RevokeGrant": Rule(_OPERATOR),
+    },
+    "MemoryService": {
+        "SearchMemories": _reads(_VIEWER),
+        "GetMemory": _reads(_VIEWER),
+        "ListMemories": _reads(_VIEWER),
+        "DeleteMemory": Rule(_OPERATOR),
+        "ExportMemories": _reads(_OPERATOR),
+        "ImportMemories": Rule(_ADMIN),
+        "GetMemoryStatus": _reads(_VIEWER),
+    },
+    "ToolService": {
+        "ListTools": _reads(_VIEWER),
+        "CallTool": Rule(_VIEWER),  # each tool says what it needs
     },
     "AuthService": {
         "Login": Rule(Special.PUBLIC),

@@ -104,6 +104,13 @@ class Action(message.Message):
     EXPIRES_AT_FIELD_NUMBER: builtins.int
     FINISHED_AT_FIELD_NUMBER: builtins.int
     OUTCOME_FIELD_NUMBER: builtins.int
+    APPROVALS_FIELD_NUMBER: builtins.int
+    APPROVAL_NEED_FIELD_NUMBER: builtins.int
+    POLICY_VERSION_FIELD_NUMBER: builtins.int
+    RUN_ID_FIELD_NUMBER: builtins.int
+    TAINTED_FIELD_NUMBER: builtins.int
+    UNDOES_ACTION_ID_FIELD_NUMBER: builtins.int
+    UNDONE_BY_ACTION_ID_FIELD_NUMBER: builtins.int
     id: builtins.str
     """Its id, `act-...`."""
     kind: builtins.str
@@ -134,6 +141,16 @@ class Action(message.Message):
     """Who approved or rejected it."""
     outcome: builtins.str
     """What came of it, for a person."""
+    policy_version: builtins.str
+    """The version of the policies it was judged by."""
+    run_id: builtins.str
+    """The reasoning run that proposed it, if one did."""
+    tainted: builtins.bool
+    """True if the run had read words that strangers wrote before it proposed this."""
+    undoes_action_id: builtins.str
+    """The action that this one undoes."""
+    undone_by_action_id: builtins.str
+    """The action that undid this one."""
     @builtins.property
     def decision(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """What the governor decided and why, one line for each rule that spoke."""
@@ -149,6 +166,14 @@ class Action(message.Message):
     @builtins.property
     def finished_at(self) -> timestamp_pb2.Timestamp:
         """When it ended."""
+
+    @builtins.property
+    def approvals(self) -> containers.RepeatedCompositeFieldContainer[Approval]:
+        """Who has approved it so far."""
+
+    @builtins.property
+    def approval_need(self) -> ApprovalNeed:
+        """What it needs to be approved; unset if nothing."""
 
     def __init__(
         self,
@@ -172,10 +197,80 @@ class Action(message.Message):
         expires_at: timestamp_pb2.Timestamp | None = ...,
         finished_at: timestamp_pb2.Timestamp | None = ...,
         outcome: builtins.str = ...,
+        approvals: abc.Iterable[Approval] | None = ...,
+        approval_need: ApprovalNeed | None = ...,
+        policy_version: builtins.str = ...,
+        run_id: builtins.str = ...,
+        tainted: builtins.bool = ...,
+        undoes_action_id: builtins.str = ...,
+        undone_by_action_id: builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["created_at", b"created_at", "expires_at", b"expires_at", "finished_at", b"finished_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["approval_need", b"approval_need", "created_at", b"created_at", "expires_at", b"expires_at", "finished_at", b"finished_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["arguments_json", b"arguments_json", "created_at", b"created_at", "decided_by", b"decided_by", "decision", b"decision", "estimate_usd_micros", b"estimate_usd_micros", "expires_at", b"expires_at", "finished_at", b"finished_at", "goal_id", b"goal_id", "hash", b"hash", "id", b"id", "job_id", b"job_id", "kind", b"kind", "node_id", b"node_id", "outcome", b"outcome", "proposer", b"proposer", "reasoning", b"reasoning", "state", b"state", "summary", b"summary", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["approval_need", b"approval_need", "approvals", b"approvals", "arguments_json", b"arguments_json", "created_at", b"created_at", "decided_by", b"decided_by", "decision", b"decision", "estimate_usd_micros", b"estimate_usd_micros", "expires_at", b"expires_at", "finished_at", b"finished_at", "goal_id", b"goal_id", "hash", b"hash", "id", b"id", "job_id", b"job_id", "kind", b"kind", "node_id", b"node_id", "outcome", b"outcome", "policy_version", b"policy_version", "proposer", b"proposer", "reasoning", b"reasoning", "run_id", b"run_id", "state", b"state", "summary", b"summary", "tainted", b"tainted", "undoes_action_id", b"undoes_action_id", "undone_by_action_id", b"undone_by_action_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ApprovalNeed(message.Message):
+    """How many people must approve, and who may."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: builtins.int
+    FROM_FIELD_NUMBER: builtins.int
+    TTL_SECONDS_FIELD_NUMBER: builtins.int
+    count: builtins.int
+    """Different people that must approve."""
+    ttl_seconds: builtins.int
+    """For how long it waits, in seconds."""
+    def __init__(
+        self,
+        *,
+        count: builtins.int = ...,
+        ttl_seconds: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["count", b"count", "from", b"from", "ttl_seconds", b"ttl_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Approval(message.Message):
+    """One person's approval of exactly one action."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    APPROVER_FIELD_NUMBER: builtins.int
+    HASH_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    APPROVED_AT_FIELD_NUMBER: builtins.int
+    GRANT_ID_FIELD_NUMBER: builtins.int
+    approver: builtins.str
+    """Who: an e-mail."""
+    hash: builtins.str
+    """The hash that was approved."""
+    reason: builtins.str
+    """Why."""
+    grant_id: builtins.str
+    """The grant it was given by beforehand, if it was."""
+    @builtins.property
+    def approved_at(self) -> timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        approver: builtins.str = ...,
+        hash: builtins.str = ...,
+        reason: builtins.str = ...,
+        approved_at: timestamp_pb2.Timestamp | None = ...,
+        grant_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["approved_at", b"approved_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["approved_at", b"approved_at", "approver", b"approver", "grant_id", b"grant_id", "hash", b"hash", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -524,6 +619,56 @@ class ResumeAllResponse(message.Message):
     _HasFieldArgType: _TypeAlias = typing.Literal["kill_switch", b"kill_switch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["kill_switch", b"kill_switch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class UndoActionRequest(message.Message):
+    """Asks to undo an action."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ACTION_ID_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    action_id: builtins.str
+    """The action's id; it must be done."""
+    reason: builtins.str
+    """Why, for the audit."""
+    request_id: builtins.str
+    """A unique id of the caller's choice, which makes a retry safe."""
+    def __init__(
+        self,
+        *,
+        action_id: builtins.str = ...,
+        reason: builtins.str = ...,
+        request_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["action_id", b"action_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class UndoActionResponse(message.Message):
+    """The action that undoes."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ACTION_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def action(self) -> Action:
+        """The action."""
+
+    def __init__(
+        self,
+        *,
+        action: Action | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["action", b"action"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["action", b"action"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -70,6 +70,11 @@ class ActionServiceStub(object):
                 request_serializer=orquanta_dot_v1_dot_action__pb2.ResumeAllRequest.SerializeToString,
                 response_deserializer=orquanta_dot_v1_dot_action__pb2.ResumeAllResponse.FromString,
                 _registered_method=True)
+        self.UndoAction = channel.unary_unary(
+                '/orquanta.v1.ActionService/UndoAction',
+                request_serializer=orquanta_dot_v1_dot_action__pb2.UndoActionRequest.SerializeToString,
+                response_deserializer=orquanta_dot_v1_dot_action__pb2.UndoActionResponse.FromString,
+                _registered_method=True)
         self.GetKillSwitch = channel.unary_unary(
                 '/orquanta.v1.ActionService/GetKillSwitch',
                 request_serializer=orquanta_dot_v1_dot_action__pb2.GetKillSwitchRequest.SerializeToString,
@@ -130,6 +135,14 @@ class ActionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UndoAction(self, request, context):
+        """Takes back what a finished action did, by the action that undoes it. Role: operator.
+        The undo is an action of its own and passes the governor as any other.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetKillSwitch(self, request, context):
         """Tells whether the kill switch is on. Role: viewer.
         """
@@ -174,6 +187,11 @@ def add_ActionServiceServicer_to_server(servicer, server):
                     servicer.ResumeAll,
                     request_deserializer=orquanta_dot_v1_dot_action__pb2.ResumeAllRequest.FromString,
                     response_serializer=orquanta_dot_v1_dot_action__pb2.ResumeAllResponse.SerializeToString,
+            ),
+            'UndoAction': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndoAction,
+                    request_deserializer=orquanta_dot_v1_dot_action__pb2.UndoActionRequest.FromString,
+                    response_serializer=orquanta_dot_v1_dot_action__pb2.UndoActionResponse.SerializeToString,
             ),
             'GetKillSwitch': grpc.unary_unary_rpc_method_handler(
                     servicer.GetKillSwitch,
@@ -371,6 +389,33 @@ class ActionService(object):
             '/orquanta.v1.ActionService/ResumeAll',
             orquanta_dot_v1_dot_action__pb2.ResumeAllRequest.SerializeToString,
             orquanta_dot_v1_dot_action__pb2.ResumeAllResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndoAction(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orquanta.v1.ActionService/UndoAction',
+            orquanta_dot_v1_dot_action__pb2.UndoActionRequest.SerializeToString,
+            orquanta_dot_v1_dot_action__pb2.UndoActionResponse.FromString,
             options,
             channel_credentials,
             insecure,

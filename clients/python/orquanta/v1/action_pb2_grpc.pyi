@@ -30,6 +30,10 @@ class ActionServiceStub:
     """The kill switch: stops all effects at once; reads go on, running jobs go on. Role: operator."""
     ResumeAll: aio.UnaryUnaryMultiCallable[action_pb2.ResumeAllRequest, action_pb2.ResumeAllResponse]
     """Releases the kill switch. Role: admin."""
+    UndoAction: aio.UnaryUnaryMultiCallable[action_pb2.UndoActionRequest, action_pb2.UndoActionResponse]
+    """Takes back what a finished action did, by the action that undoes it. Role: operator.
+    The undo is an action of its own and passes the governor as any other.
+    """
     GetKillSwitch: aio.UnaryUnaryMultiCallable[action_pb2.GetKillSwitchRequest, action_pb2.GetKillSwitchResponse]
     """Tells whether the kill switch is on. Role: viewer."""
 
@@ -91,6 +95,16 @@ class ActionServiceServicer(metaclass=abc_1.ABCMeta):
         context: aio.ServicerContext[action_pb2.ResumeAllRequest, abc.Awaitable[action_pb2.ResumeAllResponse]],
     ) -> abc.Awaitable[action_pb2.ResumeAllResponse]:
         """Releases the kill switch. Role: admin."""
+
+    @abc_1.abstractmethod
+    def UndoAction(
+        self,
+        request: action_pb2.UndoActionRequest,
+        context: aio.ServicerContext[action_pb2.UndoActionRequest, abc.Awaitable[action_pb2.UndoActionResponse]],
+    ) -> abc.Awaitable[action_pb2.UndoActionResponse]:
+        """Takes back what a finished action did, by the action that undoes it. Role: operator.
+        The undo is an action of its own and passes the governor as any other.
+        """
 
     @abc_1.abstractmethod
     def GetKillSwitch(

@@ -9,6 +9,7 @@ from google.protobuf import message as message
 from google.protobuf import timestamp_pb2 as timestamp_pb2
 from google.protobuf.internal import containers as containers
 from google.protobuf.internal import enum_type_wrapper as enum_type_wrapper
+from orquanta.v1 import diagnosis_pb2 as diagnosis_pb2
 import builtins as builtins
 import sys
 import typing as typing
@@ -50,6 +51,53 @@ AGENT_STATUS_ACTING: AgentStatus.ValueType  # 3
 """Has proposed actions that are being carried out."""
 AGENT_STATUS_ERROR: AgentStatus.ValueType  # 4
 """Its last round failed; see last_error."""
+
+class _RunState:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RunStateEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_RunState.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    RUN_STATE_UNSPECIFIED: _RunState.ValueType  # 0
+    """Not a state; servers never send it."""
+    RUN_STATE_RUNNING: _RunState.ValueType  # 1
+    """It goes on with its next step."""
+    RUN_STATE_AWAITING_APPROVAL: _RunState.ValueType  # 2
+    """An action of it waits for people."""
+    RUN_STATE_NEEDS_INPUT: _RunState.ValueType  # 3
+    """A question of it waits for a person."""
+    RUN_STATE_WATCHING: _RunState.ValueType  # 4
+    """What it did takes effect; it looks again when something changes."""
+    RUN_STATE_SUCCEEDED: _RunState.ValueType  # 5
+    """Its goal's post-conditions hold."""
+    RUN_STATE_FAILED: _RunState.ValueType  # 6
+    """It ended without; its result says how far it got."""
+    RUN_STATE_LIMITED: _RunState.ValueType  # 7
+    """A limit ended it; its result says how far it got."""
+    RUN_STATE_STOPPED: _RunState.ValueType  # 8
+    """A person stopped it."""
+
+class RunState(_RunState, metaclass=_RunStateEnumTypeWrapper):
+    """Where a reasoning run is in its life."""
+
+RUN_STATE_UNSPECIFIED: RunState.ValueType  # 0
+"""Not a state; servers never send it."""
+RUN_STATE_RUNNING: RunState.ValueType  # 1
+"""It goes on with its next step."""
+RUN_STATE_AWAITING_APPROVAL: RunState.ValueType  # 2
+"""An action of it waits for people."""
+RUN_STATE_NEEDS_INPUT: RunState.ValueType  # 3
+"""A question of it waits for a person."""
+RUN_STATE_WATCHING: RunState.ValueType  # 4
+"""What it did takes effect; it looks again when something changes."""
+RUN_STATE_SUCCEEDED: RunState.ValueType  # 5
+"""Its goal's post-conditions hold."""
+RUN_STATE_FAILED: RunState.ValueType  # 6
+"""It ended without; its result says how far it got."""
+RUN_STATE_LIMITED: RunState.ValueType  # 7
+"""A limit ended it; its result says how far it got."""
+RUN_STATE_STOPPED: RunState.ValueType  # 8
+"""A person stopped it."""
 
 @typing.final
 class Agent(message.Message):
@@ -295,5 +343,615 @@ class ResumeAgentResponse(message.Message):
     _HasFieldArgType: _TypeAlias = typing.Literal["agent", b"agent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["agent", b"agent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class PauseAllAgentsRequest(message.Message):
+    """Asks to pause every agent."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    reason: builtins.str
+    """Why, for the audit."""
+    request_id: builtins.str
+    """A unique id of the caller's choice, which makes a retry safe."""
+    def __init__(
+        self,
+        *,
+        reason: builtins.str = ...,
+        request_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class PauseAllAgentsResponse(message.Message):
+    """The agents after the call."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    AGENTS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def agents(self) -> containers.RepeatedCompositeFieldContainer[Agent]:
+        """By name."""
+
+    def __init__(
+        self,
+        *,
+        agents: abc.Iterable[Agent] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["agents", b"agents"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ResumeAllAgentsRequest(message.Message):
+    """Asks to resume every agent."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    reason: builtins.str
+    """Why, for the audit."""
+    request_id: builtins.str
+    """A unique id of the caller's choice, which makes a retry safe."""
+    def __init__(
+        self,
+        *,
+        reason: builtins.str = ...,
+        request_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ResumeAllAgentsResponse(message.Message):
+    """The agents after the call."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    AGENTS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def agents(self) -> containers.RepeatedCompositeFieldContainer[Agent]:
+        """By name."""
+
+    def __init__(
+        self,
+        *,
+        agents: abc.Iterable[Agent] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["agents", b"agents"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RunUsage(message.Message):
+    """What a run may use, and has used."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    TURNS_FIELD_NUMBER: builtins.int
+    TOOL_CALLS_FIELD_NUMBER: builtins.int
+    INPUT_TOKENS_FIELD_NUMBER: builtins.int
+    OUTPUT_TOKENS_FIELD_NUMBER: builtins.int
+    COST_USD_MICROS_FIELD_NUMBER: builtins.int
+    SECONDS_FIELD_NUMBER: builtins.int
+    turns: builtins.int
+    """Turns of the model."""
+    tool_calls: builtins.int
+    """Calls of tools."""
+    input_tokens: builtins.int
+    """Tokens sent to a model."""
+    output_tokens: builtins.int
+    """Tokens that a model wrote."""
+    cost_usd_micros: builtins.int
+    """Money for the model, in millionths of a US dollar."""
+    seconds: builtins.float
+    """Time since it began, in seconds."""
+    def __init__(
+        self,
+        *,
+        turns: builtins.int = ...,
+        tool_calls: builtins.int = ...,
+        input_tokens: builtins.int = ...,
+        output_tokens: builtins.int = ...,
+        cost_usd_micros: builtins.int = ...,
+        seconds: builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["cost_usd_micros", b"cost_usd_micros", "input_tokens", b"input_tokens", "output_tokens", b"output_tokens", "seconds", b"seconds", "tool_calls", b"tool_calls", "turns", b"turns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Run(message.Message):
+    """A reasoning run: what an agent thinks and does about one goal, incident or question."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    AGENT_NAME_FIELD_NUMBER: builtins.int
+    GOAL_ID_FIELD_NUMBER: builtins.int
+    INCIDENT_ID_FIELD_NUMBER: builtins.int
+    USER_ID_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    STATUS_REASON_FIELD_NUMBER: builtins.int
+    RESULT_FIELD_NUMBER: builtins.int
+    USED_FIELD_NUMBER: builtins.int
+    LIMITS_FIELD_NUMBER: builtins.int
+    REASONER_FIELD_NUMBER: builtins.int
+    TAINTED_FIELD_NUMBER: builtins.int
+    STARTED_AT_FIELD_NUMBER: builtins.int
+    FINISHED_AT_FIELD_NUMBER: builtins.int
+    DIAGNOSIS_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    """Its id, `run-...`."""
+    agent_name: builtins.str
+    """The agent."""
+    goal_id: builtins.str
+    """The goal it is for, if any."""
+    incident_id: builtins.str
+    """The incident it is for, if any."""
+    user_id: builtins.str
+    """On whose behalf."""
+    state: RunState.ValueType
+    """Where it is in its life."""
+    status_reason: builtins.str
+    """Why it is in this state, for a person."""
+    result: builtins.str
+    """What it came to, for a person."""
+    reasoner: builtins.str
+    """Who decides its steps: "rules", or a model's name."""
+    tainted: builtins.bool
+    """True once it has read words that strangers wrote."""
+    @builtins.property
+    def used(self) -> RunUsage:
+        """What it has used."""
+
+    @builtins.property
+    def limits(self) -> RunUsage:
+        """What it may use."""
+
+    @builtins.property
+    def started_at(self) -> timestamp_pb2.Timestamp:
+        """When it began."""
+
+    @builtins.property
+    def finished_at(self) -> timestamp_pb2.Timestamp:
+        """When it ended."""
+
+    @builtins.property
+    def diagnosis(self) -> diagnosis_pb2.Diagnosis:
+        """What it found out, if it looked for a cause."""
+
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+        agent_name: builtins.str = ...,
+        goal_id: builtins.str = ...,
+        incident_id: builtins.str = ...,
+        user_id: builtins.str = ...,
+        state: RunState.ValueType = ...,
+        status_reason: builtins.str = ...,
+        result: builtins.str = ...,
+        used: RunUsage | None = ...,
+        limits: RunUsage | None = ...,
+        reasoner: builtins.str = ...,
+        tainted: builtins.bool = ...,
+        started_at: timestamp_pb2.Timestamp | None = ...,
+        finished_at: timestamp_pb2.Timestamp | None = ...,
+        diagnosis: diagnosis_pb2.Diagnosis | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["diagnosis", b"diagnosis", "finished_at", b"finished_at", "limits", b"limits", "started_at", b"started_at", "used", b"used"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["agent_name", b"agent_name", "diagnosis", b"diagnosis", "finished_at", b"finished_at", "goal_id", b"goal_id", "id", b"id", "incident_id", b"incident_id", "limits", b"limits", "reasoner", b"reasoner", "result", b"result", "started_at", b"started_at", "state", b"state", "status_reason", b"status_reason", "tainted", b"tainted", "used", b"used", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ReasoningEvent(message.Message):
+    """One thing that an agent thought or did: the same bytes over gRPC and over NATS, subject `orq.run.<run_id>`."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: builtins.int
+    RUN_ID_FIELD_NUMBER: builtins.int
+    AGENT_NAME_FIELD_NUMBER: builtins.int
+    GOAL_ID_FIELD_NUMBER: builtins.int
+    TYPE_FIELD_NUMBER: builtins.int
+    MESSAGE_FIELD_NUMBER: builtins.int
+    DATA_JSON_FIELD_NUMBER: builtins.int
+    EVIDENCE_IDS_FIELD_NUMBER: builtins.int
+    TAINTED_FIELD_NUMBER: builtins.int
+    CREATED_AT_FIELD_NUMBER: builtins.int
+    sequence: builtins.int
+    """Its place in its run, from 1. A run's events have no gaps; deltas carry the number of the event before."""
+    run_id: builtins.str
+    """The run."""
+    agent_name: builtins.str
+    """The agent."""
+    goal_id: builtins.str
+    """The goal, if any."""
+    type: builtins.str
+    """What: "run.started", "memory.recalled", "model.delta", "model.replied", "plan.proposed", "plan.validated",
+    "tool.started", "tool.finished", "policy.decision", "approval.requested", "approval.decided", "limit.warning",
+    "diagnosis", "run.waiting", "run.resumed", "run.finished".
+    """
+    message: builtins.str
+    """One line for a person."""
+    data_json: builtins.str
+    """The details as JSON, free of secrets."""
+    tainted: builtins.bool
+    """True if it shows words that strangers wrote."""
+    @builtins.property
+    def evidence_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """What it rests on."""
+
+    @builtins.property
+    def created_at(self) -> timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        sequence: builtins.int = ...,
+        run_id: builtins.str = ...,
+        agent_name: builtins.str = ...,
+        goal_id: builtins.str = ...,
+        type: builtins.str = ...,
+        message: builtins.str = ...,
+        data_json: builtins.str = ...,
+        evidence_ids: abc.Iterable[builtins.str] | None = ...,
+        tainted: builtins.bool = ...,
+        created_at: timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["created_at", b"created_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["agent_name", b"agent_name", "created_at", b"created_at", "data_json", b"data_json", "evidence_ids", b"evidence_ids", "goal_id", b"goal_id", "message", b"message", "run_id", b"run_id", "sequence", b"sequence", "tainted", b"tainted", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GetRunRequest(message.Message):
+    """Asks for one run."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: builtins.int
+    run_id: builtins.str
+    """The run's id."""
+    def __init__(
+        self,
+        *,
+        run_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GetRunResponse(message.Message):
+    """One run."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: builtins.int
+    EVENTS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def run(self) -> Run:
+        """The run."""
+
+    @builtins.property
+    def events(self) -> containers.RepeatedCompositeFieldContainer[ReasoningEvent]:
+        """Its newest events, at most 500, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        run: Run | None = ...,
+        events: abc.Iterable[ReasoningEvent] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["events", b"events", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListRunsRequest(message.Message):
+    """Asks for a page of runs."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    GOAL_ID_FIELD_NUMBER: builtins.int
+    AGENT_NAME_FIELD_NUMBER: builtins.int
+    STATES_FIELD_NUMBER: builtins.int
+    page_size: builtins.int
+    """At most this many, 1 to 500; 50 if 0."""
+    page_token: builtins.str
+    """Where to go on, from an earlier response."""
+    goal_id: builtins.str
+    """Only runs of this goal."""
+    agent_name: builtins.str
+    """Only runs of this agent."""
+    @builtins.property
+    def states(self) -> containers.RepeatedScalarFieldContainer[RunState.ValueType]:
+        """Only runs in these states; all if empty."""
+
+    def __init__(
+        self,
+        *,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+        goal_id: builtins.str = ...,
+        agent_name: builtins.str = ...,
+        states: abc.Iterable[RunState.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["agent_name", b"agent_name", "goal_id", b"goal_id", "page_size", b"page_size", "page_token", b"page_token", "states", b"states"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListRunsResponse(message.Message):
+    """A page of runs."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    RUNS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """Where the next page starts; empty on the last one."""
+    @builtins.property
+    def runs(self) -> containers.RepeatedCompositeFieldContainer[Run]:
+        """The runs, newest first."""
+
+    def __init__(
+        self,
+        *,
+        runs: abc.Iterable[Run] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["next_page_token", b"next_page_token", "runs", b"runs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class WatchReasoningRequest(message.Message):
+    """Asks to follow reasoning."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: builtins.int
+    GOAL_ID_FIELD_NUMBER: builtins.int
+    AGENT_NAME_FIELD_NUMBER: builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: builtins.int
+    INCLUDE_DELTAS_FIELD_NUMBER: builtins.int
+    run_id: builtins.str
+    """Only this run; all that the caller may see if empty."""
+    goal_id: builtins.str
+    """Only runs of this goal."""
+    agent_name: builtins.str
+    """Only runs of this agent."""
+    resume_token: builtins.str
+    """Resume after this point, from an earlier response; from the beginning of the run, or from now without one, if empty."""
+    include_deltas: builtins.bool
+    """Also send what the model writes while it writes."""
+    def __init__(
+        self,
+        *,
+        run_id: builtins.str = ...,
+        goal_id: builtins.str = ...,
+        agent_name: builtins.str = ...,
+        resume_token: builtins.str = ...,
+        include_deltas: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["agent_name", b"agent_name", "goal_id", b"goal_id", "include_deltas", b"include_deltas", "resume_token", b"resume_token", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class WatchReasoningResponse(message.Message):
+    """One event."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: builtins.int
+    resume_token: builtins.str
+    """Resumes the stream after this response."""
+    @builtins.property
+    def event(self) -> ReasoningEvent:
+        """The event."""
+
+    def __init__(
+        self,
+        *,
+        event: ReasoningEvent | None = ...,
+        resume_token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["event", b"event", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class StopRunRequest(message.Message):
+    """Asks to end a run."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    run_id: builtins.str
+    """The run's id."""
+    reason: builtins.str
+    """Why, for the audit."""
+    request_id: builtins.str
+    """A unique id of the caller's choice, which makes a retry safe."""
+    def __init__(
+        self,
+        *,
+        run_id: builtins.str = ...,
+        reason: builtins.str = ...,
+        request_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["reason", b"reason", "request_id", b"request_id", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class StopRunResponse(message.Message):
+    """The run after the call."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def run(self) -> Run:
+        """The run."""
+
+    def __init__(
+        self,
+        *,
+        run: Run | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GetReasoningStatusRequest(message.Message):
+    """Asks how reasoning is done."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GetReasoningStatusResponse(message.Message):
+    """How reasoning is done."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ENDPOINTS_FIELD_NUMBER: builtins.int
+    COST_TODAY_USD_MICROS_FIELD_NUMBER: builtins.int
+    COST_PER_DAY_USD_MICROS_FIELD_NUMBER: builtins.int
+    TOKENS_TODAY_FIELD_NUMBER: builtins.int
+    cost_today_usd_micros: builtins.int
+    """Money that models cost today, in millionths of a US dollar."""
+    cost_per_day_usd_micros: builtins.int
+    """Money that models may cost in a day, in millionths of a US dollar."""
+    tokens_today: builtins.int
+    """Tokens used today."""
+    @builtins.property
+    def endpoints(self) -> containers.RepeatedCompositeFieldContainer[ModelEndpoint]:
+        """The endpoints in order of preference; empty if everything goes by rules."""
+
+    def __init__(
+        self,
+        *,
+        endpoints: abc.Iterable[ModelEndpoint] | None = ...,
+        cost_today_usd_micros: builtins.int = ...,
+        cost_per_day_usd_micros: builtins.int = ...,
+        tokens_today: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["cost_per_day_usd_micros", b"cost_per_day_usd_micros", "cost_today_usd_micros", b"cost_today_usd_micros", "endpoints", b"endpoints", "tokens_today", b"tokens_today"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ModelEndpoint(message.Message):
+    """An OpenAI-compatible endpoint."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    MODEL_FIELD_NUMBER: builtins.int
+    BASE_URL_FIELD_NUMBER: builtins.int
+    MODE_FIELD_NUMBER: builtins.int
+    TOOLS_FIELD_NUMBER: builtins.int
+    STREAMS_FIELD_NUMBER: builtins.int
+    BREAKER_FIELD_NUMBER: builtins.int
+    LAST_ERROR_FIELD_NUMBER: builtins.int
+    CALLS_FIELD_NUMBER: builtins.int
+    FAILURES_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """The name it was given."""
+    model: builtins.str
+    """The model."""
+    base_url: builtins.str
+    """Its address without credentials."""
+    mode: builtins.str
+    """How it is asked for data: "json_schema", "json_object", "tool", "text"; "unprobed" before the first call."""
+    tools: builtins.bool
+    """Whether it takes tools."""
+    streams: builtins.bool
+    """Whether it streams."""
+    breaker: builtins.str
+    """"closed" if it is used, "open" if it is left alone after failures, "half_open" if it is being tried again."""
+    last_error: builtins.str
+    """Why the last call failed, if it did."""
+    calls: builtins.int
+    """Calls so far."""
+    failures: builtins.int
+    """Calls that failed."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        model: builtins.str = ...,
+        base_url: builtins.str = ...,
+        mode: builtins.str = ...,
+        tools: builtins.bool = ...,
+        streams: builtins.bool = ...,
+        breaker: builtins.str = ...,
+        last_error: builtins.str = ...,
+        calls: builtins.int = ...,
+        failures: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["base_url", b"base_url", "breaker", b"breaker", "calls", b"calls", "failures", b"failures", "last_error", b"last_error", "mode", b"mode", "model", b"model", "name", b"name", "streams", b"streams", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -55,6 +55,41 @@ class AgentServiceStub(object):
                 request_serializer=orquanta_dot_v1_dot_agent__pb2.ResumeAgentRequest.SerializeToString,
                 response_deserializer=orquanta_dot_v1_dot_agent__pb2.ResumeAgentResponse.FromString,
                 _registered_method=True)
+        self.PauseAllAgents = channel.unary_unary(
+                '/orquanta.v1.AgentService/PauseAllAgents',
+                request_serializer=orquanta_dot_v1_dot_agent__pb2.PauseAllAgentsRequest.SerializeToString,
+                response_deserializer=orquanta_dot_v1_dot_agent__pb2.PauseAllAgentsResponse.FromString,
+                _registered_method=True)
+        self.ResumeAllAgents = channel.unary_unary(
+                '/orquanta.v1.AgentService/ResumeAllAgents',
+                request_serializer=orquanta_dot_v1_dot_agent__pb2.ResumeAllAgentsRequest.SerializeToString,
+                response_deserializer=orquanta_dot_v1_dot_agent__pb2.ResumeAllAgentsResponse.FromString,
+                _registered_method=True)
+        self.GetRun = channel.unary_unary(
+                '/orquanta.v1.AgentService/GetRun',
+                request_serializer=orquanta_dot_v1_dot_agent__pb2.GetRunRequest.SerializeToString,
+                response_deserializer=orquanta_dot_v1_dot_agent__pb2.GetRunResponse.FromString,
+                _registered_method=True)
+        self.ListRuns = channel.unary_unary(
+                '/orquanta.v1.AgentService/ListRuns',
+                request_serializer=orquanta_dot_v1_dot_agent__pb2.ListRunsRequest.SerializeToString,
+                response_deserializer=orquanta_dot_v1_dot_agent__pb2.ListRunsResponse.FromString,
+                _registered_method=True)
+        self.WatchReasoning = channel.unary_stream(
+                '/orquanta.v1.AgentService/WatchReasoning',
+                request_serializer=orquanta_dot_v1_dot_agent__pb2.WatchReasoningRequest.SerializeToString,
+                response_deserializer=orquanta_dot_v1_dot_agent__pb2.WatchReasoningResponse.FromString,
+                _registered_method=True)
+        self.StopRun = channel.unary_unary(
+                '/orquanta.v1.AgentService/StopRun',
+                request_serializer=orquanta_dot_v1_dot_agent__pb2.StopRunRequest.SerializeToString,
+                response_deserializer=orquanta_dot_v1_dot_agent__pb2.StopRunResponse.FromString,
+                _registered_method=True)
+        self.GetReasoningStatus = channel.unary_unary(
+                '/orquanta.v1.AgentService/GetReasoningStatus',
+                request_serializer=orquanta_dot_v1_dot_agent__pb2.GetReasoningStatusRequest.SerializeToString,
+                response_deserializer=orquanta_dot_v1_dot_agent__pb2.GetReasoningStatusResponse.FromString,
+                _registered_method=True)
 
 
 class AgentServiceServicer(object):
@@ -89,6 +124,56 @@ class AgentServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PauseAllAgents(self, request, context):
+        """Pauses every agent at once. Role: operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeAllAgents(self, request, context):
+        """Resumes every agent. Role: operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRun(self, request, context):
+        """Returns one reasoning run with its steps. Role: viewer; a user sees their own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRuns(self, request, context):
+        """Lists reasoning runs, newest first. Role: viewer; a user sees their own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchReasoning(self, request, context):
+        """Sends what agents think and do: what was recorded from `resume_token` on, then as it happens. Role: viewer;
+        a user sees their own runs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StopRun(self, request, context):
+        """Ends a run at its next step. Role: user for their own, operator for anybody's.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetReasoningStatus(self, request, context):
+        """Tells which model endpoints there are, what they can do, and what was used. Role: viewer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +196,41 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.ResumeAgent,
                     request_deserializer=orquanta_dot_v1_dot_agent__pb2.ResumeAgentRequest.FromString,
                     response_serializer=orquanta_dot_v1_dot_agent__pb2.ResumeAgentResponse.SerializeToString,
+            ),
+            'PauseAllAgents': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseAllAgents,
+                    request_deserializer=orquanta_dot_v1_dot_agent__pb2.PauseAllAgentsRequest.FromString,
+                    response_serializer=orquanta_dot_v1_dot_agent__pb2.PauseAllAgentsResponse.SerializeToString,
+            ),
+            'ResumeAllAgents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeAllAgents,
+                    request_deserializer=orquanta_dot_v1_dot_agent__pb2.ResumeAllAgentsRequest.FromString,
+                    response_serializer=orquanta_dot_v1_dot_agent__pb2.ResumeAllAgentsResponse.SerializeToString,
+            ),
+            'GetRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRun,
+                    request_deserializer=orquanta_dot_v1_dot_agent__pb2.GetRunRequest.FromString,
+                    response_serializer=orquanta_dot_v1_dot_agent__pb2.GetRunResponse.SerializeToString,
+            ),
+            'ListRuns': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRuns,
+                    request_deserializer=orquanta_dot_v1_dot_agent__pb2.ListRunsRequest.FromString,
+                    response_serializer=orquanta_dot_v1_dot_agent__pb2.ListRunsResponse.SerializeToString,
+            ),
+            'WatchReasoning': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchReasoning,
+                    request_deserializer=orquanta_dot_v1_dot_agent__pb2.WatchReasoningRequest.FromString,
+                    response_serializer=orquanta_dot_v1_dot_agent__pb2.WatchReasoningResponse.SerializeToString,
+            ),
+            'StopRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.StopRun,
+                    request_deserializer=orquanta_dot_v1_dot_agent__pb2.StopRunRequest.FromString,
+                    response_serializer=orquanta_dot_v1_dot_agent__pb2.StopRunResponse.SerializeToString,
+            ),
+            'GetReasoningStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReasoningStatus,
+                    request_deserializer=orquanta_dot_v1_dot_agent__pb2.GetReasoningStatusRequest.FromString,
+                    response_serializer=orquanta_dot_v1_dot_agent__pb2.GetReasoningStatusResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -222,6 +342,195 @@ class AgentService(object):
             '/orquanta.v1.AgentService/ResumeAgent',
             orquanta_dot_v1_dot_agent__pb2.ResumeAgentRequest.SerializeToString,
             orquanta_dot_v1_dot_agent__pb2.ResumeAgentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseAllAgents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orquanta.v1.AgentService/PauseAllAgents',
+            orquanta_dot_v1_dot_agent__pb2.PauseAllAgentsRequest.SerializeToString,
+            orquanta_dot_v1_dot_agent__pb2.PauseAllAgentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeAllAgents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orquanta.v1.AgentService/ResumeAllAgents',
+            orquanta_dot_v1_dot_agent__pb2.ResumeAllAgentsRequest.SerializeToString,
+            orquanta_dot_v1_dot_agent__pb2.ResumeAllAgentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orquanta.v1.AgentService/GetRun',
+            orquanta_dot_v1_dot_agent__pb2.GetRunRequest.SerializeToString,
+            orquanta_dot_v1_dot_agent__pb2.GetRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orquanta.v1.AgentService/ListRuns',
+            orquanta_dot_v1_dot_agent__pb2.ListRunsRequest.SerializeToString,
+            orquanta_dot_v1_dot_agent__pb2.ListRunsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchReasoning(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/orquanta.v1.AgentService/WatchReasoning',
+            orquanta_dot_v1_dot_agent__pb2.WatchReasoningRequest.SerializeToString,
+            orquanta_dot_v1_dot_agent__pb2.WatchReasoningResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StopRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orquanta.v1.AgentService/StopRun',
+            orquanta_dot_v1_dot_agent__pb2.StopRunRequest.SerializeToString,
+            orquanta_dot_v1_dot_agent__pb2.StopRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReasoningStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orquanta.v1.AgentService/GetReasoningStatus',
+            orquanta_dot_v1_dot_agent__pb2.GetReasoningStatusRequest.SerializeToString,
+            orquanta_dot_v1_dot_agent__pb2.GetReasoningStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

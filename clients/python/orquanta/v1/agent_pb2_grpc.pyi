@@ -24,6 +24,22 @@ class AgentServiceStub:
     """Pauses an agent: it proposes nothing until resumed. Role: operator."""
     ResumeAgent: aio.UnaryUnaryMultiCallable[agent_pb2.ResumeAgentRequest, agent_pb2.ResumeAgentResponse]
     """Resumes a paused agent. Role: operator."""
+    PauseAllAgents: aio.UnaryUnaryMultiCallable[agent_pb2.PauseAllAgentsRequest, agent_pb2.PauseAllAgentsResponse]
+    """Pauses every agent at once. Role: operator."""
+    ResumeAllAgents: aio.UnaryUnaryMultiCallable[agent_pb2.ResumeAllAgentsRequest, agent_pb2.ResumeAllAgentsResponse]
+    """Resumes every agent. Role: operator."""
+    GetRun: aio.UnaryUnaryMultiCallable[agent_pb2.GetRunRequest, agent_pb2.GetRunResponse]
+    """Returns one reasoning run with its steps. Role: viewer; a user sees their own."""
+    ListRuns: aio.UnaryUnaryMultiCallable[agent_pb2.ListRunsRequest, agent_pb2.ListRunsResponse]
+    """Lists reasoning runs, newest first. Role: viewer; a user sees their own."""
+    WatchReasoning: aio.UnaryStreamMultiCallable[agent_pb2.WatchReasoningRequest, agent_pb2.WatchReasoningResponse]
+    """Sends what agents think and do: what was recorded from `resume_token` on, then as it happens. Role: viewer;
+    a user sees their own runs.
+    """
+    StopRun: aio.UnaryUnaryMultiCallable[agent_pb2.StopRunRequest, agent_pb2.StopRunResponse]
+    """Ends a run at its next step. Role: user for their own, operator for anybody's."""
+    GetReasoningStatus: aio.UnaryUnaryMultiCallable[agent_pb2.GetReasoningStatusRequest, agent_pb2.GetReasoningStatusResponse]
+    """Tells which model endpoints there are, what they can do, and what was used. Role: viewer."""
 
 class AgentServiceServicer(metaclass=abc_1.ABCMeta):
     """Agents: the loops that propose actions, and what they are doing."""
@@ -59,5 +75,63 @@ class AgentServiceServicer(metaclass=abc_1.ABCMeta):
         context: aio.ServicerContext[agent_pb2.ResumeAgentRequest, abc.Awaitable[agent_pb2.ResumeAgentResponse]],
     ) -> abc.Awaitable[agent_pb2.ResumeAgentResponse]:
         """Resumes a paused agent. Role: operator."""
+
+    @abc_1.abstractmethod
+    def PauseAllAgents(
+        self,
+        request: agent_pb2.PauseAllAgentsRequest,
+        context: aio.ServicerContext[agent_pb2.PauseAllAgentsRequest, abc.Awaitable[agent_pb2.PauseAllAgentsResponse]],
+    ) -> abc.Awaitable[agent_pb2.PauseAllAgentsResponse]:
+        """Pauses every agent at once. Role: operator."""
+
+    @abc_1.abstractmethod
+    def ResumeAllAgents(
+        self,
+        request: agent_pb2.ResumeAllAgentsRequest,
+        context: aio.ServicerContext[agent_pb2.ResumeAllAgentsRequest, abc.Awaitable[agent_pb2.ResumeAllAgentsResponse]],
+    ) -> abc.Awaitable[agent_pb2.ResumeAllAgentsResponse]:
+        """Resumes every agent. Role: operator."""
+
+    @abc_1.abstractmethod
+    def GetRun(
+        self,
+        request: agent_pb2.GetRunRequest,
+        context: aio.ServicerContext[agent_pb2.GetRunRequest, abc.Awaitable[agent_pb2.GetRunResponse]],
+    ) -> abc.Awaitable[agent_pb2.GetRunResponse]:
+        """Returns one reasoning run with its steps. Role: viewer; a user sees their own."""
+
+    @abc_1.abstractmethod
+    def ListRuns(
+        self,
+        request: agent_pb2.ListRunsRequest,
+        context: aio.ServicerContext[agent_pb2.ListRunsRequest, abc.Awaitable[agent_pb2.ListRunsResponse]],
+    ) -> abc.Awaitable[agent_pb2.ListRunsResponse]:
+        """Lists reasoning runs, newest first. Role: viewer; a user sees their own."""
+
+    @abc_1.abstractmethod
+    def WatchReasoning(
+        self,
+        request: agent_pb2.WatchReasoningRequest,
+        context: aio.ServicerContext[agent_pb2.WatchReasoningRequest, abc.AsyncIterator[agent_pb2.WatchReasoningResponse]],
+    ) -> abc.AsyncIterator[agent_pb2.WatchReasoningResponse]:
+        """Sends what agents think and do: what was recorded from `resume_token` on, then as it happens. Role: viewer;
+        a user sees their own runs.
+        """
+
+    @abc_1.abstractmethod
+    def StopRun(
+        self,
+        request: agent_pb2.StopRunRequest,
+        context: aio.ServicerContext[agent_pb2.StopRunRequest, abc.Awaitable[agent_pb2.StopRunResponse]],
+    ) -> abc.Awaitable[agent_pb2.StopRunResponse]:
+        """Ends a run at its next step. Role: user for their own, operator for anybody's."""
+
+    @abc_1.abstractmethod
+    def GetReasoningStatus(
+        self,
+        request: agent_pb2.GetReasoningStatusRequest,
+        context: aio.ServicerContext[agent_pb2.GetReasoningStatusRequest, abc.Awaitable[agent_pb2.GetReasoningStatusResponse]],
+    ) -> abc.Awaitable[agent_pb2.GetReasoningStatusResponse]:
+        """Tells which model endpoints there are, what they can do, and what was used. Role: viewer."""
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: aio.Server) -> None: ...

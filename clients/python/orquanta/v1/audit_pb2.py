@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17orquanta/v1/audit.proto\x12\x0borquanta.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x85\x03\n\x0b\x41uditRecord\x12\x0e\n\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n\nagent_name\x18\x02 \x01(\tR\tagentName\x12\x16\n\x06\x61\x63tion\x18\x03 \x01(\tR\x06\x61\x63tion\x12\x1c\n\treasoning\x18\x04 \x01(\tR\treasoning\x12!\n\x0cpayload_json\x18\x05 \x01(\tR\x0bpayloadJson\x12\x18\n\x07outcome\x18\x06 \x01(\tR\x07outcome\x12\x33\n\x16\x63ost_impact_usd_micros\x18\x07 \x01(\x03R\x13\x63ostImpactUsdMicros\x12\x39\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x1b\n\taction_id\x18\t \x01(\tR\x08\x61\x63tionId\x12\x17\n\x07goal_id\x18\n \x01(\tR\x06goalId\x12\x15\n\x06job_id\x18\x0b \x01(\tR\x05jobId\x12\x17\n\x07node_id\x18\x0c \x01(\tR\x06nodeId\"\x8c\x02\n\x17ListAuditRecordsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rR\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\x12\x17\n\x07goal_id\x18\x03 \x01(\tR\x06goalId\x12\x15\n\x06job_id\x18\x04 \x01(\tR\x05jobId\x12\x17\n\x07node_id\x18\x05 \x01(\tR\x06nodeId\x12\x1d\n\nagent_name\x18\x06 \x01(\tR\tagentName\x12\x1b\n\taction_id\x18\x07 \x01(\tR\x08\x61\x63tionId\x12\x30\n\x05since\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05since\"v\n\x18ListAuditRecordsResponse\x12\x32\n\x07records\x18\x01 \x03(\x0b\x32\x18.orquanta.v1.AuditRecordR\x07records\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2t\n\x0c\x41uditService\x12\x64\n\x10ListAuditRecords\x12$.orquanta.v1.ListAuditRecordsRequest\x1a%.orquanta.v1.ListAuditRecordsResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17orquanta/v1/audit.proto\x12\x0borquanta.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8b\x04\n\x0b\x41uditRecord\x12\x0e\n\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n\nagent_name\x18\x02 \x01(\tR\tagentName\x12\x16\n\x06\x61\x63tion\x18\x03 \x01(\tR\x06\x61\x63tion\x12\x1c\n\treasoning\x18\x04 \x01(\tR\treasoning\x12!\n\x0cpayload_json\x18\x05 \x01(\tR\x0bpayloadJson\x12\x18\n\x07outcome\x18\x06 \x01(\tR\x07outcome\x12\x33\n\x16\x63ost_impact_usd_micros\x18\x07 \x01(\x03R\x13\x63ostImpactUsdMicros\x12\x39\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x1b\n\taction_id\x18\t \x01(\tR\x08\x61\x63tionId\x12\x17\n\x07goal_id\x18\n \x01(\tR\x06goalId\x12\x15\n\x06job_id\x18\x0b \x01(\tR\x05jobId\x12\x17\n\x07node_id\x18\x0c \x01(\tR\x06nodeId\x12\x15\n\x06run_id\x18\r \x01(\tR\x05runId\x12#\n\rprevious_hash\x18\x0e \x01(\x0cR\x0cpreviousHash\x12\x12\n\x04hash\x18\x0f \x01(\x0cR\x04hash\x12\x1c\n\tcanonical\x18\x10 \x01(\x0cR\tcanonical\x12\x16\n\x06\x65rased\x18\x11 \x01(\x08R\x06\x65rased\"\xdb\x01\n\x0f\x41uditCheckpoint\x12\x16\n\x06origin\x18\x01 \x01(\tR\x06origin\x12\x12\n\x04size\x18\x02 \x01(\x04R\x04size\x12\x12\n\x04root\x18\x03 \x01(\x0cR\x04root\x12\x37\n\tsigned_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08signedAt\x12\x12\n\x04note\x18\x05 \x01(\tR\x04note\x12\x1c\n\tsignature\x18\x06 \x01(\x0cR\tsignature\x12\x1d\n\npublic_key\x18\x07 \x01(\x0cR\tpublicKey\"\xe9\x02\n\x17ListAuditRecordsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rR\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\x12\x17\n\x07goal_id\x18\x03 \x01(\tR\x06goalId\x12\x15\n\x06job_id\x18\x04 \x01(\tR\x05jobId\x12\x17\n\x07node_id\x18\x05 \x01(\tR\x06nodeId\x12\x1d\n\nagent_name\x18\x06 \x01(\tR\tagentName\x12\x1b\n\taction_id\x18\x07 \x01(\tR\x08\x61\x63tionId\x12\x30\n\x05since\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05since\x12\x30\n\x05until\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05until\x12\x12\n\x04text\x18\n \x01(\tR\x04text\x12\x15\n\x06run_id\x18\x0b \x01(\tR\x05runId\"v\n\x18ListAuditRecordsResponse\x12\x32\n\x07records\x18\x01 \x03(\x0b\x32\x18.orquanta.v1.AuditRecordR\x07records\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"-\n\x12\x45xportAuditRequest\x12\x17\n\x07\x66rom_id\x18\x01 \x01(\x04R\x06\x66romId\"\x89\x01\n\x13\x45xportAuditResponse\x12\x32\n\x07records\x18\x01 \x03(\x0b\x32\x18.orquanta.v1.AuditRecordR\x07records\x12>\n\x0b\x63heckpoints\x18\x02 \x03(\x0b\x32\x1c.orquanta.v1.AuditCheckpointR\x0b\x63heckpoints\"T\n\x16ListCheckpointsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rR\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\"\x81\x01\n\x17ListCheckpointsResponse\x12>\n\x0b\x63heckpoints\x18\x01 \x03(\x0b\x32\x1c.orquanta.v1.AuditCheckpointR\x0b\x63heckpoints\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"L\n\x12VerifyAuditRequest\x12\x36\n\x07\x61gainst\x18\x01 \x01(\x0b\x32\x1c.orquanta.v1.AuditCheckpointR\x07\x61gainst\"\xa8\x01\n\x13VerifyAuditResponse\x12\x16\n\x06intact\x18\x01 \x01(\x08R\x06intact\x12\x14\n\x05\x66\x61ult\x18\x02 \x01(\tR\x05\x66\x61ult\x12\x12\n\x04text\x18\x03 \x01(\tR\x04text\x12\x18\n\x07records\x18\x04 \x01(\x04R\x07records\x12 \n\x0b\x63heckpoints\x18\x05 \x01(\x04R\x0b\x63heckpoints\x12\x13\n\x05\x61t_id\x18\x06 \x01(\x04R\x04\x61tId\"\x84\x01\n\x15\x45raseAuditTextRequest\x12\x17\n\x07user_id\x18\x01 \x01(\tR\x06userId\x12\x1b\n\trecord_id\x18\x02 \x01(\x04R\x08recordId\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason\x12\x1d\n\nrequest_id\x18\x04 \x01(\tR\trequestId\"2\n\x16\x45raseAuditTextResponse\x12\x18\n\x07records\x18\x01 \x01(\x04R\x07records2\xe2\x03\n\x0c\x41uditService\x12\x64\n\x10ListAuditRecords\x12$.orquanta.v1.ListAuditRecordsRequest\x1a%.orquanta.v1.ListAuditRecordsResponse\"\x03\x90\x02\x01\x12W\n\x0b\x45xportAudit\x12\x1f.orquanta.v1.ExportAuditRequest\x1a .orquanta.v1.ExportAuditResponse\"\x03\x90\x02\x01\x30\x01\x12\x61\n\x0fListCheckpoints\x12#.orquanta.v1.ListCheckpointsRequest\x1a$.orquanta.v1.ListCheckpointsResponse\"\x03\x90\x02\x01\x12U\n\x0bVerifyAudit\x12\x1f.orquanta.v1.VerifyAuditRequest\x1a .orquanta.v1.VerifyAuditResponse\"\x03\x90\x02\x01\x12Y\n\x0e\x45raseAuditText\x12\".orquanta.v1.EraseAuditTextRequest\x1a#.orquanta.v1.EraseAuditTextResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,12 +34,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_AUDITSERVICE'].methods_by_name['ListAuditRecords']._loaded_options = None
   _globals['_AUDITSERVICE'].methods_by_name['ListAuditRecords']._serialized_options = b'\220\002\001'
+  _globals['_AUDITSERVICE'].methods_by_name['ExportAudit']._loaded_options = None
+  _globals['_AUDITSERVICE'].methods_by_name['ExportAudit']._serialized_options = b'\220\002\001'
+  _globals['_AUDITSERVICE'].methods_by_name['ListCheckpoints']._loaded_options = None
+  _globals['_AUDITSERVICE'].methods_by_name['ListCheckpoints']._serialized_options = b'\220\002\001'
+  _globals['_AUDITSERVICE'].methods_by_name['VerifyAudit']._loaded_options = None
+  _globals['_AUDITSERVICE'].methods_by_name['VerifyAudit']._serialized_options = b'\220\002\001'
   _globals['_AUDITRECORD']._serialized_start=74
-  _globals['_AUDITRECORD']._serialized_end=463
-  _globals['_LISTAUDITRECORDSREQUEST']._serialized_start=466
-  _globals['_LISTAUDITRECORDSREQUEST']._serialized_end=734
-  _globals['_LISTAUDITRECORDSRESPONSE']._serialized_start=736
-  _globals['_LISTAUDITRECORDSRESPONSE']._serialized_end=854
-  _globals['_AUDITSERVICE']._serialized_start=856
-  _globals['_AUDITSERVICE']._serialized_end=972
+  _globals['_AUDITRECORD']._serialized_end=597
+  _globals['_AUDITCHECKPOINT']._serialized_start=600
+  _globals['_AUDITCHECKPOINT']._serialized_end=819
+  _globals['_LISTAUDITRECORDSREQUEST']._serialized_start=822
+  _globals['_LISTAUDITRECORDSREQUEST']._serialized_end=1183
+  _globals['_LISTAUDITRECORDSRESPONSE']._serialized_start=1185
+  _globals['_LISTAUDITRECORDSRESPONSE']._serialized_end=1303
+  _globals['_EXPORTAUDITREQUEST']._serialized_start=1305
+  _globals['_EXPORTAUDITREQUEST']._serialized_end=1350
+  _globals['_EXPORTAUDITRESPONSE']._serialized_start=1353
+  _globals['_EXPORTAUDITRESPONSE']._serialized_end=1490
+  _globals['_LISTCHECKPOINTSREQUEST']._serialized_start=1492
+  _globals['_LISTCHECKPOINTSREQUEST']._serialized_end=1576
+  _globals['_LISTCHECKPOINTSRESPONSE']._serialized_start=1579
+  _globals['_LISTCHECKPOINTSRESPONSE']._serialized_end=1708
+  _globals['_VERIFYAUDITREQUEST']._serialized_start=1710
+  _globals['_VERIFYAUDITREQUEST']._serialized_end=1786
+  _globals['_VERIFYAUDITRESPONSE']._serialized_start=1789
+  _globals['_VERIFYAUDITRESPONSE']._serialized_end=1957
+  _globals['_ERASEAUDITTEXTREQUEST']._serialized_start=1960
+  _globals['_ERASEAUDITTEXTREQUEST']._serialized_end=2092
+  _globals['_ERASEAUDITTEXTRESPONSE']._serialized_start=2094
+  _globals['_ERASEAUDITTEXTRESPONSE']._serialized_end=2144
+  _globals['_AUDITSERVICE']._serialized_start=2147
+  _globals['_AUDITSERVICE']._serialized_end=2629
 # @@protoc_insertion_point(module_scope)

@@ -37,6 +37,11 @@ class AuditRecord(message.Message):
     GOAL_ID_FIELD_NUMBER: builtins.int
     JOB_ID_FIELD_NUMBER: builtins.int
     NODE_ID_FIELD_NUMBER: builtins.int
+    RUN_ID_FIELD_NUMBER: builtins.int
+    PREVIOUS_HASH_FIELD_NUMBER: builtins.int
+    HASH_FIELD_NUMBER: builtins.int
+    CANONICAL_FIELD_NUMBER: builtins.int
+    ERASED_FIELD_NUMBER: builtins.int
     id: builtins.int
     """Its place in the log."""
     agent_name: builtins.str
@@ -59,6 +64,16 @@ class AuditRecord(message.Message):
     """The job it is about, if any."""
     node_id: builtins.str
     """The node it is about, if any."""
+    run_id: builtins.str
+    """The reasoning run it is about, if any."""
+    previous_hash: builtins.bytes
+    """Hash of the record before, SHA-256; 32 zero bytes for the first."""
+    hash: builtins.bytes
+    """SHA-256 over the hash before and the record's canonical bytes."""
+    canonical: builtins.bytes
+    """The canonical bytes: JSON with sorted keys. Words of people stand in it as keyed hashes."""
+    erased: builtins.bool
+    """True if words of the record were erased."""
     @builtins.property
     def created_at(self) -> timestamp_pb2.Timestamp:
         """When it was written."""
@@ -78,10 +93,61 @@ class AuditRecord(message.Message):
         goal_id: builtins.str = ...,
         job_id: builtins.str = ...,
         node_id: builtins.str = ...,
+        run_id: builtins.str = ...,
+        previous_hash: builtins.bytes = ...,
+        hash: builtins.bytes = ...,
+        canonical: builtins.bytes = ...,
+        erased: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["action", b"action", "action_id", b"action_id", "agent_name", b"agent_name", "cost_impact_usd_micros", b"cost_impact_usd_micros", "created_at", b"created_at", "goal_id", b"goal_id", "id", b"id", "job_id", b"job_id", "node_id", b"node_id", "outcome", b"outcome", "payload_json", b"payload_json", "reasoning", b"reasoning"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["action", b"action", "action_id", b"action_id", "agent_name", b"agent_name", "canonical", b"canonical", "cost_impact_usd_micros", b"cost_impact_usd_micros", "created_at", b"created_at", "erased", b"erased", "goal_id", b"goal_id", "hash", b"hash", "id", b"id", "job_id", b"job_id", "node_id", b"node_id", "outcome", b"outcome", "payload_json", b"payload_json", "previous_hash", b"previous_hash", "reasoning", b"reasoning", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class AuditCheckpoint(message.Message):
+    """A signed statement of how the log stood: a note in three lines (origin, size, root) and an Ed25519 signature."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ORIGIN_FIELD_NUMBER: builtins.int
+    SIZE_FIELD_NUMBER: builtins.int
+    ROOT_FIELD_NUMBER: builtins.int
+    SIGNED_AT_FIELD_NUMBER: builtins.int
+    NOTE_FIELD_NUMBER: builtins.int
+    SIGNATURE_FIELD_NUMBER: builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: builtins.int
+    origin: builtins.str
+    """Who keeps the log."""
+    size: builtins.int
+    """Records that it covers."""
+    root: builtins.bytes
+    """Merkle root over the records' hashes, RFC 6962."""
+    note: builtins.str
+    """The signed text."""
+    signature: builtins.bytes
+    """The Ed25519 signature of the text."""
+    public_key: builtins.bytes
+    """The public key, 32 bytes."""
+    @builtins.property
+    def signed_at(self) -> timestamp_pb2.Timestamp:
+        """When it was signed."""
+
+    def __init__(
+        self,
+        *,
+        origin: builtins.str = ...,
+        size: builtins.int = ...,
+        root: builtins.bytes = ...,
+        signed_at: timestamp_pb2.Timestamp | None = ...,
+        note: builtins.str = ...,
+        signature: builtins.bytes = ...,
+        public_key: builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["signed_at", b"signed_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["note", b"note", "origin", b"origin", "public_key", b"public_key", "root", b"root", "signature", b"signature", "signed_at", b"signed_at", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -99,6 +165,9 @@ class ListAuditRecordsRequest(message.Message):
     AGENT_NAME_FIELD_NUMBER: builtins.int
     ACTION_ID_FIELD_NUMBER: builtins.int
     SINCE_FIELD_NUMBER: builtins.int
+    UNTIL_FIELD_NUMBER: builtins.int
+    TEXT_FIELD_NUMBER: builtins.int
+    RUN_ID_FIELD_NUMBER: builtins.int
     page_size: builtins.int
     """At most this many, 1 to 500; 50 if 0."""
     page_token: builtins.str
@@ -113,9 +182,17 @@ class ListAuditRecordsRequest(message.Message):
     """Only records of this agent or e-mail."""
     action_id: builtins.str
     """Only records of this action id."""
+    text: builtins.str
+    """Only records that hold these words in their action, reasoning or payload; at most 200 characters."""
+    run_id: builtins.str
+    """Only records of this run."""
     @builtins.property
     def since(self) -> timestamp_pb2.Timestamp:
         """Only records written at or after this time."""
+
+    @builtins.property
+    def until(self) -> timestamp_pb2.Timestamp:
+        """Only records written before this time."""
 
     def __init__(
         self,
@@ -128,10 +205,13 @@ class ListAuditRecordsRequest(message.Message):
         agent_name: builtins.str = ...,
         action_id: builtins.str = ...,
         since: timestamp_pb2.Timestamp | None = ...,
+        until: timestamp_pb2.Timestamp | None = ...,
+        text: builtins.str = ...,
+        run_id: builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["since", b"since"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["since", b"since", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["action_id", b"action_id", "agent_name", b"agent_name", "goal_id", b"goal_id", "job_id", b"job_id", "node_id", b"node_id", "page_size", b"page_size", "page_token", b"page_token", "since", b"since"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["action_id", b"action_id", "agent_name", b"agent_name", "goal_id", b"goal_id", "job_id", b"job_id", "node_id", b"node_id", "page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id", "since", b"since", "text", b"text", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -158,5 +238,217 @@ class ListAuditRecordsResponse(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["next_page_token", b"next_page_token", "records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ExportAuditRequest(message.Message):
+    """Asks for an export."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    FROM_ID_FIELD_NUMBER: builtins.int
+    from_id: builtins.int
+    """From this record on; from the first that is kept if 0."""
+    def __init__(
+        self,
+        *,
+        from_id: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["from_id", b"from_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ExportAuditResponse(message.Message):
+    """Records and checkpoints."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    RECORDS_FIELD_NUMBER: builtins.int
+    CHECKPOINTS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def records(self) -> containers.RepeatedCompositeFieldContainer[AuditRecord]:
+        """At most 500 records, oldest first."""
+
+    @builtins.property
+    def checkpoints(self) -> containers.RepeatedCompositeFieldContainer[AuditCheckpoint]:
+        """Checkpoints over records that were sent."""
+
+    def __init__(
+        self,
+        *,
+        records: abc.Iterable[AuditRecord] | None = ...,
+        checkpoints: abc.Iterable[AuditCheckpoint] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["checkpoints", b"checkpoints", "records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListCheckpointsRequest(message.Message):
+    """Asks for checkpoints."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    page_size: builtins.int
+    """At most this many, 1 to 500; 50 if 0."""
+    page_token: builtins.str
+    """Where to go on, from an earlier response."""
+    def __init__(
+        self,
+        *,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListCheckpointsResponse(message.Message):
+    """A page of checkpoints."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CHECKPOINTS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """Where the next page starts; empty on the last one."""
+    @builtins.property
+    def checkpoints(self) -> containers.RepeatedCompositeFieldContainer[AuditCheckpoint]:
+        """The checkpoints, newest first."""
+
+    def __init__(
+        self,
+        *,
+        checkpoints: abc.Iterable[AuditCheckpoint] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["checkpoints", b"checkpoints", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class VerifyAuditRequest(message.Message):
+    """Asks to verify the log."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    AGAINST_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def against(self) -> AuditCheckpoint:
+        """A checkpoint that was kept elsewhere; the log must be a continuation of it."""
+
+    def __init__(
+        self,
+        *,
+        against: AuditCheckpoint | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["against", b"against"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["against", b"against"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class VerifyAuditResponse(message.Message):
+    """How the log stands."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    INTACT_FIELD_NUMBER: builtins.int
+    FAULT_FIELD_NUMBER: builtins.int
+    TEXT_FIELD_NUMBER: builtins.int
+    RECORDS_FIELD_NUMBER: builtins.int
+    CHECKPOINTS_FIELD_NUMBER: builtins.int
+    AT_ID_FIELD_NUMBER: builtins.int
+    intact: builtins.bool
+    """True if nothing is wrong."""
+    fault: builtins.str
+    """What is wrong: "edit", "deletion", "reorder", "truncation", "fork", "signature"; empty if nothing."""
+    text: builtins.str
+    """For a person: what was found, and where."""
+    records: builtins.int
+    """Records that were looked at."""
+    checkpoints: builtins.int
+    """Checkpoints that were looked at."""
+    at_id: builtins.int
+    """The record at which it was found."""
+    def __init__(
+        self,
+        *,
+        intact: builtins.bool = ...,
+        fault: builtins.str = ...,
+        text: builtins.str = ...,
+        records: builtins.int = ...,
+        checkpoints: builtins.int = ...,
+        at_id: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["at_id", b"at_id", "checkpoints", b"checkpoints", "fault", b"fault", "intact", b"intact", "records", b"records", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class EraseAuditTextRequest(message.Message):
+    """Asks to erase words."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: builtins.int
+    RECORD_ID_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    user_id: builtins.str
+    """The person whose words go (id or e-mail)."""
+    record_id: builtins.int
+    """Only of this record; all of the person's if 0."""
+    reason: builtins.str
+    """Why, for the audit."""
+    request_id: builtins.str
+    """A unique id of the caller's choice, which makes a retry safe."""
+    def __init__(
+        self,
+        *,
+        user_id: builtins.str = ...,
+        record_id: builtins.int = ...,
+        reason: builtins.str = ...,
+        request_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["reason", b"reason", "record_id", b"record_id", "request_id", b"request_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class EraseAuditTextResponse(message.Message):
+    """What was erased."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    RECORDS_FIELD_NUMBER: builtins.int
+    records: builtins.int
+    """Records of which words were erased."""
+    def __init__(
+        self,
+        *,
+        records: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["records", b"records"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

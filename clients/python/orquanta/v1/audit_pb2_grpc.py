@@ -40,6 +40,26 @@ class AuditServiceStub(object):
                 request_serializer=orquanta_dot_v1_dot_audit__pb2.ListAuditRecordsRequest.SerializeToString,
                 response_deserializer=orquanta_dot_v1_dot_audit__pb2.ListAuditRecordsResponse.FromString,
                 _registered_method=True)
+        self.ExportAudit = channel.unary_stream(
+                '/orquanta.v1.AuditService/ExportAudit',
+                request_serializer=orquanta_dot_v1_dot_audit__pb2.ExportAuditRequest.SerializeToString,
+                response_deserializer=orquanta_dot_v1_dot_audit__pb2.ExportAuditResponse.FromString,
+                _registered_method=True)
+        self.ListCheckpoints = channel.unary_unary(
+                '/orquanta.v1.AuditService/ListCheckpoints',
+                request_serializer=orquanta_dot_v1_dot_audit__pb2.ListCheckpointsRequest.SerializeToString,
+                response_deserializer=orquanta_dot_v1_dot_audit__pb2.ListCheckpointsResponse.FromString,
+                _registered_method=True)
+        self.VerifyAudit = channel.unary_unary(
+                '/orquanta.v1.AuditService/VerifyAudit',
+                request_serializer=orquanta_dot_v1_dot_audit__pb2.VerifyAuditRequest.SerializeToString,
+                response_deserializer=orquanta_dot_v1_dot_audit__pb2.VerifyAuditResponse.FromString,
+                _registered_method=True)
+        self.EraseAuditText = channel.unary_unary(
+                '/orquanta.v1.AuditService/EraseAuditText',
+                request_serializer=orquanta_dot_v1_dot_audit__pb2.EraseAuditTextRequest.SerializeToString,
+                response_deserializer=orquanta_dot_v1_dot_audit__pb2.EraseAuditTextResponse.FromString,
+                _registered_method=True)
 
 
 class AuditServiceServicer(object):
@@ -53,6 +73,34 @@ class AuditServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportAudit(self, request, context):
+        """Sends the records with all that is needed to verify them, oldest first. Role: operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCheckpoints(self, request, context):
+        """Lists signed checkpoints, newest first. Role: viewer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyAudit(self, request, context):
+        """Verifies the whole log where it is, and tells the first thing that is wrong. Role: operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseAuditText(self, request, context):
+        """Erases words that a person wrote, for good; the chain still verifies. Role: admin.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuditServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +108,26 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     servicer.ListAuditRecords,
                     request_deserializer=orquanta_dot_v1_dot_audit__pb2.ListAuditRecordsRequest.FromString,
                     response_serializer=orquanta_dot_v1_dot_audit__pb2.ListAuditRecordsResponse.SerializeToString,
+            ),
+            'ExportAudit': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportAudit,
+                    request_deserializer=orquanta_dot_v1_dot_audit__pb2.ExportAuditRequest.FromString,
+                    response_serializer=orquanta_dot_v1_dot_audit__pb2.ExportAuditResponse.SerializeToString,
+            ),
+            'ListCheckpoints': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCheckpoints,
+                    request_deserializer=orquanta_dot_v1_dot_audit__pb2.ListCheckpointsRequest.FromString,
+                    response_serializer=orquanta_dot_v1_dot_audit__pb2.ListCheckpointsResponse.SerializeToString,
+            ),
+            'VerifyAudit': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyAudit,
+                    request_deserializer=orquanta_dot_v1_dot_audit__pb2.VerifyAuditRequest.FromString,
+                    response_serializer=orquanta_dot_v1_dot_audit__pb2.VerifyAuditResponse.SerializeToString,
+            ),
+            'EraseAuditText': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseAuditText,
+                    request_deserializer=orquanta_dot_v1_dot_audit__pb2.EraseAuditTextRequest.FromString,
+                    response_serializer=orquanta_dot_v1_dot_audit__pb2.EraseAuditTextResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +158,114 @@ class AuditService(object):
             '/orquanta.v1.AuditService/ListAuditRecords',
             orquanta_dot_v1_dot_audit__pb2.ListAuditRecordsRequest.SerializeToString,
             orquanta_dot_v1_dot_audit__pb2.ListAuditRecordsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportAudit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/orquanta.v1.AuditService/ExportAudit',
+            orquanta_dot_v1_dot_audit__pb2.ExportAuditRequest.SerializeToString,
+            orquanta_dot_v1_dot_audit__pb2.ExportAuditResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCheckpoints(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orquanta.v1.AuditService/ListCheckpoints',
+            orquanta_dot_v1_dot_audit__pb2.ListCheckpointsRequest.SerializeToString,
+            orquanta_dot_v1_dot_audit__pb2.ListCheckpointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyAudit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orquanta.v1.AuditService/VerifyAudit',
+            orquanta_dot_v1_dot_audit__pb2.VerifyAuditRequest.SerializeToString,
+            orquanta_dot_v1_dot_audit__pb2.VerifyAuditResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseAuditText(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orquanta.v1.AuditService/EraseAuditText',
+            orquanta_dot_v1_dot_audit__pb2.EraseAuditTextRequest.SerializeToString,
+            orquanta_dot_v1_dot_audit__pb2.EraseAuditTextResponse.FromString,
             options,
             channel_credentials,
             insecure,

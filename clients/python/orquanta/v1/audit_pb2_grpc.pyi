@@ -18,6 +18,14 @@ class AuditServiceStub:
     def __init__(self, channel: aio.Channel) -> None: ...
     ListAuditRecords: aio.UnaryUnaryMultiCallable[audit_pb2.ListAuditRecordsRequest, audit_pb2.ListAuditRecordsResponse]
     """Lists audit records, newest first. Role: operator; a user sees the records of their own goals and jobs."""
+    ExportAudit: aio.UnaryStreamMultiCallable[audit_pb2.ExportAuditRequest, audit_pb2.ExportAuditResponse]
+    """Sends the records with all that is needed to verify them, oldest first. Role: operator."""
+    ListCheckpoints: aio.UnaryUnaryMultiCallable[audit_pb2.ListCheckpointsRequest, audit_pb2.ListCheckpointsResponse]
+    """Lists signed checkpoints, newest first. Role: viewer."""
+    VerifyAudit: aio.UnaryUnaryMultiCallable[audit_pb2.VerifyAuditRequest, audit_pb2.VerifyAuditResponse]
+    """Verifies the whole log where it is, and tells the first thing that is wrong. Role: operator."""
+    EraseAuditText: aio.UnaryUnaryMultiCallable[audit_pb2.EraseAuditTextRequest, audit_pb2.EraseAuditTextResponse]
+    """Erases words that a person wrote, for good; the chain still verifies. Role: admin."""
 
 class AuditServiceServicer(metaclass=abc_1.ABCMeta):
     """The audit: an append-only record of every decision and its reason."""
@@ -29,5 +37,37 @@ class AuditServiceServicer(metaclass=abc_1.ABCMeta):
         context: aio.ServicerContext[audit_pb2.ListAuditRecordsRequest, abc.Awaitable[audit_pb2.ListAuditRecordsResponse]],
     ) -> abc.Awaitable[audit_pb2.ListAuditRecordsResponse]:
         """Lists audit records, newest first. Role: operator; a user sees the records of their own goals and jobs."""
+
+    @abc_1.abstractmethod
+    def ExportAudit(
+        self,
+        request: audit_pb2.ExportAuditRequest,
+        context: aio.ServicerContext[audit_pb2.ExportAuditRequest, abc.AsyncIterator[audit_pb2.ExportAuditResponse]],
+    ) -> abc.AsyncIterator[audit_pb2.ExportAuditResponse]:
+        """Sends the records with all that is needed to verify them, oldest first. Role: operator."""
+
+    @abc_1.abstractmethod
+    def ListCheckpoints(
+        self,
+        request: audit_pb2.ListCheckpointsRequest,
+        context: aio.ServicerContext[audit_pb2.ListCheckpointsRequest, abc.Awaitable[audit_pb2.ListCheckpointsResponse]],
+    ) -> abc.Awaitable[audit_pb2.ListCheckpointsResponse]:
+        """Lists signed checkpoints, newest first. Role: viewer."""
+
+    @abc_1.abstractmethod
+    def VerifyAudit(
+        self,
+        request: audit_pb2.VerifyAuditRequest,
+        context: aio.ServicerContext[audit_pb2.VerifyAuditRequest, abc.Awaitable[audit_pb2.VerifyAuditResponse]],
+    ) -> abc.Awaitable[audit_pb2.VerifyAuditResponse]:
+        """Verifies the whole log where it is, and tells the first thing that is wrong. Role: operator."""
+
+    @abc_1.abstractmethod
+    def EraseAuditText(
+        self,
+        request: audit_pb2.EraseAuditTextRequest,
+        context: aio.ServicerContext[audit_pb2.EraseAuditTextRequest, abc.Awaitable[audit_pb2.EraseAuditTextResponse]],
+    ) -> abc.Awaitable[audit_pb2.EraseAuditTextResponse]:
+        """Erases words that a person wrote, for good; the chain still verifies. Role: admin."""
 
 def add_AuditServiceServicer_to_server(servicer: AuditServiceServicer, server: aio.Server) -> None: ...

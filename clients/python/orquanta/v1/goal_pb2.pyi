@@ -400,6 +400,7 @@ class Goal(message.Message):
     CREATED_AT_FIELD_NUMBER: builtins.int
     UPDATED_AT_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
+    RUN_ID_FIELD_NUMBER: builtins.int
     id: builtins.str
     """Its id, `g-...`."""
     user_id: builtins.str
@@ -416,6 +417,8 @@ class Goal(message.Message):
     """A short result for a person; empty until it ended."""
     version: builtins.int
     """Grows by one with each change."""
+    run_id: builtins.str
+    """The reasoning run that works on it; empty if the goal needed none."""
     @builtins.property
     def plan(self) -> Plan:
         """How it was understood; unset until it was planned."""
@@ -447,10 +450,11 @@ class Goal(message.Message):
         created_at: timestamp_pb2.Timestamp | None = ...,
         updated_at: timestamp_pb2.Timestamp | None = ...,
         version: builtins.int = ...,
+        run_id: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["bill", b"bill", "created_at", b"created_at", "plan", b"plan", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["bill", b"bill", "created_at", b"created_at", "id", b"id", "plan", b"plan", "result", b"result", "state", b"state", "status_reason", b"status_reason", "text", b"text", "updated_at", b"updated_at", "user_email", b"user_email", "user_id", b"user_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["bill", b"bill", "created_at", b"created_at", "id", b"id", "plan", b"plan", "result", b"result", "run_id", b"run_id", "state", b"state", "status_reason", b"status_reason", "text", b"text", "updated_at", b"updated_at", "user_email", b"user_email", "user_id", b"user_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

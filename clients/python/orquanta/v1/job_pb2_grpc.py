@@ -65,6 +65,11 @@ class JobServiceStub(object):
                 request_serializer=orquanta_dot_v1_dot_job__pb2.ReadLogsRequest.SerializeToString,
                 response_deserializer=orquanta_dot_v1_dot_job__pb2.ReadLogsResponse.FromString,
                 _registered_method=True)
+        self.DiagnoseJob = channel.unary_unary(
+                '/orquanta.v1.JobService/DiagnoseJob',
+                request_serializer=orquanta_dot_v1_dot_job__pb2.DiagnoseJobRequest.SerializeToString,
+                response_deserializer=orquanta_dot_v1_dot_job__pb2.DiagnoseJobResponse.FromString,
+                _registered_method=True)
         self.ListJobTemplates = channel.unary_unary(
                 '/orquanta.v1.JobService/ListJobTemplates',
                 request_serializer=orquanta_dot_v1_dot_job__pb2.ListJobTemplatesRequest.SerializeToString,
@@ -119,6 +124,13 @@ class JobServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DiagnoseJob(self, request, context):
+        """Tells why a job failed, with what says so. Role: viewer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListJobTemplates(self, request, context):
         """Lists the job templates: what runs when neither command nor image is given. Role: viewer.
         """
@@ -158,6 +170,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.ReadLogs,
                     request_deserializer=orquanta_dot_v1_dot_job__pb2.ReadLogsRequest.FromString,
                     response_serializer=orquanta_dot_v1_dot_job__pb2.ReadLogsResponse.SerializeToString,
+            ),
+            'DiagnoseJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiagnoseJob,
+                    request_deserializer=orquanta_dot_v1_dot_job__pb2.DiagnoseJobRequest.FromString,
+                    response_serializer=orquanta_dot_v1_dot_job__pb2.DiagnoseJobResponse.SerializeToString,
             ),
             'ListJobTemplates': grpc.unary_unary_rpc_method_handler(
                     servicer.ListJobTemplates,
@@ -328,6 +345,33 @@ class JobService(object):
             '/orquanta.v1.JobService/ReadLogs',
             orquanta_dot_v1_dot_job__pb2.ReadLogsRequest.SerializeToString,
             orquanta_dot_v1_dot_job__pb2.ReadLogsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiagnoseJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orquanta.v1.JobService/DiagnoseJob',
+            orquanta_dot_v1_dot_job__pb2.DiagnoseJobRequest.SerializeToString,
+            orquanta_dot_v1_dot_job__pb2.DiagnoseJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -30,6 +30,8 @@ class JobServiceStub:
     """Stops a job: SIGTERM, a grace, then SIGKILL of its whole tree. Role: user."""
     ReadLogs: aio.UnaryStreamMultiCallable[job_pb2.ReadLogsRequest, job_pb2.ReadLogsResponse]
     """Sends a job's output, and goes on as it is written if asked to follow. Role: viewer."""
+    DiagnoseJob: aio.UnaryUnaryMultiCallable[job_pb2.DiagnoseJobRequest, job_pb2.DiagnoseJobResponse]
+    """Tells why a job failed, with what says so. Role: viewer."""
     ListJobTemplates: aio.UnaryUnaryMultiCallable[job_pb2.ListJobTemplatesRequest, job_pb2.ListJobTemplatesResponse]
     """Lists the job templates: what runs when neither command nor image is given. Role: viewer."""
 
@@ -85,6 +87,14 @@ class JobServiceServicer(metaclass=abc_1.ABCMeta):
         context: aio.ServicerContext[job_pb2.ReadLogsRequest, abc.AsyncIterator[job_pb2.ReadLogsResponse]],
     ) -> abc.AsyncIterator[job_pb2.ReadLogsResponse]:
         """Sends a job's output, and goes on as it is written if asked to follow. Role: viewer."""
+
+    @abc_1.abstractmethod
+    def DiagnoseJob(
+        self,
+        request: job_pb2.DiagnoseJobRequest,
+        context: aio.ServicerContext[job_pb2.DiagnoseJobRequest, abc.Awaitable[job_pb2.DiagnoseJobResponse]],
+    ) -> abc.Awaitable[job_pb2.DiagnoseJobResponse]:
+        """Tells why a job failed, with what says so. Role: viewer."""
 
     @abc_1.abstractmethod
     def ListJobTemplates(

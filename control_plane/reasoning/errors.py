@@ -1,0 +1,21 @@
+"""Why a model did not answer. All are ReasoningError; the caller goes on by rules and says so."""
+
+
+class ReasoningError(Exception):
+    """A model could not be asked, or gave nothing usable."""
+
+
+class NoModel(ReasoningError):
+    """No endpoint is configured, or real calls are forbidden."""
+
+
+class ModelUnavailable(ReasoningError):
+    """Every endpoint failed, timed out or is left alone after failures."""
+
+
+class ModelBudgetExceeded(ReasoningError):
+    """The call could cost more tokens or money than is left for the run, the goal or the tenant's day."""
+
+
+class ModelReplyInvalid(ReasoningError):
+    """The model's reply was not data of the wanted shape, also not after one repair."""
