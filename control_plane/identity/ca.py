@@ -9,7 +9,7 @@ from typing import Final, Self
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from control_plane.clock import Clock
@@ -28,6 +28,8 @@ _MAX_CSR_BYTES: Final = 16_384
 _MIN_RSA_BITS: Final = 2048
 _MAX_RSA_BITS: Final = 4096  # checking a signature of a larger key is a way to keep the server busy
 _CURVES: Final = (ec.SECP256R1, ec.SECP384R1)
+
+_PSS: Final = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=padding.PSS.DIGEST_LENGTH)
 
 _PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
@@ -139,18 +141,14 @@ class CertificateAuthority:
         )
 
     def sign_statement(self, statement: bytes) -> bytes:
-        """Return this CA's signature over a statement: ECDSA with SHA-256, DER. Whoever trusts the CA can check it.
+        """Return this CA's signature over a statement. Whoever trusts the CA can check it.
 
-        The caller puts a prefix that names the kind of statement before it, so that one is not taken for another.
-
-        Raises:
-            PreconditionFailed: CA_KEY_KIND; an RSA key cannot sign so.
+        ECDSA with SHA-256 in DER, or RSASSA-PSS with SHA-256 and a salt of 32 bytes, as the CA's key is. The caller
+        puts a prefix that names the kind of statement before it, so that one is not taken for another.
         """
         key = self._material.key
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise PreconditionFailed(
-                "statements need a CA with an elliptic-curve key, and this one has an RSA key", reason="CA_KEY_KIND"
-            )
+        if isinstance(key, rsa.RSAPrivateKey):
+            return key.sign(statement, _PSS, hashes.SHA256())
         return key.sign(statement, ec.ECDSA(hashes.SHA256()))
 
     def _sign(

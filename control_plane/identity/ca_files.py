@@ -25,6 +25,7 @@ CERTIFICATE_FILE: Final = "ca.crt"
 
 _LIFE: Final = timedelta(days=3653)  # ten years
 _BACKDATED: Final = timedelta(hours=48)  # so that what the CA signs may itself be backdated by 24 hours
+_RSA_BITS: Final = range(2048, 16_384 + 1)
 
 CaKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
@@ -124,6 +125,8 @@ def _parse_key(path: Path, pem: bytes, passphrase: bytes | None) -> CaKey:
         raise _invalid(path, f"it is not a PEM private key ({error})") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
         raise _invalid(path, "its key is neither an elliptic-curve nor an RSA key")
+    if isinstance(key, rsa.RSAPrivateKey) and key.key_size not in _RSA_BITS:
+        raise _invalid(path, f"its RSA key has {key.key_size} bits, where 2048 to 16384 are good")
     return key
 
 

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from orquanta.v1 import repair_pb2
 
 PREFIX: Final = b"orquanta-local-policy-v1\n"
+_RSA_BITS: Final = range(2048, 16_384 + 1)
+"""Smaller keys can be broken; larger ones are a way to keep the host busy."""
+_PSS: Final = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=padding.PSS.DIGEST_LENGTH)
 
 
 class SignatureInvalid(Exception):
@@ -23,21 +26,33 @@ class SignatureInvalid(Exception):
 
 
 def verify(ca_pem: bytes, signed: repair_pb2.SignedPolicy) -> None:
-    """Return if one of the authorities in `ca_pem` has signed the policy; raises SignatureInvalid."""
+    """Return if one of the authorities in `ca_pem` has signed the policy; raises SignatureInvalid.
+
+    ECDSA with SHA-256, or RSASSA-PSS with SHA-256 and a salt of 32 bytes, as the authority's key is.
+    """
     try:
         roots = x509.load_pem_x509_certificates(ca_pem)
     except ValueError as error:
         raise SignatureInvalid("the certificate authority that this host trusts cannot be read") from error
     for root in roots:
-        key = root.public_key()
-        if not isinstance(key, ec.EllipticCurvePublicKey):
-            continue
         try:
-            key.verify(signed.signature, PREFIX + signed.policy, ec.ECDSA(hashes.SHA256()))
-        except InvalidSignature:
+            if _verify(root, signed.signature, PREFIX + signed.policy):
+                return
+        except (InvalidSignature, UnsupportedAlgorithm, ValueError):
             continue
-        return
     raise SignatureInvalid("it was not signed by the certificate authority that this host trusts")
+
+
+def _verify(root: x509.Certificate, signature: bytes, statement: bytes) -> bool:
+    """Return False for a key of a kind that signs no policies; raises InvalidSignature."""
+    key = root.public_key()
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        key.verify(signature, statement, ec.ECDSA(hashes.SHA256()))
+        return True
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size in _RSA_BITS:
+        key.verify(signature, statement, _PSS, hashes.SHA256())
+        return True
+    return False
 
 
 def main(arguments: list[str]) -> int:
