@@ -196,10 +196,11 @@ class Spool:
             try:
                 records = await self._read_file(sequence, before)
             except sqlite3.Error as error:
-                if is_damage(error):
-                    await self._begin_anew(str(error))
-                else:
+                if not is_damage(error):
                     log.warning("spool.not_read", error=str(error))
+                elif spool_id == self._spool_id:  # else it was put aside meanwhile
+                    self._broken = str(error)
+                    self._wake.set()
                 return None
         if not records:
             contents = self._window.read(sequence, self._visible, _BATCH_RECORDS, _BATCH_BYTES)
@@ -403,7 +404,10 @@ class Spool:
     # When the file is not what it should be.
 
     async def _begin_anew(self, reason: str) -> bool:
-        """Go on in a fresh file with what is in memory; what was only in the damaged one is lost and counted."""
+        """Go on in a fresh file with what is in memory; what was only in the damaged one is lost and counted.
+
+        Only `run` calls this, so that no two ever do at once: the second would put the first one's fresh file aside.
+        """
         self._broken = reason
         try:
             self._spool_id = await self._in_thread(lambda: self._replace_file(reason))

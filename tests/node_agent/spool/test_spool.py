@@ -251,6 +251,25 @@ async def test_damage_while_it_runs_loses_only_what_memory_does_not_hold(tmp_pat
         assert spool.state("position") == b"6"
 
 
+async def test_damage_that_many_find_at_once_is_put_aside_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with opened(tmp_path, Bounds(recent_records=2)) as spool:
+        first = spool.spool_id
+        await spool.append(*[event(str(number)) for number in range(6)])
+        await spool._in_thread(lambda: spool._database._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
+        with (tmp_path / FILE).open("r+b") as file:
+            file.write(b"\xff" * 65536)
+        await spool._in_thread(lambda: spool._database._connection.execute("PRAGMA shrink_memory"))
+        await asyncio.gather(*(spool.read_from(1) for _ in range(5)), spool.append(event("more")))
+        await until(lambda: spool.spool_id != first)
+        second = spool.spool_id
+        await spool.append(event("last"))
+        assert names(await everything(spool))[-1] == "last"
+        assert spool.spool_id == second
+    assert capsys.readouterr().out.count("spool.damaged") == 1
+
+
 @pytest.mark.parametrize("spoiled", [b"\xff\xff\xff", b"", "another's"], ids=["garbage", "empty", "another number"])
 async def test_records_that_the_disk_has_spoiled_are_given_up_and_told_and_those_after_them_come(
     tmp_path: Path, spoiled: bytes | str
