@@ -137,6 +137,7 @@ class Assembly:
             clock,
             wanted=lambda: self.broker.configured or not self.link.status.connected,
         )
+        self._dcgm = DcgmClient(settings.dcgm_url, clock) if settings.dcgm_url else None
         self._checks = HostChecks(_what_to_look_at(settings), clock)
         self.status = Status(
             hardware=opened.hardware,
@@ -147,6 +148,7 @@ class Assembly:
             desk=self.desk,
             kernel=self.kernel,
             telemetry=self.telemetry,
+            dcgm=self._dcgm,
             policy=opened.policy,
             jobs=self.jobs,
             watch=self.watch,
@@ -200,8 +202,8 @@ class Assembly:
         }
         if settings.checks:
             found["custom checks"] = CustomChecks(settings.checks, opened.clock).run(self.desk.observe)
-        if settings.dcgm_url:
-            found["dcgm"] = DcgmClient(settings.dcgm_url, opened.clock).run(self.telemetry.take_dcgm)
+        if self._dcgm is not None:
+            found["dcgm"] = self._dcgm.run(self.telemetry.take_dcgm)
         if settings.metrics_address:
             found["metrics"] = Exporter(settings.metrics_address, self.status.collect).run()
         return found

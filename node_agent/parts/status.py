@@ -19,6 +19,7 @@ from node_agent.parts.kernel import KernelWatch
 from node_agent.parts.repairs import RepairDesk, Repairman
 from node_agent.parts.telemetry import TelemetryFlow
 from node_agent.policy.keeper import PolicyKeeper
+from node_agent.probe.dcgm.client import DcgmClient
 from node_agent.probe.kernel.pci import normalise_pci_bus_id
 from node_agent.repair.model import RepairRecord
 from node_agent.spool.spool import Spool
@@ -41,6 +42,7 @@ class Status:
     desk: HealthDesk
     kernel: KernelWatch
     telemetry: TelemetryFlow
+    dcgm: DcgmClient | None
     policy: PolicyKeeper
     jobs: HostJobs
     watch: Watch
@@ -116,7 +118,7 @@ class Status:
             spool_dropped=spool.lost_records,
             telemetry_dropped=self.broker.counts.telemetry_dropped,
             link_up=self.link.status.connected,
-            probe_stalls={"nvml": stats.stalls},
+            probe_stalls={"nvml": stats.stalls} | ({} if self.dcgm is None else {"dcgm": self.dcgm.stalls}),
             repairs=dict(self.repair_desk.counts),
             kernel_lines_read=self.desk.kernel_lines,
             kernel_lines_lost=self.desk.kernel_lines_lost,

@@ -37,6 +37,8 @@ class DcgmClient:
         self._target = parse_url(url)
         self._clock = clock
         self._deadline_seconds = deadline_seconds
+        self.stalls = 0
+        """Times that it gave no whole answer within the deadline."""
         self._failures = 0
         self._stalled_since: float | None = None
         self._seen: dict[str, str] = {}  # UUID -> name for a person, of each GPU that was ever shown
@@ -121,6 +123,7 @@ class DcgmClient:
 
     def _stalled(self, began: float) -> DcgmReading:
         now = self._clock.now()
+        self.stalls += 1
         self._failures += 1
         standing = Standing.BAD if self._failures >= FAILURES_UNTIL_BAD else Standing.WARNING
         text = f"{self._target.url} gave no whole answer within {self._deadline_seconds:g} s"

@@ -140,6 +140,7 @@ async def test_an_exporter_that_hangs_is_a_stall_once_until_it_answers(
     assert (first.stall.probe, first.stall.ended, first.stall.doing) == ("dcgm", False, "GET /metrics")
     assert exporter(first).standing is Standing.WARNING
     assert second.stall is None
+    assert client.stalls == 2
     assert second.gpus == {}
     server.behaviour = None
     for _ in range(100):  # a slow machine may miss the short deadline a few times
