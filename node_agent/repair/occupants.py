@@ -27,7 +27,12 @@ class Occupants:
     @property
     def strangers_text(self) -> str:
         """The strangers for a person."""
-        return listed([f"{holder.name} (pid {holder.pid})" for holder in self.strangers])
+        return listed([_described(holder) for holder in self.strangers])
+
+
+def _described(holder: Holder) -> str:
+    place = processes.place_of(holder.pid)
+    return f"{holder.name} (pid {holder.pid}{', ' if place else ''}{place})"
 
 
 async def find_occupants(

@@ -13,6 +13,12 @@ PROC: Final = Path("/proc")
 _STATE, _PPID, _FLAGS, _START_TIME = 0, 1, 6, 19  # fields of /proc/<pid>/stat after the command's name
 _KERNEL_THREAD: Final = 0x00200000  # PF_KTHREAD of linux/sched.h
 _MAXIMUM_ANCESTORS: Final = 64
+_MAXIMUM_PLACE: Final = 100
+_CONTAINER: Final = re.compile(
+    r"(?:(docker|libpod|cri-containerd|crio|podman|lxc)[-/])?([0-9a-f]{12})[0-9a-f]{52}", re.ASCII
+)
+"""An engine and the id of a container, of which people see the first twelve digits."""
+_POD: Final = re.compile(r"pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12})", re.ASCII)
 _SYSTEM_UNIT: Final = re.compile(r"[^/]*:/system\.slice/(?:system-[^/]+\.slice/)?([^/]+\.service)", re.ASCII)
 
 
@@ -91,6 +97,26 @@ def unit_of(pid: int) -> str:
     except OSError:
         return ""
     return next((match[1] for line in lines if (match := _SYSTEM_UNIT.fullmatch(line))), "")
+
+
+def place_of(pid: int) -> str:
+    """Return for a person where a process runs: its container and pod, else its control group; empty if in none.
+
+    Whoever made the control group has named it, so that this is for reading alone.
+    """
+    try:
+        lines = (PROC / str(pid) / "cgroup").read_text("ascii", errors="replace").splitlines()
+    except OSError:
+        return ""
+    paths = [line.split(":", 2)[2] for line in lines if line.count(":") > 1]
+    for path in paths:
+        if match := _CONTAINER.search(path):
+            pod = _POD.search(path)
+            words = ["container", *([match[1]] if match[1] else []), match[2]]
+            return " ".join(words) + (f" of pod {pod[1].replace('_', '-')}" if pod else "")
+    # With version 1 of control groups there is a path for each controller; the longest says most.
+    path = max(paths, key=len, default="").strip("/")
+    return f"cgroup {printable(path, _MAXIMUM_PLACE)}" if path else ""
 
 
 def with_environment(entry: bytes) -> list[int]:

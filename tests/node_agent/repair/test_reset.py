@@ -6,6 +6,7 @@ import pytest
 
 from node_agent.health.model import Rung
 from node_agent.probe.samples import RemappedRows
+from node_agent.repair import processes
 from node_agent.repair.holders import DEVICE_PREFIX
 from node_agent.repair.model import CheckOutcome, RepairState
 from node_agent.repair.ports import HostJob
@@ -90,7 +91,8 @@ async def test_a_stranger_that_holds_the_gpu_is_named_and_nothing_is_done(host: 
     for stranger in holder(host.stage):
         record = await host.carry_out(order())
         assert record.state is RepairState.REFUSED
-        assert f"(pid {stranger.pid})" in record.message
+        place = processes.place_of(stranger.pid)
+        assert f"(pid {stranger.pid}{', ' if place else ''}{place})" in record.message
         assert stranger.poll() is None
     assert host.stage.log() == []
 
