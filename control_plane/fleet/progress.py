@@ -1,6 +1,6 @@
 """How reports from hosts move an attempt and its job forward. Pure: old values in, new values out."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -14,6 +14,9 @@ STOPPING = "is being stopped: "
 
 MOVES_MAX = 20
 """Moves of one job that burn none of its attempts; beyond that something is wrong with the job."""
+
+_OF_A_FAULT = frozenset({ExitReason.EXITED, ExitReason.SIGNALED, ExitReason.START_FAILED})
+"""How processes end under which a GPU fails: whether it did is heard a moment later."""
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -94,7 +97,7 @@ def _succeeded(member: AllocationMember) -> bool:
 def _settle(allocation: Allocation, now: datetime) -> Allocation:
     """Return the attempt with its own state, stop request and waiver derived from its members."""
     states = [member.state for member in allocation.members]
-    if all(state is AllocationState.ENDED for state in states):
+    if all(state is AllocationState.ENDED for state in states) and not _is_doubtful(allocation):
         cause = first_failure(allocation)
         lost = cause is not None and cause.exit_reason is not None and cause.exit_reason.is_infrastructure
         waived = lost or (allocation.moved and cause is not None)
@@ -111,6 +114,40 @@ def _settle(allocation: Allocation, now: datetime) -> Allocation:
         derived = AllocationState.PENDING
     state = derived if ALLOCATION.allows(allocation.state, derived) else allocation.state
     return replace(allocation, state=state, stop_requested=stop)
+
+
+def _is_doubtful(allocation: Allocation) -> bool:
+    """Tell whether a fault of a GPU may be to blame for the end of all members: then the verdict waits."""
+    cause = first_failure(allocation)
+    has_gpus = any(member.gpu_uuids for member in allocation.members)
+    return has_gpus and not allocation.moved and cause is not None and cause.exit_reason in _OF_A_FAULT
+
+
+def is_undecided(allocation: Allocation) -> bool:
+    """Tell whether every member has ended, and the attempt waits for the verdict whose fault that was."""
+    ended = all(member.state is AllocationState.ENDED for member in allocation.members)
+    return ended and allocation.state is not AllocationState.ENDED
+
+
+def conclude(allocation: Allocation, now: datetime, faults: Mapping[int, str]) -> Allocation:
+    """Return an undecided attempt with its end: lost by the fleet if there were faults, else by the job's own.
+
+    `faults` tells, by rank, in words what failed under a member.
+    """
+    cause = first_failure(allocation)
+    members = allocation.members
+    if faults and cause is not None:
+        fault = faults[cause.rank] if cause.rank in faults else faults[min(faults)]
+        told = replace(cause, message=f"{cause.message}; {fault}" if cause.message else fault)
+        members = tuple(told if member.rank == cause.rank else member for member in members)
+    return replace(
+        allocation,
+        members=members,
+        state=AllocationState.ENDED,
+        stop_requested=True,
+        waived=bool(faults),
+        ended_at=allocation.ended_at or now,
+    )
 
 
 def first_failure(allocation: Allocation) -> AllocationMember | None:
@@ -165,6 +202,9 @@ def _judge_live(job: Job, allocation: Allocation) -> Verdict:
     nodes = ", ".join(member.node_name for member in allocation.members)
     if allocation.state is AllocationState.RUNNING:
         return Verdict(JobState.RUNNING, f"runs on {nodes}")
+    cause = first_failure(allocation)
+    if cause is not None and is_undecided(allocation) and not job.cancel_requested:
+        return Verdict(job.state, f"{describe(cause)}; waits a moment for word of a fault of its GPUs")
     if allocation.state is AllocationState.STOPPING:
         return Verdict(job.state, job.status_reason if job.cancel_requested else f"is being stopped on {nodes}")
     return Verdict(job.state, f"starts on {nodes}")

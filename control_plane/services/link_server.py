@@ -32,6 +32,7 @@ from control_plane.services.link_policy import LocalPolicies
 from control_plane.services.link_registry import LinkRegistry
 from control_plane.services.link_session import LinkSession
 from control_plane.services.link_terms import LinkTerms, farewell
+from control_plane.services.link_verdicts import LinkVerdicts
 from control_plane.services.link_wire import read_inventory, read_report, read_time
 from control_plane.services.link_writer import LinkWriter, record_foreign_gpus
 from control_plane.store import audit, nodes
@@ -100,6 +101,7 @@ class NodeLinks:
         self.registry = registry
         self._writer = LinkWriter(store, ca, registry, self._claims, terms=terms, clock=clock)
         self._health = LinkHealthWriter(store)
+        self._verdicts = LinkVerdicts(store, grace_seconds=terms.verdict_seconds, clock=clock)
         self._dispatch = LinkDispatch(store, feed, registry, self._writer, policies, clock=clock)
 
     async def start(self) -> None:
@@ -116,6 +118,7 @@ class NodeLinks:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._writer.run())
             tasks.create_task(self._health.run())
+            tasks.create_task(self._verdicts.run())
             tasks.create_task(self._dispatch.run())
             tasks.create_task(self._flush())
             tasks.create_task(self._stay_in_charge())

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from control_plane.fleet.faults import VERDICT_SECONDS
 from control_plane.model.ids import NodeId
 from orquanta.v1 import node_link_pb2
 
@@ -12,6 +13,7 @@ class LinkTerms:
     """Intervals of the link, and the life of the certificates that are renewed over it.
 
     `hello_seconds`: how long a fresh stream may say nothing. `flush_seconds`: how often `last_seen` is written.
+    `verdict_seconds`: how long a failed attempt waits for word of a fault of its GPUs.
     """
 
     heartbeat_seconds: float = 3.0
@@ -20,6 +22,7 @@ class LinkTerms:
     certificate_lifetime: timedelta = timedelta(hours=24)
     hello_seconds: float = 10.0
     flush_seconds: float = 5.0
+    verdict_seconds: float = VERDICT_SECONDS
 
     @property
     def alive_seconds(self) -> float:

@@ -133,6 +133,17 @@ def stranded(tx: Tx) -> tuple[Allocation, ...]:
     return _models(tx, tx.session.execute(query.order_by(col(AllocationRow.id))).scalars().all())
 
 
+def undecided(tx: Tx, *, limit: int = 500) -> tuple[Allocation, ...]:
+    """Return attempts, oldest first, whose members have all ended and that wait for the verdict whose fault it was."""
+    left = select(col(AllocationMemberRow.rank)).where(
+        col(AllocationMemberRow.allocation_id) == col(AllocationRow.id),
+        col(AllocationMemberRow.state) != AllocationState.ENDED.value,
+    )
+    query = select(AllocationRow).where(col(AllocationRow.state) == AllocationState.STOPPING.value, ~left.exists())
+    oldest = query.order_by(col(AllocationRow.created_at), col(AllocationRow.id)).limit(limit)
+    return _models(tx, tx.session.execute(oldest).scalars().all())
+
+
 def insert(tx: Tx, allocation: Allocation, user_id: UserId) -> None:
     """Record an attempt and take its GPUs. A GPU that is already held raises the database's own error."""
     tx.session.add(

@@ -6,7 +6,7 @@ from decimal import Decimal
 from itertools import count
 
 from control_plane.fleet.prices import PriceTable
-from control_plane.governor import books, hosts
+from control_plane.governor import books, hosts, verdicts
 from control_plane.governor.defaults import JobDefaults
 from control_plane.governor.governor import Governor
 from control_plane.governor.rules import Limits
@@ -253,10 +253,18 @@ class World:
         epoch: int = 0,
         exit_code: int | None = None,
         gpu_seconds: float = 0.0,
+        verdict: bool = True,
     ) -> books.ReportOutcome:
         """Report about a member of the job's attempt `epoch`, the newest if 0, from its own node."""
         return await self.report_of(
-            job_id(name), state, reason, rank=rank, epoch=epoch, exit_code=exit_code, gpu_seconds=gpu_seconds
+            job_id(name),
+            state,
+            reason,
+            rank=rank,
+            epoch=epoch,
+            exit_code=exit_code,
+            gpu_seconds=gpu_seconds,
+            verdict=verdict,
         )
 
     async def report_of(
@@ -269,8 +277,9 @@ class World:
         epoch: int = 0,
         exit_code: int | None = None,
         gpu_seconds: float = 0.0,
+        verdict: bool = True,
     ) -> books.ReportOutcome:
-        """Do the same for a job whose id is not that of its name."""
+        """Do the same for a job whose id is not that of its name; with `verdict`, no word of a fault is awaited."""
         job = await self.store.read(lambda tx: jobs.require(tx, of))
         allocation = job.allocations[epoch - 1]
         member = allocation.members[rank]
@@ -285,7 +294,10 @@ class World:
             gpu_seconds=gpu_seconds,
             ended_at=self.clock.now() if state is ENDED else None,
         )
-        return await self.store.write(lambda tx: books.apply_report(tx, member.node_id, report))
+        outcome = await self.store.write(lambda tx: books.apply_report(tx, member.node_id, report))
+        if verdict:
+            await self.store.write(lambda tx: verdicts.conclude(tx, allocation.id))
+        return outcome
 
     async def finish(self, name: str, *, exit_code: int = 0, gpu_seconds: float = 0.0) -> None:
         """Have every member of the job's newest attempt exit."""

@@ -57,7 +57,8 @@ def test_an_attempt_and_its_members_only_move_forward(said: list[MemberReport]) 
             assert later.state is earlier.state or ALLOCATION.allows(earlier.state, later.state)
             assert later.gpu_seconds >= earlier.gpu_seconds
         assert now.stop_requested >= before.stop_requested
-        assert (now.state is S.ENDED) == all(one.state is S.ENDED for one in now.members)
+        all_ended = all(one.state is S.ENDED for one in now.members)
+        assert (now.state is S.ENDED or progress.is_undecided(now)) == all_ended
         before = now
 
 
@@ -94,7 +95,7 @@ def test_a_lost_host_is_blamed_before_the_gang_mates_that_failed_because_of_it(s
 
 @given(st.permutations([end(0, exit_code=3), end(1, X.STOPPED), end(2, X.STOPPED)]))
 def test_members_that_were_only_stopped_are_not_to_blame(said: list[MemberReport]) -> None:
-    ended = after(GANG, said)
+    ended = progress.conclude(after(GANG, said), NOW, {})
     verdict = progress.judge(job(), ended, max_attempts=3)
     assert (verdict.state, verdict.exit_code, ended.waived) == (JobState.FAILED, 3, False)
 
@@ -146,5 +147,32 @@ def test_a_job_that_was_to_be_cancelled_is_not_tried_again() -> None:
 @given(st.sampled_from(list(X)), st.integers(0, 2))
 def test_how_a_member_ended_can_be_told_to_a_person(reason: ExitReason, exit_code: int) -> None:
     ended = after(allocation(member(0)), [end(0, reason, exit_code=exit_code)])
+    if progress.is_undecided(ended):
+        ended = progress.conclude(ended, NOW, {})
     assert "node-0" in progress.describe(ended.members[0])
     assert ended.waived == reason.is_infrastructure
+
+
+@given(st.permutations([end(0, exit_code=1), end(1, X.STOPPED), end(2, X.SIGNALED, second=9)]))
+def test_an_end_that_a_fault_may_explain_waits_for_its_verdict(said: list[MemberReport]) -> None:
+    waiting = after(GANG, said)
+    assert (waiting.state, progress.is_undecided(waiting)) == (S.STOPPING, True)
+    running = replace(job(epoch=1), state=JobState.RUNNING)
+    assert progress.judge(running, waiting, max_attempts=3).state is JobState.RUNNING
+    assert progress.request_stop(waiting, NOW) == waiting
+    lost = progress.conclude(waiting, NOW, {2: "node-2: fell off the bus [gpu/xid-79]"})
+    verdict = progress.judge(running, lost, max_attempts=3)
+    assert (lost.state, lost.waived, verdict.state) == (S.ENDED, True, JobState.QUEUED)
+    assert "rank 0 on node-0: exit code 1 (node-2: fell off the bus" in verdict.reason
+    own = progress.conclude(waiting, NOW, {})
+    assert progress.judge(running, own, max_attempts=3).state is JobState.FAILED
+
+
+@pytest.mark.parametrize("reason", [X.OOM_KILLED, X.TIMED_OUT, X.STOPPED, X.FENCED])
+def test_an_end_that_no_fault_explains_is_judged_at_once(reason: ExitReason) -> None:
+    assert after(allocation(member(0)), [end(0, reason)]).state is S.ENDED
+
+
+def test_a_job_without_gpus_is_judged_at_once() -> None:
+    bare = replace(member(0), gpu_uuids=())
+    assert after(allocation(bare), [end(0, exit_code=1)]).state is S.ENDED

@@ -9,6 +9,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from control_plane.agents.scheduler import Scheduler
 from control_plane.errors import PreconditionFailed
-from control_plane.governor import books, hosts
+from control_plane.governor import books, hosts, verdicts
 from control_plane.governor.rules import Limits
 from control_plane.model.account import User
 from control_plane.model.action import LaunchJobs, NewJob, PlaceJob, Placement, RequeueJob, StopJob
@@ -27,13 +28,14 @@ from control_plane.model.identity import Principal, Role
 from control_plane.model.job import Allocation, AllocationState, ExitReason, Job
 from control_plane.model.node import Node
 from control_plane.model.report import MemberReport
-from control_plane.store import actions, allocations, audit, events, goals, jobs, users
+from control_plane.store import actions, allocations, audit, conditions, events, goals, jobs, users
 from control_plane.store.audit import AuditFilter
 from control_plane.store.database import Store, Tx
 from control_plane.store.engine import migrate, open_engine
 from control_plane.store.goals import GoalFilter
 from control_plane.store.jobs import JobFilter
 from control_plane.store.pages import PageRequest
+from tests.control_plane.clinic import condition
 from tests.control_plane.world import World, gpus, inventory, job_id, principal, spec
 from tests.fake_clock import FakeClock
 
@@ -74,6 +76,8 @@ class Machine(RuleBasedStateMachine):
             *[self.come_back] * 3,
             *[self.give_up] * 2,
             *[self.decide] * 2,
+            *[self.verdict] * 3,
+            self.breaks,
             self.lose,
             self.stop,
             self.place_somewhere,
@@ -219,6 +223,19 @@ class Machine(RuleBasedStateMachine):
             ended_at=self.clock.now() if ended else None,
         )
         self.do(self.world.store.write(lambda tx: books.apply_report(tx, member.node_id, said)))
+
+    def verdict(self, _data: st.DataObject) -> None:
+        for doubt in self.do(self.world.store.read(verdicts.doubts)):
+            self.do(self.world.store.write(partial(verdicts.conclude, allocation_id=doubt.allocation_id)))
+
+    def breaks(self, data: st.DataObject) -> None:
+        """A GPU fails, by itself or under a job."""
+        node = data.draw(st.sampled_from(self.nodes))
+        one = condition("gpu/xid-79", self.clock.now(), gpu_uuid=f"GPU-{node.name}-0")
+        if data.draw(st.booleans()):
+            self.do(self.world.store.write(lambda tx: conditions.put(tx, node.id, one)))
+        else:
+            self.do(self.world.store.write(lambda tx: conditions.remove(tx, node.id, one.id)))
 
     def lose(self, data: st.DataObject) -> None:
         self.do(self.world.lose(data.draw(st.sampled_from(self.nodes))))

@@ -322,7 +322,7 @@ def report(
 @asynccontextmanager
 async def running(directory: Path, *, terms: LinkTerms | None = None, url: str = "") -> AsyncIterator[Rig]:
     """Run a control plane's node link on free ports."""
-    terms = terms or LinkTerms(flush_seconds=0.05)
+    terms = terms or LinkTerms(flush_seconds=0.05, verdict_seconds=0.05)
     clock = MovableClock()
     async with AsyncExitStack() as stack:
         store = await Store.open(url or f"sqlite:///{directory / 'orquanta.db'}", clock=clock)

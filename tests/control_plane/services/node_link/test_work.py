@@ -224,7 +224,7 @@ async def test_a_node_that_reports_about_another_nodes_allocation_changes_nothin
         assert record.job_id == job_id
         await good.send(member_report=report(allocation, state=ENDED, exit_code=4))
         await good.next("member_report_ack")
-        assert (await rig.job(job_id)).exit_code == 4
+        assert (await rig.until_job(job_id, lambda job: job.state.ended)).exit_code == 4
 
 
 async def test_a_hello_full_of_what_belongs_to_others_or_to_nobody_leaves_one_record(rig: Rig) -> None:

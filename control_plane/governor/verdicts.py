@@ -1,0 +1,70 @@
+"""Says whose fault the end of an attempt was, once its hosts have had time to tell of a fault. An observation."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from control_plane.fleet import faults, progress
+from control_plane.governor import books
+from control_plane.model.health import Condition
+from control_plane.model.ids import AllocationId, NodeId
+from control_plane.model.job import Allocation
+from control_plane.store import allocations, audit, conditions, jobs
+from control_plane.store.database import Tx
+
+_HISTORY = 100
+"""Changes of one host's conditions that are looked at: what was raised may be over already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """An attempt that waits for its verdict. `settled`: more time would not change the verdict."""
+
+    allocation_id: AllocationId
+    settled: bool
+
+
+def doubts(tx: Tx) -> tuple[Doubt, ...]:
+    """Return the attempts that wait for their verdict, oldest first, at most 500."""
+    waiting = allocations.undecided(tx)
+    told = _told(tx, waiting)
+    return tuple(
+        Doubt(
+            one.id,
+            bool(faults.faults_of(one, told)) or jobs.require(tx, one.job_id, with_allocations=False).cancel_requested,
+        )
+        for one in waiting
+    )
+
+
+def conclude(tx: Tx, allocation_id: AllocationId) -> bool:
+    """End an attempt that waits for its verdict, by what is known now; return False if it does not wait."""
+    before = allocations.get(tx, allocation_id)
+    if before is None or not progress.is_undecided(before):
+        return False
+    found = faults.faults_of(before, _told(tx, [before]))
+    job = books.advance(tx, before, progress.conclude(before, tx.now, found))
+    if found:
+        audit.append(
+            tx,
+            agent_name="node-link",
+            action="attempt.lost_to_fault",
+            reasoning="; ".join(found.values()),
+            outcome=job.state.value,
+            payload={"allocation_id": before.id, "epoch": before.epoch, "ranks": sorted(found)},
+            goal_id=job.goal_id or "",
+            job_id=job.id,
+            user_id=job.user_id,
+        )
+    return True
+
+
+def _told(tx: Tx, attempts: Iterable[Allocation]) -> dict[NodeId, tuple[Condition, ...]]:
+    """Return what the hosts of these attempts say, and have said of late, is wrong with them."""
+    node_ids = {member.node_id for one in attempts for member in one.members}
+    return {
+        node_id: (
+            *conditions.of_node(tx, node_id),
+            *(event.condition for event in conditions.history(tx, node_id, limit=_HISTORY)),
+        )
+        for node_id in node_ids
+    }
