@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17orquanta/v1/audit.proto\x12\x0borquanta.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8b\x04\n\x0b\x41uditRecord\x12\x0e\n\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n\nagent_name\x18\x02 \x01(\tR\tagentName\x12\x16\n\x06\x61\x63tion\x18\x03 \x01(\tR\x06\x61\x63tion\x12\x1c\n\treasoning\x18\x04 \x01(\tR\treasoning\x12!\n\x0cpayload_json\x18\x05 \x01(\tR\x0bpayloadJson\x12\x18\n\x07outcome\x18\x06 \x01(\tR\x07outcome\x12\x33\n\x16\x63ost_impact_usd_micros\x18\x07 \x01(\x03R\x13\x63ostImpactUsdMicros\x12\x39\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x1b\n\taction_id\x18\t \x01(\tR\x08\x61\x63tionId\x12\x17\n\x07goal_id\x18\n \x01(\tR\x06goalId\x12\x15\n\x06job_id\x18\x0b \x01(\tR\x05jobId\x12\x17\n\x07node_id\x18\x0c \x01(\tR\x06nodeId\x12\x15\n\x06run_id\x18\r \x01(\tR\x05runId\x12#\n\rprevious_hash\x18\x0e \x01(\x0cR\x0cpreviousHash\x12\x12\n\x04hash\x18\x0f \x01(\x0cR\x04hash\x12\x1c\n\tcanonical\x18\x10 \x01(\x0cR\tcanonical\x12\x16\n\x06\x65rased\x18\x11 \x01(\x08R\x06\x65rased\"\xdb\x01\n\x0f\x41uditCheckpoint\x12\x16\n\x06origin\x18\x01 \x01(\tR\x06origin\x12\x12\n\x04size\x18\x02 \x01(\x04R\x04size\x12\x12\n\x04root\x18\x03 \x01(\x0cR\x04root\x12\x37\n\tsigned_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08signedAt\x12\x12\n\x04note\x18\x05 \x01(\tR\x04note\x12\x1c\n\tsignature\x18\x06 \x01(\x0cR\tsignature\x12\x1d\n\npublic_key\x18\x07 \x01(\x0cR\tpublicKey\"\xe9\x02\n\x17ListAuditRecordsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rR\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\x12\x17\n\x07goal_id\x18\x03 \x01(\tR\x06goalId\x12\x15\n\x06job_id\x18\x04 \x01(\tR\x05jobId\x12\x17\n\x07node_id\x18\x05 \x01(\tR\x06nodeId\x12\x1d\n\nagent_name\x18\x06 \x01(\tR\tagentName\x12\x1b\n\taction_id\x18\x07 \x01(\tR\x08\x61\x63tionId\x12\x30\n\x05since\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05since\x12\x30\n\x05until\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05until\x12\x12\n\x04text\x18\n \x01(\tR\x04text\x12\x15\n\x06run_id\x18\x0b \x01(\tR\x05runId\"v\n\x18ListAuditRecordsResponse\x12\x32\n\x07records\x18\x01 \x03(\x0b\x32\x18.orquanta.v1.AuditRecordR\x07records\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"-\n\x12\x45xportAuditRequest\x12\x17\n\x07\x66rom_id\x18\x01 \x01(\x04R\x06\x66romId\"\x89\x01\n\x13\x45xportAuditResponse\x12\x32\n\x07records\x18\x01 \x03(\x0b\x32\x18.orquanta.v1.AuditRecordR\x07records\x12>\n\x0b\x63heckpoints\x18\x02 \x03(\x0b\x32\x1c.orquanta.v1.AuditCheckpointR\x0b\x63heckpoints\"T\n\x16ListCheckpointsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rR\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\"\x81\x01\n\x17ListCheckpointsResponse\x12>\n\x0b\x63heckpoints\x18\x01 \x03(\x0b\x32\x1c.orquanta.v1.AuditCheckpointR\x0b\x63heckpoints\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"L\n\x12VerifyAuditRequest\x12\x36\n\x07\x61gainst\x18\x01 \x01(\x0b\x32\x1c.orquanta.v1.AuditCheckpointR\x07\x61gainst\"\xa8\x01\n\x13VerifyAuditResponse\x12\x16\n\x06intact\x18\x01 \x01(\x08R\x06intact\x12\x14\n\x05\x66\x61ult\x18\x02 \x01(\tR\x05\x66\x61ult\x12\x12\n\x04text\x18\x03 \x01(\tR\x04text\x12\x18\n\x07records\x18\x04 \x01(\x04R\x07records\x12 \n\x0b\x63heckpoints\x18\x05 \x01(\x04R\x0b\x63heckpoints\x12\x13\n\x05\x61t_id\x18\x06 \x01(\x04R\x04\x61tId\"\x84\x01\n\x15\x45raseAuditTextRequest\x12\x17\n\x07user_id\x18\x01 \x01(\tR\x06userId\x12\x1b\n\trecord_id\x18\x02 \x01(\x04R\x08recordId\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason\x12\x1d\n\nrequest_id\x18\x04 \x01(\tR\trequestId\"2\n\x16\x45raseAuditTextResponse\x12\x18\n\x07records\x18\x01 \x01(\x04R\x07records2\xe2\x03\n\x0c\x41uditService\x12\x64\n\x10ListAuditRecords\x12$.orquanta.v1.ListAuditRecordsRequest\x1a%.orquanta.v1.ListAuditRecordsResponse\"\x03\x90\x02\x01\x12W\n\x0b\x45xportAudit\x12\x1f.orquanta.v1.ExportAuditRequest\x1a .orquanta.v1.ExportAuditResponse\"\x03\x90\x02\x01\x30\x01\x12\x61\n\x0fListCheckpoints\x12#.orquanta.v1.ListCheckpointsRequest\x1a$.orquanta.v1.ListCheckpointsResponse\"\x03\x90\x02\x01\x12U\n\x0bVerifyAudit\x12\x1f.orquanta.v1.VerifyAuditRequest\x1a .orquanta.v1.VerifyAuditResponse\"\x03\x90\x02\x01\x12Y\n\x0e\x45raseAuditText\x12\".orquanta.v1.EraseAuditTextRequest\x1a#.orquanta.v1.EraseAuditTextResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17orquanta/v1/audit.proto\x12\x0borquanta.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcf\x04\n\x0b\x41uditRecord\x12\x0e\n\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n\nagent_name\x18\x02 \x01(\tR\tagentName\x12\x16\n\x06\x61\x63tion\x18\x03 \x01(\tR\x06\x61\x63tion\x12\x1c\n\treasoning\x18\x04 \x01(\tR\treasoning\x12!\n\x0cpayload_json\x18\x05 \x01(\tR\x0bpayloadJson\x12\x18\n\x07outcome\x18\x06 \x01(\tR\x07outcome\x12\x33\n\x16\x63ost_impact_usd_micros\x18\x07 \x01(\x03R\x13\x63ostImpactUsdMicros\x12\x39\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tcreatedAt\x12\x1b\n\taction_id\x18\t \x01(\tR\x08\x61\x63tionId\x12\x17\n\x07goal_id\x18\n \x01(\tR\x06goalId\x12\x15\n\x06job_id\x18\x0b \x01(\tR\x05jobId\x12\x17\n\x07node_id\x18\x0c \x01(\tR\x06nodeId\x12\x15\n\x06run_id\x18\r \x01(\tR\x05runId\x12#\n\rprevious_hash\x18\x0e \x01(\x0cR\x0cpreviousHash\x12\x12\n\x04hash\x18\x0f \x01(\x0cR\x04hash\x12\x1c\n\tcanonical\x18\x10 \x01(\x0cR\tcanonical\x12\x16\n\x06\x65rased\x18\x11 \x01(\x08R\x06\x65rased\x12!\n\x0cprivate_json\x18\x12 \x01(\tR\x0bprivateJson\x12\x1f\n\x0bprivate_key\x18\x13 \x01(\x0cR\nprivateKey\"\xdb\x01\n\x0f\x41uditCheckpoint\x12\x16\n\x06origin\x18\x01 \x01(\tR\x06origin\x12\x12\n\x04size\x18\x02 \x01(\x04R\x04size\x12\x12\n\x04root\x18\x03 \x01(\x0cR\x04root\x12\x37\n\tsigned_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08signedAt\x12\x12\n\x04note\x18\x05 \x01(\tR\x04note\x12\x1c\n\tsignature\x18\x06 \x01(\x0cR\tsignature\x12\x1d\n\npublic_key\x18\x07 \x01(\x0cR\tpublicKey\"\xe9\x02\n\x17ListAuditRecordsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rR\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\x12\x17\n\x07goal_id\x18\x03 \x01(\tR\x06goalId\x12\x15\n\x06job_id\x18\x04 \x01(\tR\x05jobId\x12\x17\n\x07node_id\x18\x05 \x01(\tR\x06nodeId\x12\x1d\n\nagent_name\x18\x06 \x01(\tR\tagentName\x12\x1b\n\taction_id\x18\x07 \x01(\tR\x08\x61\x63tionId\x12\x30\n\x05since\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05since\x12\x30\n\x05until\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05until\x12\x12\n\x04text\x18\n \x01(\tR\x04text\x12\x15\n\x06run_id\x18\x0b \x01(\tR\x05runId\"v\n\x18ListAuditRecordsResponse\x12\x32\n\x07records\x18\x01 \x03(\x0b\x32\x18.orquanta.v1.AuditRecordR\x07records\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"-\n\x12\x45xportAuditRequest\x12\x17\n\x07\x66rom_id\x18\x01 \x01(\x04R\x06\x66romId\"\xa5\x01\n\x10\x41uditExportStart\x12\x16\n\x06origin\x18\x01 \x01(\tR\x06origin\x12\x19\n\x08\x61\x66ter_id\x18\x02 \x01(\x04R\x07\x61\x66terId\x12#\n\rprevious_hash\x18\x03 \x01(\x0cR\x0cpreviousHash\x12\x1a\n\x08\x66rontier\x18\x04 \x03(\x0cR\x08\x66rontier\x12\x1d\n\npublic_key\x18\x05 \x01(\x0cR\tpublicKey\"\xbe\x01\n\x13\x45xportAuditResponse\x12\x32\n\x07records\x18\x01 \x03(\x0b\x32\x18.orquanta.v1.AuditRecordR\x07records\x12>\n\x0b\x63heckpoints\x18\x02 \x03(\x0b\x32\x1c.orquanta.v1.AuditCheckpointR\x0b\x63heckpoints\x12\x33\n\x05start\x18\x03 \x01(\x0b\x32\x1d.orquanta.v1.AuditExportStartR\x05start\"T\n\x16ListCheckpointsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rR\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\"\x81\x01\n\x17ListCheckpointsResponse\x12>\n\x0b\x63heckpoints\x18\x01 \x03(\x0b\x32\x1c.orquanta.v1.AuditCheckpointR\x0b\x63heckpoints\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"L\n\x12VerifyAuditRequest\x12\x36\n\x07\x61gainst\x18\x01 \x01(\x0b\x32\x1c.orquanta.v1.AuditCheckpointR\x07\x61gainst\"\xa8\x01\n\x13VerifyAuditResponse\x12\x16\n\x06intact\x18\x01 \x01(\x08R\x06intact\x12\x14\n\x05\x66\x61ult\x18\x02 \x01(\tR\x05\x66\x61ult\x12\x12\n\x04text\x18\x03 \x01(\tR\x04text\x12\x18\n\x07records\x18\x04 \x01(\x04R\x07records\x12 \n\x0b\x63heckpoints\x18\x05 \x01(\x04R\x0b\x63heckpoints\x12\x13\n\x05\x61t_id\x18\x06 \x01(\x04R\x04\x61tId\"\x84\x01\n\x15\x45raseAuditTextRequest\x12\x17\n\x07user_id\x18\x01 \x01(\tR\x06userId\x12\x1b\n\trecord_id\x18\x02 \x01(\x04R\x08recordId\x12\x16\n\x06reason\x18\x03 \x01(\tR\x06reason\x12\x1d\n\nrequest_id\x18\x04 \x01(\tR\trequestId\"2\n\x16\x45raseAuditTextResponse\x12\x18\n\x07records\x18\x01 \x01(\x04R\x07records2\xe2\x03\n\x0c\x41uditService\x12\x64\n\x10ListAuditRecords\x12$.orquanta.v1.ListAuditRecordsRequest\x1a%.orquanta.v1.ListAuditRecordsResponse\"\x03\x90\x02\x01\x12W\n\x0b\x45xportAudit\x12\x1f.orquanta.v1.ExportAuditRequest\x1a .orquanta.v1.ExportAuditResponse\"\x03\x90\x02\x01\x30\x01\x12\x61\n\x0fListCheckpoints\x12#.orquanta.v1.ListCheckpointsRequest\x1a$.orquanta.v1.ListCheckpointsResponse\"\x03\x90\x02\x01\x12U\n\x0bVerifyAudit\x12\x1f.orquanta.v1.VerifyAuditRequest\x1a .orquanta.v1.VerifyAuditResponse\"\x03\x90\x02\x01\x12Y\n\x0e\x45raseAuditText\x12\".orquanta.v1.EraseAuditTextRequest\x1a#.orquanta.v1.EraseAuditTextResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,29 +41,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUDITSERVICE'].methods_by_name['VerifyAudit']._loaded_options = None
   _globals['_AUDITSERVICE'].methods_by_name['VerifyAudit']._serialized_options = b'\220\002\001'
   _globals['_AUDITRECORD']._serialized_start=74
-  _globals['_AUDITRECORD']._serialized_end=597
-  _globals['_AUDITCHECKPOINT']._serialized_start=600
-  _globals['_AUDITCHECKPOINT']._serialized_end=819
-  _globals['_LISTAUDITRECORDSREQUEST']._serialized_start=822
-  _globals['_LISTAUDITRECORDSREQUEST']._serialized_end=1183
-  _globals['_LISTAUDITRECORDSRESPONSE']._serialized_start=1185
-  _globals['_LISTAUDITRECORDSRESPONSE']._serialized_end=1303
-  _globals['_EXPORTAUDITREQUEST']._serialized_start=1305
-  _globals['_EXPORTAUDITREQUEST']._serialized_end=1350
-  _globals['_EXPORTAUDITRESPONSE']._serialized_start=1353
-  _globals['_EXPORTAUDITRESPONSE']._serialized_end=1490
-  _globals['_LISTCHECKPOINTSREQUEST']._serialized_start=1492
-  _globals['_LISTCHECKPOINTSREQUEST']._serialized_end=1576
-  _globals['_LISTCHECKPOINTSRESPONSE']._serialized_start=1579
-  _globals['_LISTCHECKPOINTSRESPONSE']._serialized_end=1708
-  _globals['_VERIFYAUDITREQUEST']._serialized_start=1710
-  _globals['_VERIFYAUDITREQUEST']._serialized_end=1786
-  _globals['_VERIFYAUDITRESPONSE']._serialized_start=1789
-  _globals['_VERIFYAUDITRESPONSE']._serialized_end=1957
-  _globals['_ERASEAUDITTEXTREQUEST']._serialized_start=1960
-  _globals['_ERASEAUDITTEXTREQUEST']._serialized_end=2092
-  _globals['_ERASEAUDITTEXTRESPONSE']._serialized_start=2094
-  _globals['_ERASEAUDITTEXTRESPONSE']._serialized_end=2144
-  _globals['_AUDITSERVICE']._serialized_start=2147
-  _globals['_AUDITSERVICE']._serialized_end=2629
+  _globals['_AUDITRECORD']._serialized_end=665
+  _globals['_AUDITCHECKPOINT']._serialized_start=668
+  _globals['_AUDITCHECKPOINT']._serialized_end=887
+  _globals['_LISTAUDITRECORDSREQUEST']._serialized_start=890
+  _globals['_LISTAUDITRECORDSREQUEST']._serialized_end=1251
+  _globals['_LISTAUDITRECORDSRESPONSE']._serialized_start=1253
+  _globals['_LISTAUDITRECORDSRESPONSE']._serialized_end=1371
+  _globals['_EXPORTAUDITREQUEST']._serialized_start=1373
+  _globals['_EXPORTAUDITREQUEST']._serialized_end=1418
+  _globals['_AUDITEXPORTSTART']._serialized_start=1421
+  _globals['_AUDITEXPORTSTART']._serialized_end=1586
+  _globals['_EXPORTAUDITRESPONSE']._serialized_start=1589
+  _globals['_EXPORTAUDITRESPONSE']._serialized_end=1779
+  _globals['_LISTCHECKPOINTSREQUEST']._serialized_start=1781
+  _globals['_LISTCHECKPOINTSREQUEST']._serialized_end=1865
+  _globals['_LISTCHECKPOINTSRESPONSE']._serialized_start=1868
+  _globals['_LISTCHECKPOINTSRESPONSE']._serialized_end=1997
+  _globals['_VERIFYAUDITREQUEST']._serialized_start=1999
+  _globals['_VERIFYAUDITREQUEST']._serialized_end=2075
+  _globals['_VERIFYAUDITRESPONSE']._serialized_start=2078
+  _globals['_VERIFYAUDITRESPONSE']._serialized_end=2246
+  _globals['_ERASEAUDITTEXTREQUEST']._serialized_start=2249
+  _globals['_ERASEAUDITTEXTREQUEST']._serialized_end=2381
+  _globals['_ERASEAUDITTEXTRESPONSE']._serialized_start=2383
+  _globals['_ERASEAUDITTEXTRESPONSE']._serialized_end=2433
+  _globals['_AUDITSERVICE']._serialized_start=2436
+  _globals['_AUDITSERVICE']._serialized_end=2918
 # @@protoc_insertion_point(module_scope)

@@ -42,6 +42,8 @@ class AuditRecord(message.Message):
     HASH_FIELD_NUMBER: builtins.int
     CANONICAL_FIELD_NUMBER: builtins.int
     ERASED_FIELD_NUMBER: builtins.int
+    PRIVATE_JSON_FIELD_NUMBER: builtins.int
+    PRIVATE_KEY_FIELD_NUMBER: builtins.int
     id: builtins.int
     """Its place in the log."""
     agent_name: builtins.str
@@ -74,6 +76,10 @@ class AuditRecord(message.Message):
     """The canonical bytes: JSON with sorted keys. Words of people stand in it as keyed hashes."""
     erased: builtins.bool
     """True if words of the record were erased."""
+    private_json: builtins.str
+    """In an export: author, reasoning and payload as the JSON that was hashed; empty once erased."""
+    private_key: builtins.bytes
+    """In an export: the key of that hash, 32 bytes; empty once erased."""
     @builtins.property
     def created_at(self) -> timestamp_pb2.Timestamp:
         """When it was written."""
@@ -98,10 +104,12 @@ class AuditRecord(message.Message):
         hash: builtins.bytes = ...,
         canonical: builtins.bytes = ...,
         erased: builtins.bool = ...,
+        private_json: builtins.str = ...,
+        private_key: builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["action", b"action", "action_id", b"action_id", "agent_name", b"agent_name", "canonical", b"canonical", "cost_impact_usd_micros", b"cost_impact_usd_micros", "created_at", b"created_at", "erased", b"erased", "goal_id", b"goal_id", "hash", b"hash", "id", b"id", "job_id", b"job_id", "node_id", b"node_id", "outcome", b"outcome", "payload_json", b"payload_json", "previous_hash", b"previous_hash", "reasoning", b"reasoning", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["action", b"action", "action_id", b"action_id", "agent_name", b"agent_name", "canonical", b"canonical", "cost_impact_usd_micros", b"cost_impact_usd_micros", "created_at", b"created_at", "erased", b"erased", "goal_id", b"goal_id", "hash", b"hash", "id", b"id", "job_id", b"job_id", "node_id", b"node_id", "outcome", b"outcome", "payload_json", b"payload_json", "previous_hash", b"previous_hash", "private_json", b"private_json", "private_key", b"private_key", "reasoning", b"reasoning", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -262,6 +270,44 @@ class ExportAuditRequest(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class AuditExportStart(message.Message):
+    """Where an export begins, and by whose key it is signed."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ORIGIN_FIELD_NUMBER: builtins.int
+    AFTER_ID_FIELD_NUMBER: builtins.int
+    PREVIOUS_HASH_FIELD_NUMBER: builtins.int
+    FRONTIER_FIELD_NUMBER: builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: builtins.int
+    origin: builtins.str
+    """Who keeps the log."""
+    after_id: builtins.int
+    """Id of the record before the first one that is sent; 0 if that is the first of all."""
+    previous_hash: builtins.bytes
+    """Hash of that record; 32 zero bytes if there is none."""
+    public_key: builtins.bytes
+    """The public key of the checkpoints, 32 bytes."""
+    @builtins.property
+    def frontier(self) -> containers.RepeatedScalarFieldContainer[builtins.bytes]:
+        """The Merkle tree up to that record: roots of its perfect subtrees, largest first."""
+
+    def __init__(
+        self,
+        *,
+        origin: builtins.str = ...,
+        after_id: builtins.int = ...,
+        previous_hash: builtins.bytes = ...,
+        frontier: abc.Iterable[builtins.bytes] | None = ...,
+        public_key: builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["after_id", b"after_id", "frontier", b"frontier", "origin", b"origin", "previous_hash", b"previous_hash", "public_key", b"public_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class ExportAuditResponse(message.Message):
     """Records and checkpoints."""
 
@@ -269,6 +315,7 @@ class ExportAuditResponse(message.Message):
 
     RECORDS_FIELD_NUMBER: builtins.int
     CHECKPOINTS_FIELD_NUMBER: builtins.int
+    START_FIELD_NUMBER: builtins.int
     @builtins.property
     def records(self) -> containers.RepeatedCompositeFieldContainer[AuditRecord]:
         """At most 500 records, oldest first."""
@@ -277,15 +324,20 @@ class ExportAuditResponse(message.Message):
     def checkpoints(self) -> containers.RepeatedCompositeFieldContainer[AuditCheckpoint]:
         """Checkpoints over records that were sent."""
 
+    @builtins.property
+    def start(self) -> AuditExportStart:
+        """In the first response alone."""
+
     def __init__(
         self,
         *,
         records: abc.Iterable[AuditRecord] | None = ...,
         checkpoints: abc.Iterable[AuditCheckpoint] | None = ...,
+        start: AuditExportStart | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["checkpoints", b"checkpoints", "records", b"records"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["checkpoints", b"checkpoints", "records", b"records", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
