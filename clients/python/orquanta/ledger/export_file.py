@@ -1,0 +1,111 @@
+"""Exports of the audit: JSON lines, first a header, then records and checkpoints as they were sent."""
+
+import base64
+import binascii
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TextIO
+
+from orquanta.ledger.checkpoint import Checkpoint
+from orquanta.ledger.records import LedgerRecord
+from orquanta.ledger.verify import Start
+
+_LINE_CHARACTERS_MAX = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Where an export begins, and by whose key it says it is signed: to be trusted only if learnt elsewhere."""
+
+    origin: str
+    public_key: bytes
+    start: Start
+
+
+def header_line(header: Header) -> str:
+    """Return the first line of an export."""
+    return json.dumps(
+        {
+            "kind": "header",
+            "version": 1,
+            "origin": header.origin,
+            "public_key": base64.b64encode(header.public_key).decode(),
+            "after_id": header.start.after_id,
+            "previous_hash": header.start.previous_hash.hex(),
+            "frontier": [one.hex() for one in header.start.frontier],
+        }
+    )
+
+
+def record_line(record: LedgerRecord) -> str:
+    """Return a record's line."""
+    return json.dumps(
+        {
+            "kind": "record",
+            "id": record.id,
+            "previous_hash": record.previous_hash.hex(),
+            "hash": record.hash.hex(),
+            "canonical": record.canonical,
+            "private": record.private,
+            "private_key": None if record.private_key is None else record.private_key.hex(),
+        },
+        ensure_ascii=False,
+    )
+
+
+def checkpoint_line(checkpoint: Checkpoint) -> str:
+    """Return a checkpoint's line; the same form stands alone in a file of checkpoints."""
+    return json.dumps(
+        {
+            "kind": "checkpoint",
+            "origin": checkpoint.origin,
+            "size": checkpoint.size,
+            "root": base64.b64encode(checkpoint.root).decode(),
+            "signed_at": checkpoint.signed_at.isoformat(),
+            "signature": base64.b64encode(checkpoint.signature).decode(),
+            "public_key": base64.b64encode(checkpoint.public_key).decode(),
+        }
+    )
+
+
+def read_lines(file: TextIO) -> Iterator[Header | LedgerRecord | Checkpoint]:
+    """Read an export, line by line. Raises ValueError, naming the line, for what is not one."""
+    number = 0
+    while line := file.readline(_LINE_CHARACTERS_MAX):
+        number += 1
+        if not line.strip():
+            continue
+        try:
+            yield _read(json.loads(line))
+        except (ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
+            raise ValueError(f"line {number} is not of an audit export: {error}") from error
+
+
+def _read(document: dict[str, Any]) -> Header | LedgerRecord | Checkpoint:  # Any: JSON that may be forged
+    kind = document["kind"]
+    if kind == "record":
+        key = document["private_key"]
+        return LedgerRecord(
+            id=int(document["id"]),
+            previous_hash=bytes.fromhex(document["previous_hash"]),
+            hash=bytes.fromhex(document["hash"]),
+            canonical=str(document["canonical"]),
+            private=document["private"],
+            private_key=None if key is None else bytes.fromhex(key),
+        )
+    if kind == "checkpoint":
+        return Checkpoint(
+            origin=str(document["origin"]),
+            size=int(document["size"]),
+            root=base64.b64decode(document["root"], validate=True),
+            signed_at=datetime.fromisoformat(document["signed_at"]),
+            signature=base64.b64decode(document["signature"], validate=True),
+            public_key=base64.b64decode(document["public_key"], validate=True),
+        )
+    if kind == "header":
+        frontier = tuple(bytes.fromhex(one) for one in document["frontier"])
+        start = Start(int(document["after_id"]), bytes.fromhex(document["previous_hash"]), frontier)
+        return Header(str(document["origin"]), base64.b64decode(document["public_key"], validate=True), start)
+    raise ValueError(f"unknown kind {kind!r}")

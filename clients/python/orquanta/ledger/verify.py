@@ -1,0 +1,179 @@
+"""Verification of a log: the first thing that is wrong, if anything is. Needs nobody's help and no network.
+
+An edit, a deletion or a reorder breaks the chain. Who rewrites the tail of the chain to hide one breaks a signed
+checkpoint: that is a truncation if records are missing at the end, and a fork if there are others in their place.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from orquanta.ledger.chain import GENESIS, private_hash, record_hash
+from orquanta.ledger.checkpoint import Checkpoint
+from orquanta.ledger.merkle import Frontier
+from orquanta.ledger.records import ERASED, LedgerRecord, read_canonical
+
+
+class FaultKind(StrEnum):
+    """What was done to a log."""
+
+    EDIT = "edit"
+    DELETION = "deletion"
+    REORDER = "reorder"
+    TRUNCATION = "truncation"
+    FORK = "fork"
+    SIGNATURE = "signature"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong, the record at which it was found, and a sentence for a person."""
+
+    kind: FaultKind
+    at_id: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a log stands. `last_hash` and `root` are those of its last record."""
+
+    fault: Fault | None
+    records: int
+    checkpoints: int
+    last_id: int
+    root: bytes
+
+    @property
+    def intact(self) -> bool:
+        """Whether nothing is wrong."""
+        return self.fault is None
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a log begins that no longer has its oldest records: what was known of them when they went."""
+
+    after_id: int = 0
+    previous_hash: bytes = GENESIS
+    frontier: tuple[bytes, ...] = ()
+
+
+class Verifier:
+    """Takes the records in order, then tells. Memory does not grow with the log, except for erased records."""
+
+    def __init__(self, public_key: bytes, checkpoints: Iterable[Checkpoint], start: Start | None = None) -> None:
+        """Trust checkpoints of this key alone (Ed25519, 32 bytes)."""
+        begin = start or Start()
+        self._last_id = begin.after_id
+        self._hash = begin.previous_hash
+        self._records = 0
+        self._wordless: dict[int, str] = {}
+        self._missing_id: int | None = None
+        self._came_later = False
+        self._fault: Fault | None = None
+        self._due: list[Checkpoint] = []
+        self._seen = 0
+        try:
+            self._tree = Frontier.restore(begin.after_id, begin.frontier)
+        except ValueError as error:
+            self._tree = Frontier()
+            self._found(FaultKind.EDIT, begin.after_id, f"the start of the log is not one: {error}")
+        self._take(public_key, checkpoints)
+
+    def _take(self, public_key: bytes, checkpoints: Iterable[Checkpoint]) -> None:
+        for checkpoint in checkpoints:
+            self._seen += 1
+            if not checkpoint.is_signed_by(public_key):
+                text = f"the checkpoint over {checkpoint.size} records is not signed by the trusted key"
+                self._found(FaultKind.SIGNATURE, checkpoint.size, text)
+            self._due.append(checkpoint)
+        self._due.sort(key=lambda one: one.size, reverse=True)
+        self._compare()
+
+    def feed(self, record: LedgerRecord) -> None:
+        """Look at the next record."""
+        if self._fault is not None:
+            return
+        if self._missing_id is not None:
+            self._came_later = self._came_later or record.id == self._missing_id
+            return
+        expected = self._last_id + 1
+        if record.id != expected:
+            if record.id > expected:
+                self._missing_id = expected
+            else:
+                self._found(FaultKind.REORDER, record.id, f"record {record.id} stands after record {self._last_id}")
+            return
+        self._check(record)
+        if self._fault is not None:
+            return
+        self._records += 1
+        self._last_id = record.id
+        self._hash = record.hash
+        self._tree.append(record.hash)
+        self._compare()
+
+    def _check(self, record: LedgerRecord) -> None:
+        if record.previous_hash != self._hash:
+            text = f"record {record.id} does not follow the record before it"
+            return self._found(FaultKind.EDIT, record.id, text)
+        if record_hash(record.previous_hash, record.canonical) != record.hash:
+            return self._found(FaultKind.EDIT, record.id, f"record {record.id} is not what was hashed")
+        try:
+            fields = read_canonical(record.canonical)
+        except ValueError:
+            return self._found(FaultKind.EDIT, record.id, f"record {record.id} cannot be read")
+        if fields["id"] != record.id:
+            text = f"record {fields['id']} stands in the place of record {record.id}"
+            return self._found(FaultKind.REORDER, record.id, text)
+        shown = record.shown or {}
+        wrong = sorted(name for name, value in shown.items() if fields.get(name, type(value)()) != value)
+        if wrong:
+            text = f"record {record.id} is shown with another {', '.join(wrong)} than was hashed"
+            return self._found(FaultKind.EDIT, record.id, text)
+        if record.private is None or record.private_key is None:
+            self._wordless[record.id] = str(fields.get("user_id", ""))
+        elif private_hash(record.private_key, record.private) != fields.get("private"):
+            return self._found(FaultKind.EDIT, record.id, f"the words of record {record.id} are not what was hashed")
+        if fields.get("action") == ERASED:
+            self._excuse(fields.get("erases"))
+        return None
+
+    def _excuse(self, erases: object) -> None:
+        """Take out of doubt the records whose words an erasure took: those of one record, or of a user up to one."""
+        if not isinstance(erases, dict):
+            return
+        self._wordless.pop(erases.get("record_id", 0), None)
+        user_id, up_to = erases.get("user_id"), erases.get("up_to", 0)
+        if user_id and isinstance(up_to, int):
+            for record_id in [one for one, owner in self._wordless.items() if owner == user_id and one <= up_to]:
+                del self._wordless[record_id]
+
+    def _compare(self) -> None:
+        while self._due and self._due[-1].size <= self._tree.size and self._fault is None:
+            checkpoint = self._due.pop()
+            # One from before the start cannot be compared: those records are gone.
+            if checkpoint.size == self._tree.size and checkpoint.root != self._tree.root():
+                text = f"the first {checkpoint.size} records are others than those that the checkpoint was signed over"
+                self._found(FaultKind.FORK, checkpoint.size, text)
+
+    def _found(self, kind: FaultKind, at_id: int, text: str) -> None:
+        if self._fault is None:
+            self._fault = Fault(kind, at_id, text)
+
+    def finish(self) -> Verdict:
+        """Tell how the log stands, now that it has ended."""
+        if self._missing_id is not None:
+            kind = FaultKind.REORDER if self._came_later else FaultKind.DELETION
+            how = "stands out of its place" if self._came_later else "is missing"
+            self._found(kind, self._missing_id, f"record {self._missing_id} {how}")
+        if self._due:
+            size = self._due[0].size
+            text = f"a checkpoint was signed over {size} records, but the log ends at record {self._last_id}"
+            self._found(FaultKind.TRUNCATION, self._last_id, text)
+        if self._wordless:
+            record_id = next(iter(self._wordless))
+            text = f"the words of record {record_id} are gone, and no record says who erased them"
+            self._found(FaultKind.EDIT, record_id, text)
+        return Verdict(self._fault, self._records, self._seen, self._last_id, self._tree.root())
