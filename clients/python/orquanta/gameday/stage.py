@@ -20,6 +20,8 @@ _POLL_SECONDS = 0.1
 _PATIENCE_SECONDS = 60.0
 _AT_ONCE = 4
 _WATCH_AGAIN_SECONDS = 0.2
+_LOOK_SECONDS = 0.5
+"""Nodes are counted this often though no change was heard of: the watch may be cut, and a level pass meanwhile."""
 _CANARY_SECONDS = "1"
 """Virtual GPUs have nothing to show in longer."""
 _EXISTING = tuple(state for state in NodeState if state not in (NodeState.UNKNOWN, NodeState.REVOKED))
@@ -217,9 +219,11 @@ class Stage:
             await asyncio.sleep(_WATCH_AGAIN_SECONDS)  # the control plane is away, on purpose
 
     async def count(self) -> None:
-        """Take a snapshot of all nodes after every change, until cancelled."""
+        """Take a snapshot of all nodes after every change, and now and then without one, until cancelled."""
         while True:
-            await self._changed.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self._changed.wait()
             self._changed.clear()
             with contextlib.suppress(OrQuantaError):
                 self.levels.see([node async for node in self.admin.nodes.list(states=_EXISTING, page_size=500)])
@@ -239,7 +243,7 @@ def rungs(incidents: Iterable[Incident]) -> list[str]:
 async def open_stage(
     settings: Mapping[str, str], say: Callable[[str], None], *, directory: Path | None = None
 ) -> AsyncIterator[Stage]:
-    """Start a control plane, watch the level out of service at every change, and stop everything in the end."""
+    """Start a control plane, watch the level out of service at all times, and stop everything in the end."""
     async with Fleet(settings, directory=directory) as fleet:
         stage = Stage(fleet, await fleet.client(), say)
         stage.note("the control plane serves")
