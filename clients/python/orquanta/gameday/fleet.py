@@ -6,6 +6,7 @@ programs, ports and credentials; the only thing taken for granted is that the ho
 
 import asyncio
 import contextlib
+import random
 import secrets
 import shutil
 import socket
@@ -35,11 +36,20 @@ __all__ = ["ADMIN", "Fleet", "FleetError", "Host", "Program", "free_port", "wait
 
 ADMIN = "admin@localhost"
 
+_PORTS = range(20_000, 32_768)
+"""Below those that the kernel gives to whoever asks for any: such a one can be gone before its server has started."""
+_PORT_TRIES = 100
+_given = set[int]()
+
 
 def free_port() -> int:
-    """Return a port that nobody uses at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+    """Return a port that nobody uses at the moment, another one at each call. Raises FleetError if none is found."""
+    ports = [port for port in _PORTS if port not in _given]
+    for port in random.SystemRandom().sample(ports, min(_PORT_TRIES, len(ports))):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            _given.add(port)
+            return port
+    raise FleetError(f"no port from {_PORTS.start} to {_PORTS.stop - 1} is free")
 
 
 class Fleet:
