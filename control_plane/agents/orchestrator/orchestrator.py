@@ -9,7 +9,6 @@ from typing import Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from control_plane.agents.orchestrator.jobs import jobs_of
-from control_plane.agents.orchestrator.planner import plan_goal
 from control_plane.agents.orchestrator.replies import NOT_YET, reply
 from control_plane.clock import Clock
 from control_plane.errors import Conflict, InvalidArgument, PermissionDenied, PreconditionFailed, ResourceExhausted
@@ -56,6 +55,29 @@ class Planner(Protocol):
         ...
 
 
+def _by_rules(
+    text: str,
+    *,
+    now: datetime,
+    timezone: tzinfo,
+    fx_usd: Mapping[str, Decimal],
+    floor_price_usd_per_hour: Mapping[str, Decimal],
+    answers: Mapping[str, str],
+) -> Plan:
+    """The planner in use. Blocking."""
+    # Its patterns take half of a cold start to compile: the first goal waits for them, in its thread, not the fleet.
+    from control_plane.agents.orchestrator.planner import plan_goal  # noqa: PLC0415 - see above
+
+    return plan_goal(
+        text,
+        now=now,
+        timezone=timezone,
+        fx_usd=fx_usd,
+        floor_price_usd_per_hour=floor_price_usd_per_hour,
+        answers=answers,
+    )
+
+
 class Orchestrator:
     """Plans goals by rules. What it wants done, it proposes; the governor decides."""
 
@@ -67,7 +89,7 @@ class Orchestrator:
         defaults: JobDefaults,
         clock: Clock,
         fx_usd: Mapping[str, Decimal] = DEFAULT_FX_USD,
-        planner: Planner = plan_goal,
+        planner: Planner = _by_rules,
     ) -> None:
         self._store = store
         self._governor = governor
