@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -17,8 +18,7 @@ from tests.e2e.conftest import output, reaches
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
 
-COUNTING = "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do echo line $i; sleep 0.5; done"
-COUNTED = b"".join(b"line %d\n" % number for number in range(1, 13))
+COUNTING = "i=1; while [ ! -e {end} ]; do echo line $i; i=$((i+1)); sleep 0.1; done; echo that was line $((i-1))"
 
 
 async def restart(fleet: Fleet) -> None:
@@ -36,13 +36,16 @@ async def seen_again(client: AsyncClient, name: str) -> Node:
 
 
 async def test_jobs_watches_questions_approvals_and_the_kill_switch_survive_a_kill(
-    quick_fleet: Callable[..., Fleet],
+    quick_fleet: Callable[..., Fleet], tmp_path: Path
 ) -> None:
+    end = tmp_path / "the-job-may-end"
     async with quick_fleet(fence_seconds="60") as fleet:
         admin = await fleet.client()
         researcher = await fleet.person(admin, "rosa@example.com", Role.USER)
         await fleet.add_host(admin, "host", "8xH100")
-        spec = JobSpec("counting", ResourceRequest(1, ("H100",)), command=COUNTING, max_runtime_seconds=300)
+        spec = JobSpec(
+            "counting", ResourceRequest(1, ("H100",)), command=COUNTING.format(end=end), max_runtime_seconds=99
+        )
         job = (await researcher.jobs.submit(spec)).job
         asking = await researcher.goals.create("Fine-tune llama-3-8b for 20 minutes")
         assert asking.state is GoalState.NEEDS_INPUT
@@ -71,11 +74,15 @@ async def test_jobs_watches_questions_approvals_and_the_kill_switch_survive_a_ki
             (action,) = [one async for one in admin.actions.list(states=[ActionState.AWAITING_APPROVAL])]
             assert action.goal_id == costly.id
             await admin.actions.approve(action.id, action.hash)
+            assert not watching.done()
+            end.touch()
 
         done = watching.result()
         assert (done.state, done.epoch) == (JobState.SUCCEEDED, 1)
-        assert following.result() == COUNTED
-        assert await output(researcher, job.id) == COUNTED
+        *lines, last = following.result().splitlines(keepends=True)
+        assert lines == [b"line %d\n" % number for number in range(1, len(lines) + 1)]
+        assert last == b"that was line %d\n" % len(lines)
+        assert await output(researcher, job.id) == following.result()
         assert goal.result().goal.state is GoalState.SUCCEEDED
         assert (await researcher.goals.wait(asking.id)).goal.state is GoalState.SUCCEEDED
         async with nothing_changes(admin):
