@@ -219,7 +219,10 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """A recorded proposal and what became of it. `hash` is SHA-256 of the frozen effect, in hex."""
+    """A recorded proposal and what became of it. `hash` is SHA-256 of the frozen effect, in hex.
+
+    `approvals` are those that still count; `is_person` as in Proposal.
+    """
 
     id: ActionId
     kind: str
@@ -248,6 +251,7 @@ class Action:
     tainted: bool = False
     undoes: ActionId | None = None
     undone_by: ActionId | None = None
+    is_person: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,10 @@
 """Actions and the kill switch in the database."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import select
 from sqlmodel import col
@@ -9,10 +12,12 @@ from sqlmodel import col
 from control_plane.errors import NotFound
 from control_plane.fleet import lifecycle
 from control_plane.model.action import Action, ActionState, KillSwitch
+from control_plane.model.approval import Approval, ApprovalNeed
 from control_plane.model.effects import effect_from_json
-from control_plane.model.ids import ActionId, GoalId, JobId, NodeId, UserId
+from control_plane.model.ids import ActionId, GoalId, JobId, NodeId, RunId, UserId
 from control_plane.model.money import from_micros, to_micros
 from control_plane.model.record import Noun
+from control_plane.store import approvals
 from control_plane.store.database import Tx
 from control_plane.store.pages import Page, PageRequest, newest_first
 from control_plane.store.tables import ActionRow, ControlRow
@@ -29,7 +34,7 @@ class ActionFilter:
     goal_id: GoalId | None = None
 
 
-def _model(row: ActionRow) -> Action:
+def _model(row: ActionRow, given: tuple[Approval, ...]) -> Action:
     return Action(
         id=ActionId(row.id),
         kind=row.kind,
@@ -51,13 +56,44 @@ def _model(row: ActionRow) -> Action:
         created_at=row.created_at,
         expires_at=row.expires_at,
         finished_at=row.finished_at,
+        approval_need=_need(row.approval_need),
+        approvals=given,
+        policy_version=row.policy_version,
+        run_id=None if row.run_id is None else RunId(row.run_id),
+        tainted=row.tainted,
+        undoes=None if row.undoes is None else ActionId(row.undoes),
+        undone_by=None if row.undone_by is None else ActionId(row.undone_by),
+        is_person=row.is_person,
     )
+
+
+def _need(document: Mapping[str, Any] | None) -> ApprovalNeed | None:  # Any: as the column says
+    if document is None:
+        return None
+    return ApprovalNeed(int(document["count"]), tuple(document["allowed"]), int(document["ttl_seconds"]))
+
+
+def _need_document(need: ApprovalNeed | None) -> dict[str, Any] | None:  # Any: as the column says
+    if need is None:
+        return None
+    return {"count": need.count, "allowed": list(need.allowed), "ttl_seconds": need.ttl_seconds}
+
+
+def _one(tx: Tx, row: ActionRow) -> Action:
+    return _models(tx, (row,))[0]
+
+
+def _models(tx: Tx, rows: Iterable[ActionRow]) -> tuple[Action, ...]:
+    """Return the actions with the approvals that count; only what ever needed one is looked up."""
+    found = tuple(rows)
+    given = approvals.of(tx, [ActionId(row.id) for row in found if row.approval_need is not None])
+    return tuple(_model(row, given.get(ActionId(row.id), ())) for row in found)
 
 
 def get(tx: Tx, action_id: ActionId) -> Action | None:
     """Return the action, or None."""
     row = tx.session.get(ActionRow, action_id)
-    return None if row is None else _model(row)
+    return None if row is None else _one(tx, row)
 
 
 def require(tx: Tx, action_id: ActionId) -> Action:
@@ -78,16 +114,21 @@ def page(tx: Tx, which: ActionFilter, request: PageRequest) -> Page[Action]:
     if which.goal_id:
         query = query.where(col(ActionRow.goal_id) == which.goal_id)
     rows, token = newest_first(tx.session, query, request, col(ActionRow.created_at), col(ActionRow.id))
-    return Page(tuple(_model(row) for row in rows), token)
+    return Page(_models(tx, rows), token)
 
 
 def awaiting(tx: Tx, goal_id: GoalId | None = None) -> tuple[Action, ...]:
     """Return the actions that await approval, oldest first."""
-    query = select(ActionRow).where(col(ActionRow.state) == ActionState.AWAITING_APPROVAL.value)
+    return in_state(tx, ActionState.AWAITING_APPROVAL, goal_id)
+
+
+def in_state(tx: Tx, state: ActionState, goal_id: GoalId | None = None) -> tuple[Action, ...]:
+    """Return the actions that are in a state, oldest first."""
+    query = select(ActionRow).where(col(ActionRow.state) == state.value)
     if goal_id is not None:
         query = query.where(col(ActionRow.goal_id) == goal_id)
     rows = tx.session.execute(query.order_by(col(ActionRow.created_at))).scalars()
-    return tuple(_model(row) for row in rows)
+    return _models(tx, rows)
 
 
 def newest_of_node(tx: Tx, node_id: NodeId, kind: str, *, proposer: str) -> Action | None:
@@ -97,7 +138,7 @@ def newest_of_node(tx: Tx, node_id: NodeId, kind: str, *, proposer: str) -> Acti
     )
     newest = query.order_by(col(ActionRow.created_at).desc(), col(ActionRow.id).desc()).limit(1)
     row = tx.session.execute(newest).scalars().first()
-    return None if row is None else _model(row)
+    return None if row is None else _one(tx, row)
 
 
 def insert(tx: Tx, action: Action) -> None:
@@ -122,6 +163,12 @@ def insert(tx: Tx, action: Action) -> None:
         created_at=action.created_at,
         expires_at=action.expires_at,
         finished_at=action.finished_at,
+        approval_need=_need_document(action.approval_need),
+        policy_version=action.policy_version,
+        run_id=action.run_id,
+        tainted=action.tainted,
+        is_person=action.is_person,
+        undoes=action.undoes,
     )
     tx.session.add(row)
     tx.session.flush()
@@ -156,7 +203,57 @@ def update(
         row.finished_at = tx.now
     tx.session.add(row)
     _emit(tx, row)
-    return _model(row)
+    tx.session.flush()
+    return _one(tx, row)
+
+
+def ask(
+    tx: Tx,
+    action_id: ActionId,
+    need: ApprovalNeed,
+    *,
+    decision: tuple[str, ...],
+    policy_version: str,
+    estimate_usd: Decimal,
+    summary: str,
+) -> Action:
+    """Note what a waiting action needs by now, what it may cost by now, and what has been said. Raises NotFound."""
+    row = tx.session.get(ActionRow, action_id)
+    if row is None:
+        raise NotFound(f"there is no action {action_id}", reason="ACTION_NOT_FOUND")
+    row.approval_need = _need_document(need)
+    row.decision = list(decision)
+    row.policy_version = policy_version
+    row.estimate_usd_micros = to_micros(estimate_usd)
+    row.summary = summary
+    tx.session.add(row)
+    tx.session.flush()
+    _emit(tx, row)
+    return _one(tx, row)
+
+
+def undoing(tx: Tx, action_id: ActionId) -> Action | None:
+    """Return the action that is to undo this one and has not ended, or None."""
+    query = select(ActionRow).where(
+        col(ActionRow.undoes) == action_id,
+        col(ActionRow.state).in_([state.value for state in ActionState if not state.ended]),
+    )
+    row = tx.session.execute(query.limit(1)).scalars().first()
+    return None if row is None else _one(tx, row)
+
+
+def mark_undone(tx: Tx, action_id: ActionId, *, by: ActionId) -> Action:
+    """Say that what an action did is taken back. Raises NotFound, or LifecycleError if it is not done."""
+    row = tx.session.get(ActionRow, action_id)
+    if row is None:
+        raise NotFound(f"there is no action {action_id}", reason="ACTION_NOT_FOUND")
+    lifecycle.ACTION.check(ActionState(row.state), ActionState.UNDONE)
+    row.state = ActionState.UNDONE.value
+    row.undone_by = by
+    tx.session.add(row)
+    _emit(tx, row)
+    tx.session.flush()
+    return _one(tx, row)
 
 
 def _emit(tx: Tx, row: ActionRow) -> None:

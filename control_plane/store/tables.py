@@ -49,6 +49,7 @@ class ApiKeyRow(Table, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime)
     expires_at: datetime = Field(sa_type=UtcDateTime)
     revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    for_agent: bool = False
 
 
 class JoinTokenRow(Table, table=True):
@@ -224,6 +225,15 @@ class ActionRow(Table, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime)
     expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    approval_need: dict[str, Any] | None = Field(  # Any: a count, a list, a number of seconds
+        default=None, sa_column=Column(JSON(none_as_null=True))
+    )
+    policy_version: str = ""
+    run_id: str | None = Field(default=None, index=True)
+    tainted: bool = False
+    is_person: bool = False
+    undoes: str | None = Field(default=None, index=True)
+    undone_by: str | None = None
     __table_args__ = (Index("actions_by_age", "created_at", "id"),)
 
 

@@ -2,11 +2,11 @@
 
 from alembic import context
 
-from control_plane.store.health_tables import ConditionRow
+from control_plane.store.approval_tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=ConditionRow.metadata,
+    target_metadata=metadata,
     transaction_per_migration=True,
 )
 with context.begin_transaction():
