@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
-from control_plane.fleet.incident_rules import HealingPolicy
+from control_plane.fleet.incident_steps import HealingPolicy
 from control_plane.model.bounds import Bound, Bounds, BoundScope
 from control_plane.model.repair import Rung
 from control_plane.services.link_policy import PolicyTerms, RungTerms

@@ -78,6 +78,8 @@ def _repair(tx: Tx, proposal: Proposal, effect: RepairNode) -> str:
         moved = _clear_the_way(tx, node, ordered, by=proposal.proposer)
     if repairs.start_if_clear(tx, ordered):
         return f"{effect.rung.words} ordered on {node.name} ({ordered.id})"
+    if not node.connected and not moved:
+        return f"{effect.rung.words} on {node.name} ({ordered.id}) waits for its host, whose link is down"
     return f"{effect.rung.words} on {node.name} ({ordered.id}) waits; {_jobs(moved)}"
 
 

@@ -7,12 +7,13 @@ import structlog
 
 from control_plane.fleet import lifecycle
 from control_plane.fleet.ladder import ANSWER_SECONDS
+from control_plane.fleet.repair_rules import extended, ready_for
 from control_plane.governor import drains, holds, incidents
 from control_plane.model.ids import REPAIR, IncidentId, NodeId, RepairId, derived_id
 from control_plane.model.incident import IncidentState
 from control_plane.model.node import Node, NodeHold
 from control_plane.model.repair import Repair, RepairOrigin, RepairReport, RepairState, Rung
-from control_plane.store import audit, conditions, nodes, repairs
+from control_plane.store import actions, audit, conditions, nodes, repairs
 from control_plane.store import incidents as incident_store
 from control_plane.store.database import Tx
 from control_plane.store.incidents import Parts
@@ -201,7 +202,9 @@ def _show(tx: Tx, repair: Repair) -> None:
 
 
 def start_if_clear(tx: Tx, repair: Repair) -> bool:
-    """Give an order to its host once nothing stands in its way; return whether it was given."""
+    """Give an order to its host once it is there and nothing stands in its way; return whether it was given."""
+    if not ready_for(nodes.resolve(tx, repair.node_id), repair):
+        return False
     present = drains.occupants(tx, repair.node_id)
     if not repair.dry_run and drains.obstacles(present, repair.rung, repair.service, repair.gpu_uuids):
         return False
@@ -249,6 +252,38 @@ def give_up(tx: Tx, repair: Repair, reason: str) -> None:
     """End a repair that its host did not answer or did not end in time. What its host says later changes nothing."""
     after = repairs.update(tx, repair, replace(repair, state=RepairState.FAILED, message=reason))
     record_state(tx, after)
+
+
+def withdraw(tx: Tx, repair: Repair, reason: str) -> None:
+    """End a repair that its host has not begun. What its host says later changes nothing."""
+    after = repairs.update(tx, repair, replace(repair, state=RepairState.REFUSED, message=reason))
+    record_state(tx, after)
+
+
+def suspend(tx: Tx, repair: Repair) -> None:
+    """Keep an order from its host for now; see `resume`."""
+    repairs.update(tx, repair, replace(repair, not_after=None))
+
+
+def resume(tx: Tx, repair: Repair) -> None:
+    """Have an order go to its host again, with all the time in which to begin with it."""
+    repairs.update(tx, repair, replace(repair, not_after=tx.now + timedelta(seconds=ANSWER_SECONDS)))
+
+
+def note_reconnect(tx: Tx, node_id: NodeId) -> None:
+    """Give the time back that a host's repair has lost while its link was down; call it after the host's full state.
+
+    An order that was not begun is looked at again first, by the healing agent, if there is any doubt about it.
+    """
+    repair = repairs.unfinished(tx, node_id)
+    if repair is None or repair.sent_at is None:
+        return
+    if repair.state is not RepairState.PENDING:
+        if repair.rung is not Rung.REBOOT_HOST:  # for which its time reckons with a link that is down
+            repairs.update(tx, repair, replace(repair, not_after=extended(repair, tx.now)))
+    elif repair.origin is RepairOrigin.CONTROL_PLANE:
+        stopped = actions.kill_switch(tx).engaged and repair.rung is not Rung.QUARANTINE
+        (suspend if stopped else resume)(tx, repair)
 
 
 def open_or_join(tx: Tx, node: Node, *, requested_by: str, reason: str, action_id: str) -> IncidentId:

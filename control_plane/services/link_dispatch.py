@@ -226,9 +226,11 @@ def _ordered(repair: Repair | None, *, stopped: bool) -> Repair | None:
     """Return the repair if its host is to carry it out: the control plane's own, with nothing in its way any more.
 
     While all effects are stopped, one that its host has not begun is withdrawn; a hand-off report is always written.
+    One without a time by which to begin is kept back, see `governor.repairs.suspend`.
     """
     if repair is None or repair.origin is not RepairOrigin.CONTROL_PLANE or repair.sent_at is None:
         return None
-    if stopped and repair.state is RepairState.PENDING and repair.rung is not Rung.QUARANTINE:
-        return None
+    if repair.state is RepairState.PENDING:
+        held_back = stopped and repair.rung is not Rung.QUARANTINE
+        return None if held_back or repair.not_after is None else repair
     return repair

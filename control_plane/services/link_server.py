@@ -284,6 +284,7 @@ class NodeLinks:
             health.reconcile(tx, principal.node_id, greeting.conditions)
             if greeting.repair is not None:
                 repairs.apply_live_report(tx, principal.node_id, greeting.repair)
+            repairs.note_reconnect(tx, principal.node_id)
             return results
 
         try:

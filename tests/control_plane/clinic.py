@@ -6,7 +6,7 @@ from itertools import count
 
 from control_plane.agents.incidents.agent import Incidents
 from control_plane.agents.scheduler import Scheduler
-from control_plane.fleet.incident_rules import HealingPolicy
+from control_plane.fleet.incident_steps import HealingPolicy
 from control_plane.governor import health, repairs
 from control_plane.governor.health import Record, Taken
 from control_plane.governor.repairs import RepairOutcome

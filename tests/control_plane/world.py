@@ -6,7 +6,7 @@ from decimal import Decimal
 from itertools import count
 
 from control_plane.fleet.prices import PriceTable
-from control_plane.governor import books, hosts, verdicts
+from control_plane.governor import books, hosts, repairs, verdicts
 from control_plane.governor.defaults import JobDefaults
 from control_plane.governor.governor import Governor
 from control_plane.governor.rules import Limits
@@ -306,7 +306,16 @@ class World:
 
     async def come_back(self, node: Node, *, gpu: int = 8, zombies: int = 0) -> Node:
         found = inventory(node.name, gpus(node.name, gpu))
-        return await self.store.write(lambda tx: hosts.node_connected(tx, node.id, found, zombies=zombies))
+
+        def write(tx: Tx) -> Node:
+            back = hosts.node_connected(tx, node.id, found, zombies=zombies)
+            repairs.note_reconnect(tx, node.id)
+            return back
+
+        return await self.store.write(write)
+
+    async def cut_off(self, node: Node) -> None:
+        await self.store.write(lambda tx: hosts.node_disconnected(tx, node.id))
 
     async def lose(self, node: Node) -> None:
         await self.store.write(lambda tx: hosts.node_lost(tx, node.id, "silent"))

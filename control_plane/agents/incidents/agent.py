@@ -9,7 +9,7 @@ import structlog
 from control_plane.agents.incidents.apply import Healer, Outcome
 from control_plane.agents.incidents.views import NAME
 from control_plane.agents.loop import Agent
-from control_plane.fleet.incident_rules import HealingPolicy
+from control_plane.fleet.incident_steps import HealingPolicy
 from control_plane.governor.governor import Governor
 from control_plane.model.ids import NodeId
 from control_plane.model.record import Event, Noun

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from control_plane.agents.incidents.views import NAME, load
 from control_plane.fleet.bounds import exceeded
-from control_plane.fleet.incident_rules import (
+from control_plane.fleet.incident_rules import decide
+from control_plane.fleet.incident_steps import (
     Escalate,
     FinishDrain,
     GiveUpRepair,
@@ -14,11 +15,13 @@ from control_plane.fleet.incident_rules import (
     OrderRepair,
     Release,
     Resolve,
+    ResumeRepair,
     StartRepair,
     Step,
+    SuspendRepair,
     View,
     Wait,
-    decide,
+    WithdrawRepair,
 )
 from control_plane.governor import holds, repairs
 from control_plane.governor import incidents as keeper
@@ -166,6 +169,15 @@ def _observe(tx: Tx, view: View, step: Step) -> str:
         case GiveUpRepair() if repair is not None:
             repairs.give_up(tx, repair, step.reason)
             return f"{node.name}: {repair.rung.words} given up, {step.reason}"
+        case WithdrawRepair() if repair is not None:
+            repairs.withdraw(tx, repair, step.reason)
+            return f"{node.name}: {repair.rung.words} is not done, {step.reason}"
+        case SuspendRepair() if repair is not None:
+            repairs.suspend(tx, repair)
+            return f"{node.name}: {repair.rung.words} is kept back"
+        case ResumeRepair() if repair is not None:
+            repairs.resume(tx, repair)
+            return f"{node.name}: {repair.rung.words} goes on"
         case FinishDrain():
             holds.hold(tx, node, NodeHold.CORDONED, f"drained: {node.status_reason}")
             return f"{node.name} is drained"

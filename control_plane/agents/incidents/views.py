@@ -3,7 +3,7 @@
 from collections import Counter
 from datetime import timedelta
 
-from control_plane.fleet.incident_rules import HealingPolicy, View
+from control_plane.fleet.incident_steps import HealingPolicy, View
 from control_plane.fleet.ladder import asks
 from control_plane.governor import drains
 from control_plane.model.action import ActionState

@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from control_plane.agents.incidents.agent import Incidents
-from control_plane.fleet.incident_rules import HealingPolicy
+from control_plane.fleet.incident_steps import HealingPolicy
 from control_plane.governor import repairs
 from control_plane.governor.governor import Governor
 from control_plane.governor.rules import Limits

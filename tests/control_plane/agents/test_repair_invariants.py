@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from control_plane.agents.incidents.agent import Incidents
 from control_plane.fleet.bounds import allowed
-from control_plane.fleet.incident_rules import HealingPolicy
+from control_plane.fleet.incident_steps import HealingPolicy
 from control_plane.fleet.ladder import height
 from control_plane.model.action import ActionState, DrainNode, Effect, QuarantineNode, ReleaseNode, RepairNode
 from control_plane.model.bounds import Bound, BoundScope

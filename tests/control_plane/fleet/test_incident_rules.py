@@ -2,7 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
-from control_plane.fleet.incident_rules import HealingPolicy, OrderRepair, View, decide
+from control_plane.fleet.incident_rules import decide
+from control_plane.fleet.incident_steps import HealingPolicy, OrderRepair, View
 from control_plane.model.health import Condition, ConditionScope, ConditionSeverity
 from control_plane.model.identity import CertificateSerial
 from control_plane.model.ids import IncidentId, NodeId, RepairId

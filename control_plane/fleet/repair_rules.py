@@ -1,0 +1,104 @@
+"""What to do next about a repair that is ordered, until it has ended. Pure."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from control_plane.fleet import ladder
+from control_plane.fleet.incident_steps import (
+    GiveUpRepair,
+    HealingPolicy,
+    ResumeRepair,
+    StartRepair,
+    Step,
+    SuspendRepair,
+    View,
+    Wait,
+    WithdrawRepair,
+)
+from control_plane.model.node import Node, NodeState
+from control_plane.model.repair import Repair, RepairOrigin, RepairState, Rung
+
+LINK_DOWN_MAX_SECONDS: Final = 86_400.0
+"""How long a repair that has begun may take in all, from when it was given, because its host's link is down."""
+
+LINK_DOWN: Final = "waits for the host: its link is down"
+
+
+def follow(view: View, repair: Repair, now: datetime, policy: HealingPolicy) -> Step:
+    """A repair is ordered: see to it that it begins, and that it ends."""
+    if repair.sent_at is None:
+        return _not_given(view, repair, now, policy)
+    if repair.state is RepairState.PENDING and repair.origin is RepairOrigin.CONTROL_PLANE:
+        return _not_begun(view, repair, repair.sent_at, now)
+    overdue = overdue_at(repair)
+    if now < overdue:
+        return Wait(f"{repair.rung.words}: {repair.state.value}", (overdue - now).total_seconds())
+    if not view.node.connected and repair.rung is not Rung.REBOOT_HOST:
+        last = repair.sent_at + timedelta(seconds=LINK_DOWN_MAX_SECONDS)
+        if now < last:
+            return Wait(f"{repair.rung.words}: {LINK_DOWN}", (last - now).total_seconds())
+    return GiveUpRepair(f"it did not end within {ladder.DEADLINE_SECONDS[repair.rung]:.0f} s")
+
+
+def _not_given(view: View, repair: Repair, now: datetime, policy: HealingPolicy) -> Step:
+    """The order waits here, until the jobs in its way are gone and its host is there."""
+    if view.node.state is NodeState.LOST:
+        # What becomes of its jobs is decided when its fence has run out; what it needs, once it is back.
+        return WithdrawRepair("not delivered: its host is lost")
+    if view.stopped:
+        return Wait("waits: all effects are stopped")
+    if view.grace_seconds is None:
+        return StartRepair() if ready_for(view.node, repair) else Wait(LINK_DOWN)
+    late = repair.ordered_at + timedelta(seconds=view.grace_seconds + policy.drain_seconds)
+    if now >= late:
+        return GiveUpRepair("the jobs that are in the way of the repair did not stop in time")
+    return Wait("waits until the jobs that are in the way have moved", (late - now).total_seconds())
+
+
+def ready_for(node: Node, repair: Repair) -> bool:
+    """Tell whether a repair can begin as far as its host's link goes; jobs are moved without the host's help."""
+    return node.connected or repair.rung is Rung.MOVE_JOB
+
+
+def _not_begun(view: View, repair: Repair, sent_at: datetime, now: datetime) -> Step:
+    """The order was given. Time while its link is down or everything is stopped does not count against the host."""
+    if not view.node.connected:
+        # By then it has also ended if it was begun unheard.
+        hopeless = sent_at + timedelta(seconds=ladder.DEADLINE_SECONDS[repair.rung])
+        if view.node.state is NodeState.LOST and now >= hopeless:
+            return WithdrawRepair("not delivered: its host was lost before it said that it had begun")
+        return Wait(LINK_DOWN, max(1.0, (hopeless - now).total_seconds()))
+    if view.stopped and repair.rung is not Rung.QUARANTINE:
+        return Wait("waits: all effects are stopped") if repair.not_after is None else SuspendRepair()
+    if repair.not_after is None:
+        return ResumeRepair()
+    overdue = overdue_at(repair)
+    if now < overdue:
+        return Wait(f"{repair.rung.words}: {repair.state.value}", (overdue - now).total_seconds())
+    return GiveUpRepair("its host did not answer the order in time")
+
+
+def overdue_at(repair: Repair) -> datetime:
+    """Return when a repair that was given to its host is given up."""
+    begun = repair.sent_at or repair.ordered_at
+    if repair.state is RepairState.PENDING and repair.not_after is not None:
+        return repair.not_after + timedelta(seconds=ladder.MARGIN_SECONDS)
+    due = begun + timedelta(seconds=ladder.DEADLINE_SECONDS[repair.rung])
+    return due if repair.not_after is None else max(due, repair.not_after)
+
+
+def extended(repair: Repair, now: datetime) -> datetime:
+    """Return until when a repair that goes on may take whose host is back: its link was down for part of its time."""
+    begun = repair.sent_at or repair.ordered_at
+    wanted = now + timedelta(seconds=ladder.DEADLINE_SECONDS[repair.rung])
+    return min(wanted, begun + timedelta(seconds=LINK_DOWN_MAX_SECONDS))
+
+
+def was_withdrawn(repair: Repair) -> bool:
+    """Tell whether a repair ended before its host had begun with it, by no word of the host's: nothing was done."""
+    return repair.state is RepairState.REFUSED and repair.ended_at is None
+
+
+def was_given_up(repair: Repair) -> bool:
+    """Tell whether a repair ended without its host saying how: what state the host is in is not known."""
+    return repair.state is RepairState.FAILED and repair.ended_at is None
