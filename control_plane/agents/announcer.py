@@ -24,6 +24,7 @@ _NOUNS = {
     Noun.INCIDENT: EventNoun.INCIDENT,
     Noun.ACTION: EventNoun.ACTION,
     Noun.AGENT: EventNoun.AGENT,
+    Noun.RUN: EventNoun.RUN,
 }
 
 

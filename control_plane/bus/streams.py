@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from control_plane.bus.subjects import ALL_EVENTS, ALL_LOGS
+from control_plane.bus.subjects import ALL_EVENTS, ALL_LOGS, ALL_RUNS
 
 _MIB: Final = 1 << 20
 _DAY_SECONDS: Final = 86_400
@@ -15,6 +15,7 @@ class Stream(Enum):
 
     LOGS = "ORQ_LOGS"
     EVENTS = "ORQ_EVENTS"
+    RUNS = "ORQ_RUNS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class StreamSpec:
 
 
 def stream_specs(*, replicas: int = 1) -> tuple[StreamSpec, ...]:
-    """Return all streams, 768 MiB together. `replicas`: 1 for the embedded broker, 3 for a cluster.
+    """Return all streams, 832 MiB together. `replicas`: 1 for the embedded broker, 3 for a cluster.
 
     Logs and events have streams of their own, so that a host that floods its log cannot push out anybody's events; the
     bound per subject keeps one host from pushing out the others.
@@ -55,6 +56,16 @@ def stream_specs(*, replicas: int = 1) -> tuple[StreamSpec, ...]:
             max_age_seconds=7 * _DAY_SECONDS,
             max_messages_per_subject=1_000,
             max_message_bytes=256 * 1024,
+            duplicate_window_seconds=3_600,
+            replicas=replicas,
+        ),
+        StreamSpec(
+            stream=Stream.RUNS,
+            subjects=(ALL_RUNS,),
+            max_bytes=64 * _MIB,
+            max_age_seconds=7 * _DAY_SECONDS,
+            max_messages_per_subject=1_000,
+            max_message_bytes=64 * 1024,
             duplicate_window_seconds=3_600,
             replicas=replicas,
         ),

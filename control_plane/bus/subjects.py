@@ -3,6 +3,7 @@
     orq.node.<node id>.telemetry       core NATS: a batch of samples, loss tolerated
     orq.node.<node id>.log.<job id>    JetStream: chunks of job output
     orq.event.<noun>.<id>              JetStream: what happened, published by the control plane alone
+    orq.run.<run id>                   JetStream: what agents think and do, published by the control plane alone
     _INBOX.<node id>.>                 replies to a node
 
 Hosts and control plane live in two accounts of the broker. The fleet's account reaches the control plane's
@@ -17,7 +18,7 @@ from enum import Enum
 from typing import Final
 
 from control_plane.errors import InvalidArgument
-from control_plane.model.ids import JOB, NODE, JobId, NodeId, parse_id
+from control_plane.model.ids import JOB, NODE, RUN, JobId, NodeId, RunId, parse_id
 
 CONTROL_ACCOUNT: Final = "ORQ_CONTROL"
 FLEET_ACCOUNT: Final = "ORQ_FLEET"
@@ -26,6 +27,7 @@ CONTROL_USER: Final = "control"
 ALL_TELEMETRY: Final = "orq.node.*.telemetry"
 ALL_LOGS: Final = "orq.node.*.log.*"
 ALL_EVENTS: Final = "orq.event.>"
+ALL_RUNS: Final = "orq.run.*"
 
 _TOKEN: Final = re.compile("[A-Za-z0-9_-]{1,64}")
 
@@ -50,6 +52,7 @@ class EventNoun(Enum):
     POLICY = "policy"
     USER = "user"
     AUDIT = "audit"
+    RUN = "run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,11 @@ def event(noun: EventNoun, item_id: str) -> str:
     if not _TOKEN.fullmatch(item_id):
         raise _invalid(item_id, "an id of up to 64 letters, digits, dashes and underscores")
     return f"orq.event.{noun.value}.{item_id}"
+
+
+def run(run_id: RunId) -> str:
+    """Return the subject of what a reasoning run thinks and does."""
+    return f"orq.run.{parse_id(RUN, run_id)}"
 
 
 def events_of(noun: EventNoun) -> str:

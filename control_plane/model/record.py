@@ -15,6 +15,7 @@ class Noun(Enum):
     INCIDENT = "incident"
     ACTION = "action"
     AGENT = "agent"
+    RUN = "run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class AuditRecord:
-    """A decision or effect, its author and reason. Never changed, never deleted."""
+    """A decision or effect, its author and reason. Never changed; once `erased`, without the words of people."""
 
     id: int
     agent_name: str
@@ -46,3 +47,6 @@ class AuditRecord:
     goal_id: str
     job_id: str
     node_id: str
+    run_id: str = ""
+    hash: bytes = b""
+    erased: bool = False

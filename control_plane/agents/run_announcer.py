@@ -1,0 +1,66 @@
+"""Publishes what agents think and do on the bus, in order. The truth is in the store; a lost message costs latency."""
+
+import asyncio
+from functools import partial
+
+import structlog
+
+from control_plane.bus.client import Bus
+from control_plane.bus.run_messages import reasoning_event
+from control_plane.bus.subjects import run as run_subject
+from control_plane.errors import OrQuantaError, Unavailable
+from control_plane.store import run_events
+from control_plane.store.database import Store
+
+log = structlog.get_logger()
+
+_BATCH = 256
+_RETRY_SECONDS = 0.5
+
+
+class RunAnnouncer:
+    """Follows the events of all runs and publishes each with its run and number as message id."""
+
+    def __init__(self, store: Store, bus: Bus) -> None:
+        self._store = store
+        self._bus = bus
+
+    async def run(self) -> None:
+        """Publish everything told from now on, until cancelled. While the broker is away, events wait in the store."""
+        position = await self._store.read(run_events.newest_position)
+        seen = 0
+        while True:
+            seen = await self._store.changes.wait_beyond(seen)
+            position = await self._announce_after(position)
+
+    async def _announce_after(self, position: int) -> int:
+        while True:
+            try:
+                batch = await self._store.read(partial(run_events.after, position=position, limit=_BATCH))
+            except Unavailable as error:
+                log.warning("run_announcer.waiting", position=position, reason=error.reason)
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            if not batch:
+                return position
+            for one in batch:
+                await self._publish(one)
+                position = one.position
+
+    async def _publish(self, one: run_events.PlacedEvent) -> None:
+        event = one.event
+        while True:
+            try:
+                await self._bus.publish_event(
+                    run_subject(event.run_id),
+                    reasoning_event(event).SerializeToString(),
+                    message_id=f"{event.run_id}-{event.sequence}",
+                )
+            except Unavailable as error:
+                log.warning("run_announcer.waiting", run_id=event.run_id, reason=error.reason)
+                await asyncio.sleep(_RETRY_SECONDS)
+            except OrQuantaError as error:
+                log.exception("run_announcer.skipped", run_id=event.run_id, reason=error.reason)
+                return
+            else:
+                return
