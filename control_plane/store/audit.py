@@ -1,50 +1,44 @@
-"""The audit log: records are added, never changed; the database itself refuses anything else."""
+"""The audit: records are added, never changed; each one's hash covers the one before; the database itself refuses more.
+
+Author, reasoning and payload are kept apart from what is hashed, which holds a keyed hash of them: the words of a
+person can be erased, and the log still proves itself.
+"""
 
 import json
-from collections.abc import Mapping
+import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, exists, func, insert, or_, select
 from sqlmodel import col
 
 from control_plane.model.ids import UserId
 from control_plane.model.money import from_micros, to_micros
 from control_plane.model.record import AuditRecord
+from control_plane.store.audit_tables import AuditPruneRow, AuditRow, AuditWordsRow
 from control_plane.store.database import Tx
 from control_plane.store.pages import Page, PageRequest, by_key
-from control_plane.store.tables import AuditRow
+from orquanta.ledger.chain import GENESIS, HASH_BYTES, canonical_json, private_hash, record_hash
+from orquanta.ledger.records import ERASED, LedgerRecord, canonical_record, read_canonical
 
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Which records; empty means all. `user_id` limits to what was done by or for that user."""
+    """Which records; empty means all. `user_id` limits to what was done by or for that user; `text` are words in it."""
 
     goal_id: str = ""
     job_id: str = ""
     node_id: str = ""
     agent_name: str = ""
     action_id: str = ""
+    run_id: str = ""
+    text: str = ""
     since: datetime | None = None
+    until: datetime | None = None
     user_id: UserId | None = None
-
-
-def _model(row: AuditRow) -> AuditRecord:
-    return AuditRecord(
-        id=row.id or 0,
-        agent_name=row.agent_name,
-        action=row.action,
-        reasoning=row.reasoning,
-        payload_json=json.dumps(row.payload, sort_keys=True),
-        outcome=row.outcome,
-        cost_impact_usd=from_micros(row.cost_impact),
-        created_at=row.created_at,
-        action_id=row.action_id,
-        goal_id=row.goal_id,
-        job_id=row.job_id,
-        node_id=row.node_id,
-    )
 
 
 def append(
@@ -60,31 +54,90 @@ def append(
     goal_id: str = "",
     job_id: str = "",
     node_id: str = "",
+    run_id: str = "",
     user_id: str = "",
-) -> None:
-    """Add a record. `payload` must be JSON-compatible and free of secrets."""
-    tx.session.add(
-        AuditRow(
-            agent_name=agent_name,
-            action=action,
-            reasoning=reasoning,
-            payload=dict(payload or {}),
-            outcome=outcome,
-            cost_impact=to_micros(cost_impact_usd),
-            action_id=action_id,
-            goal_id=goal_id,
-            job_id=job_id,
-            node_id=node_id,
-            user_id=user_id,
-            created_at=tx.now,
-        )
-    )
+) -> int:
+    """Add a record and return its id. `payload` must be JSON-compatible and free of secrets."""
+    fields = {
+        "action": action,
+        "outcome": outcome,
+        "cost_impact": to_micros(cost_impact_usd),
+        "action_id": action_id,
+        "goal_id": goal_id,
+        "job_id": job_id,
+        "node_id": node_id,
+        "run_id": run_id,
+        "user_id": user_id,
+    }
+    return _add(tx, agent_name, fields, {}, reasoning, payload or {})
+
+
+def _add(
+    tx: Tx,
+    agent_name: str,
+    fields: dict[str, Any],  # Any: texts and a number
+    more: Mapping[str, object],
+    reasoning: str,
+    payload: Mapping[str, object],
+) -> int:
+    """Add a record; `more` goes into what is hashed and into no column."""
+    last_id, previous = newest(tx)
+    key = secrets.token_bytes(HASH_BYTES)
+    words = canonical_json({"agent_name": agent_name, "reasoning": reasoning, "payload": payload})
+    # An agent's name is nobody's personal data, and stays when words are erased.
+    named = {"agent": "" if "@" in agent_name else agent_name}
+    record_id = last_id + 1
+    hashed = fields | named | dict(more)
+    canonical = canonical_record(record_id, tx.now.isoformat(), hashed, private_hash(key, words))
+    row = {
+        "id": record_id,
+        "previous_hash": previous,
+        "hash": record_hash(previous, canonical),
+        "canonical": canonical,
+        "created_at": tx.now,
+    }
+    tx.session.execute(insert(AuditRow).values(row | fields))
+    words_row = {"record_id": record_id, "key": key, "agent_name": agent_name, "document": words}
+    tx.session.execute(insert(AuditWordsRow).values(words_row))
+    return record_id
+
+
+def newest(tx: Tx) -> tuple[int, bytes]:
+    """Return the id and hash of the last record; 0 and the hash before the first if there is none."""
+    query = select(col(AuditRow.id), col(AuditRow.hash)).order_by(col(AuditRow.id).desc()).limit(1)
+    row = tx.session.execute(query).first()
+    if row is not None:
+        return row[0], row[1]
+    pruned = select(col(AuditPruneRow.up_to), col(AuditPruneRow.last_hash)).order_by(col(AuditPruneRow.up_to).desc())
+    gone = tx.session.execute(pruned.limit(1)).first()
+    return (0, GENESIS) if gone is None else (gone[0], gone[1])
+
+
+def erase(tx: Tx, *, by: str, by_user_id: str, reason: str, record_id: int = 0, user_id: str = "") -> int:
+    """Erase the words of one record, or of all records of a user so far, and record that; return how many there were.
+
+    What is recorded stands in the hashed part, so that the gap is explained for as long as the log lives.
+    """
+    last_id, _ = newest(tx)
+    which = select(col(AuditRow.id))
+    if record_id:
+        which = which.where(col(AuditRow.id) == record_id)
+        what: dict[str, object] = {"record_id": record_id}
+    else:
+        which = which.where(col(AuditRow.user_id) == user_id)
+        what = {"user_id": user_id, "up_to": last_id}
+    gone = tx.session.execute(delete(AuditWordsRow).where(col(AuditWordsRow.record_id).in_(which)))
+    count: int = gone.rowcount  # type: ignore[attr-defined]  # a DELETE's result counts its rows
+    if count:
+        fields = {"action": ERASED, "outcome": "done", "user_id": by_user_id, "cost_impact": 0}
+        _add(tx, by, fields, {"erases": what}, reason, {"records": count})
+    return count
 
 
 def has_done(tx: Tx, action: str, agent_name: str, *, goal_id: str) -> bool:
     """Return whether there is a record of this action of this person or agent for a goal."""
     query = select(col(AuditRow.id)).where(
-        col(AuditRow.goal_id) == goal_id, col(AuditRow.action) == action, col(AuditRow.agent_name) == agent_name
+        col(AuditRow.goal_id) == goal_id, col(AuditRow.action) == action, _by(agent_name)
     )
     return tx.session.execute(query.limit(1)).first() is not None
 
@@ -100,11 +153,102 @@ def has_recent(tx: Tx, action: str, *, node_id: str, within: timedelta = timedel
 def page(tx: Tx, which: AuditFilter, request: PageRequest) -> Page[AuditRecord]:
     """Return a page of records, newest first."""
     query = select(AuditRow)
-    for name in ("goal_id", "job_id", "node_id", "agent_name", "action_id", "user_id"):
+    for name in ("goal_id", "job_id", "node_id", "action_id", "run_id", "user_id"):
         wanted = getattr(which, name)
         if wanted:
             query = query.where(getattr(AuditRow, name) == wanted)
+    if which.agent_name:
+        query = query.where(_by(which.agent_name))
+    if which.text:
+        query = query.where(_holds(which.text))
     if which.since:
         query = query.where(col(AuditRow.created_at) >= which.since)
+    if which.until:
+        query = query.where(col(AuditRow.created_at) < which.until)
     rows, token = by_key(tx.session, query, request, col(AuditRow.id), descending=True)
-    return Page(tuple(_model(row) for row in rows), token)
+    words = _words(tx, rows)
+    return Page(tuple(_model(row, words.get(row.id)) for row in rows), token)
+
+
+def ledger(tx: Tx, *, after_id: int, limit: int) -> tuple[LedgerRecord, ...]:
+    """Return records as they are hashed, oldest first, from the one after `after_id` on."""
+    query = select(AuditRow).where(col(AuditRow.id) > after_id).order_by(col(AuditRow.id)).limit(limit)
+    rows = list(tx.session.execute(query).scalars())
+    words = _words(tx, rows)
+    return tuple(_ledger_record(row, words.get(row.id)) for row in rows)
+
+
+def hashes(tx: Tx, *, after_id: int, limit: int) -> tuple[bytes, ...]:
+    """Return the hashes of records, oldest first, from the one after `after_id` on."""
+    query = select(col(AuditRow.hash)).where(col(AuditRow.id) > after_id).order_by(col(AuditRow.id)).limit(limit)
+    return tuple(tx.session.execute(query).scalars())
+
+
+def _by(agent_name: str) -> Any:  # Any: an SQL condition
+    return exists().where(col(AuditWordsRow.record_id) == col(AuditRow.id), col(AuditWordsRow.agent_name) == agent_name)
+
+
+def _holds(text: str) -> Any:  # Any: an SQL condition
+    # The document is JSON: what stands between quotes in it is the text as JSON spells it.
+    spelled = json.dumps(text, ensure_ascii=False)[1:-1].lower()
+    said = exists().where(
+        col(AuditWordsRow.record_id) == col(AuditRow.id),
+        func.lower(col(AuditWordsRow.document)).contains(spelled, autoescape=True),
+    )
+    return or_(func.lower(col(AuditRow.action)).contains(text.lower(), autoescape=True), said)
+
+
+def _words(tx: Tx, rows: Sequence[AuditRow]) -> dict[int, AuditWordsRow]:
+    ids = [row.id for row in rows]
+    if not ids:
+        return {}
+    between = select(AuditWordsRow).where(
+        col(AuditWordsRow.record_id) >= min(ids), col(AuditWordsRow.record_id) <= max(ids)
+    )
+    if max(ids) - min(ids) >= len(ids):  # a filtered page, which is never long
+        between = select(AuditWordsRow).where(col(AuditWordsRow.record_id).in_(ids))
+    return {words.record_id: words for words in tx.session.execute(between).scalars()}
+
+
+def _model(row: AuditRow, words: AuditWordsRow | None) -> AuditRecord:
+    said = {} if words is None else json.loads(words.document)
+    return AuditRecord(
+        id=row.id,
+        agent_name=said.get("agent_name") or read_canonical(row.canonical).get("agent", ""),
+        action=row.action,
+        reasoning=said.get("reasoning", ""),
+        payload_json=json.dumps(said.get("payload", {}), sort_keys=True),
+        outcome=row.outcome,
+        cost_impact_usd=from_micros(row.cost_impact),
+        created_at=row.created_at,
+        action_id=row.action_id,
+        goal_id=row.goal_id,
+        job_id=row.job_id,
+        node_id=row.node_id,
+        run_id=row.run_id,
+        hash=row.hash,
+        erased=words is None,
+    )
+
+
+def _ledger_record(row: AuditRow, words: AuditWordsRow | None) -> LedgerRecord:
+    return LedgerRecord(
+        id=row.id,
+        previous_hash=row.previous_hash,
+        hash=row.hash,
+        canonical=row.canonical,
+        private=None if words is None else words.document,
+        private_key=None if words is None else words.key,
+        shown={
+            "at": row.created_at.isoformat(),
+            "action": row.action,
+            "outcome": row.outcome,
+            "cost_impact": row.cost_impact,
+            "action_id": row.action_id,
+            "goal_id": row.goal_id,
+            "job_id": row.job_id,
+            "node_id": row.node_id,
+            "run_id": row.run_id,
+            "user_id": row.user_id,
+        },
+    )

@@ -237,26 +237,6 @@ class ActionRow(Table, table=True):
     __table_args__ = (Index("actions_by_age", "created_at", "id"),)
 
 
-class AuditRow(Table, table=True):
-    """An audit record. The migrations forbid changing or deleting one."""
-
-    __tablename__ = "audit_log"
-    id: int | None = Field(default=None, primary_key=True, sa_type=Sequence)
-    agent_name: str = Field(index=True)
-    action: str
-    reasoning: str = Field(sa_type=Text)
-    payload: dict[str, Any] = Field(sa_column=_json())  # Any: nested JSON
-    outcome: str
-    cost_impact: int = Field(default=0, sa_type=BigInteger)
-    action_id: str = Field(default="", index=True)
-    goal_id: str = Field(default="", index=True)
-    job_id: str = Field(default="", index=True)
-    node_id: str = Field(default="", index=True)
-    user_id: str = Field(default="", index=True)
-    created_at: datetime = Field(sa_type=UtcDateTime)
-    __table_args__ = ({"sqlite_autoincrement": True},)
-
-
 class EventRow(Table, table=True):
     """A committed change, for watch streams and the event bus."""
 

@@ -265,16 +265,16 @@ async def test_events_are_numbered_on_after_all_were_pruned_and_the_store_was_re
         await reopened.close()
 
 
-REWRITES = ["UPDATE audit_log SET reasoning = 'nothing happened'", "DELETE FROM audit_log"]
+REWRITES = ["UPDATE audit_records SET outcome = 'nothing happened'", "DELETE FROM audit_records"]
 REWRITES_OF = {
     "sqlite": [
-        "INSERT OR REPLACE INTO audit_log SELECT * FROM audit_log",
-        "REPLACE INTO audit_log SELECT * FROM audit_log",
-        "UPDATE OR REPLACE audit_log SET id = id",
+        "INSERT OR REPLACE INTO audit_records SELECT * FROM audit_records",
+        "REPLACE INTO audit_records SELECT * FROM audit_records",
+        "UPDATE OR REPLACE audit_records SET id = id",
     ],
     "postgresql": [
-        "TRUNCATE audit_log",
-        "INSERT INTO audit_log SELECT * FROM audit_log ON CONFLICT (id) DO UPDATE SET reasoning = ''",
+        "TRUNCATE audit_records CASCADE",
+        "INSERT INTO audit_records SELECT * FROM audit_records ON CONFLICT (id) DO UPDATE SET outcome = ''",
     ],
 }
 
