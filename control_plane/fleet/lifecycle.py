@@ -155,7 +155,10 @@ ACTION = Lifecycle(
                 ActionState.DENIED,
             }
         ),
-        ActionState.APPROVED: frozenset({ActionState.EXECUTING, ActionState.DENIED, ActionState.EXPIRED}),
+        # One that was left approved by a crash is judged again, and may need more people by then.
+        ActionState.APPROVED: frozenset(
+            {ActionState.EXECUTING, ActionState.DENIED, ActionState.EXPIRED, ActionState.AWAITING_APPROVAL}
+        ),
         ActionState.EXECUTING: frozenset({ActionState.DONE, ActionState.FAILED}),
         ActionState.DONE: frozenset({ActionState.UNDONE}),
     },

@@ -9,7 +9,9 @@ import structlog
 from control_plane.errors import OrQuantaError, Unavailable
 from control_plane.fleet.prices import PriceTable
 from control_plane.governor.execution import execute
+from control_plane.governor.undo import check_undo
 from control_plane.model.action import Action, ActionState, Proposal
+from control_plane.store import actions
 from control_plane.store.database import Tx
 
 log = structlog.get_logger()
@@ -19,7 +21,11 @@ def carry_out(tx: Tx, proposal: Proposal, action: Action, prices: PriceTable) ->
     """Execute, and undo everything if that fails. Raises Unavailable when the database is away."""
     try:
         with tx.savepoint():
+            if proposal.undoes is not None:
+                check_undo(tx, proposal)
             outcome = execute(tx, proposal, prices)
+            if proposal.undoes is not None:
+                actions.mark_undone(tx, proposal.undoes, by=proposal.id)
     except Unavailable:
         raise
     except OrQuantaError as error:

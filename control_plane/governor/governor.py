@@ -5,7 +5,6 @@ Deciding and executing share one transaction, so two proposals can never spend t
 
 import re
 from dataclasses import replace
-from datetime import timedelta
 
 from control_plane.errors import OrQuantaError, PreconditionFailed, ResourceExhausted
 from control_plane.fleet.prices import PriceTable
@@ -13,8 +12,10 @@ from control_plane.governor.approvals import Approvals
 from control_plane.governor.carrying import carry_out, ended
 from control_plane.governor.defaults import JobDefaults, complete
 from control_plane.governor.facts import gather
+from control_plane.governor.judging import Judgement
+from control_plane.governor.needs import DEFAULT_NEED
 from control_plane.governor.recording import denials, follow_goal, lines, record
-from control_plane.governor.rules import BLAST_RADIUS, Limits, Ruling, Verdict, judge, ruling
+from control_plane.governor.rules import BLAST_RADIUS, Limits, Ruling, judge
 from control_plane.governor.summary import summarize
 from control_plane.model.action import Action, ActionState, KillSwitch, LaunchJobs, Proposal
 from control_plane.model.effects import effect_hash, effect_kind, effect_to_json
@@ -24,7 +25,6 @@ from control_plane.store import actions, audit
 from control_plane.store.database import Store, Tx
 
 NAME = "safety_governor"
-_APPROVAL_TTL = timedelta(minutes=30)
 _EXHAUSTED = frozenset({"USER_BUDGET", "GOAL_BUDGET", "GPU_LIMIT", BLAST_RADIUS})
 _DENIED_LINE = re.compile(rf"^{Ruling.DENY.value} \((?P<reason>[A-Z_]+)\): (?P<text>.*)$", re.DOTALL)
 
@@ -37,7 +37,7 @@ class Governor:
         self._limits = limits
         self._defaults = defaults
         self.prices = prices
-        self.approvals = Approvals(store, judge=self._judge_again, prices=prices)
+        self.approvals = Approvals(store, judge=self.judge, prices=prices)
 
     async def propose(self, proposal: Proposal) -> Action:
         """Decide on a proposal and, if it is allowed, carry it out. A repeated id returns the recorded action."""
@@ -51,8 +51,7 @@ class Governor:
         if isinstance(proposal.effect, LaunchJobs):
             proposal = replace(proposal, effect=complete(proposal.effect, self._defaults))
         frozen = effect_to_json(proposal.effect)
-        facts = gather(tx, proposal, approved=False, limits=self._limits, prices=self.prices)
-        verdicts = judge(facts)
+        judgement = self.judge(tx, proposal)
         action = Action(
             id=proposal.id,
             kind=effect_kind(proposal.effect),
@@ -63,34 +62,44 @@ class Governor:
             job_id=proposal.job_id,
             node_id=proposal.node_id,
             state=ActionState.PROPOSED,
-            summary=summarize(proposal.effect, facts.estimate_usd),
+            summary=summarize(proposal.effect, judgement.estimate_usd),
             reasoning=proposal.reasoning,
-            decision=lines(verdicts),
+            decision=lines(judgement.verdicts),
             hash=effect_hash(frozen),
             arguments_json=frozen,
-            estimate_usd=facts.estimate_usd,
+            estimate_usd=judgement.estimate_usd,
             decided_by="",
             outcome="",
             created_at=tx.now,
             expires_at=None,
             finished_at=None,
+            approval_need=judgement.need,
+            policy_version=judgement.policy_version,
+            run_id=proposal.run_id,
+            tainted=proposal.tainted,
+            undoes=proposal.undoes,
+            is_person=proposal.is_person,
         )
-        match ruling(verdicts):
+        match judgement.ruling:
             case Ruling.DENY:
-                action = ended(action, ActionState.DENIED, denials(verdicts), tx.now)
+                action = ended(action, ActionState.DENIED, denials(judgement.verdicts), tx.now)
                 actions.insert(tx, action)
                 record(tx, action, proposal.reasoning)
             case Ruling.REQUIRE_APPROVAL:
-                waiting = replace(action, state=ActionState.AWAITING_APPROVAL, expires_at=tx.now + _APPROVAL_TTL)
-                action = waiting
-                actions.insert(tx, action)
-                record(tx, action, proposal.reasoning)
+                return self.approvals.begin(tx, proposal, action, judgement)
             case Ruling.ALLOW:
                 action, cost_impact = carry_out(tx, proposal, action, self.prices)
                 actions.insert(tx, action)
                 record(tx, action, proposal.reasoning, cost_impact)
         follow_goal(tx, action)
         return action
+
+    def judge(self, tx: Tx, proposal: Proposal) -> Judgement:
+        """Return what every rule says about a proposal as things are now, as if nobody had approved it."""
+        facts = gather(tx, proposal, approved=False, limits=self._limits, prices=self.prices)
+        verdicts = judge(facts)
+        need = DEFAULT_NEED if any(verdict.ruling is Ruling.REQUIRE_APPROVAL for verdict in verdicts) else None
+        return Judgement(verdicts, facts.estimate_usd, need)
 
     async def approve(self, action_id: ActionId, *, approver: Principal, hash: str, reason: str) -> Action:  # noqa: A002 - the field's own name
         """Approve exactly the action with this hash; see `Approvals.approve`."""
@@ -111,9 +120,6 @@ class Governor:
     def withdraw(self, tx: Tx, action: Action, reason: str) -> None:
         """End an action that awaits approval because its goal was cancelled."""
         self.approvals.withdraw(tx, action, reason)
-
-    def _judge_again(self, tx: Tx, proposal: Proposal) -> tuple[Verdict, ...]:
-        return judge(gather(tx, proposal, approved=True, limits=self._limits, prices=self.prices))
 
     async def set_kill_switch(self, *, engaged: bool, principal: Principal, reason: str) -> KillSwitch:
         """Stop all effects at once, or release them."""

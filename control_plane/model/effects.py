@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from pydantic import TypeAdapter
 
@@ -51,6 +51,10 @@ _NAMES: Mapping[type, str] = {
     ReleaseNode: "release_node",
     UpdateCondition: "update_condition",
 }
+
+
+EFFECT_KINDS: Final = frozenset(_KINDS)
+"""The names of all effects."""
 
 
 def effect_kind(effect: Effect) -> str:

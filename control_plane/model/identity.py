@@ -51,13 +51,17 @@ class CredentialKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A person who has been authenticated. `credential_id` is the token's jti or the API key's id."""
+    """A person who has been authenticated. `credential_id` is the token's jti or the API key's id.
+
+    `for_agent` says that the credential was made for an agent that acts for the person: it never decides.
+    """
 
     user_id: UserId
     email: str
     role: Role
     credential: CredentialKind
     credential_id: str
+    for_agent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

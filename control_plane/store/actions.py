@@ -1,6 +1,6 @@
 """Actions and the kill switch in the database."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -24,6 +24,7 @@ from control_plane.store.tables import ActionRow, ControlRow
 
 _KILL_SWITCH = "kill_switch"
 _ENGAGED = "engaged"
+_LATER_MAX = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +140,18 @@ def newest_of_node(tx: Tx, node_id: NodeId, kind: str, *, proposer: str) -> Acti
     newest = query.order_by(col(ActionRow.created_at).desc(), col(ActionRow.id).desc()).limit(1)
     row = tx.session.execute(newest).scalars().first()
     return None if row is None else _one(tx, row)
+
+
+def later_of_node(tx: Tx, node_id: NodeId, after: datetime, kinds: Collection[str]) -> tuple[Action, ...]:
+    """Return the actions of these kinds that were done with a node after a time, oldest first; at most 20."""
+    query = select(ActionRow).where(
+        col(ActionRow.node_id) == node_id,
+        col(ActionRow.kind).in_(sorted(kinds)),
+        col(ActionRow.state) == ActionState.DONE.value,
+        col(ActionRow.finished_at) > after,
+    )
+    rows = tx.session.execute(query.order_by(col(ActionRow.finished_at)).limit(_LATER_MAX)).scalars()
+    return _models(tx, rows)
 
 
 def insert(tx: Tx, action: Action) -> None:
