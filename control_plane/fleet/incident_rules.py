@@ -125,9 +125,9 @@ def _climb(
             return Wait(
                 f"{last.rung.words} was refused ({last.message}); it is tried again", (again - now).total_seconds()
             )
-    flapping = [one for one in asking if (view.successes or {}).get(one.id, 0) >= policy.flaps]
+    flapping = [one for one in asking if (view.returns or {}).get(one.id, 0) >= policy.flaps]
     if flapping:
-        return Escalate(f"{flapping[0].id} keeps coming back: {policy.flaps} repairs succeeded and did not last")
+        return Escalate(f"{flapping[0].id} keeps coming back: it was over {policy.flaps} times and did not stay so")
     tried = _tried([one for one in done if _concerns(one, asking)], policy)
     rung = ladder.choose(asking, tried, allowed=policy.rungs, jobs_in_the_way=view.jobs_on_gpus)
     if rung is None:

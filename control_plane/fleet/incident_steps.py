@@ -14,10 +14,10 @@ class HealingPolicy:
     """How the healing agent goes about it.
 
     `automatic`: whether it repairs at all, or leaves that to people. `rungs` are those that it may climb.
-    `settle_seconds`: how long a condition may take to end after a repair that succeeded. A condition that is back
-    after `flaps` repairs that succeeded within `flap_seconds` stops the ladder. `drain_seconds`: how long jobs may take
-    to be gone beyond their own grace. A rung that a host refuses is tried again after `refused_seconds`, and given up
-    after `refusals`.
+    `settle_seconds`: how long a condition may take to end after a repair that succeeded.
+    A condition that is back after it was over `flaps` times within `flap_seconds`, repaired or before that could begin,
+    stops the ladder. `drain_seconds`: how long jobs may take to be gone beyond their own grace. A rung that a host
+    refuses is tried again after `refused_seconds`, and given up after `refusals`.
     """
 
     automatic: bool = True
@@ -36,9 +36,9 @@ class View:
 
     `repair` is the one that has not ended, `by_agent` whether an agent has ordered it; `grace_seconds` the longest
     grace of the jobs that are in its way, None if none is; `jobs_on_gpus` whether a job runs on what the conditions are
-    about. `successes` counts, for each condition, the repairs that ended it of late. `awaits` is an action of the
-    agent's that a person has to approve, `rejected_by` who rejected the last one. `stopped` says that the kill switch
-    is engaged.
+    about. `returns` counts, for each condition, how often it was over of late after something was ordered for it.
+    `awaits` is an action of the agent's that a person has to approve, `rejected_by` who rejected the last one.
+    `stopped` says that the kill switch is engaged.
     """
 
     node: Node
@@ -49,7 +49,7 @@ class View:
     grace_seconds: float | None = None
     jobs_on_gpus: bool = False
     jobs_here: bool = False
-    successes: Mapping[str, int] | None = None
+    returns: Mapping[str, int] | None = None
     awaits: str = ""
     rejected_by: str = ""
     stopped: bool = False

@@ -1,5 +1,6 @@
 """What to do next about a repair that is ordered, until it has ended. Pure."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -15,12 +16,15 @@ from control_plane.fleet.incident_steps import (
     Wait,
     WithdrawRepair,
 )
+from control_plane.model.health import Condition
 from control_plane.model.node import Node, NodeState
 from control_plane.model.repair import Repair, RepairOrigin, RepairState, Rung
 
 LINK_DOWN_MAX_SECONDS: Final = 86_400.0
 """How long a repair that has begun may take in all, from when it was given, because its host's link is down."""
 
+_SUPERSEDED: Final = "superseded"
+_OVER: Final = f"{_SUPERSEDED}: what it was for was over before it began"
 LINK_DOWN: Final = "waits for the host: its link is down"
 
 
@@ -47,6 +51,8 @@ def _not_given(view: View, repair: Repair, now: datetime, policy: HealingPolicy)
         return WithdrawRepair("not delivered: its host is lost")
     if view.stopped:
         return Wait("waits: all effects are stopped")
+    if is_over(repair, view.conditions, by_agent=view.by_agent):
+        return WithdrawRepair(_OVER)
     if view.grace_seconds is None:
         return StartRepair() if ready_for(view.node, repair) else Wait(LINK_DOWN)
     late = repair.ordered_at + timedelta(seconds=view.grace_seconds + policy.drain_seconds)
@@ -71,11 +77,22 @@ def _not_begun(view: View, repair: Repair, sent_at: datetime, now: datetime) -> 
     if view.stopped and repair.rung is not Rung.QUARANTINE:
         return Wait("waits: all effects are stopped") if repair.not_after is None else SuspendRepair()
     if repair.not_after is None:
-        return ResumeRepair()
+        over = is_over(repair, view.conditions, by_agent=view.by_agent)
+        return WithdrawRepair(_OVER) if over else ResumeRepair()
     overdue = overdue_at(repair)
     if now < overdue:
         return Wait(f"{repair.rung.words}: {repair.state.value}", (overdue - now).total_seconds())
     return GiveUpRepair("its host did not answer the order in time")
+
+
+def is_over(repair: Repair, conditions: Collection[Condition], *, by_agent: bool) -> bool:
+    """Tell whether nothing asks any more for a repair that has not begun. What a person has asked for stays wanted.
+
+    A test is wanted always: it is what puts a node back into service.
+    """
+    if not by_agent or repair.dry_run or repair.rung in (Rung.VERIFY, Rung.QUARANTINE) or not repair.condition_ids:
+        return False
+    return not any(one.id in repair.condition_ids and ladder.asks(one) for one in conditions)
 
 
 def overdue_at(repair: Repair) -> datetime:
@@ -102,3 +119,8 @@ def was_withdrawn(repair: Repair) -> bool:
 def was_given_up(repair: Repair) -> bool:
     """Tell whether a repair ended without its host saying how: what state the host is in is not known."""
     return repair.state is RepairState.FAILED and repair.ended_at is None
+
+
+def was_superseded(repair: Repair) -> bool:
+    """Tell whether what a repair was for was over before its host had begun with it."""
+    return was_withdrawn(repair) and repair.message.startswith(_SUPERSEDED)

@@ -7,7 +7,7 @@ import structlog
 
 from control_plane.fleet import lifecycle
 from control_plane.fleet.ladder import ANSWER_SECONDS
-from control_plane.fleet.repair_rules import extended, ready_for
+from control_plane.fleet.repair_rules import extended, is_over, ready_for
 from control_plane.governor import drains, holds, incidents
 from control_plane.model.ids import REPAIR, IncidentId, NodeId, RepairId, derived_id
 from control_plane.model.incident import IncidentState
@@ -283,7 +283,14 @@ def note_reconnect(tx: Tx, node_id: NodeId) -> None:
             repairs.update(tx, repair, replace(repair, not_after=extended(repair, tx.now)))
     elif repair.origin is RepairOrigin.CONTROL_PLANE:
         stopped = actions.kill_switch(tx).engaged and repair.rung is not Rung.QUARANTINE
-        (suspend if stopped else resume)(tx, repair)
+        over = is_over(repair, conditions.of_node(tx, node_id), by_agent=is_by_agent(tx, repair))
+        (suspend if stopped or over else resume)(tx, repair)
+
+
+def is_by_agent(tx: Tx, repair: Repair) -> bool:
+    """Tell whether the healing agent has ordered a repair, not a person."""
+    action = None if repair.action_id is None else actions.get(tx, repair.action_id)
+    return action is not None and action.proposer == incidents.AGENT
 
 
 def open_or_join(tx: Tx, node: Node, *, requested_by: str, reason: str, action_id: str) -> IncidentId:

@@ -5,11 +5,13 @@ from datetime import timedelta
 
 from control_plane.fleet.incident_steps import HealingPolicy, View
 from control_plane.fleet.ladder import asks
+from control_plane.fleet.repair_rules import was_superseded
 from control_plane.governor import drains
+from control_plane.governor import repairs as repair_books
 from control_plane.model.action import ActionState
 from control_plane.model.ids import NodeId
 from control_plane.model.incident import Incident
-from control_plane.model.repair import RepairState, Rung
+from control_plane.model.repair import Repair, RepairState, Rung
 from control_plane.store import actions, conditions, incidents, nodes, repairs
 from control_plane.store.database import Tx
 from control_plane.store.incidents import Parts
@@ -39,37 +41,45 @@ def load(tx: Tx, node_id: NodeId, policy: HealingPolicy) -> View | None:
         conditions=present,
         incident=incident,
         repair=repair,
+        by_agent=repair is not None and repair_books.is_by_agent(tx, repair),
         grace_seconds=max((float(one.stop_grace_seconds) for one in in_the_way), default=None),
         jobs_on_gpus=any("" in gpus or gpus.intersection(one.gpu_uuids) for one in occupants),
         jobs_here=bool(occupants),
-        successes=_successes(tx, node_id, policy) if incident is not None else None,
+        returns=_returns(tx, incident, policy) if incident is not None else None,
         awaits=awaits,
         rejected_by=rejected_by,
         stopped=actions.kill_switch(tx).engaged,
     )
 
 
-def _successes(tx: Tx, node_id: NodeId, policy: HealingPolicy) -> dict[str, int]:
-    """Count, for each condition, the repairs that ended it of late; after an escalation the count begins anew.
+def _returns(tx: Tx, incident: Incident, policy: HealingPolicy) -> dict[str, int]:
+    """Count, for each condition, how often it was over of late after something was ordered for it.
 
-    A test that only follows a repair of the same trouble counts with it; one that was all that was asked for counts.
+    It was over after a repair that succeeded, and before one that was superseded. A test that succeeded, and a repair
+    that was refused in an incident that has ended since, count where nothing else of the same trouble does. After an
+    escalation the count begins anew.
     """
     since = tx.now - timedelta(seconds=policy.flap_seconds)
-    escalated_at = incidents.last_escalated_at(tx, node_id)
+    escalated_at = incidents.last_escalated_at(tx, incident.node_id)
     if escalated_at is not None:
         since = max(since, escalated_at)
-    succeeded = [one for one in repairs.since(tx, node_id, since) if one.state is RepairState.SUCCEEDED]
-    repaired = [one for one in succeeded if one.rung not in (Rung.VERIFY, Rung.QUARANTINE)]
-    told = {(one.incident_id, condition_id) for one in repaired for condition_id in one.condition_ids}
-    counts = Counter(condition_id for one in repaired for condition_id in one.condition_ids)
-    tested = {
+    late = [one for one in repairs.since(tx, incident.node_id, since) if one.rung is not Rung.QUARANTINE]
+    ended = [one for one in late if _has_ended_it(one)]
+    told = {(one.incident_id, condition_id) for one in ended for condition_id in one.condition_ids}
+    others = {
         (one.incident_id, condition_id)
-        for one in succeeded
-        if one.rung is Rung.VERIFY
+        for one in late
+        if one.state is RepairState.SUCCEEDED
+        or (one.state is RepairState.REFUSED and one.incident_id not in (None, incident.id))
         for condition_id in one.condition_ids
     }
-    counts.update(condition_id for _, condition_id in tested - told)
+    counts = Counter(condition_id for one in ended for condition_id in one.condition_ids)
+    counts.update(condition_id for _, condition_id in others - told)
     return counts
+
+
+def _has_ended_it(repair: Repair) -> bool:
+    return was_superseded(repair) or (repair.state is RepairState.SUCCEEDED and repair.rung is not Rung.VERIFY)
 
 
 def _approval(tx: Tx, incident: Incident | None) -> tuple[str, str]:

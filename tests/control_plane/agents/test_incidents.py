@@ -817,3 +817,90 @@ async def test_a_repair_ends_with_its_node(clinic: Clinic) -> None:
     incident = await clinic.incident(alpha)
     assert incident.state is IncidentState.RESOLVED
     assert {one.state for one in incident.repairs} == {RepairState.FAILED}
+
+
+async def test_a_repair_whose_conditions_end_while_jobs_move_away_is_superseded_and_the_host_tested(
+    clinic: Clinic,
+) -> None:
+    world = clinic.world
+    user, alpha = await world.user(), await world.node("alpha")
+    await world.launch(user, spec("job"))
+    await world.place("job", (alpha, [0]))
+    await clinic.raised(alpha)
+    await clinic.treat()
+    assert (await clinic.repair(alpha)).rung is Rung.RESET_GPU
+    await clinic.cleared(alpha)
+    await clinic.treat()
+    test = await clinic.repair(alpha)
+    assert (test.rung, test.sent_at) == (Rung.VERIFY, None)
+    (superseded, _) = (await clinic.incident(alpha)).repairs
+    assert (superseded.state, superseded.sent_at) == (RepairState.REFUSED, None)
+    assert superseded.message.startswith("superseded")
+    await world.report("job", ENDED, ExitReason.STOPPED)
+    await clinic.treat()
+    await clinic.succeeds(alpha)
+    assert await clinic.state(alpha) is NodeState.READY
+    assert (await clinic.incident(alpha)).state is IncidentState.RESOLVED
+
+
+async def test_what_keeps_ending_before_its_repair_can_begin_and_coming_back_stops_the_ladder(clinic: Clinic) -> None:
+    world = clinic.world
+    user, alpha = await world.user(), await world.node("alpha")
+    for number in range(POLICY.flaps):
+        await world.launch(user, spec(f"job-{number}"))
+        await world.place(f"job-{number}", (alpha, [0]))
+        await clinic.raised(alpha)
+        await clinic.treat()
+        await clinic.cleared(alpha)
+        await clinic.treat()
+        await world.report(f"job-{number}", ENDED, ExitReason.STOPPED)
+        await world.stop(f"job-{number}", user)
+        await clinic.treat()
+        await clinic.succeeds(alpha)
+        assert await clinic.state(alpha) is NodeState.READY
+    await clinic.raised(alpha)
+    await clinic.treat()
+    assert await clinic.state(alpha) is NodeState.QUARANTINED
+    assert "keeps coming back" in (await clinic.incident(alpha)).status_reason
+
+
+async def test_what_is_refused_over_and_back_again_stops_the_ladder(clinic: Clinic) -> None:
+    alpha = await clinic.world.node("alpha")
+    for _ in range(POLICY.flaps):
+        await clinic.raised(alpha)
+        await clinic.treat()
+        await clinic.reports(alpha, RepairState.REFUSED)
+        await clinic.cleared(alpha)
+        await clinic.passes(1)
+        assert await clinic.state(alpha) is NodeState.READY
+    await clinic.raised(alpha)
+    await clinic.treat()
+    assert await clinic.state(alpha) is NodeState.QUARANTINED
+
+
+async def test_a_repair_that_a_person_has_asked_for_is_done_though_its_conditions_end(clinic: Clinic) -> None:
+    world = clinic.world
+    user, operator, alpha = await world.user(), await world.user("op", role=Role.OPERATOR), await world.node("alpha")
+    await world.launch(user, spec("job"))
+    await world.place("job", (alpha, [0]))
+    await clinic.raised(alpha)
+    asked = RepairNode(alpha.id, Rung.RESET_GPU, "now", (gpu(alpha),), condition_ids=("gpu/xid-79",))
+    await world.propose(asked, user=operator, person=True)
+    await clinic.cleared(alpha)
+    await world.report("job", ENDED, ExitReason.STOPPED)
+    await clinic.treat()
+    given = await clinic.repair(alpha)
+    assert (given.rung, given.sent_at is not None) == (Rung.RESET_GPU, True)
+
+
+async def test_an_order_whose_conditions_ended_while_its_host_was_away_is_not_told_again(clinic: Clinic) -> None:
+    alpha = await clinic.world.node("alpha")
+    await clinic.raised(alpha)
+    await clinic.treat()
+    await clinic.world.cut_off(alpha)
+    await clinic.cleared(alpha)
+    await clinic.passes(1)
+    await clinic.world.come_back(alpha)
+    assert (await clinic.repair(alpha)).not_after is None  # kept back until the agent has looked
+    await clinic.passes(1)
+    assert (await clinic.repair(alpha)).rung is Rung.VERIFY
