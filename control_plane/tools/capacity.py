@@ -1,0 +1,61 @@
+"""How many GPUs there are, and how many a job could get now. Pure."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from control_plane.model.ids import NodeId
+from control_plane.model.node import GpuHealth, Node, NodeState
+from control_plane.store.allocations import GpuHold
+
+
+@dataclass(frozen=True, slots=True)
+class Wellness:
+    """Which GPUs and hosts conditions keep from taking jobs."""
+
+    gpus: Mapping[NodeId, Mapping[str, GpuHealth]]
+    closed_hosts: Collection[NodeId]
+
+
+@dataclass(slots=True)
+class Count:
+    """GPUs of one model: `held` run jobs, `idle` could take one now, `unwell` are degraded or failed."""
+
+    total: int = 0
+    held: int = 0
+    idle: int = 0
+    unwell: int = 0
+
+    def add(self, other: "Count") -> None:
+        """Add the GPUs of another host."""
+        self.total += other.total
+        self.held += other.held
+        self.idle += other.idle
+        self.unwell += other.unwell
+
+
+def of_node(node: Node, holds: Mapping[str, GpuHold], wellness: Wellness) -> dict[str, Count]:
+    """Return the GPUs of one host by model."""
+    found: dict[str, Count] = {}
+    serves = node.state is NodeState.READY and node.connected and node.id not in wellness.closed_hosts
+    unwell = wellness.gpus.get(node.id, {})
+    for gpu in node.inventory.gpus if node.inventory is not None else ():
+        count = found.setdefault(gpu.gpu_type, Count())
+        health = {gpu.health, unwell.get(gpu.uuid, GpuHealth.HEALTHY)}
+        count.total += 1
+        count.unwell += health != {GpuHealth.HEALTHY}
+        if gpu.uuid in holds:
+            count.held += 1
+        elif serves and GpuHealth.FAILED not in health:
+            count.idle += 1
+    return found
+
+
+def of_fleet(nodes: Iterable[Node], holds: Mapping[str, GpuHold], wellness: Wellness) -> dict[str, Count]:
+    """Return the GPUs of all hosts that are not lost or revoked, by model."""
+    found: dict[str, Count] = {}
+    for node in nodes:
+        if node.state in (NodeState.LOST, NodeState.REVOKED):
+            continue
+        for gpu_type, count in of_node(node, holds, wellness).items():
+            found.setdefault(gpu_type, Count()).add(count)
+    return found

@@ -1,0 +1,80 @@
+"""Read tools over a real store."""
+
+import json
+
+from control_plane.model.identity import Role
+from control_plane.model.job import AllocationState, ExitReason
+from control_plane.model.tool import ToolCall, ToolStatus
+from control_plane.store import nodes
+from tests.control_plane.tools.bench import Bench
+from tests.control_plane.world import job_id, spec
+
+
+async def test_how_many_h100_are_idle_is_answered_by_code(bench: Bench) -> None:
+    await bench.node("alpha")
+    await bench.node("beta", gpu=4, gpu_type="A100")
+    ada = await bench.account("ada")
+    await bench.world.launch(ada, spec("train", gpu=3))
+    node = await bench.world.node("gamma")
+    await bench.world.place("train", (node, [0, 1, 2]))
+    data = await bench.data("fleet_summary", role=Role.VIEWER, gpu_type="h100")
+    (h100,) = data["gpu_types"]
+    assert (h100["total"], h100["held"], h100["idle"]) == (16, 3, 13)
+    # A host whose daemon is away takes no job: its GPUs are not idle.
+    await bench.world.store.write(lambda tx: nodes.update(tx, node.id, connected=False))
+    everything = await bench.data("fleet_summary")
+    assert (everything["gpus"], everything["gpus_held"], everything["gpus_idle"]) == (20, 3, 12)
+    assert everything["stopped"] is False
+
+
+async def test_nodes_are_listed_in_pages_and_by_what_is_idle(bench: Bench) -> None:
+    ids = {await bench.node(f"host-{number}", gpu=1) for number in range(5)}
+    first = await bench.data("list_nodes", limit=2)
+    second = await bench.data("list_nodes", limit=2, page=first["next_page"])
+    third = await bench.data("list_nodes", limit=2, page=second["next_page"])
+    listed = [node["id"] for page in (first, second, third) for node in page["nodes"]]
+    assert sorted(listed) == sorted(ids)
+    assert third["next_page"] == ""
+    idle = await bench.data("list_nodes", idle=True, limit=3)
+    rest = await bench.data("list_nodes", idle=True, limit=3, page=idle["next_page"])
+    assert {node["id"] for node in (*idle["nodes"], *rest["nodes"])} == ids
+    assert (await bench.call("list_nodes", idle=False)).status is ToolStatus.NO_DATA
+
+
+async def test_a_job_tells_how_each_attempt_went(bench: Bench) -> None:
+    await bench.node("alpha")
+    node = await bench.world.node("gamma")
+    ada = await bench.account("ada")
+    await bench.world.launch(ada, spec("train"))
+    await bench.world.place("train", (node, [0]))
+    await bench.world.report("train", AllocationState.ENDED, ExitReason.EXITED, exit_code=7)
+    result = await bench.call("get_job", role=Role.VIEWER, job="train")
+    assert result.evidence_id == f"job:{job_id('train')}"
+    assert result.untrusted
+    assert result.data["job"]["state"] == "failed"
+    (attempt,) = result.data["attempts"]
+    assert attempt["members"][0]["exit_code"] == 7
+    assert attempt["members"][0]["node"] == "gamma"
+
+
+async def test_a_waiting_job_says_why(bench: Bench) -> None:
+    ada = await bench.account("ada")
+    await bench.world.launch(ada, spec("train"))
+    data = await bench.data("job_placement", job=job_id("train"))
+    assert (data["state"], data["attempt"]) == ("queued", None)
+
+
+async def test_what_does_not_exist_is_an_error_with_its_code(bench: Bench) -> None:
+    for name, arguments, code in (
+        ("get_node", {"node": "nowhere"}, "NODE_NOT_FOUND"),
+        ("get_job", {"job": "nothing"}, "JOB_NOT_FOUND"),
+        ("get_job", {"job": "j-000000000000"}, "JOB_NOT_FOUND"),
+        ("get_incident", {"incident": "i-000000000000"}, "INCIDENT_NOT_FOUND"),
+        ("get_incident", {"incident": "j-000000000000"}, "ID_INVALID"),
+        ("list_jobs", {"user": "nobody@example.com"}, "USER_NOT_FOUND"),
+        ("list_nodes", {"page": "garbage"}, "PAGE_TOKEN_INVALID"),
+        ("job_logs", {"job": "nothing"}, "JOB_NOT_FOUND"),
+    ):
+        result = await bench.toolbox.call(ToolCall(name, json.dumps(arguments)), await bench.context())
+        assert (result.status, result.error_code) == (ToolStatus.ERROR, code), name
+        assert result.error
