@@ -25,7 +25,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class ApiKeyRecord:
-    """An API key without its secret."""
+    """An API key without its secret. One that is `for_agent` proposes in its owner's name, and decides nothing."""
 
     id: KeyId
     user_id: UserId
@@ -33,3 +33,4 @@ class ApiKeyRecord:
     created_at: datetime
     expires_at: datetime
     revoked_at: datetime | None
+    for_agent: bool = False

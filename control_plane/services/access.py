@@ -33,15 +33,23 @@ class Special(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Who may call one method, and on which port. `changes` is false for methods that only read."""
+    """Who may call one method, and on which port. `changes` is false for methods that only read.
+
+    `people_only` refuses credentials that were made for agents: they never decide, and make no credentials.
+    """
 
     needs: Role | Special
     port: Port = Port.PEOPLE
     changes: bool = True
+    people_only: bool = False
 
 
 def _reads(needs: Role) -> Rule:
     return Rule(needs, changes=False)
+
+
+def _decides(needs: Role) -> Rule:
+    return Rule(needs, people_only=True)
 
 
 _VIEWER, _USER, _OPERATOR, _ADMIN = Role.VIEWER, Role.USER, Role.OPERATOR, Role.ADMIN
@@ -93,20 +101,20 @@ _TABLE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "GetAction": _reads(_VIEWER),
         "ListActions": _reads(_VIEWER),
         "WatchActions": _reads(_VIEWER),
-        "ApproveAction": Rule(_OPERATOR),
-        "RejectAction": Rule(_OPERATOR),
+        "ApproveAction": _decides(_OPERATOR),
+        "RejectAction": _decides(_OPERATOR),
         "UndoAction": Rule(_OPERATOR),
         "StopAll": Rule(_OPERATOR),
-        "ResumeAll": Rule(_ADMIN),
+        "ResumeAll": _decides(_ADMIN),
         "GetKillSwitch": _reads(_VIEWER),
     },
     "AgentService": {
         "ListAgents": _reads(_VIEWER),
         "GetAgent": _reads(_VIEWER),
         "PauseAgent": Rule(_OPERATOR),
-        "ResumeAgent": Rule(_OPERATOR),
+        "ResumeAgent": _decides(_OPERATOR),
         "PauseAllAgents": Rule(_OPERATOR),
-        "ResumeAllAgents": Rule(_OPERATOR),
+        "ResumeAllAgents": _decides(_OPERATOR),
         "GetRun": _reads(_VIEWER),  # their own; anybody's for an operator
         "ListRuns": _reads(_VIEWER),  # their own; anybody's for an operator
         "WatchReasoning": _reads(_VIEWER),  # their own; anybody's for an operator
@@ -118,7 +126,7 @@ _TABLE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "ExportAudit": _reads(_OPERATOR),
         "ListCheckpoints": _reads(_VIEWER),
         "VerifyAudit": _reads(_OPERATOR),
-        "EraseAuditText": Rule(_ADMIN),
+        "EraseAuditText": _decides(_ADMIN),
     },
     "PolicyService": {
         "GetPolicySet": _reads(_VIEWER),
@@ -128,10 +136,10 @@ _TABLE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "ReplayPolicies": _reads(_OPERATOR),
     },
     "GrantService": {
-        "CreateGrant": Rule(_OPERATOR),
+        "CreateGrant": _decides(_OPERATOR),
         "GetGrant": _reads(_VIEWER),
         "ListGrants": _reads(_VIEWER),
-        "RevokeGrant": Rule(_OPERATOR),
+        "RevokeGrant": _decides(_OPERATOR),
     },
     "MemoryService": {
         "SearchMemories": _reads(_VIEWER),
@@ -149,13 +157,13 @@ _TABLE: Final[Mapping[str, Mapping[str, Rule]]] = {
     "AuthService": {
         "Login": Rule(Special.PUBLIC),
         "WhoAmI": _reads(_VIEWER),
-        "ChangePassword": Rule(_VIEWER),
-        "CreateUser": Rule(_ADMIN),
+        "ChangePassword": _decides(_VIEWER),
+        "CreateUser": _decides(_ADMIN),
         "ListUsers": _reads(_ADMIN),
-        "UpdateUser": Rule(_ADMIN),
-        "CreateApiKey": Rule(_VIEWER),
+        "UpdateUser": _decides(_ADMIN),
+        "CreateApiKey": _decides(_VIEWER),
         "ListApiKeys": _reads(_VIEWER),
-        "RevokeApiKey": Rule(_VIEWER),  # their own; anybody's for an admin
+        "RevokeApiKey": _decides(_VIEWER),  # their own; anybody's for an admin
     },
     "MetricsService": {
         "GetFleetMetrics": _reads(_VIEWER),

@@ -5,8 +5,10 @@ from typing import Final
 
 from typing_extensions import override
 
+from control_plane.governor.approvals import Decided
 from control_plane.governor.governor import Governor
-from control_plane.model.action import Action
+from control_plane.governor.undo import undo_effect
+from control_plane.model.action import Action, Proposal
 from control_plane.model.ids import ACTION, GOAL, ActionId, GoalId
 from control_plane.model.record import Event, Noun
 from control_plane.services.caller import person
@@ -14,6 +16,7 @@ from control_plane.services.convert import actions as convert
 from control_plane.services.convert.scalars import from_wire
 from control_plane.services.mutations import Mutation, mutation
 from control_plane.services.paging import Paging
+from control_plane.services.proposals import propose
 from control_plane.services.validate.fields import Fields
 from control_plane.services.validate.others import action_hash
 from control_plane.services.watch import Watched, Watcher
@@ -79,11 +82,21 @@ class Actions(ActionServiceServicer):
         fields.request_id(request.request_id)
         fields.check()
         change = mutation("ApproveAction", request, request.request_id)
-        action = await self._decided(change)
-        if action is None:
-            action = await self._governor.approve(action_id, approver=person(), hash=approved_hash, reason=reason)
-            await self._remember(change, action_id)
-        return action_pb2.ApproveActionResponse(action=convert.action(action))
+        caller = person()
+
+        def approve(tx: Tx) -> Decided:
+            made = change.remembered(tx)
+            if made is not None:
+                return Decided(actions.require(tx, ActionId(made)))
+            decided = self._governor.approvals.approve_in(tx, action_id, caller, approved_hash, reason)
+            if decided.error is None:
+                change.remember(tx, action_id)
+            return decided
+
+        decided = await self._store.write(approve)
+        if decided.error is not None:
+            raise decided.error
+        return action_pb2.ApproveActionResponse(action=convert.action(decided.action))
 
     @override
     async def RejectAction(
@@ -95,11 +108,45 @@ class Actions(ActionServiceServicer):
         fields.request_id(request.request_id)
         fields.check()
         change = mutation("RejectAction", request, request.request_id)
-        action = await self._decided(change)
-        if action is None:
-            action = await self._governor.reject(action_id, approver=person(), reason=reason)
-            await self._remember(change, action_id)
-        return action_pb2.RejectActionResponse(action=convert.action(action))
+        caller = person()
+
+        def reject(tx: Tx) -> Action:
+            made = change.remembered(tx)
+            if made is not None:
+                return actions.require(tx, ActionId(made))
+            rejected = self._governor.approvals.reject_in(tx, action_id, caller, reason)
+            change.remember(tx, action_id)
+            return rejected
+
+        return action_pb2.RejectActionResponse(action=convert.action(await self._store.write(reject)))
+
+    @override
+    async def UndoAction(self, request: action_pb2.UndoActionRequest, context: object) -> action_pb2.UndoActionResponse:
+        fields = Fields()
+        action_id = fields.id("action_id", ACTION, request.action_id)
+        reason = fields.reason(request.reason)
+        fields.request_id(request.request_id)
+        fields.check()
+        change = mutation("UndoAction", request, request.request_id)
+        caller = person()
+
+        def proposal(tx: Tx) -> Proposal:
+            first = actions.require(tx, action_id)
+            return Proposal(
+                id=change.id(ACTION),
+                effect=undo_effect(tx, first, reason or f"{caller.email} undoes {first.id}"),
+                proposer=caller.email,
+                reasoning=reason or f"undo of {first.id}",
+                is_person=not caller.for_agent,
+                user_id=caller.user_id,
+                goal_id=first.goal_id,
+                job_id=first.job_id,
+                node_id=first.node_id,
+                undoes=first.id,
+            )
+
+        action = await propose(self._store, self._governor, change, proposal)
+        return action_pb2.UndoActionResponse(action=convert.action(action))
 
     @override
     async def StopAll(self, request: action_pb2.StopAllRequest, context: object) -> action_pb2.StopAllResponse:
@@ -132,15 +179,6 @@ class Actions(ActionServiceServicer):
         switch = await self._governor.set_kill_switch(engaged=engaged, principal=person(), reason=reason)
         await self._remember(change, "kill-switch")
         return convert.kill_switch(switch)
-
-    async def _decided(self, change: Mutation) -> Action | None:
-        """Return the action that an earlier call with the same request id has decided, as it is now."""
-
-        def look(tx: Tx) -> Action | None:
-            made = change.remembered(tx)
-            return None if made is None else actions.require(tx, ActionId(made))
-
-        return await self._store.read(look)
 
     async def _remember(self, change: Mutation, result_id: str) -> None:
         """Record the request id; the decision itself is safe to repeat, should this not happen."""

@@ -223,10 +223,11 @@ class Auth(AuthServiceServicer):
                 created_at=tx.now,
                 expires_at=tx.now + lifetime,
                 revoked_at=None,
+                for_agent=request.for_agent,
             )
             keys.insert(tx, record, issued.secret_sha256)
             change.remember(tx, key_id)
-            _audit(tx, caller, "api_key.created", {"api_key_id": key_id, "name": name})
+            _audit(tx, caller, "api_key.created", {"api_key_id": key_id, "name": name, "for_agent": request.for_agent})
             return record
 
         record = await self._store.write(make)

@@ -181,6 +181,7 @@ def _key_principal(record: ApiKeyRecord, account: _Standing) -> Principal:
         role=account.role,
         credential=CredentialKind.API_KEY,
         credential_id=record.id,
+        for_agent=record.for_agent,
     )
 
 

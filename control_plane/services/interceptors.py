@@ -224,6 +224,11 @@ def _authorise(rule: Rule, principal: Principal) -> None:
             reason="ROLE_INSUFFICIENT",
             metadata={"required_role": rule.needs.value, "role": principal.role.value},
         )
+    if rule.people_only and principal.for_agent:
+        raise PermissionDenied(
+            "this API key was made for an agent, and only people may do this; log in as a person with `orquanta login`",
+            reason="AGENT_CREDENTIAL",
+        )
 
 
 def _node_of(context: Context) -> NodePrincipal:

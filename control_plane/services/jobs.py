@@ -161,7 +161,7 @@ def _launch(change: Mutation, caller: Principal, job_id: JobId, spec: JobSpec) -
         effect=LaunchJobs(jobs=(NewJob(job_id, spec),)),
         proposer=caller.email,
         reasoning="submitted as a job",
-        is_person=True,
+        is_person=not caller.for_agent,
         user_id=caller.user_id,
         job_id=job_id,
     )
@@ -174,7 +174,7 @@ def _stop(change: Mutation, caller: Principal, job: Job, reason: str) -> Proposa
         effect=StopJob(job_id=job.id, reason=text),
         proposer=caller.email,
         reasoning=reason,
-        is_person=True,
+        is_person=not caller.for_agent,
         user_id=caller.user_id,
         goal_id=job.goal_id,
         job_id=job.id,

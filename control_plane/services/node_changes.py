@@ -167,7 +167,7 @@ class NodeChanges(NodeServiceServicer):
                 effect=effect_of(tx, node, _why(caller, reason)),
                 proposer=caller.email,
                 reasoning=reason,
-                is_person=True,
+                is_person=not caller.for_agent,
                 user_id=caller.user_id,
                 node_id=node.id,
             )

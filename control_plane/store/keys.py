@@ -19,6 +19,7 @@ def _model(row: ApiKeyRow) -> ApiKeyRecord:
         created_at=row.created_at,
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,
+        for_agent=row.for_agent,
     )
 
 
@@ -32,6 +33,7 @@ def insert(tx: Tx, key: ApiKeyRecord, secret_sha256: bytes) -> None:
             secret_sha256=secret_sha256,
             created_at=key.created_at,
             expires_at=key.expires_at,
+            for_agent=key.for_agent,
         )
     )
     tx.session.flush()

@@ -34,4 +34,5 @@ def api_key(value: ApiKeyRecord) -> auth_pb2.ApiKey:
         created_at=timestamp(value.created_at),
         expires_at=timestamp(value.expires_at),
         revoked_at=timestamp(value.revoked_at),
+        for_agent=value.for_agent,
     )

@@ -3,6 +3,7 @@
 from typing import Final
 
 from control_plane.model.action import Action, ActionState, KillSwitch
+from control_plane.model.approval import Approval, ApprovalNeed
 from control_plane.model.money import to_micros
 from control_plane.services.convert.scalars import timestamp, wire_enum
 from orquanta.v1 import action_pb2
@@ -32,7 +33,32 @@ def action(value: Action) -> action_pb2.Action:
         expires_at=timestamp(value.expires_at),
         finished_at=timestamp(value.finished_at),
         outcome=value.outcome,
+        approvals=[approval(one) for one in value.approvals],
+        approval_need=None if value.approval_need is None else approval_need(value.approval_need),
+        policy_version=value.policy_version,
+        run_id=value.run_id or "",
+        tainted=value.tainted,
+        undoes_action_id=value.undoes or "",
+        undone_by_action_id=value.undone_by or "",
     )
+
+
+def approval(value: Approval) -> action_pb2.Approval:
+    """Return one person's approval."""
+    return action_pb2.Approval(
+        approver=value.approver,
+        hash=value.hash,
+        reason=value.reason,
+        approved_at=timestamp(value.approved_at),
+        grant_id=value.grant_id or "",
+    )
+
+
+def approval_need(value: ApprovalNeed) -> action_pb2.ApprovalNeed:
+    """Return who must approve."""
+    need = action_pb2.ApprovalNeed(count=value.count, ttl_seconds=value.ttl_seconds)
+    getattr(need, "from").extend(value.allowed)  # the contract's name is a word of Python
+    return need
 
 
 def kill_switch(value: KillSwitch) -> action_pb2.KillSwitch:

@@ -16,6 +16,9 @@ def create(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="What it is for.")],
     lifetime: Annotated[str, typer.Option("--lifetime", help="How long it can be used; 365d at most.")] = "30d",
+    for_agent: Annotated[
+        bool, typer.Option("--for-agent", help="For an agent: it may propose in your name, but never approve.")
+    ] = False,
     request_id: RequestId = "",
     as_json: AsJson = False,
 ) -> None:
@@ -23,7 +26,7 @@ def create(
     session = session_of(ctx, as_json=as_json)
     span = parse_span(lifetime)
     with session.connect() as client:
-        created = client.auth.create_api_key(name, lifetime=span, request_id=request_id or None)
+        created = client.auth.create_api_key(name, lifetime=span, for_agent=for_agent, request_id=request_id or None)
     if session.as_json:
         session.output.document(created)
         return
@@ -41,9 +44,16 @@ def list_keys(ctx: typer.Context, limit: Limit = 100, as_json: AsJson = False) -
         session.output.document({"api_keys": keys})
         return
     session.output.table(
-        ("key", "name", "made", "usable until", "revoked"),
+        ("key", "name", "for", "made", "usable until", "revoked"),
         [
-            (key.id, key.name, relative(key.created_at), relative(key.expires_at), relative(key.revoked_at))
+            (
+                key.id,
+                key.name,
+                "an agent" if key.for_agent else "a person",
+                relative(key.created_at),
+                relative(key.expires_at),
+                relative(key.revoked_at),
+            )
             for key in keys
         ],
         empty="No API keys.",

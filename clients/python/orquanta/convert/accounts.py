@@ -37,6 +37,7 @@ def read_api_key(message: pb.ApiKey) -> ApiKey:
         created_at=read_time(message.created_at),
         expires_at=read_time(message.expires_at),
         revoked_at=read_time(message.revoked_at),
+        for_agent=message.for_agent,
     )
 
 

@@ -99,15 +99,24 @@ class AsyncAuth:
         return read_user(response.user)
 
     async def create_api_key(
-        self, name: str, *, lifetime: timedelta | None = None, request_id: str | None = None
+        self,
+        name: str,
+        *,
+        lifetime: timedelta | None = None,
+        for_agent: bool = False,
+        request_id: str | None = None,
     ) -> NewApiKey:
-        """Make an API key for yourself: for 30 days if unset, one year at most."""
+        """Make an API key for yourself: for 30 days if unset, one year at most.
+
+        One that is `for_agent` is for an agent that acts in your name: it never approves or makes credentials.
+        """
         response = await self._transport.call(
             self._stub.CreateApiKey,
             pb.CreateApiKeyRequest(
                 name=name,
                 lifetime=None if lifetime is None else write_duration(lifetime),
                 request_id=request_id_or_new(request_id),
+                for_agent=for_agent,
             ),
         )
         return read_new_api_key(response)

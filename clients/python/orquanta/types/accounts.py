@@ -42,13 +42,17 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """An API key, without its secret. `revoked_at` is None while it is usable."""
+    """An API key, without its secret. `revoked_at` is None while it is usable.
+
+    One that is `for_agent` proposes in its owner's name, and never approves, grants or makes credentials.
+    """
 
     id: str
     name: str
     created_at: datetime | None
     expires_at: datetime | None
     revoked_at: datetime | None
+    for_agent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

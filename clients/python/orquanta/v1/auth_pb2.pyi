@@ -452,10 +452,13 @@ class ApiKey(message.Message):
     CREATED_AT_FIELD_NUMBER: builtins.int
     EXPIRES_AT_FIELD_NUMBER: builtins.int
     REVOKED_AT_FIELD_NUMBER: builtins.int
+    FOR_AGENT_FIELD_NUMBER: builtins.int
     id: builtins.str
     """Its id, `k-...`."""
     name: builtins.str
     """What it is for."""
+    for_agent: builtins.bool
+    """True if an agent uses it: it proposes in its owner's name, and never approves, grants or makes credentials."""
     @builtins.property
     def created_at(self) -> timestamp_pb2.Timestamp:
         """When it was made."""
@@ -476,10 +479,11 @@ class ApiKey(message.Message):
         created_at: timestamp_pb2.Timestamp | None = ...,
         expires_at: timestamp_pb2.Timestamp | None = ...,
         revoked_at: timestamp_pb2.Timestamp | None = ...,
+        for_agent: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["created_at", b"created_at", "expires_at", b"expires_at", "revoked_at", b"revoked_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["created_at", b"created_at", "expires_at", b"expires_at", "id", b"id", "name", b"name", "revoked_at", b"revoked_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["created_at", b"created_at", "expires_at", b"expires_at", "for_agent", b"for_agent", "id", b"id", "name", b"name", "revoked_at", b"revoked_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -492,10 +496,13 @@ class CreateApiKeyRequest(message.Message):
     NAME_FIELD_NUMBER: builtins.int
     LIFETIME_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
+    FOR_AGENT_FIELD_NUMBER: builtins.int
     name: builtins.str
     """What it is for."""
     request_id: builtins.str
     """A unique id of the caller's choice, which makes a retry safe."""
+    for_agent: builtins.bool
+    """True for a key that is given to an agent."""
     @builtins.property
     def lifetime(self) -> duration_pb2.Duration:
         """How long it can be used, at most one year; 30 days if unset."""
@@ -506,10 +513,11 @@ class CreateApiKeyRequest(message.Message):
         name: builtins.str = ...,
         lifetime: duration_pb2.Duration | None = ...,
         request_id: builtins.str = ...,
+        for_agent: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["lifetime", b"lifetime"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["lifetime", b"lifetime", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["for_agent", b"for_agent", "lifetime", b"lifetime", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
