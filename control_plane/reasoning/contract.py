@@ -72,8 +72,11 @@ class Purpose:
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """One question to a model. `schema` asks for data of this shape; `cost_usd_max` is checked before the call by the
-    worst case, as is what the tenant has left for the day. `output_tokens_max` bounds the reply."""
+    """One question to a model.
+
+    `schema` asks for data of this shape; `cost_usd_max` is checked before the call by the worst case, as is what the
+    tenant has left for the day. `output_tokens_max` bounds the reply.
+    """
 
     messages: tuple[Message, ...]
     purpose: Purpose
@@ -88,8 +91,12 @@ class ModelRequest:
 
 @dataclass(frozen=True, slots=True)
 class ModelReply:
-    """What a model said. `data` is parsed and fits the request's schema in its outer shape, or is None; every value in
-    it is still hostile. `mode` tells how it was asked; `truncated` that the reply hit its bound."""
+    """What a model said.
+
+    `data` is parsed and fits the request's schema, or is None if the model calls tools; every value in it is still
+    hostile. Tokens and cost are those of the whole question, failed attempts and a repair included. `mode` tells how
+    it was asked; `truncated` that the reply hit its bound.
+    """
 
     text: str
     calls: tuple[ModelToolCall, ...]

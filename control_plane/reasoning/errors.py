@@ -1,8 +1,19 @@
 """Why a model did not answer. All are ReasoningError; the caller goes on by rules and says so."""
 
+from decimal import Decimal
+
 
 class ReasoningError(Exception):
-    """A model could not be asked, or gave nothing usable."""
+    """A model could not be asked, or gave nothing usable.
+
+    What was used up meanwhile is counted all the same, and told here.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.input_tokens = 0
+        self.output_tokens = 0
+        self.cost_usd = Decimal(0)
 
 
 class NoModel(ReasoningError):
