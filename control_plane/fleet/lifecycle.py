@@ -139,6 +139,8 @@ INCIDENT = Lifecycle(
         IncidentState.OPEN: _ENDED_INCIDENT | {IncidentState.REPAIRING},
         IncidentState.REPAIRING: _ENDED_INCIDENT | {IncidentState.VERIFYING},
         IncidentState.VERIFYING: _ENDED_INCIDENT | {IncidentState.REPAIRING},
+        # A person has acted, and has put the node back into service or taken it out of the fleet.
+        IncidentState.ESCALATED: frozenset({IncidentState.RESOLVED}),
     },
 )
 

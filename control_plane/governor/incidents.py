@@ -8,7 +8,8 @@ from control_plane.model.health import Condition, ConditionSeverity
 from control_plane.model.ids import INCIDENT, IncidentId, NodeId, new_id
 from control_plane.model.incident import Incident, IncidentState
 from control_plane.model.node import Node
-from control_plane.store import audit, conditions, incidents
+from control_plane.model.repair import RepairState, Rung
+from control_plane.store import audit, conditions, incidents, repairs
 from control_plane.store.database import Tx
 from control_plane.store.incidents import Parts
 
@@ -108,10 +109,25 @@ def close(tx: Tx, incident: Incident, state: IncidentState, reason: str) -> None
 
 
 def close_for_release(tx: Tx, node_id: NodeId, reason: str) -> None:
-    """End what is open about a node that a person puts back into service or takes out of the fleet."""
+    """End what is open about a node that a person puts back into service or takes out of the fleet.
+
+    What waited for a person to act is resolved with it: the outcome says why it was escalated and what was tested.
+    """
     incident = incidents.open_of(tx, node_id)
     if incident is not None:
         close(tx, incident, IncidentState.RESOLVED, reason)
+    for one in incidents.escalated(tx, node_id):
+        close(tx, one, IncidentState.RESOLVED, f"{reason}; {_tested_since(tx, one)}; before: {one.status_reason}")
+
+
+def _tested_since(tx: Tx, incident: Incident) -> str:
+    since = incident.closed_at or incident.opened_at
+    passed = [
+        repair
+        for repair in repairs.since(tx, incident.node_id, since)
+        if repair.state is RepairState.SUCCEEDED and repair.rung is not Rung.QUARANTINE and repair.checks
+    ]
+    return f"tested since, and passed ({passed[0].id})" if passed else "not tested since"
 
 
 def _belongs(condition: Condition) -> bool:

@@ -145,12 +145,26 @@ def open_ids(tx: Tx, node_ids: Collection[NodeId] | None = None) -> dict[NodeId,
 
 
 def last_escalated_at(tx: Tx, node_id: NodeId) -> datetime | None:
-    """Return when the node's last escalated incident ended."""
-    query = select(func.max(col(IncidentRow.closed_at))).where(
+    """Return when an incident of the node was last escalated, whatever has become of it since."""
+    of_it = (
+        select(func.max(col(IncidentEntryRow.at)))
+        .join(IncidentRow, col(IncidentRow.id) == col(IncidentEntryRow.incident_id))
+        .where(col(IncidentRow.node_id) == node_id, col(IncidentEntryRow.kind) == IncidentState.ESCALATED.value)
+    )
+    still = select(func.max(col(IncidentRow.closed_at))).where(
         col(IncidentRow.node_id) == node_id, col(IncidentRow.state) == IncidentState.ESCALATED.value
     )
-    found: datetime | None = tx.session.execute(query).scalar()
-    return found
+    found: list[datetime | None] = [tx.session.execute(query).scalar() for query in (of_it, still)]
+    return max((at for at in found if at is not None), default=None)
+
+
+def escalated(tx: Tx, node_id: NodeId, *, limit: int = 500) -> tuple[Incident, ...]:
+    """Return the node's incidents that wait for a person to act, oldest first, without entries."""
+    query = select(IncidentRow).where(
+        col(IncidentRow.node_id) == node_id, col(IncidentRow.state) == IncidentState.ESCALATED.value
+    )
+    oldest = query.order_by(col(IncidentRow.created_at), col(IncidentRow.id)).limit(limit)
+    return tuple(_model(tx, row, Parts.REPAIRS) for row in tx.session.execute(oldest).scalars())
 
 
 def insert(tx: Tx, incident: Incident) -> None:

@@ -34,6 +34,20 @@ async def test_the_list_asks_for_what_is_not_resolved_of_one_node(server: Script
     assert "waits until job j-1 is away" in lines[1]
 
 
+async def test_the_list_says_what_waits_for_a_person_and_how_to_end_that(server: ScriptedServer, cli: RunCli) -> None:
+    states = (
+        incident_pb2.INCIDENT_STATE_REPAIRING,
+        incident_pb2.INCIDENT_STATE_ESCALATED,
+        incident_pb2.INCIDENT_STATE_RESOLVED,
+        incident_pb2.INCIDENT_STATE_RESOLVED,
+    )
+    found = [incident(state=state) for state in states]
+    server.answer("IncidentService/ListIncidents", incident_pb2.ListIncidentsResponse(incidents=found))
+    last = (await cli("incident", "list")).stdout.splitlines()[-1]
+    assert last.startswith("1 open, 1 escalated, 2 resolved.")
+    assert last.endswith("orquanta node release node-a")
+
+
 async def test_the_page_says_what_is_wrong_with_evidence_what_was_done_and_what_is_waited_for(
     server: ScriptedServer, cli: RunCli
 ) -> None:

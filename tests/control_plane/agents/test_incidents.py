@@ -15,7 +15,7 @@ from control_plane.model.health import ConditionSeverity
 from control_plane.model.identity import Role
 from control_plane.model.incident import IncidentState
 from control_plane.model.job import ExitReason, JobState
-from control_plane.model.node import NodeHold, NodeState
+from control_plane.model.node import Node, NodeHold, NodeState
 from control_plane.model.repair import RepairOrigin, RepairReport, RepairState, Rung
 from control_plane.store import actions, events, incidents, nodes
 from control_plane.store.actions import ActionFilter
@@ -833,7 +833,7 @@ async def test_a_repair_whose_conditions_end_while_jobs_move_away_is_superseded_
     await clinic.treat()
     test = await clinic.repair(alpha)
     assert (test.rung, test.sent_at) == (Rung.VERIFY, None)
-    (superseded, _) = (await clinic.incident(alpha)).repairs
+    (superseded,) = [one for one in (await clinic.incident(alpha)).repairs if one.id != test.id]
     assert (superseded.state, superseded.sent_at) == (RepairState.REFUSED, None)
     assert superseded.message.startswith("superseded")
     await world.report("job", ENDED, ExitReason.STOPPED)
@@ -904,3 +904,51 @@ async def test_an_order_whose_conditions_ended_while_its_host_was_away_is_not_to
     assert (await clinic.repair(alpha)).not_after is None  # kept back until the agent has looked
     await clinic.passes(1)
     assert (await clinic.repair(alpha)).rung is Rung.VERIFY
+
+
+async def escalated(clinic: Clinic) -> Node:
+    """A node that was quarantined since its trouble keeps coming back."""
+    alpha = await clinic.world.node("alpha")
+    for _ in range(POLICY.flaps):
+        await clinic.raised(alpha)
+        await clinic.treat()
+        await clinic.succeeds(alpha, "gpu/xid-79")
+    await clinic.raised(alpha)
+    await clinic.treat()
+    assert (await clinic.incident(alpha)).state is IncidentState.ESCALATED
+    await clinic.reports(alpha, RepairState.SUCCEEDED)  # the hand-off report
+    return alpha
+
+
+async def test_a_release_after_a_test_resolves_what_was_escalated_and_says_so(clinic: Clinic) -> None:
+    alpha, operator = await escalated(clinic), await clinic.world.user("op", role=Role.OPERATOR)
+    clinic.world.clock.advance(60)
+    await clinic.cleared(alpha)
+    await clinic.world.propose(RepairNode(alpha.id, Rung.VERIFY, "exchanged"), user=operator, person=True)
+    test = await clinic.repair(alpha)
+    await clinic.succeeds(alpha)
+    await clinic.world.propose(ReleaseNode(alpha.id, "board exchanged"), user=operator, person=True)
+    found = await clinic.incidents(alpha)
+    assert {one.state for one in found} == {IncidentState.RESOLVED}
+    (was,) = [one for one in found if "keeps coming back" in one.status_reason]
+    assert was.status_reason.startswith(f"released by {operator.email}: board exchanged; tested since, and passed")
+    assert test.id in was.status_reason
+    assert was.timings.total_seconds is not None
+    assert await clinic.state(alpha) is NodeState.READY
+    # The count of returns begins anew with the escalation, though it is resolved by now.
+    await clinic.raised(alpha)
+    await clinic.treat()
+    assert (await clinic.repair(alpha)).rung is Rung.RESET_GPU
+
+
+async def test_a_release_without_a_test_says_that_nothing_was_tested(clinic: Clinic) -> None:
+    alpha, operator = await escalated(clinic), await clinic.world.user("op", role=Role.OPERATOR)
+    await clinic.world.propose(ReleaseNode(alpha.id, "in a hurry"), user=operator, person=True)
+    (was,) = [one for one in await clinic.incidents(alpha) if "keeps coming back" in one.status_reason]
+    assert (was.state, "not tested since" in was.status_reason) == (IncidentState.RESOLVED, True)
+
+
+async def test_what_was_escalated_ends_with_its_node(clinic: Clinic) -> None:
+    alpha, admin = await escalated(clinic), await clinic.world.user("root", role=Role.ADMIN)
+    await clinic.world.propose(RevokeNode(alpha.id, "scrapped"), user=admin, person=True)
+    assert {one.state for one in await clinic.incidents(alpha)} == {IncidentState.RESOLVED}

@@ -7,7 +7,7 @@ import typer
 
 from orquanta.cli.exits import CommandError, ExitCode
 from orquanta.cli.formats import now, one_line, words
-from orquanta.cli.incident_views import INCIDENT_COLUMNS, incident_row, print_incident
+from orquanta.cli.incident_views import INCIDENT_COLUMNS, incident_row, print_incident, tally
 from orquanta.cli.options import AsJson, Limit, Reason, RequestId, States, first, page_size, parse_states
 from orquanta.cli.output import Output
 from orquanta.cli.session import session_of
@@ -41,6 +41,8 @@ def list_incidents(
         session.output.document({"incidents": incidents})
         return
     session.output.table(INCIDENT_COLUMNS, [incident_row(one) for one in incidents], empty="No incidents.")
+    if incidents:
+        session.output.say(tally(incidents))
 
 
 @incident_commands.command()

@@ -1,5 +1,7 @@
 """An incident on one page: what is wrong, what was seen, what was done, what it waits for, what to do."""
 
+from collections.abc import Sequence
+
 from orquanta.cli.condition_views import gpu_names, print_conditions
 from orquanta.cli.formats import clock, elapsed, moment, one_line, or_dash, precise, words
 from orquanta.cli.output import Output
@@ -20,9 +22,23 @@ def incident_row(incident: Incident) -> tuple[str, ...]:
         incident.node_name or incident.node_id,
         one_line(incident.summary, _WHAT_WIDTH),
         or_dash(incident.acknowledged_by),
-        elapsed(incident.opened_at, incident.closed_at),
+        # What is escalated waits for a person, so its time goes on.
+        elapsed(incident.opened_at, incident.closed_at if incident.state is IncidentState.RESOLVED else None),
         one_line(incident.status_reason, _WHAT_WIDTH),
     )
+
+
+def tally(incidents: Sequence[Incident]) -> str:
+    """Return how many of these are open, wait for a person, and are resolved, with what to do; nothing without any."""
+    if not incidents:
+        return ""
+    waiting = [one for one in incidents if one.state is IncidentState.ESCALATED]
+    resolved = sum(one.state is IncidentState.RESOLVED for one in incidents)
+    text = f"{len(incidents) - len(waiting) - resolved} open, {len(waiting)} escalated, {resolved} resolved."
+    if waiting:
+        name = waiting[0].node_name or waiting[0].node_id
+        text += f" What is escalated waits for a person, until: orquanta node release {name}"
+    return text
 
 
 def print_incident(output: Output, incident: Incident, node: Node) -> None:
