@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Where this is set, each of the many programs that tests and fleets start would compile all of its modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo up test check generate format lock deb clean
 
@@ -28,7 +30,7 @@ up: $(STAMP) ## Start a control plane and one host with virtual GPUs, and leave 
 	@$(BIN)/orquanta up --virtual-gpus 8xH100
 
 test: $(STAMP) ## Run all tests, on SQLite and PostgreSQL, with a real nats-server
-	@$(BIN)/python -m pytest -n 2
+	@$(BIN)/python -m pytest -n 4 --dist worksteal # on two cores, too: many tests wait for programs most of their time
 
 check: $(STAMP) ## Run linters, type checks, layer contracts and the generated-code check
 	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .

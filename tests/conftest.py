@@ -1,6 +1,7 @@
 """What tests of the control plane share: a clock, a PostgreSQL server, and a store on each kind of database."""
 
 import asyncio
+import os
 import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -25,6 +26,21 @@ for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
 # Time limits would fail on a busy machine, and a run must mean the same everywhere.
 settings.register_profile("orquanta", deadline=None, derandomize=True)
 settings.load_profile("orquanta")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Deal the long tests out to the workers, as what each begins with: one that began last would be waited for."""
+    long = [item for item in items if item.get_closest_marker("long") is not None]
+    others = [item for item in items if item.get_closest_marker("long") is None]
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    share = len(items) // workers
+    dealt: list[pytest.Item] = []
+    for worker in range(workers):  # xdist gives each worker so many in a row, and later lets the idle take from the end
+        mine = long[worker::workers]
+        size = max(0, share - len(mine)) if worker < workers - 1 else len(others)
+        dealt += mine + others[:size]
+        del others[:size]
+    items[:] = dealt
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from tests.e2e.books import nothing_changes
 from tests.e2e.conftest import Site
 from tests.fake_clock import FakeClock
 
-pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
 
 GARBAGE = random.Random(3).randbytes(4096)
 STREAMS = ("WatchGoal", "WatchJobs", "ReadLogs", "WatchNodes", "WatchActions")
@@ -49,10 +49,10 @@ async def send(site: Site, method: str, body: bytes, *, credential: str = "") ->
         try:
             if method.rpartition("/")[2] in STREAMS:
                 streaming: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(method)
-                answers = [answer async for answer in streaming(body, timeout=10, metadata=metadata)]
+                answers = [answer async for answer in streaming(body, timeout=30, metadata=metadata)]
             else:
                 plain: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(method)
-                answers = [await plain(body, timeout=10, metadata=metadata)]
+                answers = [await plain(body, timeout=30, metadata=metadata)]
         except grpc.aio.AioRpcError as error:
             return error_from_rpc(error, site.fleet.server)
     raise AssertionError(f"{method} answered {answers!r}")
@@ -102,7 +102,7 @@ async def test_garbage_instead_of_tls_leaves_the_server_serving(site: Site, port
             try:
                 writer.write(GARBAGE * 16)
                 await writer.drain()
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(30):
                     await reader.read()  # the server hangs up
             except ConnectionError:
                 pass
@@ -116,7 +116,7 @@ async def test_garbage_with_a_nodes_certificate_ends_only_that_stream(site: Site
         connect: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
             "/orquanta.v1.NodeLinkService/Connect"
         )
-        call = connect(timeout=10)
+        call = connect(timeout=30)
         await call.write(GARBAGE)
         answer = await call.read()
         assert isinstance(answer, bytes)
@@ -216,7 +216,7 @@ async def test_a_client_that_trusts_another_ca_is_told_so_at_once(site: Site, tm
         ) as client,
     ):
         with pytest.raises(UntrustedServer) as caught:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await client.goals.create("benchmark one H100")
     assert "CA certificate" in caught.value.message
     assert site.fleet.server in caught.value.message
@@ -288,7 +288,7 @@ async def run_server(directory: Path, arguments: Sequence[str]) -> tuple[int, st
     """Run a control plane that is expected to end by itself; return its exit code and what it said."""
     program = Program("second", ["-m", "control_plane", *arguments], directory / "second.log", {})
     program.start()
-    code = await asyncio.to_thread(program.wait, 20)
+    code = await asyncio.to_thread(program.wait, 40)
     return code, program.tail()
 
 
@@ -296,7 +296,7 @@ async def run_join(site: Site, directory: Path, token: str, name: str) -> tuple[
     arguments = ["-m", "node_agent", "join", "--server", site.fleet.server, "--token", token, "--name", name]
     program = Program("join", [*arguments, "--state-dir", str(directory / name)], directory / "join.log", {})
     program.start()
-    code = await asyncio.to_thread(program.wait, 20)
+    code = await asyncio.to_thread(program.wait, 40)
     return code, program.tail()
 
 

@@ -165,6 +165,7 @@ async def ended(client: AsyncClient, job_id: str) -> Job:
 
 
 @pytest.mark.e2e
+@pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_every_job_ends_exactly_once_whatever_is_killed_or_cut(tmp_path: Path) -> None:
     dice = random.Random(SEED)

@@ -18,7 +18,7 @@ from orquanta.gameday.fleet import ADMIN
 from orquanta.types.jobs import JobState
 from tests.e2e.conftest import Site, reaches
 
-pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(120)]
 
 TALKING = "Run `echo one; sleep 1; echo two` on 1 H100 for 5 minutes"
 SHORT = "Run `echo from the job` on 1 H100 for 5 minutes"
@@ -169,12 +169,12 @@ async def test_a_job_is_submitted_waited_for_and_its_code_passed_on(shell: Shell
 async def test_ctrl_c_detaches_and_the_goal_goes_on(shell: Shell, site: Site) -> None:
     process = await shell.start("goal", "submit", "Run `sleep 2; echo finished` on 1 H100 for 5 minutes")
     assert process.stdout is not None
-    line = (await asyncio.wait_for(process.stdout.readline(), 20)).decode()
+    line = (await asyncio.wait_for(process.stdout.readline(), 40)).decode()
     submitted = goal_id(line)
     (job,) = (await site.admin.goals.get(submitted)).jobs
     await reaches(site.admin, job.id, JobState.RUNNING)
     process.send_signal(signal.SIGINT)
-    _, stderr = await asyncio.wait_for(process.communicate(), 10)
+    _, stderr = await asyncio.wait_for(process.communicate(), 40)
     assert process.returncode == 130
     assert f"orquanta goal watch {submitted}" in stderr.decode()
     assert (await site.admin.jobs.wait(job.id)).state is JobState.SUCCEEDED

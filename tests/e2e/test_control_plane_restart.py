@@ -16,7 +16,7 @@ from orquanta.types.nodes import Node
 from tests.e2e.books import nothing_changes
 from tests.e2e.conftest import output, reaches
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(180)]
 
 COUNTING = "i=1; while [ ! -e {end} ]; do echo line $i; i=$((i+1)); sleep 0.1; done; echo that was line $((i-1))"
 

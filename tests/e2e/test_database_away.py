@@ -9,7 +9,7 @@ from orquanta.gameday.fleet import Fleet
 from orquanta.types.goals import GoalState
 from tests.postgresql import PostgreSql
 
-pytestmark = [pytest.mark.e2e, pytest.mark.postgres, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.postgres, pytest.mark.timeout(180)]
 
 _DROP = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "

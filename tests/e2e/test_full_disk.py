@@ -19,7 +19,7 @@ from orquanta.types.jobs import JobSpec, JobState, ResourceRequest
 from tests.e2e.books import nothing_changes
 from tests.e2e.conftest import output, reaches
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(180)]
 
 
 @contextmanager
@@ -80,7 +80,7 @@ async def test_a_full_disk_refuses_writes_serves_reads_and_heals_without_a_resta
                 assert (await impatient.nodes.get("host")).connected
                 await asyncio.sleep(2)  # the job goes on writing what cannot be stored
                 ballast.unlink()
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     goal = await admin.goals.create("Run `echo there is space again` on 1 L4 for 1 minute")
                     view = await admin.goals.wait(goal.id)
             assert view.goal.state is GoalState.SUCCEEDED, view.goal.status_reason

@@ -22,6 +22,7 @@ _COMMAND = [sys.executable, "-m", "orquanta.cli", "gameday"]
 _STOP_SECONDS = 120
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", list(SCENARIOS))
 async def test_game_day(name: str) -> None:
     said: list[str] = []

@@ -10,7 +10,7 @@ from orquanta.types.jobs import JobState
 from tests.e2e.conftest import output, reaches
 from tests.postgresql import PostgreSql
 
-pytestmark = [pytest.mark.e2e, pytest.mark.postgres, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.postgres, pytest.mark.timeout(180)]
 
 COUNTING = "Run `for i in 1 2 3 4 5 6; do echo $i; sleep 0.5; done` on 4 H100 for 5 minutes"
 
