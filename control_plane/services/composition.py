@@ -24,6 +24,7 @@ from control_plane.services.bounded import Bounded
 from control_plane.services.catalog import Catalog
 from control_plane.services.feed import EventFeed
 from control_plane.services.goals import GoalPlanner, Goals
+from control_plane.services.grants import Grants
 from control_plane.services.incidents import Incidents
 from control_plane.services.interceptors import Gate
 from control_plane.services.job_cache import GET_JOB, JobCache
@@ -43,6 +44,7 @@ from orquanta.v1 import (
     auth_pb2_grpc,
     catalog_pb2_grpc,
     goal_pb2_grpc,
+    grant_pb2_grpc,
     incident_pb2_grpc,
     job_pb2_grpc,
     metrics_pb2_grpc,
@@ -131,6 +133,7 @@ class PeopleServices:
         )
         self._incidents = Incidents(store=deps.store, watcher=watcher)
         self._actions = Actions(store=deps.store, governor=deps.governor, watcher=watcher)
+        self._grants = Grants(store=deps.store)
         self._agents = Agents(store=deps.store)
         self._audit = Audit(store=deps.store)
         self._auth = Auth(
@@ -152,6 +155,7 @@ class PeopleServices:
         node_pb2_grpc.add_NodeServiceServicer_to_server(self._nodes, server)
         incident_pb2_grpc.add_IncidentServiceServicer_to_server(self._incidents, server)
         action_pb2_grpc.add_ActionServiceServicer_to_server(self._actions, server)
+        grant_pb2_grpc.add_GrantServiceServicer_to_server(self._grants, server)
         agent_pb2_grpc.add_AgentServiceServicer_to_server(self._agents, server)
         audit_pb2_grpc.add_AuditServiceServicer_to_server(self._audit, server)
         auth_pb2_grpc.add_AuthServiceServicer_to_server(self._auth, server)
@@ -167,6 +171,7 @@ _SERVICES: Final = (
     "AuthService",
     "CatalogService",
     "GoalService",
+    "GrantService",
     "IncidentService",
     "JobService",
     "MetricsService",

@@ -11,6 +11,7 @@ from orquanta.nouns.audit import AsyncAudit
 from orquanta.nouns.auth import AsyncAuth
 from orquanta.nouns.catalog import AsyncCatalog
 from orquanta.nouns.goals import AsyncGoals
+from orquanta.nouns.grants import AsyncGrants
 from orquanta.nouns.incidents import AsyncIncidents
 from orquanta.nouns.jobs import AsyncJobs
 from orquanta.nouns.metrics import AsyncMetrics
@@ -68,6 +69,7 @@ class AsyncClient:
         self.nodes = AsyncNodes(transport)
         self.incidents = AsyncIncidents(transport)
         self.actions = AsyncActions(transport)
+        self.grants = AsyncGrants(transport)
         self.agents = AsyncAgents(transport)
         self.audit = AsyncAudit(transport)
         self.auth = AsyncAuth(transport)

@@ -5,7 +5,19 @@ from types import TracebackType
 from typing import Self
 
 from orquanta.blocking.loop import LoopThread
-from orquanta.blocking.nouns import Actions, Agents, Audit, Auth, Catalog, Goals, Incidents, Jobs, Metrics, Nodes
+from orquanta.blocking.nouns import (
+    Actions,
+    Agents,
+    Audit,
+    Auth,
+    Catalog,
+    Goals,
+    Grants,
+    Incidents,
+    Jobs,
+    Metrics,
+    Nodes,
+)
 from orquanta.client import DEFAULT_RETRY, DEFAULT_TIMEOUT_SECONDS, AsyncClient
 from orquanta.retry import WATCH_RETRY, RetryPolicy
 
@@ -58,6 +70,7 @@ class Client:
         self.nodes = Nodes(self._loop, self._client.nodes)
         self.incidents = Incidents(self._loop, self._client.incidents)
         self.actions = Actions(self._loop, self._client.actions)
+        self.grants = Grants(self._loop, self._client.grants)
         self.agents = Agents(self._loop, self._client.agents)
         self.audit = Audit(self._loop, self._client.audit)
         self.auth = Auth(self._loop, self._client.auth)

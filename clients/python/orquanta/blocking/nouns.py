@@ -7,6 +7,7 @@ from orquanta.nouns.audit import AsyncAudit
 from orquanta.nouns.auth import AsyncAuth
 from orquanta.nouns.catalog import AsyncCatalog
 from orquanta.nouns.goals import AsyncGoals
+from orquanta.nouns.grants import AsyncGrants
 from orquanta.nouns.incidents import AsyncIncidents
 from orquanta.nouns.jobs import AsyncJobs
 from orquanta.nouns.metrics import AsyncMetrics
@@ -77,9 +78,19 @@ class Actions(Blocking[AsyncActions]):
     watch = stream(AsyncActions.watch)
     approve = call(AsyncActions.approve)
     reject = call(AsyncActions.reject)
+    undo = call(AsyncActions.undo)
     stop_all = call(AsyncActions.stop_all)
     resume_all = call(AsyncActions.resume_all)
     kill_switch = call(AsyncActions.kill_switch)
+
+
+class Grants(Blocking[AsyncGrants]):
+    """Give approvals beforehand, look at what is left of them, take them back."""
+
+    create = call(AsyncGrants.create)
+    get = call(AsyncGrants.get)
+    list = stream(AsyncGrants.list)
+    revoke = call(AsyncGrants.revoke)
 
 
 class Agents(Blocking[AsyncAgents]):

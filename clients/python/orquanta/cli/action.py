@@ -1,10 +1,10 @@
 """`orquanta action`: what was proposed, approvals, and the kill switch."""
 
-import json
 from typing import Annotated
 
 import typer
 
+from orquanta.cli.action_views import print_action, print_asked, print_waiting, still_needed
 from orquanta.cli.exits import CommandError, ExitCode
 from orquanta.cli.formats import moment, money, or_dash, relative, words
 from orquanta.cli.options import AsJson, Limit, Reason, RequestId, States, first, page_size, parse_states
@@ -22,17 +22,21 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 def list_actions(
     ctx: typer.Context,
     state: States = None,
+    waiting: Annotated[bool, typer.Option("--waiting", "-w", help="Only what waits for an approval.")] = False,
     goal: Annotated[str, typer.Option("--goal", help="Only actions of this goal.")] = "",
     limit: Limit = 50,
     as_json: AsJson = False,
 ) -> None:
     """List actions, newest first."""
     session = session_of(ctx, as_json=as_json)
-    states = parse_states(ActionState, state)
+    states = [*parse_states(ActionState, state), *([ActionState.AWAITING_APPROVAL] if waiting else [])]
     with session.connect() as client:
         actions = first(client.actions.list(states=states, goal_id=goal, page_size=page_size(limit)), limit)
     if session.as_json:
         session.output.document({"actions": actions})
+        return
+    if waiting:
+        print_waiting(session.output, actions)
         return
     session.output.table(
         ("action", "state", "what", "by", "estimate", "proposed"),
@@ -60,7 +64,7 @@ def show(ctx: typer.Context, action_id: ActionId, as_json: AsJson = False) -> No
     if session.as_json:
         session.output.document(action)
     else:
-        _print_action(session.output, action)
+        print_action(session.output, action)
 
 
 @action_commands.command()
@@ -86,8 +90,8 @@ def approve(
                 reason="HASH_MISMATCH",
                 code=ExitCode.REFUSED,
             )
+        print_asked(output, action)
         if not yes:
-            _print_action(output, action)
             if not output.interactive:
                 raise CommandError(
                     "nobody can be asked here; add --yes to approve what was shown",
@@ -108,6 +112,17 @@ def reject(
     with session.connect() as client:
         rejected = client.actions.reject(action_id, reason=reason, request_id=request_id or None)
     _print_result(session.output, rejected)
+
+
+@action_commands.command()
+def undo(
+    ctx: typer.Context, action_id: ActionId, reason: Reason = "", request_id: RequestId = "", as_json: AsJson = False
+) -> None:
+    """Take back what a done action did, by an action of its own, if that is possible."""
+    session = session_of(ctx, as_json=as_json)
+    with session.connect() as client:
+        action = client.actions.undo(action_id, reason=reason, request_id=request_id or None)
+    _print_result(session.output, action)
 
 
 @action_commands.command("stop-all")
@@ -139,39 +154,12 @@ def kill_switch(ctx: typer.Context, as_json: AsJson = False) -> None:
     _print_switch(session.output, switch)
 
 
-def _print_action(output: Output, action: Action) -> None:
-    try:
-        arguments = json.dumps(json.loads(action.arguments_json or "{}"), indent=2, ensure_ascii=False)
-    except ValueError:
-        arguments = action.arguments_json
-    output.fields(
-        [
-            ("action", action.id),
-            ("state", words(action.state)),
-            ("what", action.summary),
-            ("kind", action.kind),
-            ("arguments", arguments),
-            ("estimate", money(action.estimate_usd)),
-            ("proposed by", action.proposer),
-            ("because", action.reasoning),
-            ("governor", "\n".join(action.decision)),
-            ("goal", action.goal_id),
-            ("job", action.job_id),
-            ("node", action.node_id),
-            ("decided by", action.decided_by),
-            ("outcome", action.outcome),
-            ("proposed", moment(action.created_at)),
-            ("approval until", moment(action.expires_at)),
-            ("ended", moment(action.finished_at)),
-            ("hash", action.hash),
-        ]
-    )
-
-
 def _print_result(output: Output, action: Action) -> None:
     if output.as_json:
         output.document(action)
     output.say(f"{action.id} {words(action.state)}. {or_dash(action.outcome or action.summary)}")
+    if action.state is ActionState.AWAITING_APPROVAL:
+        output.say(f"It needs {still_needed(action)}.")
 
 
 def _print_switch(output: Output, switch: KillSwitch) -> None:

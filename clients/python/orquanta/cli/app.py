@@ -13,6 +13,7 @@ from orquanta.cli.config import config_commands
 from orquanta.cli.exits import EXIT_CODES_HELP
 from orquanta.cli.gameday import gameday_commands
 from orquanta.cli.goal import goal_commands
+from orquanta.cli.grant import grant_commands
 from orquanta.cli.incident import incident_commands
 from orquanta.cli.job import job_commands
 from orquanta.cli.key import key_commands
@@ -70,6 +71,7 @@ app.add_typer(job_commands, name="job")
 app.add_typer(node_commands, name="node")
 app.add_typer(incident_commands, name="incident")
 app.add_typer(action_commands, name="action")
+app.add_typer(grant_commands, name="grant")
 app.add_typer(agent_commands, name="agent")
 app.add_typer(audit_commands, name="audit")
 app.add_typer(user_commands, name="user")

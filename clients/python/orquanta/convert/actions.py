@@ -1,7 +1,7 @@
 """Actions and the kill switch from the wire."""
 
 from orquanta.convert.scalars import read_enum, read_time, read_usd
-from orquanta.types.actions import Action, ActionState, KillSwitch
+from orquanta.types.actions import Action, ActionState, Approval, ApprovalNeed, KillSwitch
 from orquanta.v1 import action_pb2 as pb
 
 
@@ -27,6 +27,33 @@ def read_action(message: pb.Action) -> Action:
         expires_at=read_time(message.expires_at),
         finished_at=read_time(message.finished_at),
         outcome=message.outcome,
+        approvals=tuple(read_approval(one) for one in message.approvals),
+        approval_need=read_approval_need(message.approval_need) if message.HasField("approval_need") else None,
+        policy_version=message.policy_version,
+        run_id=message.run_id,
+        tainted=message.tainted,
+        undoes=message.undoes_action_id,
+        undone_by=message.undone_by_action_id,
+    )
+
+
+def read_approval(message: pb.Approval) -> Approval:
+    """One person's approval."""
+    return Approval(
+        approver=message.approver,
+        hash=message.hash,
+        reason=message.reason,
+        approved_at=read_time(message.approved_at),
+        grant_id=message.grant_id,
+    )
+
+
+def read_approval_need(message: pb.ApprovalNeed) -> ApprovalNeed:
+    """Who must approve."""
+    return ApprovalNeed(
+        count=message.count,
+        allowed=tuple(getattr(message, "from")),  # the contract's name is a word of Python
+        ttl_seconds=message.ttl_seconds,
     )
 
 

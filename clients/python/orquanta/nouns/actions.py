@@ -72,6 +72,17 @@ class AsyncActions:
         )
         return read_action(response.action)
 
+    async def undo(self, action_id: str, *, reason: str = "", request_id: str | None = None) -> Action:
+        """Take back what a done action did. Returns the action that does so; it may need an approval of its own.
+
+        Raises PreconditionFailed if there is no undo, or what is undone is not as the action left it.
+        """
+        response = await self._transport.call(
+            self._stub.UndoAction,
+            pb.UndoActionRequest(action_id=action_id, reason=reason, request_id=request_id_or_new(request_id)),
+        )
+        return read_action(response.action)
+
     async def stop_all(self, *, reason: str = "", request_id: str | None = None) -> KillSwitch:
         """Stop all effects at once; reads go on, running jobs go on."""
         response = await self._transport.call(

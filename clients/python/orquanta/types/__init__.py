@@ -5,7 +5,7 @@ means "none". An enum value that this version does not know reads as `UNKNOWN`.
 """
 
 from orquanta.types.accounts import ApiKey, NewApiKey, Role, Session, User
-from orquanta.types.actions import Action, ActionState, KillSwitch
+from orquanta.types.actions import Action, ActionState, Approval, ApprovalNeed, KillSwitch
 from orquanta.types.agents import Agent, AgentStatus
 from orquanta.types.audit import AuditRecord
 from orquanta.types.catalog import Price
@@ -21,6 +21,7 @@ from orquanta.types.goals import (
     Preview,
     Question,
 )
+from orquanta.types.grants import Grant
 from orquanta.types.health import (
     Authority,
     Condition,
@@ -77,6 +78,8 @@ __all__ = [
     "AllocationMember",
     "AllocationState",
     "ApiKey",
+    "Approval",
+    "ApprovalNeed",
     "AuditRecord",
     "Authority",
     "Bill",
@@ -99,6 +102,7 @@ __all__ = [
     "GpuInventory",
     "GpuSample",
     "GpuTypeMetrics",
+    "Grant",
     "HostInventory",
     "HostSample",
     "Incident",

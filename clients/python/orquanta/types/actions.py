@@ -24,11 +24,36 @@ class ActionState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ApprovalNeed:
+    """How many different people must approve, and for how long the action waits for them.
+
+    `allowed` are the roles or e-mail addresses that may; operators if empty.
+    """
+
+    count: int
+    allowed: tuple[str, ...]
+    ttl_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """One person's approval of the action with this hash; `grant_id` if it was given beforehand by a grant."""
+
+    approver: str
+    hash: str
+    reason: str
+    approved_at: datetime | None
+    grant_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Action:
     """A proposed effect.
 
     `hash` is the SHA-256 of the frozen action in hex; an approval is bound to it. `arguments_json` is the
     frozen arguments as canonical JSON. `decision` has one line for each rule of the governor that spoke.
+    `approval_need` is None if nobody must approve. `tainted` says that the run had read words that strangers wrote.
+    `undoes` is the action that this one takes back, `undone_by` the one that took this one back.
     """
 
     id: str
@@ -50,6 +75,13 @@ class Action:
     expires_at: datetime | None
     finished_at: datetime | None
     outcome: str
+    approvals: tuple[Approval, ...] = ()
+    approval_need: ApprovalNeed | None = None
+    policy_version: str = ""
+    run_id: str = ""
+    tainted: bool = False
+    undoes: str = ""
+    undone_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
