@@ -50,6 +50,7 @@ from control_plane.store import nodes, users
 from control_plane.store.database import Store
 from control_plane.telemetry.logs import LogStore
 from control_plane.telemetry.windows import TelemetryWindows
+from orquanta.ledger.signatures import Signer
 from orquanta.v1 import job_pb2
 from orquanta.v1.job_pb2_grpc import JobServiceStub
 
@@ -113,6 +114,7 @@ async def serve_people(directory: Path, pair: list[tuple[bytes, bytes]]) -> None
             credentials=Credentials(b"d" * 32),
             join=JoinDetails(server="localhost:50051", ca_certificate_der=b""),
             clock=clock,
+            audit_signer=Signer(bytes(range(32))),
         )
     )
     user = User(

@@ -11,6 +11,7 @@ import structlog
 
 from control_plane import healing_terms
 from control_plane.agents.announcer import Announcer
+from control_plane.agents.auditor import Auditor, AuditTerms
 from control_plane.agents.healing import Healing, Leases
 from control_plane.agents.housekeeping import Housekeeping
 from control_plane.agents.incidents.agent import Incidents
@@ -51,6 +52,7 @@ from control_plane.telemetry.ingest import TelemetryIngest
 from control_plane.telemetry.log_ingest import LogIngest
 from control_plane.telemetry.logs import LogStore
 from control_plane.telemetry.windows import TelemetryWindows
+from orquanta.ledger.signatures import Signer
 
 log = structlog.get_logger()
 
@@ -92,6 +94,7 @@ class ControlPlane:
                 clock=self._clock,
             )
             secrets = SecretBox.load_or_create(settings.state_dir / "identity")
+            audit_signer = Signer(secrets.audit_seed)
             prices = load_prices(settings.price_file)
             store = await Store.open(settings.database, clock=self._clock)
             stack.push_async_callback(store.close)
@@ -153,6 +156,7 @@ class ControlPlane:
                     credentials=Credentials(secrets.derivation_key),
                     join=JoinDetails(self._people_server, certificates.ca.root_der),
                     clock=self._clock,
+                    audit_signer=audit_signer,
                     access_log=settings.log_level == "debug",
                 )
             )
@@ -173,6 +177,7 @@ class ControlPlane:
                 links.run,
                 LogIngest(broker.bus, logs, store, clock=self._clock).run,
                 Announcer(store, broker.bus).run,
+                Auditor(store, broker.bus, audit_signer, self._audit_terms()).run,
                 Scheduler(store, governor, max_gpus_per_user=settings.max_gpus_per_user).run,
                 healing.run,
                 Incidents(store, governor, healing_terms.healing_policy(settings)).run,
@@ -209,6 +214,14 @@ class ControlPlane:
     @property
     def _nodes_server(self) -> str:
         return reachable(self._settings.nodes_address, self._nodes_port, self._settings.advertise_names)
+
+    def _audit_terms(self) -> AuditTerms:
+        folder = self._settings.state_dir / "audit"
+        return AuditTerms(
+            folder,
+            self._settings.audit_checkpoint_file or folder / "checkpoints.jsonl",
+            self._settings.audit_keep_days,
+        )
 
     def _links(self, store: Store, certificates: Certificates, broker: Broker, policies: LocalPolicies) -> NodeLinks:
         terms = LinkTerms(

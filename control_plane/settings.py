@@ -220,6 +220,11 @@ class Settings(BaseSettings):
     """Output kept for each member of a job, in bytes; beyond it the older half is dropped and counted."""
     job_logs_total_max_bytes: Annotated[int, Field(ge=_MIB)] = 8 * 1024 * _MIB
     """Output kept over all jobs, in bytes; beyond it that of the oldest ended jobs is deleted."""
+    audit_checkpoint_file: Path | None = None
+    """File to which signed checkpoints of the audit are appended; best on another machine's disk.
+    Default: audit/checkpoints.jsonl in the state directory."""
+    audit_keep_days: Annotated[int, Field(ge=0, le=36_500)] = 0
+    """Days that audit records stay in the database; older ones are archived to files first. 0 keeps them for good."""
 
     _origins: dict[str, tuple[Origin, str]] = PrivateAttr(default_factory=dict)
 

@@ -21,13 +21,14 @@ class SecretBox:
 
     jwt_key: signs access tokens, 32 bytes. derivation_key: API keys and join tokens are derived from it, 32
     bytes. nats_issuer_seed: nkey seed of the account that signs NATS grants. nats_control_password: of the
-    control plane's own NATS user.
+    control plane's own NATS user. audit_seed: of the Ed25519 key that signs checkpoints of the audit, 32 bytes.
     """
 
     jwt_key: bytes = field(repr=False)
     derivation_key: bytes = field(repr=False)
     nats_issuer_seed: bytes = field(repr=False)
     nats_control_password: str = field(repr=False)
+    audit_seed: bytes = field(repr=False)
 
     @classmethod
     def load_or_create(cls, directory: Path) -> Self:
@@ -43,6 +44,7 @@ class SecretBox:
             derivation_key=_key(directory / "derivation.key"),
             nats_issuer_seed=_issuer_seed(directory / "nats-issuer.seed"),
             nats_control_password=_key(directory / "nats-control.key").hex(),
+            audit_seed=_key(directory / "audit.key"),
         )
 
     @property

@@ -37,6 +37,7 @@ from control_plane.services.watch import Watcher
 from control_plane.store.database import Store
 from control_plane.telemetry.logs import LogStore
 from control_plane.telemetry.windows import TelemetryWindows
+from orquanta.ledger.signatures import Signer
 from orquanta.v1 import (
     action_pb2_grpc,
     agent_pb2_grpc,
@@ -90,6 +91,7 @@ class ServiceDependencies:
     credentials: Credentials
     join: JoinDetails
     clock: Clock
+    audit_signer: Signer
     access_log: bool = False
 
 
@@ -135,7 +137,7 @@ class PeopleServices:
         self._actions = Actions(store=deps.store, governor=deps.governor, watcher=watcher)
         self._grants = Grants(store=deps.store)
         self._agents = Agents(store=deps.store)
-        self._audit = Audit(store=deps.store)
+        self._audit = Audit(store=deps.store, signer=deps.audit_signer)
         self._auth = Auth(
             store=deps.store,
             passwords=deps.passwords,

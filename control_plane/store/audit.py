@@ -113,6 +113,12 @@ def newest(tx: Tx) -> tuple[int, bytes]:
     return (0, GENESIS) if gone is None else (gone[0], gone[1])
 
 
+def last_before(tx: Tx, when: datetime) -> int:
+    """Return the id of the last record that is older than this, 0 if none is."""
+    query = select(func.max(col(AuditRow.id))).where(col(AuditRow.created_at) < when)
+    return tx.session.execute(query).scalar() or 0
+
+
 def erase(tx: Tx, *, by: str, by_user_id: str, reason: str, record_id: int = 0, user_id: str = "") -> int:
     """Erase the words of one record, or of all records of a user so far, and record that; return how many there were.
 

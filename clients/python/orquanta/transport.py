@@ -66,25 +66,28 @@ class Transport:
         request: Request,
         *,
         repeatable: bool = True,
+        timeout_seconds: float | None = None,
     ) -> Response:
         """One answer. The same request, with the same request id, is sent again as the policy allows.
 
-        Pass `repeatable=False` for a mutation without a request id. Raises OrQuantaError.
+        Pass `repeatable=False` for a mutation without a request id, and `timeout_seconds` for one attempt of a call
+        that takes longer than others. Raises OrQuantaError.
         """
         began = self._monotonic()
         attempt = 0
-        timeout_seconds = self._timeout_seconds
+        longest = timeout_seconds or self._timeout_seconds
+        left = longest
         while True:
             attempt += 1
             try:
-                return await method(request, timeout=timeout_seconds, metadata=self._metadata())
+                return await method(request, timeout=left, metadata=self._metadata())
             except grpc.aio.AioRpcError as error:
                 failure = error_from_rpc(error, self.server)
                 elapsed = self._monotonic() - began
                 pause = self._retry.pause_seconds(failure, attempt, elapsed, self._jitter())
                 if pause is None or not repeatable:
                     raise failure from error
-                timeout_seconds = min(self._timeout_seconds, self._retry.total_seconds - elapsed - pause)
+                left = min(longest, self._retry.total_seconds - elapsed - pause)
             await self._pause(pause)
 
     async def watch(
@@ -130,6 +133,19 @@ class Transport:
             if pause is None:
                 raise failure
             await self._pause(pause)
+
+    async def stream(
+        self, method: grpc.aio.UnaryStreamMultiCallable[Request, Response], request: Request
+    ) -> AsyncGenerator[Response, None]:
+        """All of a stream that ends by itself. One that breaks is not taken up again. Raises OrQuantaError."""
+        responses = method(request, timeout=WATCH_DEADLINE_SECONDS, metadata=self._metadata())
+        try:
+            async for response in responses:
+                yield response
+        except grpc.aio.AioRpcError as error:
+            raise error_from_rpc(error, self.server) from error
+        finally:
+            responses.cancel()
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         return (("authorization", f"Bearer {self._credential}"),) if self._credential else ()

@@ -26,6 +26,9 @@ def audit_record(value: AuditRecord) -> audit_pb2.AuditRecord:
         goal_id=value.goal_id,
         job_id=value.job_id,
         node_id=value.node_id,
+        run_id=value.run_id,
+        hash=value.hash,
+        erased=value.erased,
     )
 
 

@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orquanta.ledger.chain import GENESIS, canonical_json, private_hash, record_hash
-from orquanta.ledger.checkpoint import Checkpoint, Signer
+from orquanta.ledger.checkpoint import Checkpoint, Start
 from orquanta.ledger.export_file import Header, checkpoint_line, header_line, read_lines, record_line
 from orquanta.ledger.merkle import EMPTY_ROOT, Frontier, leaf_hash
 from orquanta.ledger.records import ERASED, LedgerRecord, canonical_record
-from orquanta.ledger.verify import FaultKind, Start, Verdict, Verifier
+from orquanta.ledger.signatures import Signer
+from orquanta.ledger.verify import FaultKind, Verdict, Verifier
 
 SIGNER = Signer(bytes(range(32)))
 STRANGER = Signer(bytes(32))

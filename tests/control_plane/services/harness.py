@@ -38,6 +38,7 @@ from control_plane.store import agents, nodes, users
 from control_plane.store.database import Store
 from control_plane.telemetry.logs import LogStore
 from control_plane.telemetry.windows import TelemetryWindows
+from orquanta.ledger.signatures import Signer
 from orquanta.v1 import (
     action_pb2_grpc,
     agent_pb2_grpc,
@@ -245,6 +246,7 @@ async def running_fleet(store: Store, clock: FakeClock, directory: Path) -> Asyn
             access_tokens=access_tokens,
             credentials=credentials,
             join=JoinDetails(server="localhost:50051", ca_certificate_der=ca.root_der),
+            audit_signer=Signer(bytes(range(32))),
             clock=clock,
         )
     )

@@ -21,8 +21,9 @@ from control_plane.store.database import Store, Tx
 from control_plane.store.engine import open_engine
 from control_plane.store.pages import PageRequest
 from orquanta.ledger.chain import GENESIS
-from orquanta.ledger.checkpoint import Checkpoint, Signer
+from orquanta.ledger.checkpoint import Checkpoint
 from orquanta.ledger.merkle import Frontier
+from orquanta.ledger.signatures import Signer
 from orquanta.ledger.verify import FaultKind, Verdict, Verifier
 from tests.postgresql import PostgreSql
 

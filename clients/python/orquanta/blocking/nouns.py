@@ -103,9 +103,13 @@ class Agents(Blocking[AsyncAgents]):
 
 
 class Audit(Blocking[AsyncAudit]):
-    """Read the audit."""
+    """Read the audit, verify it, take a copy of it."""
 
     list = stream(AsyncAudit.list)
+    export = stream(AsyncAudit.export)
+    checkpoints = stream(AsyncAudit.checkpoints)
+    verify = call(AsyncAudit.verify)
+    erase = call(AsyncAudit.erase)
 
 
 class Auth(Blocking[AsyncAuth]):

@@ -1,7 +1,7 @@
 """Audit records from the wire."""
 
 from orquanta.convert.scalars import read_time, read_usd
-from orquanta.types.audit import AuditRecord
+from orquanta.types.audit import AuditRecord, AuditVerdict
 from orquanta.v1 import audit_pb2 as pb
 
 
@@ -20,4 +20,19 @@ def read_audit_record(message: pb.AuditRecord) -> AuditRecord:
         goal_id=message.goal_id,
         job_id=message.job_id,
         node_id=message.node_id,
+        run_id=message.run_id,
+        hash=message.hash.hex(),
+        erased=message.erased,
+    )
+
+
+def read_verdict(message: pb.VerifyAuditResponse) -> AuditVerdict:
+    """How the log stands."""
+    return AuditVerdict(
+        intact=message.intact,
+        fault=message.fault,
+        text=message.text,
+        at_id=message.at_id,
+        records=message.records,
+        checkpoints=message.checkpoints,
     )

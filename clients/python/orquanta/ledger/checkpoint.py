@@ -5,8 +5,7 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from orquanta.ledger.chain import GENESIS
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +28,17 @@ class Checkpoint:
         """The signed text: origin, size, root in base64 and the time, one a line."""
         return note(self.origin, self.size, self.root, self.signed_at)
 
-    def is_signed_by(self, public_key: bytes) -> bool:
-        """Tell whether this key signed exactly this checkpoint."""
-        if self.public_key != public_key:
-            return False
-        try:
-            Ed25519PublicKey.from_public_bytes(public_key).verify(self.signature, self.note.encode())
-        except (InvalidSignature, ValueError):
-            return False
-        return True
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a log begins that no longer has its oldest records: what was known of them when they went.
+
+    `frontier` are the roots of the Merkle tree's perfect subtrees up to there, largest first.
+    """
+
+    after_id: int = 0
+    previous_hash: bytes = GENESIS
+    frontier: tuple[bytes, ...] = ()
 
 
 def note(origin: str, size: int, root: bytes, signed_at: datetime) -> str:
@@ -48,17 +49,3 @@ def note(origin: str, size: int, root: bytes, signed_at: datetime) -> str:
 def origin_of(public_key: bytes) -> str:
     """Return the name of the log that this key signs."""
     return f"orquanta/{hashlib.sha256(public_key).hexdigest()[:16]}"
-
-
-class Signer:
-    """Signs checkpoints. `seed` is 32 random bytes that nobody else has."""
-
-    def __init__(self, seed: bytes) -> None:
-        self._key = Ed25519PrivateKey.from_private_bytes(seed)
-        self.public_key = self._key.public_key().public_bytes_raw()
-        self.origin = origin_of(self.public_key)
-
-    def sign(self, size: int, root: bytes, signed_at: datetime) -> Checkpoint:
-        """Return the signed checkpoint."""
-        signature = self._key.sign(note(self.origin, size, root, signed_at).encode())
-        return Checkpoint(self.origin, size, root, signed_at, signature, self.public_key)

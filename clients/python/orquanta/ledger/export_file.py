@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TextIO
 
-from orquanta.ledger.checkpoint import Checkpoint
+from orquanta.ledger.checkpoint import Checkpoint, Start
 from orquanta.ledger.records import LedgerRecord
-from orquanta.ledger.verify import Start
 
 _LINE_CHARACTERS_MAX = 4 << 20
 

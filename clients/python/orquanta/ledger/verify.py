@@ -8,10 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orquanta.ledger.chain import GENESIS, private_hash, record_hash
-from orquanta.ledger.checkpoint import Checkpoint
+from orquanta.ledger.chain import private_hash, record_hash
+from orquanta.ledger.checkpoint import Checkpoint, Start
 from orquanta.ledger.merkle import Frontier
 from orquanta.ledger.records import ERASED, LedgerRecord, read_canonical
+from orquanta.ledger.signatures import is_signed_by
 
 
 class FaultKind(StrEnum):
@@ -50,21 +51,13 @@ class Verdict:
         return self.fault is None
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Where a log begins that no longer has its oldest records: what was known of them when they went."""
-
-    after_id: int = 0
-    previous_hash: bytes = GENESIS
-    frontier: tuple[bytes, ...] = ()
-
-
 class Verifier:
     """Takes the records in order, then tells. Memory does not grow with the log, except for erased records."""
 
     def __init__(self, public_key: bytes, checkpoints: Iterable[Checkpoint], start: Start | None = None) -> None:
         """Trust checkpoints of this key alone (Ed25519, 32 bytes)."""
         begin = start or Start()
+        self._public_key = public_key
         self._last_id = begin.after_id
         self._hash = begin.previous_hash
         self._records = 0
@@ -79,17 +72,28 @@ class Verifier:
         except ValueError as error:
             self._tree = Frontier()
             self._found(FaultKind.EDIT, begin.after_id, f"the start of the log is not one: {error}")
-        self._take(public_key, checkpoints)
+        self.expect(checkpoints)
 
-    def _take(self, public_key: bytes, checkpoints: Iterable[Checkpoint]) -> None:
+    def expect(self, checkpoints: Iterable[Checkpoint]) -> None:
+        """Hold the log to more checkpoints; those over fewer records than were fed already come too late to count."""
         for checkpoint in checkpoints:
             self._seen += 1
-            if not checkpoint.is_signed_by(public_key):
+            if not is_signed_by(checkpoint, self._public_key):
                 text = f"the checkpoint over {checkpoint.size} records is not signed by the trusted key"
                 self._found(FaultKind.SIGNATURE, checkpoint.size, text)
             self._due.append(checkpoint)
         self._due.sort(key=lambda one: one.size, reverse=True)
         self._compare()
+
+    @property
+    def last_id(self) -> int:
+        """Id of the last record that was in order."""
+        return self._last_id
+
+    @property
+    def intact(self) -> bool:
+        """Whether nothing wrong was found so far."""
+        return self._fault is None and self._missing_id is None
 
     def feed(self, record: LedgerRecord) -> None:
         """Look at the next record."""

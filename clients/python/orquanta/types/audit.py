@@ -9,7 +9,8 @@ from decimal import Decimal
 class AuditRecord:
     """One record of the append-only audit.
 
-    `cost_impact_usd` is money reserved (positive) or given back (negative).
+    `cost_impact_usd` is money reserved (positive) or given back (negative). `hash` is the SHA-256 of the record and
+    all before it, in hex. Once `erased`, the words of people are gone: author, reasoning and payload.
     """
 
     id: int
@@ -24,3 +25,22 @@ class AuditRecord:
     goal_id: str
     job_id: str
     node_id: str
+    run_id: str = ""
+    hash: str = ""
+    erased: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AuditVerdict:
+    """How the log stands.
+
+    `fault` is what was done to it ("edit", "deletion", "reorder", "truncation", "fork", "signature"), or empty; `at_id`
+    is the record at which that was found.
+    """
+
+    intact: bool
+    fault: str
+    text: str
+    at_id: int
+    records: int
+    checkpoints: int
