@@ -26,6 +26,9 @@ _REMEMBERED = timedelta(days=60)
 _LOCAL_MAX = 1_000
 """Repairs kept that one host did by itself; a policy allows few in a day, so one that tells of more is not believed."""
 
+_DISTRUSTED = timedelta(hours=24)
+"""How long a host that has not ended a repair of its own is believed only about repairs that have ended."""
+
 
 @dataclass(frozen=True, slots=True)
 class RepairOutcome:
@@ -76,6 +79,11 @@ def _apply_local(tx: Tx, node_id: NodeId, report: RepairReport) -> RepairOutcome
         return RepairOutcome(changed=False)  # the host still tells of it, but the books may have forgotten it
     if repairs.count_local(tx, node_id) >= _LOCAL_MAX:
         log.warning("repair.too_many_local", node_id=node_id, repair_id=report.repair_id)
+        return RepairOutcome(changed=False)
+    since = tx.now - _DISTRUSTED
+    if not report.state.ended and not repairs.may_begin_local(tx, node_id, abandoned_since=since):
+        # The end of the one before comes through its spool first; then the next word about this one counts.
+        log.warning("repair.second_local", node_id=node_id, repair_id=report.repair_id)
         return RepairOutcome(changed=False)
     node = nodes.resolve(tx, node_id)
     incident_id: IncidentId | None = None

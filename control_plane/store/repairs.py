@@ -2,13 +2,14 @@
 
 from collections.abc import Collection
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import and_, delete, func, or_, select
 from sqlmodel import col
 
 from control_plane.errors import NotFound
 from control_plane.fleet import lifecycle
+from control_plane.fleet.ladder import DEADLINE_SECONDS
 from control_plane.model.ids import REPAIR, ActionId, IncidentId, NodeId, RepairId, derived_id
 from control_plane.model.record import Noun
 from control_plane.model.repair import Repair, RepairOrigin, RepairState, Rung
@@ -131,14 +132,56 @@ def in_progress(tx: Tx) -> tuple[Repair, ...]:
 
 
 def rebooting(tx: Tx) -> frozenset[NodeId]:
-    """Return the nodes whose hosts were told to reboot, or do so by themselves: their silence is expected."""
-    query = select(col(RepairRow.node_id)).where(
+    """Return the nodes whose hosts were told to reboot, or do so by themselves: their silence is expected.
+
+    For no longer than a reboot may take; and what a host claims to do by itself excuses it once in that time.
+    """
+    grace = timedelta(seconds=DEADLINE_SECONDS[Rung.REBOOT_HOST])
+    query = select(RepairRow).where(
         col(RepairRow.closed_at).is_(None),
         col(RepairRow.rung) == int(Rung.REBOOT_HOST),
         col(RepairRow.dry_run).is_(False),
-        col(RepairRow.sent_at).is_not(None),
+        col(RepairRow.sent_at) > tx.now - grace,
     )
-    return frozenset(NodeId(node_id) for node_id in tx.session.execute(query).scalars())
+    return frozenset(
+        NodeId(row.node_id)
+        for row in tx.session.execute(query).scalars()
+        if row.origin == RepairOrigin.CONTROL_PLANE.value or not _rebooted_before(tx, row, grace)
+    )
+
+
+def _rebooted_before(tx: Tx, row: RepairRow, within: timedelta) -> bool:
+    """Tell whether the host claims another reboot of its own shortly before this one."""
+    # When one that has ended began is told by the host's clock; when it ended, by ours.
+    since = (row.sent_at or row.ordered_at) - within
+    query = select(col(RepairRow.id)).where(
+        col(RepairRow.node_id) == row.node_id,
+        col(RepairRow.id) != row.id,
+        col(RepairRow.origin) == RepairOrigin.LOCAL_POLICY.value,
+        col(RepairRow.rung) == int(Rung.REBOOT_HOST),
+        or_(col(RepairRow.sent_at) > since, col(RepairRow.closed_at) > since),
+    )
+    return tx.session.execute(query.limit(1)).first() is not None
+
+
+def may_begin_local(tx: Tx, node_id: NodeId, *, abandoned_since: datetime) -> bool:
+    """Tell whether a host is believed that it has begun with a repair by itself: it does one at a time, and ends it.
+
+    One that has left another without an end since then is believed only about what has ended.
+    """
+    query = select(col(RepairRow.id)).where(
+        col(RepairRow.node_id) == node_id,
+        col(RepairRow.origin) == RepairOrigin.LOCAL_POLICY.value,
+        or_(
+            col(RepairRow.closed_at).is_(None),
+            and_(
+                col(RepairRow.closed_at) > abandoned_since,
+                col(RepairRow.ended_at).is_(None),
+                col(RepairRow.state) == RepairState.FAILED.value,
+            ),
+        ),
+    )
+    return tx.session.execute(query.limit(1)).first() is None
 
 
 def count_local(tx: Tx, node_id: NodeId) -> int:

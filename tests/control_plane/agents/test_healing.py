@@ -7,13 +7,16 @@ from control_plane.agents.healing import Healing, Leases
 from control_plane.agents.housekeeping import Housekeeping
 from control_plane.agents.scheduler import Scheduler
 from control_plane.clock import Clock
-from control_plane.model.action import CordonNode, RevokeNode
+from control_plane.fleet.ladder import DEADLINE_SECONDS
+from control_plane.model.action import CordonNode, RepairNode, RevokeNode
 from control_plane.model.identity import Role
 from control_plane.model.ids import NodeId
 from control_plane.model.job import AllocationState, ExitReason, JobState
 from control_plane.model.node import NodeState
+from control_plane.model.repair import RepairState, Rung
 from control_plane.store import nodes, requests
 from control_plane.store.database import Tx, _Write
+from tests.control_plane.clinic import Clinic
 from tests.control_plane.world import ENDED, LIMITS, RUNNING, World, spec
 
 LEASES = Leases(lease_seconds=15, fence_seconds=300, margin_seconds=5)
@@ -236,3 +239,34 @@ async def test_approvals_run_out_and_old_request_ids_are_forgotten(world: World)
     world.clock.advance(8 * 24 * 3600)
     await Housekeeping(world.store, world.governor).round()
     assert await world.store.read(remembered) is None
+
+
+async def test_a_host_that_claims_to_reboot_over_and_over_is_lost_all_the_same(site: Site) -> None:
+    world = site.world
+    alpha, clinic = await world.node("alpha"), Clinic.of(world)
+
+    async def claims(name: str, state: RepairState = RepairState.RUNNING) -> None:
+        site.links.heard[alpha.id] = world.clock.monotonic()
+        await clinic.alone(alpha, name, Rung.REBOOT_HOST, state)
+
+    await claims("l-1")
+    await site.passes(1800)
+    assert (await world.node_now(alpha)).state is not NodeState.LOST
+    await claims("l-1", RepairState.SUCCEEDED)
+    await claims("l-2")
+    await site.passes(60)
+    assert (await world.node_now(alpha)).state is NodeState.LOST
+
+
+@pytest.mark.parametrize("alone", [True, False])
+async def test_a_reboot_excuses_silence_for_as_long_as_it_may_take(site: Site, alone: bool) -> None:
+    world = site.world
+    alpha, clinic = await world.node("alpha"), Clinic.of(world)
+    if alone:
+        await clinic.alone(alpha, "l-1", Rung.REBOOT_HOST, RepairState.RUNNING)
+    else:
+        await world.propose(RepairNode(alpha.id, Rung.REBOOT_HOST, "a test wants it"))
+    await site.passes(DEADLINE_SECONDS[Rung.REBOOT_HOST] - 1)
+    assert (await world.node_now(alpha)).state is not NodeState.LOST
+    await site.passes(2)
+    assert (await world.node_now(alpha)).state is NodeState.LOST

@@ -9,7 +9,15 @@ from control_plane.fleet.incident_steps import HealingPolicy
 from control_plane.governor import repairs
 from control_plane.governor.governor import Governor
 from control_plane.governor.rules import Limits
-from control_plane.model.action import DrainNode, QuarantineNode, ReleaseNode, RepairNode, RevokeNode, UpdateCondition
+from control_plane.model.action import (
+    ActionState,
+    DrainNode,
+    QuarantineNode,
+    ReleaseNode,
+    RepairNode,
+    RevokeNode,
+    UpdateCondition,
+)
 from control_plane.model.bounds import BoundScope
 from control_plane.model.health import ConditionSeverity
 from control_plane.model.identity import Role
@@ -747,10 +755,35 @@ async def test_a_host_that_tells_of_ever_more_repairs_of_its_own_is_not_believed
     monkeypatch.setattr(repairs, "_LOCAL_MAX", 3)
     alpha = await clinic.world.node("alpha")
     for number in range(10):
-        await clinic.alone(alpha, f"l-{number}", Rung.RESET_GPU, RepairState.RUNNING)
+        await clinic.alone(alpha, f"l-{number}", Rung.RESET_GPU, RepairState.SUCCEEDED)
     assert len((await clinic.incident(alpha)).repairs) == 3
+
+
+async def test_a_host_has_one_repair_of_its_own_at_a_time_and_the_next_counts_once_that_has_ended(
+    clinic: Clinic,
+) -> None:
+    alpha = await clinic.world.node("alpha")
+    for number in range(10):
+        await clinic.alone(alpha, f"l-{number}", Rung.RESET_GPU, RepairState.RUNNING)
+    assert len((await clinic.incident(alpha)).repairs) == 1
     await clinic.alone(alpha, "l-0", Rung.RESET_GPU, RepairState.SUCCEEDED)
-    assert [one.state for one in (await clinic.incident(alpha)).repairs].count(RepairState.SUCCEEDED) == 1
+    await clinic.alone(alpha, "l-1", Rung.RESET_GPU, RepairState.RUNNING)
+    await clinic.alone(alpha, "l-2", Rung.RESET_GPU, RepairState.SUCCEEDED)  # told late: has ended before
+    states = [one.state for one in (await clinic.incident(alpha)).repairs]
+    assert sorted(one.value for one in states) == ["running", "succeeded", "succeeded"]
+
+
+async def test_a_host_that_ends_no_repair_of_its_own_cannot_keep_itself_from_being_released(clinic: Clinic) -> None:
+    world = clinic.world
+    operator, alpha = await world.user("op", role=Role.OPERATOR), await world.node("alpha")
+    await clinic.alone(alpha, "l-0", Rung.RESET_GPU, RepairState.RUNNING)
+    await clinic.passes(1300)
+    assert await clinic.state(alpha) is NodeState.QUARANTINED
+    for number in range(1, 5):
+        await clinic.alone(alpha, f"l-{number}", Rung.REBOOT_HOST, RepairState.RUNNING)
+    done = await world.propose(ReleaseNode(alpha.id, "looked at it"), user=operator, person=True)
+    assert done.state is ActionState.DONE
+    assert await clinic.state(alpha) is NodeState.READY
 
 
 async def test_what_hosts_have_mended_alone_takes_none_of_them_out_of_service(clinic: Clinic) -> None:
