@@ -1,0 +1,177 @@
+"""Tools that tell money: what was spent, what is left, what GPUs cost."""
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from control_plane.errors import PermissionDenied
+from control_plane.model.identity import Principal, Role
+from control_plane.store import goals, spending, users
+from control_plane.store.database import Tx
+from control_plane.store.spending import SpendingFilter, SpendingKey
+from control_plane.tools.arguments import Input
+from control_plane.tools.definition import Found, ReadTool, Sources
+from control_plane.tools.output import Line, Moment, Number, Output, Part, Token, Usd
+from control_plane.tools.references import GoalReference, Limit, Person, goal_id, user_id
+
+_PEOPLE_TOLD = 20
+
+
+class Costs(Input):
+    """Whose spending, since when, added up by what."""
+
+    by: Literal["user", "goal", "job", "day", "gpu_type"] = "user"
+    who: Annotated[
+        str | None,
+        Field(min_length=1, max_length=254, description='"me", an e-mail address, or a part of it such as "@vision."'),
+    ] = None
+    days: Annotated[int, Field(ge=1, le=3_660, description="Attempts begun within the last days")] = 30
+    limit: Limit = 50
+
+
+class CostLine(Part):
+    """One sum. `key` is an address, a goal's or job's id ("" for none), a day (UTC) or a GPU model."""
+
+    key: Line
+    cost_usd: Usd
+    attempts: int
+    gpu_hours: Number
+
+
+class CostsOut(Output):
+    """What was spent, the largest sums first (days newest first).
+
+    An attempt counts when it has ended; `reserved_usd` is kept back for those that run or wait. `people` are the
+    addresses that were meant, at most 20.
+    """
+
+    by: str
+    since: Moment
+    total_usd: Usd
+    reserved_usd: Usd
+    people: tuple[Line, ...]
+    lines: tuple[CostLine, ...]
+
+
+class BudgetLeft(Input):
+    """Whose budget; without either, the caller's own."""
+
+    user: Annotated[Person | None, Field(description='"me" or an e-mail address; others\' for an admin')] = None
+    goal: GoalReference | None = None
+
+
+class BudgetOut(Output):
+    """A budget. Null means no limit; `left_usd` is what may still be reserved."""
+
+    whose: Line
+    budget_usd: Usd | None
+    spent_usd: Usd
+    reserved_usd: Usd
+    left_usd: Usd | None
+
+
+class Prices(Input):
+    """Takes nothing."""
+
+
+class PriceLine(Part):
+    """The price of one GPU for one hour; "any_other" is for models without one of their own."""
+
+    gpu_type: Token
+    usd_per_gpu_hour: Usd
+    source: Line
+    as_of: Line
+
+
+class PricesOut(Output):
+    """All prices, dearest first."""
+
+    prices: tuple[PriceLine, ...]
+
+
+async def _costs(sources: Sources, principal: Principal, wanted: Costs) -> Found[CostsOut]:
+    who = principal.email if wanted.who == "me" else (wanted.who or "")
+    which = SpendingFilter(sources.clock.now() - timedelta(days=wanted.days), who)
+
+    def read(tx: Tx) -> CostsOut:
+        return CostsOut(
+            by=wanted.by,
+            since=which.since,
+            total_usd=spending.total_usd(tx, which),
+            reserved_usd=spending.reserved_usd(tx, who),
+            people=spending.people(tx, who, limit=_PEOPLE_TOLD),
+            lines=tuple(
+                CostLine(key=one.key, cost_usd=one.cost_usd, attempts=one.attempts, gpu_hours=one.gpu_seconds / 3600)
+                for one in spending.by(tx, SpendingKey(wanted.by), which, limit=wanted.limit)
+            ),
+        )
+
+    output = await sources.store.read(read)
+    return Found(output, f"costs:{which.since:%Y-%m-%d}", empty=not output.lines)
+
+
+async def _budget(sources: Sources, principal: Principal, wanted: BudgetLeft) -> Found[BudgetOut]:
+    def of_goal(tx: Tx, goal: str) -> BudgetOut:
+        found = goals.require(tx, goal_id(goal))
+        bill = goals.bill(tx, found.id)
+        committed = bill.cost_usd + bill.reserved_usd
+        return _told(found.id, found.budget_usd, bill.cost_usd, bill.reserved_usd, committed)
+
+    def read(tx: Tx) -> BudgetOut:
+        if wanted.goal is not None:
+            return of_goal(tx, wanted.goal)
+        whose = user_id(tx, wanted.user or "me", principal)
+        if whose != principal.user_id and not principal.role.allows(Role.ADMIN):
+            raise PermissionDenied("only an admin sees other people's budgets", reason="ROLE_TOO_LOW")
+        user = users.require(tx, whose)
+        return _told(user.email, user.budget_usd, user.spent_usd, user.reserved_usd, user.spent_usd + user.reserved_usd)
+
+    return Found(await sources.store.read(read), "budget")
+
+
+def _told(whose: str, budget: Decimal | None, spent: Decimal, reserved: Decimal, committed: Decimal) -> BudgetOut:
+    left = None if budget is None else max(budget - committed, Decimal(0))
+    return BudgetOut(whose=whose, budget_usd=budget, spent_usd=spent, reserved_usd=reserved, left_usd=left)
+
+
+async def _prices(sources: Sources, _principal: Principal, _wanted: Prices) -> Found[PricesOut]:
+    ordered = sorted(sources.prices.prices, key=lambda price: (-price.usd_per_gpu_hour, price.gpu_type))
+    lines = tuple(
+        PriceLine(
+            gpu_type=price.gpu_type if price.gpu_type != "*" else "any_other",
+            usd_per_gpu_hour=price.usd_per_gpu_hour,
+            source=price.source,
+            as_of=price.as_of,
+        )
+        for price in ordered
+    )
+    return Found(PricesOut(prices=lines), "prices")
+
+
+COSTS = ReadTool(
+    name="costs",
+    description="Adds up what was spent on GPUs, by person, goal, job, day or GPU model, for all people whose "
+    'address holds a text. Answers "what did team X spend?".',
+    arguments=Costs,
+    result=CostsOut,
+    read=_costs,
+    untrusted=False,
+)
+BUDGET_LEFT = ReadTool(
+    name="budget_left",
+    description="Tells how much of a budget is left: the caller's own, or a goal's; other people's for an admin.",
+    arguments=BudgetLeft,
+    result=BudgetOut,
+    read=_budget,
+    untrusted=False,
+)
+PRICES = ReadTool(
+    name="prices",
+    description="Lists what one GPU of each model costs for an hour.",
+    arguments=Prices,
+    result=PricesOut,
+    read=_prices,
+    untrusted=False,
+)
