@@ -1,21 +1,45 @@
 """Gathers what the rules look at, from the store, inside the transaction that decides."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 
 from control_plane.fleet.cost import estimate_usd, usd
 from control_plane.fleet.prices import PriceTable
-from control_plane.governor.rules import Facts, Limits
+from control_plane.governor.policy.windows import Freeze, Frozen, frozen
+from control_plane.governor.ruling import Facts, Limits
 from control_plane.governor.validity import invalid
-from control_plane.model.action import DrainNode, LaunchJobs, PlaceJob, Proposal, QuarantineNode, RepairNode
-from control_plane.model.job import Job
-from control_plane.store import actions, allocations, bounds, jobs, users
+from control_plane.model.action import (
+    DrainNode,
+    Effect,
+    LaunchJobs,
+    PlaceJob,
+    Proposal,
+    QuarantineNode,
+    RepairNode,
+    RequeueJob,
+    StopJob,
+)
+from control_plane.model.ids import NodeId
+from control_plane.model.job import AllocationState, Job
+from control_plane.model.node import Node
+from control_plane.store import actions, allocations, bounds, jobs, nodes, users
 from control_plane.store.database import Tx
 
 
-def gather(tx: Tx, proposal: Proposal, *, approved: bool, limits: Limits, prices: PriceTable) -> Facts:
-    """Return the facts of a proposal as they are now."""
+def gather(
+    tx: Tx,
+    proposal: Proposal,
+    *,
+    approved: bool,
+    limits: Limits,
+    prices: PriceTable,
+    freezes: Sequence[Freeze] = (),
+) -> Facts:
+    """Return the facts of a proposal as they are now. `freezes` are windows beside those of the settings."""
     effect = proposal.effect
+    touched = touched_nodes(tx, effect)
+    freeze = frozen((*limits.freezes, *freezes), tx.now)
     facts = Facts(
         effect,
         is_person=proposal.is_person,
@@ -24,6 +48,11 @@ def gather(tx: Tx, proposal: Proposal, *, approved: bool, limits: Limits, prices
         limits=limits,
         user=None if proposal.user_id is None else users.get(tx, proposal.user_id),
         invalid=invalid(tx, effect, proposal.user_id),
+        nodes=touched,
+        protected=tuple(node.name for node in touched if is_protected(node, limits)),
+        frozen=freeze,
+        let_in=_let_in(tx, effect, freeze),
+        tainted=proposal.tainted,
     )
     if isinstance(effect, DrainNode | RepairNode | QuarantineNode):
         if bounds.is_out(tx, effect.node_id) or (isinstance(effect, RepairNode) and effect.dry_run):
@@ -47,6 +76,48 @@ def gather(tx: Tx, proposal: Proposal, *, approved: bool, limits: Limits, prices
             wanted_gpus=sum(len(placement.gpu_uuids) for placement in effect.placements),
         )
     return facts
+
+
+def touched_nodes(tx: Tx, effect: Effect) -> tuple[Node, ...]:
+    """Return the nodes that an effect is about, places a job on, or that the job it stops runs on."""
+    match effect:
+        case LaunchJobs():
+            return ()
+        case PlaceJob():
+            node_ids = [placement.node_id for placement in effect.placements]
+        case StopJob() | RequeueJob():
+            live = (one for of_job in allocations.of_jobs(tx, [effect.job_id]).values() for one in of_job)
+            node_ids = [
+                member.node_id
+                for one in live
+                if one.state is not AllocationState.ENDED
+                for member in one.members
+                if member.state is not AllocationState.ENDED
+            ]
+        case _:
+            node_ids = [effect.node_id]
+    return _nodes(tx, node_ids)
+
+
+def is_protected(node: Node, limits: Limits) -> bool:
+    """Tell whether a node has the label that keeps agents away."""
+    if limits.protected_label is None:
+        return False
+    name, value = limits.protected_label
+    return node.labels.get(name) == value
+
+
+def _nodes(tx: Tx, node_ids: Sequence[NodeId]) -> tuple[Node, ...]:
+    found = (nodes.get(tx, node_id) for node_id in dict.fromkeys(node_ids))
+    return tuple(node for node in found if node is not None)
+
+
+def _let_in(tx: Tx, effect: Effect, freeze: Frozen | None) -> bool:
+    """A launch passes a freeze by people's approval alone, so a job that is younger than the freeze was let in."""
+    if freeze is None or not isinstance(effect, PlaceJob):
+        return False
+    job = jobs.get(tx, effect.job_id, with_allocations=False)
+    return job is not None and job.created_at >= freeze.since
 
 
 def _missing_usd(job: Job | None, effect: PlaceJob, prices: PriceTable) -> Decimal:

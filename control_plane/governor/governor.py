@@ -5,39 +5,51 @@ Deciding and executing share one transaction, so two proposals can never spend t
 
 import re
 from dataclasses import replace
+from decimal import Decimal
 
 from control_plane.errors import OrQuantaError, PreconditionFailed, ResourceExhausted
 from control_plane.fleet.prices import PriceTable
 from control_plane.governor.approvals import Approvals
 from control_plane.governor.carrying import carry_out, ended
 from control_plane.governor.defaults import JobDefaults, complete
-from control_plane.governor.facts import gather
-from control_plane.governor.judging import Judgement
-from control_plane.governor.needs import DEFAULT_NEED
+from control_plane.governor.judging import Examined, Judgement, as_denial, examine
+from control_plane.governor.policy.book import PolicyBook
+from control_plane.governor.policy.model import PolicySet
 from control_plane.governor.recording import denials, follow_goal, lines, record
-from control_plane.governor.rules import BLAST_RADIUS, Limits, Ruling, judge
+from control_plane.governor.ruling import BLAST_RADIUS, Limits, Ruling
 from control_plane.governor.summary import summarize
 from control_plane.model.action import Action, ActionState, KillSwitch, LaunchJobs, Proposal
 from control_plane.model.effects import effect_hash, effect_kind, effect_to_json
 from control_plane.model.identity import Principal
 from control_plane.model.ids import ActionId
-from control_plane.store import actions, audit
+from control_plane.store import actions, audit, policy_sets
 from control_plane.store.database import Store, Tx
 
 NAME = "safety_governor"
 _EXHAUSTED = frozenset({"USER_BUDGET", "GOAL_BUDGET", "GPU_LIMIT", BLAST_RADIUS})
+_DRY_RUN = "dry run only, nothing was done; it would have been"
 _DENIED_LINE = re.compile(rf"^{Ruling.DENY.value} \((?P<reason>[A-Z_]+)\): (?P<text>.*)$", re.DOTALL)
 
 
 class Governor:
     """The one gate for every effect."""
 
-    def __init__(self, store: Store, *, limits: Limits, defaults: JobDefaults, prices: PriceTable) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        limits: Limits,
+        defaults: JobDefaults,
+        prices: PriceTable,
+        policies: PolicyBook | None = None,
+    ) -> None:
         self._store = store
         self._limits = limits
         self._defaults = defaults
         self.prices = prices
-        self.approvals = Approvals(store, judge=self.judge, prices=prices)
+        self.policies = policies or PolicyBook()
+        # Whoever approves is told that nothing would be done.
+        self.approvals = Approvals(store, judge=lambda tx, one: as_denial(self.judge(tx, one)), prices=prices)
 
     async def propose(self, proposal: Proposal) -> Action:
         """Decide on a proposal and, if it is allowed, carry it out. A repeated id returns the recorded action."""
@@ -80,26 +92,41 @@ class Governor:
             undoes=proposal.undoes,
             is_person=proposal.is_person,
         )
-        match judgement.ruling:
-            case Ruling.DENY:
-                action = ended(action, ActionState.DENIED, denials(judgement.verdicts), tx.now)
-                actions.insert(tx, action)
-                record(tx, action, proposal.reasoning)
-            case Ruling.REQUIRE_APPROVAL:
-                return self.approvals.begin(tx, proposal, action, judgement)
-            case Ruling.ALLOW:
-                action, cost_impact = carry_out(tx, proposal, action, self.prices)
-                actions.insert(tx, action)
-                record(tx, action, proposal.reasoning, cost_impact)
+        action = self._decide(tx, proposal, action, judgement)
+        policy_sets.record_input(
+            tx,
+            action.id,
+            policy_version=judgement.policy_version,
+            ruling=judgement.file_ruling.name,
+            input_json=judgement.input_json,
+        )
+        return action
+
+    def _decide(self, tx: Tx, proposal: Proposal, action: Action, judgement: Judgement) -> Action:
+        """Record an action, and carry it out if that is allowed."""
+        if judgement.ruling is Ruling.REQUIRE_APPROVAL and not judgement.dry_run_only:
+            return self.approvals.begin(tx, proposal, action, judgement)
+        cost_impact = Decimal(0)
+        if judgement.dry_run_only:
+            action = ended(action, ActionState.DENIED, f"{_DRY_RUN}: {action.summary}", tx.now)
+        elif judgement.ruling is Ruling.DENY:
+            action = ended(action, ActionState.DENIED, denials(judgement.verdicts), tx.now)
+        else:
+            action, cost_impact = carry_out(tx, proposal, action, self.prices)
+        actions.insert(tx, action)
+        record(tx, action, proposal.reasoning, cost_impact)
         follow_goal(tx, action)
         return action
 
     def judge(self, tx: Tx, proposal: Proposal) -> Judgement:
         """Return what every rule says about a proposal as things are now, as if nobody had approved it."""
-        facts = gather(tx, proposal, approved=False, limits=self._limits, prices=self.prices)
-        verdicts = judge(facts)
-        need = DEFAULT_NEED if any(verdict.ruling is Ruling.REQUIRE_APPROVAL for verdict in verdicts) else None
-        return Judgement(verdicts, facts.estimate_usd, need)
+        return self.examine(tx, proposal).judgement
+
+    def examine(self, tx: Tx, proposal: Proposal, policies: PolicySet | None = None) -> Examined:
+        """Return the same rule by rule; by other policies than those in force, if they are given."""
+        return examine(
+            tx, proposal, limits=self._limits, prices=self.prices, policies=policies or self.policies.current
+        )
 
     async def approve(self, action_id: ActionId, *, approver: Principal, hash: str, reason: str) -> Action:  # noqa: A002 - the field's own name
         """Approve exactly the action with this hash; see `Approvals.approve`."""
@@ -149,4 +176,6 @@ def denial_error(action: Action) -> OrQuantaError:
             reason, text = match["reason"], match["text"]
             kind = ResourceExhausted if reason in _EXHAUSTED else PreconditionFailed
             return kind(text, reason=reason, metadata=metadata)
+    if action.outcome.startswith(_DRY_RUN):
+        return PreconditionFailed(action.outcome, reason="DRY_RUN_ONLY", metadata=metadata)
     return PreconditionFailed(action.outcome or "the action was denied", reason="ACTION_FAILED", metadata=metadata)

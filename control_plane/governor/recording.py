@@ -57,6 +57,7 @@ def record(
             "decision": list(action.decision),
             "outcome": action.outcome,
             "hash": action.hash,
+            "policy_version": action.policy_version,
         },
         cost_impact_usd=cost_impact_usd,
         action_id=action.id,

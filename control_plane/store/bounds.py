@@ -47,12 +47,17 @@ def is_out(tx: Tx, node_id: NodeId) -> bool:
     return tx.session.execute(query).first() is not None
 
 
+def fleet(tx: Tx) -> Level:
+    """Return how things stand in the whole fleet."""
+    return _level(tx, BoundScope.FLEET, "", _in_fleet())
+
+
 def levels(tx: Tx, node_id: NodeId) -> tuple[Level, ...]:
     """Return how things stand in everything that the node belongs to: fleet, pool, rack, jobs and tenants on it."""
     row = tx.session.get(NodeRow, node_id)
     if row is None:
         return ()
-    found = [_level(tx, BoundScope.FLEET, "", _in_fleet())]
+    found = [fleet(tx)]
     if row.pool:
         found.append(_level(tx, BoundScope.POOL, row.pool, and_(_in_fleet(), col(NodeRow.pool) == row.pool)))
     if row.rack:

@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -260,7 +261,8 @@ async def test_a_rule_that_fails_denies(world: World, monkeypatch: pytest.Monkey
     def _broken(_facts: rules.Facts) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(rules, "_goal_budget", _broken)
+    broken = tuple(replace(rule, check=_broken) if rule.id == "goal-budget" else rule for rule in rules.BUILT_IN_RULES)
+    monkeypatch.setattr(rules, "BUILT_IN_RULES", broken)
     action = await world.launch(await world.user(), spec("train"))
     assert action.state is ActionState.DENIED
     assert "RULE_FAILED" in reasons(action)

@@ -1,0 +1,171 @@
+"""What a rule can look at: typed, always complete, taken from the store and never from anybody's words.
+
+Every field is always there; what does not apply is empty, zero or false. These classes are the reference of the
+variables in `docs/policies.md`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+UNLIMITED_USD: Final = 1e12
+"""What is left of a budget that has no limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeInput:
+    """A node. `protected`: it has the label that keeps agents away."""
+
+    id: str = ""
+    name: str = ""
+    state: str = ""
+    pool: str = ""
+    rack: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    gpus: int = 0
+    gpu_types: tuple[str, ...] = ()
+    cordoned: bool = False
+    protected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JobInput:
+    """A job: one to be launched, or one that the action is about. `protected`: it runs on a protected node."""
+
+    id: str = ""
+    name: str = ""
+    owner: str = ""
+    state: str = ""
+    image: str = ""
+    template: str = ""
+    gpu_types: tuple[str, ...] = ()
+    gpus: int = 0
+    nodes: int = 0
+    max_runtime_seconds: int = 0
+    max_attempts: int = 0
+    priority: str = ""
+    protected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ActionInput:
+    """What is proposed.
+
+    `kind` is "launch_jobs", "drain_node", ...; `arguments` its frozen arguments; `rung` and `dry_run` are those of a
+    repair. `node` and `job` are the ones it is about; `nodes` all that it touches; `jobs` those that it launches, stops
+    or finds on its node; `gpu_types` and `pools` what these come to. `destructive`: it stops work or takes a host away.
+    """
+
+    kind: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # Any: the arguments of any kind, as JSON
+    proposer: str = ""
+    is_person: bool = False
+    destructive: bool = False
+    rung: str = ""
+    dry_run: bool = False
+    node: NodeInput = NodeInput()
+    job: JobInput = JobInput()
+    nodes: tuple[NodeInput, ...] = ()
+    jobs: tuple[JobInput, ...] = ()
+    gpu_types: tuple[str, ...] = ()
+    pools: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EstimateInput:
+    """What it would take: at most this many US dollars beyond what is reserved, GPUs, nodes and jobs."""
+
+    usd: float = 0.0
+    gpus: int = 0
+    nodes: int = 0
+    jobs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ActorInput:
+    """Who proposes: `kind` is "person" or "agent", `name` an e-mail or an agent's name; `role` is a person's."""
+
+    kind: str = "agent"
+    name: str = ""
+    email: str = ""
+    role: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TenantInput:
+    """The account on whose behalf it is. `gpus_limit` is what it may hold at a time."""
+
+    email: str = ""
+    role: str = ""
+    spent_usd: float = 0.0
+    reserved_usd: float = 0.0
+    gpus_held: int = 0
+    gpus_limit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetInput:
+    """The tenant's budget, and the goal's. Without a limit, a trillion dollars are left."""
+
+    limited: bool = False
+    usd: float = UNLIMITED_USD
+    left_usd: float = UNLIMITED_USD
+    goal_limited: bool = False
+    goal_usd: float = UNLIMITED_USD
+    goal_left_usd: float = UNLIMITED_USD
+
+
+@dataclass(frozen=True, slots=True)
+class FleetInput:
+    """The nodes in the fleet, how many are out of service, and which share that is, from 0 to 1."""
+
+    nodes: int = 0
+    out_of_service: int = 0
+    share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TimeInput:
+    """The moment of judging, in UTC; `weekday` is "monday" to "sunday"."""
+
+    now: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+    hour: int = 0
+    minute: int = 0
+    weekday: str = "thursday"
+
+
+@dataclass(frozen=True, slots=True)
+class GoalInput:
+    """The goal it belongs to, if any, and whose that is."""
+
+    id: str = ""
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyInput:
+    """Everything. `taint`: the run that proposes had read words that strangers wrote."""
+
+    action: ActionInput = ActionInput()
+    est: EstimateInput = EstimateInput()
+    actor: ActorInput = ActorInput()
+    tenant: TenantInput = TenantInput()
+    budget: BudgetInput = BudgetInput()
+    fleet: FleetInput = FleetInput()
+    time: TimeInput = TimeInput()
+    goal: GoalInput = GoalInput()
+    taint: bool = False
+
+    def document(self) -> dict[str, Any]:  # Any: nested JSON
+        """Return it as plain JSON values; times as RFC 3339."""
+        found = asdict(self)
+        found["time"]["now"] = self.time.now.astimezone(UTC).isoformat()
+        return found
+
+
+def time_input(now: datetime) -> TimeInput:
+    """Return a moment as rules see it."""
+    utc = now.astimezone(UTC)
+    return TimeInput(utc, utc.hour, utc.minute, WEEKDAYS[utc.weekday()])
