@@ -1,4 +1,4 @@
-"""What the settings say about repairs, as the governor, the healing agent and hosts get it."""
+"""What the settings say about repairs and bounds, as the governor, the healing agent and hosts get it."""
 
 import re
 from collections.abc import Mapping
@@ -7,7 +7,9 @@ from datetime import timedelta
 from typing import Final
 
 from control_plane.fleet.incident_steps import HealingPolicy
+from control_plane.governor.ruling import Limits
 from control_plane.model.bounds import Bound, Bounds, BoundScope
+from control_plane.model.freeze import parse
 from control_plane.model.repair import Rung
 from control_plane.services.link_policy import PolicyTerms, RungTerms
 from control_plane.settings import Settings
@@ -22,6 +24,18 @@ _NUMBERS: Final = re.compile(r"(?P<most>\d+)\s*,\s*(?P<percent>[\d.]+)\s*%")
 def rungs(names: tuple[str, ...]) -> frozenset[Rung]:
     """Return the rungs of these names."""
     return frozenset(Rung[name.upper().replace("-", "_")] for name in names)
+
+
+def limits(settings: Settings) -> Limits:
+    """Return the bounds that the built-in rules hold."""
+    name, _, value = settings.protected_label.partition("=")
+    return Limits(
+        settings.approval_above_usd,
+        settings.max_gpus_per_user,
+        rungs(settings.repair_approval_rungs),
+        (name, value) if name else None,
+        tuple(parse("setting", window, "by the setting change_freezes") for window in settings.change_freezes),
+    )
 
 
 def bounds(settings: Settings) -> Bounds:

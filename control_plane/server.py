@@ -16,6 +16,7 @@ from control_plane.agents.healing import Healing, Leases
 from control_plane.agents.housekeeping import Housekeeping
 from control_plane.agents.incidents.agent import Incidents
 from control_plane.agents.orchestrator.orchestrator import Orchestrator
+from control_plane.agents.policies import Policies
 from control_plane.agents.revocation import Revocation
 from control_plane.agents.scheduler import Scheduler
 from control_plane.broker import Broker, open_broker
@@ -24,7 +25,8 @@ from control_plane.credentials import Certificates
 from control_plane.first_start import FirstAdmin, ensure_admin
 from control_plane.governor.defaults import JobDefaults
 from control_plane.governor.governor import Governor
-from control_plane.governor.rules import Limits
+from control_plane.governor.policy.book import PolicyBook
+from control_plane.governor.policy_loading import PolicyLoader
 from control_plane.identity.credentials import Credentials
 from control_plane.identity.passwords import Passwords
 from control_plane.identity.secrets import SecretBox
@@ -52,6 +54,7 @@ from control_plane.telemetry.ingest import TelemetryIngest
 from control_plane.telemetry.log_ingest import LogIngest
 from control_plane.telemetry.logs import LogStore
 from control_plane.telemetry.windows import TelemetryWindows
+from control_plane.tools.toolbox import Toolbox
 from orquanta.ledger.signatures import Signer
 
 log = structlog.get_logger()
@@ -112,15 +115,11 @@ class ControlPlane:
                 stop_grace_seconds=settings.default_stop_grace_seconds,
                 max_attempts=settings.default_max_attempts,
             )
+            book = PolicyBook()
+            policy_loader = PolicyLoader(store, book, settings.policies)
+            await policy_loader.start()
             governor = Governor(
-                store,
-                limits=Limits(
-                    settings.approval_above_usd,
-                    settings.max_gpus_per_user,
-                    healing_terms.rungs(settings.repair_approval_rungs),
-                ),
-                defaults=defaults,
-                prices=prices,
+                store, limits=healing_terms.limits(settings), defaults=defaults, prices=prices, policies=book
             )
             orchestrator = Orchestrator(store, governor, defaults=defaults, clock=self._clock)
             await orchestrator.start()
@@ -143,6 +142,15 @@ class ControlPlane:
             await policies.start()
             links = self._links(store, certificates, broker, policies)
             await links.start()
+            toolbox = Toolbox(
+                store,
+                governor,
+                logs=logs,
+                telemetry=windows,
+                memory=None,
+                prices=prices,
+                clock=self._clock,
+            )
             people = PeopleServices(
                 ServiceDependencies(
                     store=store,
@@ -151,6 +159,7 @@ class ControlPlane:
                     prices=prices,
                     logs=logs,
                     telemetry=windows,
+                    toolbox=toolbox,
                     passwords=passwords,
                     access_tokens=AccessTokens(secrets.jwt_key, clock=self._clock),
                     credentials=Credentials(secrets.derivation_key),
@@ -182,6 +191,7 @@ class ControlPlane:
                 healing.run,
                 Incidents(store, governor, healing_terms.healing_policy(settings)).run,
                 Housekeeping(store, governor).run,
+                Policies(store, policy_loader).run,
                 Revocation(store, cut).run,
                 lambda: _renew_certificates(certificates, broker),
             ]

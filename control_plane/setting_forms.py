@@ -5,9 +5,11 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator
 
+from control_plane.model.freeze import parse
 from control_plane.model.repair import Rung
 
 _BOUND: Final = re.compile(r"\s*\d{1,6}\s*,\s*(100|\d{1,2})(\.\d{1,3})?\s*%\s*")
+_LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}=[^\s,=]{0,256}")
 RUNG_NAMES: Final = tuple(rung.name.lower().replace("_", "-") for rung in Rung if rung is not Rung.QUARANTINE)
 _LOCAL_RUNG_NAMES: Final = ("stop-process", "reset-gpu", "restart-service", "reload-driver", "reboot-host")
 _LOCAL_COUNT_MAX: Final = 100
@@ -37,9 +39,28 @@ def _local_rungs(texts: tuple[str, ...]) -> tuple[str, ...]:
     return texts
 
 
+def _label(text: str) -> str:
+    if text and not _LABEL.fullmatch(text):
+        raise ValueError("should be a label like orquanta.io/protected=true")
+    return text
+
+
+def _windows(texts: tuple[str, ...]) -> tuple[str, ...]:
+    for text in texts:
+        try:
+            parse("setting", text, "")
+        except ValueError as error:
+            raise ValueError(f"{text!r}: {error}") from None
+    return texts
+
+
 OutOfService = Annotated[str, AfterValidator(_bound)]
 """A number of hosts and a share of them, for example "50, 10%"."""
 Rungs = Annotated[tuple[str, ...], AfterValidator(_rungs)]
 """Names of repairs, for example reset-gpu."""
 LocalRungs = Annotated[tuple[str, ...], AfterValidator(_local_rungs)]
 """Names of repairs and how often a day, for example reset-gpu:2."""
+ProtectedLabel = Annotated[str, AfterValidator(_label)]
+"""Name and value of a label, or nothing."""
+Windows = Annotated[tuple[str, ...], AfterValidator(_windows)]
+"""Windows of time, once or each week."""

@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from control_plane.errors import InvalidArgument
-from control_plane.setting_forms import RUNG_NAMES, LocalRungs, OutOfService, Rungs
+from control_plane.setting_forms import RUNG_NAMES, LocalRungs, OutOfService, ProtectedLabel, Rungs, Windows
 
 ENVIRONMENT_PREFIX: Final = "ORQUANTA_"
 DEFAULT_FILE: Final = Path("/etc/orquanta/server.toml")
@@ -152,6 +152,14 @@ class Settings(BaseSettings):
     """Time between SIGTERM and SIGKILL for a job that names none."""
     default_max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
     """Attempts of a job that names none, when hosts fail."""
+    policy_folder: FilePath | None = None
+    """Folder of policy files, looked at every second; the folder policies in the state directory, if there is one."""
+    protected_label: ProtectedLabel = "orquanta.io/protected=true"
+    """Label of nodes that no agent touches, and whose repair, drain or removal another person approves; empty for
+    none."""
+    change_freezes: Windows = ()
+    """Windows in which agents change nothing and people's changes need approval, in UTC, for example
+    2026-12-24T18:00Z/2027-01-02T08:00Z once or fri 18:00/mon 06:00 every week."""
     automatic_repair: bool = True
     """Have the healing agent repair hosts by itself; without it, incidents are opened and people repair."""
     repair_rungs: Rungs = RUNG_NAMES
@@ -261,6 +269,12 @@ class Settings(BaseSettings):
     def database(self) -> str:
         """The URL of the database in use."""
         return self.database_url or f"sqlite:///{self.state_dir / 'orquanta.db'}"
+
+    @property
+    def policies(self) -> Path | None:
+        """The folder of policy files in use."""
+        default = self.state_dir / "policies"
+        return self.policy_folder or (default if default.is_dir() else None)
 
     def password(self, name: Literal["admin_password", "nats_password"]) -> str | None:
         """Return a password, from its setting or its file; None if neither is set. Raises SettingsError."""

@@ -6,7 +6,6 @@ from decimal import Decimal
 
 from control_plane.fleet.cost import estimate_usd, usd
 from control_plane.fleet.prices import PriceTable
-from control_plane.governor.policy.windows import Freeze, Frozen, frozen
 from control_plane.governor.ruling import Facts, Limits
 from control_plane.governor.validity import invalid
 from control_plane.model.action import (
@@ -20,6 +19,7 @@ from control_plane.model.action import (
     RequeueJob,
     StopJob,
 )
+from control_plane.model.freeze import Freeze, Frozen, frozen
 from control_plane.model.ids import NodeId
 from control_plane.model.job import AllocationState, Job
 from control_plane.model.node import Node

@@ -5,11 +5,11 @@ from decimal import Decimal
 from enum import Enum
 from typing import Final
 
-from control_plane.governor.policy.windows import Freeze, Frozen
 from control_plane.model.account import User
 from control_plane.model.action import Effect, KillSwitch
 from control_plane.model.approval import ApprovalNeed
 from control_plane.model.bounds import Bounds, Level
+from control_plane.model.freeze import Freeze, Frozen
 from control_plane.model.node import Node
 from control_plane.model.repair import Rung
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import delete, select
 from sqlmodel import col
@@ -10,6 +10,9 @@ from sqlmodel import col
 from control_plane.model.ids import ActionId
 from control_plane.store.database import Tx
 from control_plane.store.policy_tables import ActionInputRow, PolicySetRow
+from control_plane.store.tables import ControlRow
+
+_IN_FORCE = "policy_set"
 
 INPUT_CHARACTERS_MAX = 64 * 1024
 """An input that is longer is not kept; the action then cannot be judged again as things were."""
@@ -52,6 +55,21 @@ def get(tx: Tx, version: str) -> KeptSet | None:
     return KeptSet(row.version, tuple((one["name"], one["text"]) for one in row.files), row.loaded_at)
 
 
+def in_force(tx: Tx) -> KeptSet | None:
+    """Return the set that was put into force last, or None."""
+    row = tx.session.get(ControlRow, _IN_FORCE)
+    return None if row is None or not row.value else get(tx, row.value)
+
+
+def put_in_force(tx: Tx, version: str) -> None:
+    """Note that a kept set is in force now."""
+    row = tx.session.get(ControlRow, _IN_FORCE) or ControlRow(key=_IN_FORCE, value="")
+    if row.value != version:
+        row.value = version
+        row.changed_at = tx.now
+        tx.session.add(row)
+
+
 def record_input(tx: Tx, action_id: ActionId, *, policy_version: str, ruling: str, input_json: str) -> None:
     """Keep what an action was judged by when it was proposed, unless that is too long."""
     if len(input_json) > INPUT_CHARACTERS_MAX:
@@ -84,8 +102,9 @@ def judged_since(tx: Tx, since: datetime, *, limit: int) -> tuple[JudgedInput, .
     return tuple(_model(row) for row in tx.session.execute(query).scalars())
 
 
-def prune(tx: Tx, *, before: datetime) -> None:
-    """Forget what actions were judged by before then."""
+def prune(tx: Tx, *, kept_days: int) -> None:
+    """Forget what actions were judged by longer ago."""
+    before = tx.now - timedelta(days=kept_days)
     tx.session.execute(delete(ActionInputRow).where(col(ActionInputRow.judged_at) < before))
 
 

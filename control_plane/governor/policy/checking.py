@@ -22,9 +22,9 @@ from control_plane.governor.policy.model import (
     PolicySet,
 )
 from control_plane.governor.policy.samples import sample_values
-from control_plane.governor.policy.windows import FORM, Freeze, parse
 from control_plane.governor.ruling import Ruling
 from control_plane.model.approval import ApprovalNeed
+from control_plane.model.freeze import FORM, Freeze, parse
 from control_plane.model.identity import Role
 
 THEN: Final = {

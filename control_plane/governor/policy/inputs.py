@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+from control_plane.model.freeze import WEEKDAYS
+
 UNLIMITED_USD: Final = 1e12
 """What is left of a budget that has no limit."""
 

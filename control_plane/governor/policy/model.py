@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Final
 
 from control_plane.governor.policy.expression import Expression
-from control_plane.governor.policy.windows import Freeze
 from control_plane.governor.ruling import Ruling
 from control_plane.model.approval import ApprovalNeed
+from control_plane.model.freeze import Freeze
 
 FILES_MAX: Final = 64
 FILE_BYTES_MAX: Final = 256 * 1024

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from control_plane.governor.policy.inputs import WEEKDAYS
-
+WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _WEEK: Final = timedelta(days=7)
 _MINUTES_A_WEEK: Final = 7 * 24 * 60
 _WEEKLY: Final = re.compile(
