@@ -155,8 +155,9 @@ class NodeLinks:
         if self._closing:
             raise _Rejected("the control plane is stopping", retry_after_seconds=1.0)
         if not self.registry.may_open(principal.node_id):
-            await self._hello(requests)  # a stream that ends while its host still speaks may lose the reason
+            await self._hello(requests)
             raise _Rejected("this node opens too many streams", retry_after_seconds=_TRY_LATER_SECONDS)
+        hello = await self._hello(requests)
         # Told as a status, so that a host without rights learns nothing by keeping a stream open.
         if not await self._store.read(lambda tx: nodes.is_allowed(tx, principal.node_id, principal.serial)):
             raise PermissionDenied(
@@ -164,7 +165,7 @@ class NodeLinks:
                 "fresh join token",
                 reason="NODE_NOT_ALLOWED",
             )
-        greeting = self._checked(principal, await self._hello(requests))
+        greeting = self._checked(principal, hello)
         await self._refuse_rival(principal, greeting.inventory.boot_id)
         session = LinkSession(
             principal,
@@ -185,6 +186,7 @@ class NodeLinks:
             raise
 
     async def _hello(self, requests: Requests) -> node_link_pb2.Hello:
+        # Read even of a host that is then refused: a stream that ends while its host still speaks may lose the reason.
         try:
             async with asyncio.timeout(self._terms.hello_seconds):
                 request = await anext(requests)
