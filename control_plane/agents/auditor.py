@@ -34,7 +34,7 @@ _RECORDS_PER_CHECKPOINT = 256
 _SECONDS_PER_CHECKPOINT = 60.0
 _CHUNK = 5_000
 _PRIVATE = 0o600
-_ARCHIVE_EVERY = 3_600  # rounds of 1 s: about once an hour
+_SECONDS_PER_ARCHIVE = 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +63,14 @@ class Auditor(Agent):
         self._tree: Frontier | None = None
         self._signed_at = 0.0
         self._unpublished: list[Checkpoint] = []
-        self._until_archive = _ARCHIVE_EVERY
+        self._archived_at = store.clock.monotonic()
 
     @override
     async def round(self) -> str:
         """Sign if it is time, publish what was signed, and once in a while archive."""
         await self._publish()
-        self._until_archive -= 1
-        if self._until_archive <= 0:
-            self._until_archive = _ARCHIVE_EVERY
+        if self._store.clock.monotonic() - self._archived_at >= _SECONDS_PER_ARCHIVE:
+            self._archived_at = self._store.clock.monotonic()
             archived = await self._archive()
             if archived:
                 return archived
