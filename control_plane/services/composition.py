@@ -33,10 +33,13 @@ from control_plane.services.logs import JobLogs
 from control_plane.services.metrics import Metrics
 from control_plane.services.nodes import JoinDetails, Nodes
 from control_plane.services.throttle import LoginThrottle
+from control_plane.services.tool_taint import TaintBook
+from control_plane.services.tools import Tools
 from control_plane.services.watch import Watcher
 from control_plane.store.database import Store
 from control_plane.telemetry.logs import LogStore
 from control_plane.telemetry.windows import TelemetryWindows
+from control_plane.tools.toolbox import Toolbox
 from orquanta.ledger.signatures import Signer
 from orquanta.v1 import (
     action_pb2_grpc,
@@ -50,6 +53,7 @@ from orquanta.v1 import (
     job_pb2_grpc,
     metrics_pb2_grpc,
     node_pb2_grpc,
+    tool_pb2_grpc,
 )
 
 CONCURRENT_CALLS_MAX: Final = 4_000
@@ -86,6 +90,7 @@ class ServiceDependencies:
     prices: PriceTable
     logs: LogStore
     telemetry: TelemetryWindows
+    toolbox: Toolbox
     passwords: Passwords
     access_tokens: AccessTokens
     credentials: Credentials
@@ -149,6 +154,7 @@ class PeopleServices:
         )
         self._metrics = Metrics(store=deps.store, telemetry=deps.telemetry, prices=deps.prices)
         self._catalog = Catalog(prices=deps.prices)
+        self._tools = Tools(store=deps.store, toolbox=deps.toolbox, taint=TaintBook(deps.clock))
 
     def add_to(self, server: aio.Server) -> list[str]:
         """Register every service; return their full names, for reflection and health."""
@@ -163,6 +169,7 @@ class PeopleServices:
         auth_pb2_grpc.add_AuthServiceServicer_to_server(self._auth, server)
         metrics_pb2_grpc.add_MetricsServiceServicer_to_server(self._metrics, server)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(self._catalog, server)
+        tool_pb2_grpc.add_ToolServiceServicer_to_server(self._tools, server)
         return [f"{PACKAGE}.{name}" for name in _SERVICES]
 
 
@@ -178,6 +185,7 @@ _SERVICES: Final = (
     "JobService",
     "MetricsService",
     "NodeService",
+    "ToolService",
 )
 
 

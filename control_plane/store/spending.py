@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 
-from sqlalchemy import ColumnElement, SQLColumnExpression, func, select
+from sqlalchemy import ColumnElement, Label, SQLColumnExpression, func, select
 from sqlmodel import col
 
 from control_plane.model.ids import GoalId
@@ -46,7 +46,7 @@ class Spending:
 
 def by(tx: Tx, key: SpendingKey, which: SpendingFilter, *, limit: int) -> tuple[Spending, ...]:
     """Return the largest sums first; days newest first."""
-    column = _column(tx, key).label("key")
+    column: Label[str] = _column(tx, key).label("key")
     seconds = (
         select(
             col(AllocationMemberRow.allocation_id).label("allocation_id"),

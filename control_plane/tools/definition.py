@@ -42,11 +42,15 @@ class Sources:
 
 @dataclass(frozen=True, slots=True)
 class Found(Generic[OutputT]):
-    """What a read tool found; `empty` says that there was nothing to tell."""
+    """What a read tool found. `empty` says that there was nothing to tell.
+
+    `own_words` says that it holds nobody's words but the caller's and ours, though another result could.
+    """
 
     output: OutputT
     evidence_id: str = ""
     empty: bool = False
+    own_words: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from control_plane.model.job import Allocation, Job, JobState
 from control_plane.store import jobs, nodes
 from control_plane.store.database import Tx
 from control_plane.store.jobs import JobFilter
-from control_plane.store.pages import PageRequest
+from control_plane.store.pages import Page, PageRequest
 from control_plane.tools.arguments import Input
 from control_plane.tools.definition import Found, ReadTool, Sources
 from control_plane.tools.output import Line, Moment, Number, Output, PageOutput, Part, Token, Usd
@@ -154,6 +154,12 @@ def job_line(job: Job) -> JobLine:
     )
 
 
+def _is_own(job: Job, principal: Principal) -> bool:
+    """Tell whether what is told of a job is the caller's own words and ours: what failed is told by its host."""
+    said = (member.message for attempt in job.allocations for member in attempt.members)
+    return job.user_id == principal.user_id and job.state is not JobState.FAILED and not any(said)
+
+
 def _attempt(attempt: Allocation) -> AttemptOut:
     return AttemptOut(
         number=attempt.epoch,
@@ -185,18 +191,19 @@ def _attempt(attempt: Allocation) -> AttemptOut:
 
 
 async def _list(sources: Sources, principal: Principal, wanted: ListJobs) -> Found[JobPage]:
-    def read(tx: Tx) -> JobPage:
+    def read(tx: Tx) -> Page[Job]:
         which = JobFilter(
             states=(JobState(wanted.state),) if wanted.state else (),
             goal_id=goal_id(wanted.goal) if wanted.goal else None,
             user_id=user_id(tx, wanted.user, principal) if wanted.user else None,
             node_id=nodes.resolve(tx, wanted.node).id if wanted.node else None,
         )
-        page = jobs.page(tx, which, PageRequest(wanted.limit, wanted.page))
-        return JobPage(jobs=tuple(job_line(job) for job in page.items), next_page=page.next_token)
+        return jobs.page(tx, which, PageRequest(wanted.limit, wanted.page))
 
-    output = await sources.store.read(read)
-    return Found(output, "jobs", empty=not output.jobs)
+    page = await sources.store.read(read)
+    output = JobPage(jobs=tuple(job_line(job) for job in page.items), next_page=page.next_token)
+    own = all(_is_own(job, principal) for job in page.items)
+    return Found(output, "jobs", empty=not output.jobs, own_words=own)
 
 
 async def _get(sources: Sources, principal: Principal, wanted: GetJob) -> Found[JobOut]:
@@ -216,7 +223,7 @@ async def _get(sources: Sources, principal: Principal, wanted: GetJob) -> Found[
         depends_on=spec.depends_on,
         attempts=tuple(_attempt(attempt) for attempt in job.allocations[-_ATTEMPTS_TOLD:]),
     )
-    return Found(output, output.job.evidence_id)
+    return Found(output, output.job.evidence_id, own_words=_is_own(job, principal))
 
 
 async def _placement(sources: Sources, principal: Principal, wanted: GetJob) -> Found[PlacementOut]:
@@ -232,7 +239,7 @@ async def _placement(sources: Sources, principal: Principal, wanted: GetJob) -> 
         depends_on=job.spec.depends_on,
         attempt=None if newest is None else _attempt(newest),
     )
-    return Found(output, f"job:{job.id}")
+    return Found(output, f"job:{job.id}", own_words=_is_own(job, principal))
 
 
 LIST_JOBS = ReadTool(

@@ -57,6 +57,10 @@ class Toolbox:
         """Return the tools that somebody with this role may use, by name."""
         return tuple(spec for spec in self._specs.values() if role.allows(spec.role))
 
+    def changes(self, name: str) -> bool:
+        """Tell whether a tool proposes a change; false for one that is unknown."""
+        return name in self._tools and not isinstance(self._tools[name], ReadTool)
+
     async def call(self, call: ToolCall, context: ToolContext) -> ToolResult:
         """Call a tool on behalf of somebody.
 
@@ -109,19 +113,20 @@ class Toolbox:
     async def _read(self, tool: AnyReadTool, spec: ToolSpec, arguments_json: str, context: ToolContext) -> ToolResult:
         wanted = parse(tool.arguments, arguments_json)
         found = await tool.read(self._sources, context.principal, wanted)
+        untrusted = tool.untrusted and not found.own_words
         data, truncated = bounded(
             found.output,
             bytes_max=spec.result_bytes_max,
             shelf=self._shelf,
             user_id=context.principal.user_id,
-            untrusted=tool.untrusted,
+            untrusted=untrusted,
         )
         return ToolResult(
             status=ToolStatus.NO_DATA if found.empty else ToolStatus.OK,
             data=data,
             evidence_id=token(found.evidence_id),
             truncated=truncated,
-            untrusted=tool.untrusted,
+            untrusted=untrusted,
         )
 
     async def _write(self, tool: AnyWriteTool, spec: ToolSpec, arguments_json: str, context: ToolContext) -> ToolResult:

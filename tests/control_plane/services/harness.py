@@ -38,6 +38,7 @@ from control_plane.store import agents, nodes, users
 from control_plane.store.database import Store
 from control_plane.telemetry.logs import LogStore
 from control_plane.telemetry.windows import TelemetryWindows
+from control_plane.tools.toolbox import Toolbox
 from orquanta.ledger.signatures import Signer
 from orquanta.v1 import (
     action_pb2_grpc,
@@ -51,6 +52,7 @@ from orquanta.v1 import (
     job_pb2_grpc,
     metrics_pb2_grpc,
     node_pb2_grpc,
+    tool_pb2_grpc,
 )
 from tests.fake_clock import FakeClock
 
@@ -74,6 +76,7 @@ class Client:
     auth: auth_pb2_grpc.AuthServiceStub = field(init=False)
     metrics: metrics_pb2_grpc.MetricsServiceStub = field(init=False)
     catalog: catalog_pb2_grpc.CatalogServiceStub = field(init=False)
+    tools: tool_pb2_grpc.ToolServiceStub = field(init=False)
 
     def __post_init__(self) -> None:
         self.goals = goal_pb2_grpc.GoalServiceStub(self.channel)
@@ -86,6 +89,7 @@ class Client:
         self.auth = auth_pb2_grpc.AuthServiceStub(self.channel)
         self.metrics = metrics_pb2_grpc.MetricsServiceStub(self.channel)
         self.catalog = catalog_pb2_grpc.CatalogServiceStub(self.channel)
+        self.tools = tool_pb2_grpc.ToolServiceStub(self.channel)
 
     async def call(self, method: str, raw: bytes) -> bytes:
         """Send raw bytes to a method of any kind and return its first response."""
@@ -234,6 +238,7 @@ async def running_fleet(store: Store, clock: FakeClock, directory: Path) -> Asyn
     logs = LogStore(directory / "logs", poll_seconds=0.01, drain_seconds=0.01)
     await logs.start()
     telemetry = TelemetryWindows(clock=clock)
+    toolbox = Toolbox(store, governor, logs=logs, telemetry=telemetry, memory=None, prices=prices, clock=clock)
     services = PeopleServices(
         ServiceDependencies(
             store=store,
@@ -242,6 +247,7 @@ async def running_fleet(store: Store, clock: FakeClock, directory: Path) -> Asyn
             prices=prices,
             logs=logs,
             telemetry=telemetry,
+            toolbox=toolbox,
             passwords=passwords,
             access_tokens=access_tokens,
             credentials=credentials,

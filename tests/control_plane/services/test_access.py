@@ -21,6 +21,7 @@ from orquanta.v1 import (
     node_link_pb2,
     node_local_pb2,
     node_pb2,
+    tool_pb2,
 )
 from tests.control_plane.services.harness import Fleet, refused
 
@@ -40,6 +41,7 @@ FILES: tuple[FileDescriptor, ...] = tuple(
         node_link_pb2,
         node_local_pb2,
         node_pb2,
+        tool_pb2,
     )
 )
 

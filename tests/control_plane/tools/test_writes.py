@@ -48,7 +48,7 @@ async def trouble(bench: Bench, node_id: str, *, repair: Rung = Rung.RESET_GPU, 
     await bench.world.store.write(lambda tx: conditions.put(tx, NodeId(node_id), condition))
 
 
-ONE_JOB = {
+ONE_JOB: dict[str, Any] = {  # Any: arguments
     "jobs": [{"name": "train", "command": "true", "gpu_count": 2, "gpu_types": ["H100"], "max_runtime_seconds": 3600}]
 }
 
@@ -116,7 +116,7 @@ async def test_a_budget_that_does_not_suffice_is_a_denial_with_its_reason(bench:
 
 
 async def test_what_needs_an_approval_says_so_and_who_gives_it(bench: Bench) -> None:
-    big = {"jobs": [{"name": "big", "command": "true", "gpu_count": 64, "max_runtime_seconds": 86_400}]}
+    big: dict[str, Any] = {"jobs": [{"name": "big", "command": "true", "gpu_count": 64, "max_runtime_seconds": 86_400}]}
     result = await bench.call("launch_jobs", role=Role.USER, **big)
     assert (result.status, result.error_code) == (ToolStatus.APPROVAL_REQUIRED, "APPROVAL_REQUIRED")
     assert f"orquanta action approve {result.action_id}" in result.error
