@@ -10,6 +10,7 @@ from control_plane.fleet.incident_steps import (
     HealingPolicy,
     LeaveToPerson,
     OpenIncident,
+    OrderHandOff,
     OrderRepair,
     Release,
     Resolve,
@@ -29,6 +30,8 @@ def decide(view: View, now: datetime, policy: HealingPolicy) -> Step | None:
     node = view.node
     if node.state is NodeState.REVOKED:
         return None
+    if view.owes_hand_off:
+        return OrderHandOff()
     if view.repair is not None:
         return follow(view, view.repair, now, policy)
     if view.incident is not None:

@@ -38,7 +38,7 @@ class View:
     grace of the jobs that are in its way, None if none is; `jobs_on_gpus` whether a job runs on what the conditions are
     about. `returns` counts, for each condition, how often it was over of late after something was ordered for it.
     `awaits` is an action of the agent's that a person has to approve, `rejected_by` who rejected the last one.
-    `stopped` says that the kill switch is engaged.
+    `stopped` says that the kill switch is engaged, `owes_hand_off` that a quarantine has no report yet.
     """
 
     node: Node
@@ -53,6 +53,7 @@ class View:
     awaits: str = ""
     rejected_by: str = ""
     stopped: bool = False
+    owes_hand_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,11 @@ class ResumeRepair:
 
 
 @dataclass(frozen=True, slots=True)
+class OrderHandOff:
+    """The host of a quarantined node has yet to write its report."""
+
+
+@dataclass(frozen=True, slots=True)
 class FinishDrain:
     """A drained node has no jobs any more."""
 
@@ -152,6 +158,7 @@ Step = (
     | WithdrawRepair
     | SuspendRepair
     | ResumeRepair
+    | OrderHandOff
     | FinishDrain
     | Release
     | Resolve

@@ -1,7 +1,7 @@
 """Carries out what takes nodes out of service, repairs them and puts them back."""
 
 from control_plane.fleet.ladder import InTheWay, in_the_way
-from control_plane.governor import drains, holds, incidents, repairs
+from control_plane.governor import drains, hand_offs, holds, incidents, repairs
 from control_plane.model.action import DrainNode, Proposal, QuarantineNode, ReleaseNode, RepairNode, UpdateCondition
 from control_plane.model.health import ConditionOrder
 from control_plane.model.ids import IncidentId
@@ -120,20 +120,12 @@ def _quarantine(tx: Tx, proposal: Proposal, effect: QuarantineNode) -> str:
     if incident_id is not None:
         _note_cordoned(tx, incident_id, action_id=proposal.id)
         incident_store.add_entry(tx, incident_id, "quarantined", effect.reason, action_id=proposal.id)
-    if repair_store.unfinished(tx, node.id) is None:
-        ordered = Repair(
-            id=repair_store.id_of(proposal.id),
-            node_id=node.id,
-            incident_id=incident_id,
-            action_id=proposal.id,
-            origin=RepairOrigin.CONTROL_PLANE,
-            rung=Rung.QUARANTINE,
-            state=RepairState.PENDING,
-            reason=effect.reason,
-            ordered_at=tx.now,
-        )
-        repair_store.insert(tx, ordered)
-        repairs.give_to_host(tx, ordered)
+    unfinished = repair_store.unfinished(tx, node.id)
+    if unfinished is not None and unfinished.sent_at is None:
+        repairs.withdraw(tx, unfinished, "superseded: its node was quarantined before it began")
+        unfinished = None
+    if unfinished is None:  # else it follows once that has ended
+        hand_offs.order(tx, node.id, proposal.id, reason=effect.reason, incident_id=incident_id)
     return f"{node.name} is quarantined until a person releases it; {_jobs(len(moved))}"
 
 

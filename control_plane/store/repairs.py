@@ -10,6 +10,7 @@ from sqlmodel import col
 from control_plane.errors import NotFound
 from control_plane.fleet import lifecycle
 from control_plane.fleet.ladder import DEADLINE_SECONDS
+from control_plane.model.action import ActionState
 from control_plane.model.ids import REPAIR, ActionId, IncidentId, NodeId, RepairId, derived_id
 from control_plane.model.record import Noun
 from control_plane.model.repair import Repair, RepairOrigin, RepairState, Rung
@@ -17,9 +18,12 @@ from control_plane.store.database import Tx
 from control_plane.store.documents import REPAIR_STEP, VERIFICATION_CHECK
 from control_plane.store.health_tables import RepairRow
 from control_plane.store.pages import batched
+from control_plane.store.tables import ActionRow
 
 CHANGED = "node.repair_changed"
 """Kind of the event after a repair of a node was ordered, sent, moved on or ended."""
+
+_QUARANTINE = "quarantine_node"
 
 
 def id_of(action_id: ActionId) -> RepairId:
@@ -116,6 +120,20 @@ def latest_of(tx: Tx, node_ids: Collection[NodeId]) -> dict[NodeId, Repair]:
         for row in tx.session.execute(query).scalars():
             found[NodeId(row.node_id)] = _model(row)
     return found
+
+
+def without_hand_off(tx: Tx, node_id: NodeId) -> ActionId | None:
+    """Return the action that has quarantined the node last, if no hand-off report was ever ordered for it."""
+    query = select(col(ActionRow.id)).where(
+        col(ActionRow.node_id) == node_id,
+        col(ActionRow.kind) == _QUARANTINE,
+        col(ActionRow.state) == ActionState.DONE.value,
+    )
+    newest = query.order_by(col(ActionRow.created_at).desc(), col(ActionRow.id).desc()).limit(1)
+    found = tx.session.execute(newest).scalar()
+    if found is None or tx.session.get(RepairRow, id_of(ActionId(found))) is not None:
+        return None
+    return ActionId(found)
 
 
 def of_incident(tx: Tx, incident_id: IncidentId) -> tuple[Repair, ...]:

@@ -212,6 +212,7 @@ class World:
             is_person=person,
             user_id=None if user is None else user.id,
             goal_id=goal_id,
+            node_id=getattr(effect, "node_id", None),
         )
 
     async def propose(self, effect: Effect, *, user: User | None = None, person: bool = False) -> Action:

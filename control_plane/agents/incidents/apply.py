@@ -12,6 +12,7 @@ from control_plane.fleet.incident_steps import (
     HealingPolicy,
     LeaveToPerson,
     OpenIncident,
+    OrderHandOff,
     OrderRepair,
     Release,
     Resolve,
@@ -23,13 +24,14 @@ from control_plane.fleet.incident_steps import (
     Wait,
     WithdrawRepair,
 )
-from control_plane.governor import holds, repairs
+from control_plane.governor import hand_offs, holds, repairs
 from control_plane.governor import incidents as keeper
 from control_plane.governor.governor import Governor
 from control_plane.model.action import Action, ActionState, Effect, Proposal, QuarantineNode, ReleaseNode, RepairNode
 from control_plane.model.ids import ACTION, NodeId, new_id
 from control_plane.model.incident import Incident, IncidentState
-from control_plane.model.node import NodeHold
+from control_plane.model.node import Node, NodeHold
+from control_plane.model.repair import Repair
 from control_plane.store import bounds, incidents
 from control_plane.store.database import Tx
 
@@ -158,26 +160,16 @@ class Healer:
 
 def _observe(tx: Tx, view: View, step: Step) -> str:
     """Take a step that only records what is so; return it in words."""
-    node, incident, repair = view.node, view.incident, view.repair
+    node, incident = view.node, view.incident
+    if view.repair is not None:
+        return _move_on(tx, node, view.repair, step)
     match step:
         case OpenIncident():
             keeper.open_incident(tx, node, step.conditions, why="seen; what to do is being decided")
             return f"opened an incident of {node.name}"
-        case StartRepair() if repair is not None:
-            repairs.start_if_clear(tx, repair)
-            return f"{node.name}: {repair.rung.words}"
-        case GiveUpRepair() if repair is not None:
-            repairs.give_up(tx, repair, step.reason)
-            return f"{node.name}: {repair.rung.words} given up, {step.reason}"
-        case WithdrawRepair() if repair is not None:
-            repairs.withdraw(tx, repair, step.reason)
-            return f"{node.name}: {repair.rung.words} is not done, {step.reason}"
-        case SuspendRepair() if repair is not None:
-            repairs.suspend(tx, repair)
-            return f"{node.name}: {repair.rung.words} is kept back"
-        case ResumeRepair() if repair is not None:
-            repairs.resume(tx, repair)
-            return f"{node.name}: {repair.rung.words} goes on"
+        case OrderHandOff():
+            hand_offs.order_owed(tx, node)
+            return f"{node.name}: a hand-off report is ordered"
         case FinishDrain():
             holds.hold(tx, node, NodeHold.CORDONED, f"drained: {node.status_reason}")
             return f"{node.name} is drained"
@@ -189,6 +181,28 @@ def _observe(tx: Tx, view: View, step: Step) -> str:
             return f"{incident.id} of {node.name} is left to {step.person}"
         case _:
             raise TypeError(f"{step} does not fit {node.name}")
+
+
+def _move_on(tx: Tx, node: Node, repair: Repair, step: Step) -> str:
+    """Take a step about a repair that has not ended."""
+    match step:
+        case StartRepair():
+            repairs.start_if_clear(tx, repair)
+            return f"{node.name}: {repair.rung.words}"
+        case GiveUpRepair():
+            repairs.give_up(tx, repair, step.reason)
+            return f"{node.name}: {repair.rung.words} given up, {step.reason}"
+        case WithdrawRepair():
+            repairs.withdraw(tx, repair, step.reason)
+            return f"{node.name}: {repair.rung.words} is not done, {step.reason}"
+        case SuspendRepair():
+            repairs.suspend(tx, repair)
+            return f"{node.name}: {repair.rung.words} is kept back"
+        case ResumeRepair():
+            repairs.resume(tx, repair)
+            return f"{node.name}: {repair.rung.words} goes on"
+        case _:
+            raise TypeError(f"{step} does not fit {repair.rung.words} of {node.name}")
 
 
 def _idle(view: View | None, done: tuple[str, ...]) -> Outcome:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from control_plane.fleet.incident_steps import HealingPolicy, View
 from control_plane.fleet.ladder import asks
 from control_plane.fleet.repair_rules import was_superseded
-from control_plane.governor import drains
+from control_plane.governor import drains, hand_offs
 from control_plane.governor import repairs as repair_books
 from control_plane.model.action import ActionState
 from control_plane.model.ids import NodeId
@@ -49,6 +49,7 @@ def load(tx: Tx, node_id: NodeId, policy: HealingPolicy) -> View | None:
         awaits=awaits,
         rejected_by=rejected_by,
         stopped=actions.kill_switch(tx).engaged,
+        owes_hand_off=hand_offs.is_owed(tx, node),
     )
 
 

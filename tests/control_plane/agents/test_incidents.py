@@ -26,6 +26,7 @@ from control_plane.model.job import ExitReason, JobState
 from control_plane.model.node import Node, NodeHold, NodeState
 from control_plane.model.repair import RepairOrigin, RepairReport, RepairState, Rung
 from control_plane.store import actions, events, incidents, nodes
+from control_plane.store import repairs as repair_store
 from control_plane.store.actions import ActionFilter
 from control_plane.store.pages import PageRequest
 from tests.control_plane.clinic import POLICY, Clinic, gpu
@@ -985,3 +986,41 @@ async def test_what_was_escalated_ends_with_its_node(clinic: Clinic) -> None:
     alpha, admin = await escalated(clinic), await clinic.world.user("root", role=Role.ADMIN)
     await clinic.world.propose(RevokeNode(alpha.id, "scrapped"), user=admin, person=True)
     assert {one.state for one in await clinic.incidents(alpha)} == {IncidentState.RESOLVED}
+
+
+@pytest.mark.parametrize("end", [RepairState.SUCCEEDED, RepairState.FAILED])
+async def test_a_quarantine_in_the_midst_of_a_repair_has_its_hand_off_report_after_it(
+    clinic: Clinic, end: RepairState
+) -> None:
+    world = clinic.world
+    operator, alpha = await world.user("op", role=Role.OPERATOR), await world.node("alpha")
+    await clinic.raised(alpha)
+    await clinic.treat()
+    await clinic.reports(alpha, RepairState.RUNNING)
+    await world.propose(QuarantineNode(alpha.id, "smells"), user=operator, person=True)
+    await clinic.treat()
+    assert (await clinic.repair(alpha)).rung is Rung.RESET_GPU
+    clinic.agent = Incidents(world.store, world.governor)  # a restart meanwhile
+    await clinic.reports(alpha, end)
+    await clinic.treat()
+    report = await clinic.repair(alpha)
+    assert (report.rung, report.sent_at is not None) == (Rung.QUARANTINE, True)
+    await clinic.reports(alpha, RepairState.SUCCEEDED)
+    for _ in range(3):
+        await clinic.passes(61)
+    assert await clinic.maybe_repair(alpha) is None  # one is enough
+    assert await clinic.state(alpha) is NodeState.QUARANTINED
+
+
+async def test_a_quarantine_before_a_repair_could_begin_takes_its_place(clinic: Clinic) -> None:
+    world = clinic.world
+    user, operator, alpha = await world.user(), await world.user("op", role=Role.OPERATOR), await world.node("alpha")
+    await world.launch(user, spec("job"))
+    await world.place("job", (alpha, [0]))
+    await clinic.raised(alpha)
+    await clinic.treat()
+    waiting = await clinic.repair(alpha)
+    await world.propose(QuarantineNode(alpha.id, "smells"), user=operator, person=True)
+    assert (await clinic.repair(alpha)).rung is Rung.QUARANTINE
+    found = await world.store.read(lambda tx: repair_store.require(tx, waiting.id))
+    assert (found.state, "quarantined before it began" in found.message) == (RepairState.REFUSED, True)
