@@ -1,10 +1,13 @@
 """`orquanta-node`: the command line of the daemon."""
 
+from node_agent import lean  # isort: skip - before everything that it keeps out
+
 import argparse
 import asyncio
 import os
 import platform
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +21,8 @@ from node_agent.lock import StateLock
 from node_agent.memory import start_small
 from node_agent.settings import Engine, LogLevel, Settings, join_token, load
 from orquanta import __version__
+
+assert lean  # its import is all that is needed of it
 
 _LABEL = re.compile(r"(?P<key>[A-Za-z0-9][A-Za-z0-9._/-]{0,62})=(?P<value>[A-Za-z0-9._/-]{0,63})")
 
@@ -178,6 +183,8 @@ def _run(options: argparse.Namespace) -> int:
 
     settings = _settings(options)
     exit_code = 0
+    # Else asyncio handles it first, and describes its handler in full, with `inspect`, when the daemon replaces it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         asyncio.run(daemon.run(settings))
     except AgentError as error:

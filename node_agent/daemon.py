@@ -1,6 +1,7 @@
 """The composition root: puts the daemon together, runs it, and takes it apart again."""
 
 import asyncio
+import gc
 import signal
 import sqlite3
 import time
@@ -42,6 +43,7 @@ _REPAIRS_DIRECTORY = "repairs"
 _POLICY_FILE = "policy.json"
 _LAST_WORDS_SECONDS = 2.0  # for the ends of stopped jobs to reach the control plane
 _STARTED_SECONDS = 10.0  # after which code that only the start needed may go
+_GIVE_BACK_SECONDS = 60.0  # then what ran now and then may go; takes some milliseconds
 
 
 class _BootClock:
@@ -125,10 +127,14 @@ class Daemon:
         await self._parts.telemetry.deliver(batch)
 
 
-async def _give_back() -> None:
-    """Let go of memory that only the start needed."""
+async def _give_back() -> NoReturn:
+    """Let go of memory that only the start needed, and from time to time of what was needed for a moment."""
     await asyncio.sleep(_STARTED_SECONDS)
-    await asyncio.to_thread(give_back_code)
+    gc.collect()
+    gc.freeze()  # what is there now stays: no need to look through it again and again
+    while True:
+        await asyncio.to_thread(give_back_code)
+        await asyncio.sleep(_GIVE_BACK_SECONDS)
 
 
 async def run(settings: Settings) -> None:

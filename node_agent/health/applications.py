@@ -22,6 +22,8 @@ MAXIMUM_RUNS: Final = 1024
 
 @dataclass(slots=True)
 class _Holder:
+    """A program, and the GPUs on which it faulted."""
+
     program: str
     """What tells programs apart: a job's id, or the name of a process outside jobs."""
     gpus: dict[str, float] = field(default_factory=dict)

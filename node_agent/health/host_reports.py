@@ -20,6 +20,8 @@ MAXIMUM_REPORTS: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
+    """What reports of one kind mean."""
+
     prefix: str
     kind: str
     bad: Severity
@@ -54,6 +56,8 @@ _RULES: Final[Mapping[HostFinding, _Rule]] = MappingProxyType(
 
 @dataclass(slots=True)
 class _Newest:
+    """The newest report of one subject."""
+
     report: HostReport
     place: Place
     state: State

@@ -41,6 +41,8 @@ class Tally:
 
 @dataclass(slots=True)
 class _Root:
+    """An XID from which later ones may follow."""
+
     code: int
     condition_id: str
     at: float

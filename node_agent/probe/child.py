@@ -30,8 +30,8 @@ from node_agent.probe.wire import plain
 _PR_SET_PDEATHSIG: Final = 1
 _SIGKILL: Final = 9
 _PIECE_BYTES: Final = 64 * 1024
-_TRIM_SAMPLES: Final = 600
-"""The pages of code that only ran once are given back after the tenth sample, and then after each 600."""
+_TRIM_SAMPLES: Final = 60
+"""The pages of code that only ran once are given back after the tenth sample, and then after each 60."""
 _FIRST_TRIM: Final = 10
 
 assert lean  # its import is all that is needed of it

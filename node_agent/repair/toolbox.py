@@ -42,6 +42,8 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class _Row:
+    """One row of the table."""
+
     tool: Tool
     words: tuple[str, ...]
     timeout_seconds: float

@@ -84,3 +84,44 @@ assert "zipfile" not in sys.modules, "importlib.metadata was loaded"
 """
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
     assert finished.returncode == 0, finished.stderr
+
+
+def test_a_daemon_does_not_load_what_it_has_no_use_for_and_it_is_there_for_who_has() -> None:
+    program = """
+import sys
+import node_agent.__main__
+from node_agent.memory import start_small
+
+start_small()
+import node_agent.daemon
+from node_agent.later import Later
+
+loaded = {name for name, module in sys.modules.items() if not isinstance(module, Later)}
+print(*sorted(loaded & {"ast", "email", "inspect", "ipaddress", "nats.js"}))
+print("google.protobuf.internal.python_message" in loaded, "prometheus_client" in loaded)
+import asyncio
+import inspect
+import functools
+import nats
+from google.protobuf.internal import python_message
+from urllib.parse import urlsplit
+
+async def one(self=None): ...
+
+class Two:
+    async def method(self): ...
+    def other(self): ...
+
+for function in (one, functools.partial(one, 1), Two().method, Two.method, Two().other, print, Two, 3):
+    found = inspect.iscoroutinefunction(function)
+    print(found, end=" ")
+    assert asyncio.iscoroutinefunction(function) == found
+assert str(inspect.signature(one)) == "(self=None)"
+assert inspect.iscoroutinefunction(one) and not isinstance(sys.modules["inspect"], Later)
+assert urlsplit("https://[::1]:7/x").hostname == "::1"
+assert nats.js.JetStreamContext.__name__ == "JetStreamContext"
+assert python_message.GeneratedProtocolMessageType
+"""
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert finished.stderr == ""
+    assert finished.stdout.splitlines() == ["", "False False", "True True True True False False False False "]

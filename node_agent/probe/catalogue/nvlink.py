@@ -16,6 +16,8 @@ _FIRST_LATER_DRIVER: Final = 575
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
+    """One row of the table."""
+
     units: frozenset[str]
     earlier_mask: int
     earlier_value: int

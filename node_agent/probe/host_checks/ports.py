@@ -38,6 +38,8 @@ _MAXIMUM_FILE_BYTES: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class _Look:
+    """What one look found."""
+
     ports: dict[str, PortState | None]
     counters: dict[str, dict[str, int]]
 
