@@ -1,6 +1,10 @@
 """What the daemon costs its host: memory and CPU with 8 virtual GPUs at one sample a second, all probes on.
 
-Starts a real control plane with its own NATS and one daemon, over TLS, with the settings that they have by default.
+Starts a real control plane with its own NATS and one daemon, over TLS. All probes: samples and events of NVML, the
+kernel's log, the checks of the host, a DCGM exporter (a stand-in with 480 series, scraped each 10 s), a check of one's
+own (each 10 s), and the daemon's own Prometheus endpoint, which is asked each 15 s. With --plain the last three are
+off, as they are by default.
+
 Counts every process of the daemon through /proc: the daemon, its NVML probe, and whatever short-lived command they run;
 not the supervisors of jobs, which are not the daemon's children. Measures once with all GPUs idle and once with a job
 on each GPU that prints a line a second. Prints a table and, last, one JSON object. The exit status is 1 if a target is
@@ -10,7 +14,7 @@ RSS is summed over the processes, so pages that they share are counted in each; 
 each process gives back the pages of libraries that only ran once (see `node_agent.memory`), which is why its RSS falls
 below its peak; `private` and `anonymous` are not touched by that.
 
-    python -m bench.daemon_footprint [--seconds 60]
+    python -m bench.daemon_footprint [--seconds 60] [--plain]
 """
 
 import argparse
@@ -19,19 +23,27 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
+from bench.dcgm_page import DcgmStandIn, dcgm_stand_in, scrape
 from bench.figures import report
 from orquanta.client import AsyncClient
-from orquanta.gameday.fleet import Fleet, FleetError
+from orquanta.gameday.fleet import Fleet, FleetError, free_port
+from orquanta.gameday.host import Host
 from orquanta.types.jobs import JobState
 
 TARGET_RSS_MB = 60.0
 TARGET_CPU_PERCENT = 1.0
 GPUS = 8
 GOAL = "Run `while true; do date; sleep 1; done` on 1 H100 for 30 minutes, at most $40"
+_SCRAPE_SECONDS = 15.0
+_CHECK = """#!/bin/sh
+echo >> {mark}
+echo '{{"status": "good", "message": "the rack is cold"}}'
+"""
 _SETTLE_SECONDS = 30.0
 _START_SECONDS = 60.0
 _KILOBYTE = 1024 / 1e6
@@ -140,20 +152,70 @@ async def occupy(client: AsyncClient) -> None:
                 raise FleetError(f"goal {goal.id} ended before its job ran")
 
 
-async def run(seconds: float) -> dict[str, Footprint]:
+async def run(seconds: float, *, plain: bool) -> dict[str, Footprint]:
     """Measure the daemon idle, then busy."""
-    async with Fleet({"approval_above_usd": "1000", "max_gpus_per_user": str(GPUS)}) as fleet:
+    async with AsyncExitStack() as stack:
+        fleet = await stack.enter_async_context(Fleet({"approval_above_usd": "1000", "max_gpus_per_user": str(GPUS)}))
         client = await fleet.client()
-        host = await fleet.add_host(client, "host", f"{GPUS}xH100")
-        idle = await observe(host.daemon.pid, seconds)
-        await occupy(client)
-        return {"idle": idle, "busy": await observe(host.daemon.pid, seconds)}
+        if plain:
+            return await measure(client, await fleet.add_host(client, "host", f"{GPUS}xH100"), seconds)
+        dcgm, port = await stack.enter_async_context(dcgm_stand_in()), free_port()
+        host = await with_all_probes(fleet, client, dcgm, port)
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        prometheus = group.create_task(ask_again_and_again(port))
+        found = await measure(client, host, seconds)
+        prometheus.cancel()
+        make_sure_of_probes((await scrape(port)).decode(), dcgm, (fleet.directory / "checked").stat().st_size)
+        return found
 
 
-def show(found: dict[str, Footprint], seconds: float) -> bool:
+async def measure(client: AsyncClient, host: Host, seconds: float) -> dict[str, Footprint]:
+    """Measure one daemon idle, then busy."""
+    idle = await observe(host.daemon.pid, seconds)
+    await occupy(client)
+    return {"idle": idle, "busy": await observe(host.daemon.pid, seconds)}
+
+
+async def with_all_probes(fleet: Fleet, client: AsyncClient, dcgm: DcgmStandIn, port: int) -> Host:
+    """Start a host on which everything that can be looked at is."""
+    check = fleet.directory / "check"
+    check.write_text(_CHECK.format(mark=fleet.directory / "checked"))
+    check.chmod(0o755)
+    config = fleet.directory / "node.toml"
+    config.write_text(f'[[checks]]\nname = "rack"\ncommand = ["{check}"]\nperiod_seconds = 10\n')
+    settings = {"config": str(config), "dcgm_url": dcgm.url, "metrics_address": f"127.0.0.1:{port}"}
+    host = await fleet.add_host(client, "host", f"{GPUS}xH100", settings=settings)
+    dcgm.gpu_uuids = [gpu.inventory.uuid for gpu in (await client.nodes.get(host.node_id)).gpus]
+    return host
+
+
+async def ask_again_and_again(port: int) -> NoReturn:
+    """Ask the daemon's endpoint as Prometheus does."""
+    while True:
+        await asyncio.sleep(_SCRAPE_SECONDS)
+        await scrape(port)
+
+
+def make_sure_of_probes(page: str, dcgm: DcgmStandIn, checks_run: int) -> None:
+    """Raise FleetError if a probe did not work: its cost would not have been measured."""
+    silent = [
+        name
+        for name, works in (
+            ("NVML", page.count("DCGM_FI_DEV_GPU_TEMP{") == GPUS),
+            ("the DCGM client", dcgm.scrapes > 1 and 'stalls_total{probe="dcgm"} 0' in page),
+            ("the check", checks_run > 1),
+        )
+        if not works
+    ]
+    if silent:
+        raise FleetError(f"{', '.join(silent)} did not work, so this is no measurement of all probes")
+
+
+def show(found: dict[str, Footprint], options: argparse.Namespace) -> bool:
     """Print the tables and the JSON line; return whether the targets are met."""
     columns = ("rss_mb", "pss_mb", "private_mb", "anonymous_mb", "peak_rss_mb")
-    figures: dict[str, object] = {"gpus": GPUS, "sample_interval_seconds": 1.0, "observed_seconds": seconds}
+    figures: dict[str, object] = {"gpus": GPUS, "sample_interval_seconds": 1.0, "observed_seconds": options.seconds}
+    figures |= {"all_probes": not options.plain, "load_average": round(os.getloadavg()[0], 2)}
     for name, one in found.items():
         print(f"{name:<10}{'RSS MB':>9}{'PSS MB':>9}{'private':>9}{'anonymous':>11}{'peak RSS':>10}{'threads':>9}")
         for what, memory in one.processes.values():
@@ -186,11 +248,12 @@ def show(found: dict[str, Footprint], seconds: float) -> bool:
 def main() -> int:
     """Run the measurement."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--plain", action="store_true", help="only the probes that are on by default")
     parser.add_argument("--seconds", type=float, default=60.0, help="length of each observation")
     options = parser.parse_args()
     if options.seconds <= 0:
         parser.error("--seconds is more than 0")
-    return 0 if show(asyncio.run(run(options.seconds)), options.seconds) else 1
+    return 0 if show(asyncio.run(run(options.seconds, plain=options.plain)), options) else 1
 
 
 if __name__ == "__main__":
