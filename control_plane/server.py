@@ -15,6 +15,8 @@ from control_plane.agents.auditor import Auditor, AuditTerms
 from control_plane.agents.healing import Healing, Leases
 from control_plane.agents.housekeeping import Housekeeping
 from control_plane.agents.incidents.agent import Incidents
+from control_plane.agents.notice_texts import WebhookKind
+from control_plane.agents.notifier import Notifier, Webhook
 from control_plane.agents.orchestrator.orchestrator import Orchestrator
 from control_plane.agents.policies import Policies
 from control_plane.agents.revocation import Revocation
@@ -193,6 +195,7 @@ class ControlPlane:
                 Housekeeping(store, governor).run,
                 Policies(store, policy_loader).run,
                 Revocation(store, cut).run,
+                *_notifiers(store, settings),
                 lambda: _renew_certificates(certificates, broker),
             ]
             await _run_loops(stack, loops, stop)
@@ -259,6 +262,13 @@ class ControlPlane:
             certificate_lifetime=timedelta(hours=self._settings.node_certificate_hours),
             link_servers=lambda: (self._nodes_server,),
         )
+
+
+def _notifiers(store: Store, settings: Settings) -> list[Callable[[], Awaitable[None]]]:
+    """Nobody is told of anything unless the settings name a webhook."""
+    kind = WebhookKind(settings.approval_webhook_kind)
+    webhooks = [Webhook(url.get_secret_value(), kind) for url in settings.approval_webhook_urls]
+    return [Notifier(store, webhooks).run] if webhooks else []
 
 
 async def _run_loops(stack: AsyncExitStack, loops: list[Callable[[], Awaitable[None]]], stop: asyncio.Event) -> None:

@@ -2,8 +2,9 @@
 
 import re
 from typing import Annotated, Final
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, SecretStr
 
 from control_plane.model.freeze import parse
 from control_plane.model.repair import Rung
@@ -13,6 +14,8 @@ _LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}=[^\s,=]{0,256}")
 RUNG_NAMES: Final = tuple(rung.name.lower().replace("_", "-") for rung in Rung if rung is not Rung.QUARANTINE)
 _LOCAL_RUNG_NAMES: Final = ("stop-process", "reset-gpu", "restart-service", "reload-driver", "reboot-host")
 _LOCAL_COUNT_MAX: Final = 100
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+_WEBHOOKS_MAX: Final = 8
 
 
 def _bound(text: str) -> str:
@@ -54,6 +57,17 @@ def _windows(texts: tuple[str, ...]) -> tuple[str, ...]:
     return texts
 
 
+def _webhooks(urls: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    for position, secret in enumerate(urls, 1):
+        parts = urlsplit(secret.get_secret_value())
+        local = parts.hostname in _LOOPBACK
+        if not parts.hostname or (parts.scheme != "https" and not (parts.scheme == "http" and local)):
+            raise ValueError(f"address {position} should begin with https:// (http:// for this machine only)")
+    if len(urls) > _WEBHOOKS_MAX:
+        raise ValueError(f"at most {_WEBHOOKS_MAX} addresses are possible")
+    return urls
+
+
 OutOfService = Annotated[str, AfterValidator(_bound)]
 """A number of hosts and a share of them, for example "50, 10%"."""
 Rungs = Annotated[tuple[str, ...], AfterValidator(_rungs)]
@@ -64,3 +78,5 @@ ProtectedLabel = Annotated[str, AfterValidator(_label)]
 """Name and value of a label, or nothing."""
 Windows = Annotated[tuple[str, ...], AfterValidator(_windows)]
 """Windows of time, once or each week."""
+WebhookUrls = Annotated[tuple[SecretStr, ...], AfterValidator(_webhooks)]
+"""Addresses of webhooks, each of which is a secret."""

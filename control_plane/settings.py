@@ -22,7 +22,15 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from control_plane.errors import InvalidArgument
-from control_plane.setting_forms import RUNG_NAMES, LocalRungs, OutOfService, ProtectedLabel, Rungs, Windows
+from control_plane.setting_forms import (
+    RUNG_NAMES,
+    LocalRungs,
+    OutOfService,
+    ProtectedLabel,
+    Rungs,
+    WebhookUrls,
+    Windows,
+)
 
 ENVIRONMENT_PREFIX: Final = "ORQUANTA_"
 DEFAULT_FILE: Final = Path("/etc/orquanta/server.toml")
@@ -144,6 +152,10 @@ class Settings(BaseSettings):
     """Waited on top of lease and fence before jobs of a lost node are started elsewhere."""
     approval_above_usd: Annotated[Decimal, Field(ge=0, allow_inf_nan=False)] = Decimal(100)
     """A launch that may cost more than this, in US dollars, waits for a person's approval."""
+    approval_webhook_urls: WebhookUrls = ()
+    """Addresses that are told what waits for approval, what was decided, and which incidents need a person; secret."""
+    approval_webhook_kind: Literal["json", "slack"] = "json"
+    """What those addresses understand: JSON with fields, or {"text": ...} as Slack, Mattermost and others take it."""
     max_gpus_per_user: Annotated[int, Field(ge=0)] = 64
     """GPUs that one user may hold at a time, unless the account says otherwise."""
     default_max_runtime_seconds: WholeSeconds = 14_400

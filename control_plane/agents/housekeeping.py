@@ -4,11 +4,12 @@ from datetime import timedelta
 
 from control_plane.agents.loop import Agent
 from control_plane.governor.governor import NAME, Governor
-from control_plane.store import conditions, events, incidents, repairs, requests
+from control_plane.store import conditions, events, incidents, notices, repairs, requests
 from control_plane.store.database import Store, Tx
 
 _CHECK_SECONDS = 5.0
 _EVENTS_KEPT = 200_000
+_NOTICES_KEPT = timedelta(days=30)
 _REQUESTS_KEPT = timedelta(days=7)
 _HEALTH_EVENTS_KEPT = timedelta(days=30)
 _CONDITION_ORDERS_KEPT = timedelta(days=30)
@@ -29,6 +30,10 @@ class Housekeeping(Agent):
 
     async def round(self) -> str:
         """Expire approvals, and once in a while prune."""
+        if await self._store.read(self._governor.approvals.has_left):
+            resumed = await self._store.write(self._governor.approvals.resume)
+            self.count("actions_resumed", resumed)
+            return f"{resumed} approved actions went on"
         if await self._store.read(self._has_late):
             expired = await self._store.write(self._governor.expire)
             self.count("approvals_expired", expired)
@@ -44,6 +49,7 @@ class Housekeeping(Agent):
 
 def _prune(tx: Tx) -> None:
     events.prune(tx, keep=_EVENTS_KEPT)
+    notices.prune(tx, before=tx.now - _NOTICES_KEPT)
     requests.prune(tx, older_than=tx.now - _REQUESTS_KEPT)
     conditions.prune(tx, events_before=tx.now - _HEALTH_EVENTS_KEPT, orders_before=tx.now - _CONDITION_ORDERS_KEPT)
     incidents.prune(tx, before=tx.now - _INCIDENTS_KEPT)
