@@ -1,7 +1,7 @@
 """Work that keeps a processor busy, in worker threads: a few at a time, and only so many waiting."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from control_plane.errors import ResourceExhausted
@@ -20,6 +20,10 @@ class Bounded:
 
     async def run(self, function: Callable[[], _Result]) -> _Result:
         """Return what `function` returns. Raises ResourceExhausted when too many wait."""
+        return await self.wait(lambda: asyncio.to_thread(function))
+
+    async def wait(self, work: Callable[[], Awaitable[_Result]]) -> _Result:
+        """Await work that finds its threads by itself, within the same bounds."""
         if self._inside >= self._room:
             raise ResourceExhausted(
                 "the control plane is busy with calls like this one; retry in a second",
@@ -29,6 +33,6 @@ class Bounded:
         self._inside += 1
         try:
             async with self._slots:
-                return await asyncio.to_thread(function)
+                return await work()
         finally:
             self._inside -= 1

@@ -32,6 +32,7 @@ from control_plane.services.jobs import Jobs
 from control_plane.services.logs import JobLogs
 from control_plane.services.metrics import Metrics
 from control_plane.services.nodes import JoinDetails, Nodes
+from control_plane.services.policies import Policies
 from control_plane.services.throttle import LoginThrottle
 from control_plane.services.tool_taint import TaintBook
 from control_plane.services.tools import Tools
@@ -53,6 +54,7 @@ from orquanta.v1 import (
     job_pb2_grpc,
     metrics_pb2_grpc,
     node_pb2_grpc,
+    policy_pb2_grpc,
     tool_pb2_grpc,
 )
 
@@ -78,6 +80,7 @@ _HASHING_AT_ONCE: Final = 2  # 64 MiB each
 _HASHING_WAITING: Final = 32
 _PLANNING_AT_ONCE: Final = 2
 _PLANNING_WAITING: Final = 64
+_POLICIES_WAITING: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +157,12 @@ class PeopleServices:
         )
         self._metrics = Metrics(store=deps.store, telemetry=deps.telemetry, prices=deps.prices)
         self._catalog = Catalog(prices=deps.prices)
+        self._policies = Policies(
+            store=deps.store,
+            governor=deps.governor,
+            checking=Bounded(at_once=1, waiting=_POLICIES_WAITING),
+            replaying=Bounded(at_once=1, waiting=_POLICIES_WAITING),
+        )
         self._tools = Tools(store=deps.store, toolbox=deps.toolbox, taint=TaintBook(deps.clock))
 
     def add_to(self, server: aio.Server) -> list[str]:
@@ -170,6 +179,7 @@ class PeopleServices:
         metrics_pb2_grpc.add_MetricsServiceServicer_to_server(self._metrics, server)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(self._catalog, server)
         tool_pb2_grpc.add_ToolServiceServicer_to_server(self._tools, server)
+        policy_pb2_grpc.add_PolicyServiceServicer_to_server(self._policies, server)
         return [f"{PACKAGE}.{name}" for name in _SERVICES]
 
 
@@ -185,6 +195,7 @@ _SERVICES: Final = (
     "JobService",
     "MetricsService",
     "NodeService",
+    "PolicyService",
     "ToolService",
 )
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import and_, delete, or_, select
 from sqlmodel import col
 
 from control_plane.model.ids import ActionId
@@ -35,6 +35,7 @@ class JudgedInput:
     policy_version: str
     ruling: str
     input_json: str
+    judged_at: datetime
 
 
 def keep(tx: Tx, version: str, files: Sequence[tuple[str, str]]) -> bool:
@@ -91,14 +92,15 @@ def judged_input(tx: Tx, action_id: ActionId) -> JudgedInput | None:
     return None if row is None else _model(row)
 
 
-def judged_since(tx: Tx, since: datetime, *, limit: int) -> tuple[JudgedInput, ...]:
-    """Return what the newest actions since then were judged by, newest first."""
-    query = (
-        select(ActionInputRow)
-        .where(col(ActionInputRow.judged_at) >= since)
-        .order_by(col(ActionInputRow.judged_at).desc(), col(ActionInputRow.action_id).desc())
-        .limit(limit)
-    )
+def judged_since(
+    tx: Tx, since: datetime, *, limit: int, older_than: JudgedInput | None = None
+) -> tuple[JudgedInput, ...]:
+    """Return what the newest actions since then were judged by, newest first; go on after `older_than`."""
+    when, action_id = col(ActionInputRow.judged_at), col(ActionInputRow.action_id)
+    query = select(ActionInputRow).where(when >= since).order_by(when.desc(), action_id.desc()).limit(limit)
+    if older_than is not None:
+        last = older_than
+        query = query.where(or_(when < last.judged_at, and_(when == last.judged_at, action_id < last.action_id)))
     return tuple(_model(row) for row in tx.session.execute(query).scalars())
 
 
@@ -109,4 +111,4 @@ def prune(tx: Tx, *, kept_days: int) -> None:
 
 
 def _model(row: ActionInputRow) -> JudgedInput:
-    return JudgedInput(ActionId(row.action_id), row.policy_version, row.ruling, row.input_json)
+    return JudgedInput(ActionId(row.action_id), row.policy_version, row.ruling, row.input_json, row.judged_at)

@@ -11,7 +11,7 @@ from control_plane.model.freeze import Freeze
 
 FILES_MAX: Final = 64
 FILE_BYTES_MAX: Final = 256 * 1024
-SET_BYTES_MAX: Final = 1024 * 1024
+SET_BYTES_MAX: Final = 512 * 1024
 RULES_MAX: Final = 256
 FREEZES_MAX: Final = 64
 MESSAGE_CHARACTERS_MAX: Final = 500
