@@ -11,16 +11,19 @@ import pytest
 
 from orquanta.cli.gameday_report import print_report
 from orquanta.cli.output import Output
+from orquanta.client import AsyncClient
 from orquanta.convert.nodes import read_node
 from orquanta.gameday import kernel
+from orquanta.gameday.fleet import Fleet, wait_until
 from orquanta.gameday.levels import Levels, audited
 from orquanta.gameday.play import Course, GameDay
-from orquanta.gameday.stage import Finding
+from orquanta.gameday.stage import Finding, Stage
 from orquanta.gameday.tools import PERSISTENCED, Tools
 from orquanta.types.audit import AuditRecord
 from orquanta.types.incidents import IncidentTimings
 from orquanta.types.nodes import GpuInventory, Node, NodeState
 from orquanta.v1 import node_pb2
+from tests.clients.scripted import ScriptedServer
 
 
 def record(action: str, node_id: str, summary: str = "") -> AuditRecord:
@@ -75,6 +78,21 @@ def test_a_snapshot_counts_what_is_out_of_service_in_all_and_in_each_rack() -> N
     levels.see([node(state, f"r{number % 2}") for number, state in enumerate(states)])
     levels.see([node(NodeState.READY)])
     assert (levels.fleet_most, levels.rack_most, levels.snapshots) == (2, {"r0": 1, "r1": 1}, 2)
+
+
+async def test_a_level_is_counted_though_no_change_of_it_is_ever_heard_of(
+    server: ScriptedServer, ca_file: Path, tmp_path: Path
+) -> None:
+    lost = node_pb2.Node(id="n-1", state=node_pb2.NODE_STATE_LOST)
+    server.answer("NodeService/ListNodes", node_pb2.ListNodesResponse(nodes=[lost]))
+    async with AsyncClient(server.address, ca_certificate=ca_file, api_key="k") as admin:
+        stage = Stage(Fleet(directory=tmp_path), admin, lambda _: None)
+        counting = asyncio.ensure_future(stage.count())
+        await wait_until(lambda: stage.levels.snapshots >= 2, "it is counted twice")
+        counting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await counting
+    assert stage.levels.fleet_most == 1
 
 
 def test_lines_are_printed_as_the_driver_prints_them() -> None:
