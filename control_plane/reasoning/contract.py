@@ -126,3 +126,35 @@ class Reasoner(Protocol):
     async def ask(self, request: ModelRequest, *, on_delta: OnDelta | None = None) -> ModelReply:
         """Ask the first endpoint that answers, in order of preference."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointStatus:
+    """What is known of an endpoint.
+
+    `mode` is None before the first call; `breaker` is "closed", "open" or "half_open"; counts are since the start.
+    """
+
+    name: str
+    model: str
+    base_url: str
+    mode: ReplyMode | None
+    tools: bool
+    streams: bool
+    breaker: str
+    last_error: str
+    calls: int
+    failures: int
+
+
+class ReasoningReport(Protocol):
+    """Tells how reasoning is done."""
+
+    @property
+    def cost_per_day_usd(self) -> Decimal:
+        """What models may cost a tenant in a day, in US dollars."""
+        ...
+
+    def endpoints(self) -> tuple[EndpointStatus, ...]:
+        """Tell of each endpoint, in order of preference; none if everything goes by rules."""
+        ...

@@ -44,12 +44,18 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What an endpoint can do with its model. `completion_limit` tells that it wants `max_completion_tokens`."""
+    """What an endpoint can do with its model.
+
+    `string_bounds` tells that its strict schemas take `maxLength`, `completion_limit` that it wants
+    `max_completion_tokens`, `temperature` that it takes one.
+    """
 
     mode: ReplyMode
     tools: bool
     streams: bool
     stream_usage: bool
+    stream_tools: bool
+    string_bounds: bool
     completion_limit: bool
     temperature: bool
     probed_at: datetime

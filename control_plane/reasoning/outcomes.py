@@ -48,4 +48,12 @@ class TooLong(AttemptFailed):
 
 
 class Refused(AttemptFailed):
-    """The endpoint will not answer this, and would not another time: a wrong key, an unknown model."""
+    """The endpoint will not answer this. `lasting`: nor anything else, for a wrong key or an unknown model."""
+
+    def __init__(self, message: str, *, lasting: bool = False) -> None:
+        super().__init__(message)
+        self.lasting = lasting
+
+
+class LeftAlone(AttemptFailed):
+    """The endpoint is not asked now, after failures."""

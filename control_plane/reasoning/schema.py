@@ -7,6 +7,8 @@ from control_plane.reasoning.contract import Schema
 
 INTEGER_MAX: Final = 1_000_000_000
 """Bound put on integers that have none: grammars of some servers otherwise write digits without end."""
+STRING_MAX: Final = 2_000
+"""Bound put on texts that have none, where the endpoint takes bounds: small models write on and on otherwise."""
 
 _DEPTH_MAX: Final = 16
 # Strict modes refuse or ignore these; what they say is checked here and by the caller.
@@ -22,41 +24,39 @@ _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
 }
 
 
-def strict(schema: Schema) -> dict[str, Any]:  # Any: JSON Schema
+def strict(schema: Schema, *, string_bounds: bool = False) -> dict[str, Any]:  # Any: JSON Schema
     """Return the schema for strict modes.
 
-    Every key is required, those that were not may be null, nothing is allowed besides them, and every integer is
-    bounded.
+    Every key is required, those that were not may be null, nothing is allowed besides them, every integer is bounded,
+    and with `string_bounds` every text.
     """
-    return {key: _strict_entry(key, value) for key, value in _object_rules(schema).items() if key not in _DROPPED}
-
-
-def _object_rules(schema: Schema) -> dict[str, Any]:  # Any: JSON Schema
-    rules = dict(schema)
-    if rules.get("type") == "integer" and "enum" not in rules and "const" not in rules:
+    rules = {key: _entry(key, value, string_bounds) for key, value in schema.items() if key not in _DROPPED}
+    is_open = "enum" not in rules and "const" not in rules
+    if rules.get("type") == "integer" and is_open:
         rules.setdefault("minimum", -INTEGER_MAX)
         rules.setdefault("maximum", INTEGER_MAX)
-    properties = rules.get("properties")
+    if rules.get("type") == "string" and is_open and string_bounds:
+        rules["maxLength"] = schema.get("maxLength", STRING_MAX)
+    properties = schema.get("properties")
     if isinstance(properties, Mapping):
-        required = set(rules.get("required", ()))
+        required = set(schema.get("required", ()))
+        made = {name: strict(item, string_bounds=string_bounds) for name, item in properties.items()}
         rules["properties"] = {
-            name: strict(item)
-            if name in required or _allows_null(item)
-            else {"anyOf": [strict(item), {"type": "null"}]}
-            for name, item in properties.items()
+            name: item if name in required or _allows_null(item) else {"anyOf": [item, {"type": "null"}]}
+            for name, item in made.items()
         }
         rules["required"] = list(properties)
         rules["additionalProperties"] = False
     return rules
 
 
-def _strict_entry(key: str, value: Any) -> Any:  # Any: JSON Schema
+def _entry(key: str, value: Any, bounds: bool) -> Any:  # Any: JSON Schema
     if key in ("items", "additionalProperties") and isinstance(value, Mapping):
-        return strict(value)
+        return strict(value, string_bounds=bounds)
     if key in ("anyOf", "oneOf", "allOf", "prefixItems") and isinstance(value, list):
-        return [strict(item) for item in value]
+        return [strict(item, string_bounds=bounds) for item in value]
     if key in ("$defs", "definitions") and isinstance(value, Mapping):
-        return {name: strict(item) for name, item in value.items()}
+        return {name: strict(item, string_bounds=bounds) for name, item in value.items()}
     return value
 
 

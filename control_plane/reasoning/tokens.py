@@ -3,9 +3,8 @@
 import json
 import math
 import re
-from typing import Final
-
-from control_plane.reasoning.contract import Message, ModelRequest
+from collections.abc import Mapping
+from typing import Any, Final
 
 _MESSAGE: Final = 8  # role and separators
 _ASCII_LETTERS: Final = re.compile(r"[A-Za-z]+")
@@ -28,16 +27,8 @@ def estimate_tokens(text: str) -> int:
     return math.ceil(letters / 3.2 + digits + signs * 0.7 + spaces * 0.2 + other_bytes * 0.5)
 
 
-def estimate_input(request: ModelRequest, *, extra: str = "") -> int:
-    """Return an estimate of a request's prompt, with its tools, its schema and `extra` instructions."""
-    total = sum(_message(message) for message in request.messages) + estimate_tokens(extra)
-    for tool in request.tools:
-        total += _MESSAGE + estimate_tokens(tool.name + tool.description + json.dumps(tool.parameters))
-    if request.schema is not None:
-        total += estimate_tokens(json.dumps(request.schema)) + 4 * _MESSAGE
-    return total
-
-
-def _message(message: Message) -> int:
-    calls = sum(_MESSAGE + estimate_tokens(call.name + call.arguments_json) for call in message.calls)
-    return _MESSAGE + estimate_tokens(message.text) + calls
+def estimate_body(body: Mapping[str, Any]) -> int:  # Any: JSON
+    """Return an estimate of the prompt that a request's body makes: its messages, tools and schema."""
+    messages = body["messages"]
+    rest = [body[key] for key in ("tools", "response_format") if key in body]
+    return estimate_tokens(json.dumps([messages, *rest], ensure_ascii=False)) + _MESSAGE * len(messages)

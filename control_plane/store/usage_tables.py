@@ -39,6 +39,8 @@ class ModelFeaturesRow(Table, table=True):
     tools: bool
     streams: bool
     stream_usage: bool
+    stream_tools: bool
+    string_bounds: bool
     completion_limit: bool
     temperature: bool
     probed_at: datetime = Field(sa_type=UtcDateTime)

@@ -34,6 +34,8 @@ def upgrade() -> None:
         sa.Column("tools", sa.Boolean(), nullable=False),
         sa.Column("streams", sa.Boolean(), nullable=False),
         sa.Column("stream_usage", sa.Boolean(), nullable=False),
+        sa.Column("stream_tools", sa.Boolean(), nullable=False),
+        sa.Column("string_bounds", sa.Boolean(), nullable=False),
         sa.Column("completion_limit", sa.Boolean(), nullable=False),
         sa.Column("temperature", sa.Boolean(), nullable=False),
         sa.Column("probed_at", UtcDateTime(), nullable=False),
