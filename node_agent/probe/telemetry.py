@@ -195,4 +195,6 @@ def _processes(reader: Reader) -> tuple[GpuProcess, ...] | None:
     entries: Any = reader.read(pynvml.nvmlDeviceGetComputeRunningProcesses)
     if entries is None:
         return None
+    # Who draws holds the GPU as well. Asked only where nobody computes; some drivers refuse.
+    entries = entries or reader.again().read(pynvml.nvmlDeviceGetGraphicsRunningProcesses) or []
     return tuple(GpuProcess(int(entry.pid), entry.usedGpuMemory) for entry in entries[:MAXIMUM_PROCESSES])

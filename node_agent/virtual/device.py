@@ -110,6 +110,7 @@ class VirtualGpu:
         self.pcie_generation_cap = model.pcie_generation
         self.pcie_width = 16
         self.pcie_replays = 0
+        self.graphics_process_ids: tuple[int, ...] = ()
         self.recovery_action = 0
         self.mig: tuple[MigInstance, ...] | None = None
         self._load = load

@@ -1,5 +1,6 @@
 """Functions that read memory, utilisation, power, temperature, clocks, the PCIe link and processes."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import pynvml
@@ -180,7 +181,10 @@ def _pcie_replays(gpu: VirtualGpu, replays: Any) -> int:
 @SENSOR_CALLS.named("nvmlDeviceGetComputeRunningProcesses_v3")
 def _processes(gpu: VirtualGpu, count: Any, entries: Any) -> int:
     state = gpu.state()
-    pids = state.load.process_ids
+    return _put_processes(state.load.process_ids, state.memory_used_bytes, count, entries)
+
+
+def _put_processes(pids: Sequence[int], memory_bytes: int, count: Any, entries: Any) -> int:
     room = value_of(target_of(count))
     put(count, len(pids))
     if not pids:
@@ -189,11 +193,11 @@ def _processes(gpu: VirtualGpu, count: Any, entries: Any) -> int:
         return INSUFFICIENT_SIZE
     for entry, pid in zip(entries, pids, strict=False):
         entry.pid = pid
-        entry.usedGpuMemory = state.memory_used_bytes // len(pids)
+        entry.usedGpuMemory = memory_bytes // len(pids)
         entry.gpuInstanceId = entry.computeInstanceId = _NO_INSTANCE
     return SUCCESS
 
 
 @SENSOR_CALLS.named("nvmlDeviceGetGraphicsRunningProcesses_v3")
-def _graphics_processes(_gpu: VirtualGpu, count: Any, _entries: Any) -> int:
-    return put(count, 0)
+def _graphics_processes(gpu: VirtualGpu, count: Any, entries: Any) -> int:
+    return _put_processes(gpu.graphics_process_ids, gpu.state().memory_used_bytes, count, entries)

@@ -172,6 +172,22 @@ def test_processes_are_bounded(host: VirtualHost, load: LoadTable) -> None:
     assert len(processes) == 256
 
 
+def test_processes_that_draw_are_seen_where_none_computes(host: VirtualHost, load: LoadTable) -> None:
+    def pids() -> list[int]:
+        return [process.pid for process in telemetry().read().gpus[0].processes or ()]
+
+    host.gpus[0].graphics_process_ids = (41, 42)
+    assert pids() == [41, 42]
+    load.put(host.gpus[0].uuid, GpuLoad(1, 0, (7,)))
+    assert pids() == [7]
+
+
+def test_drivers_that_tell_of_no_processes_that_draw_have_no_failure() -> None:
+    with virtual_gpus("1xH100", absent_symbols=["nvmlDeviceGetGraphicsRunningProcesses_v3"]):
+        sample = telemetry().read().gpus[0]
+    assert (sample.processes, sample.failures) == ((), ())
+
+
 def test_while_nvml_is_closed_its_gpus_are_reported_as_out_of_reach(host: VirtualHost) -> None:
     nvml = Nvml()
     nvml.open()
