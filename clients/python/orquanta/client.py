@@ -16,6 +16,8 @@ from orquanta.nouns.incidents import AsyncIncidents
 from orquanta.nouns.jobs import AsyncJobs
 from orquanta.nouns.metrics import AsyncMetrics
 from orquanta.nouns.nodes import AsyncNodes
+from orquanta.nouns.policies import AsyncPolicies
+from orquanta.nouns.tools import AsyncTools
 from orquanta.retry import WATCH_RETRY, RetryPolicy
 from orquanta.transport import Transport
 
@@ -71,10 +73,12 @@ class AsyncClient:
         self.actions = AsyncActions(transport)
         self.grants = AsyncGrants(transport)
         self.agents = AsyncAgents(transport)
+        self.policies = AsyncPolicies(transport)
         self.audit = AsyncAudit(transport)
         self.auth = AsyncAuth(transport)
         self.metrics = AsyncMetrics(transport)
         self.catalog = AsyncCatalog(transport)
+        self.tools = AsyncTools(transport)
 
     async def close(self) -> None:
         """Close the connection; calls that are under way are cancelled."""

@@ -17,6 +17,8 @@ from orquanta.blocking.nouns import (
     Jobs,
     Metrics,
     Nodes,
+    Policies,
+    Tools,
 )
 from orquanta.client import DEFAULT_RETRY, DEFAULT_TIMEOUT_SECONDS, AsyncClient
 from orquanta.retry import WATCH_RETRY, RetryPolicy
@@ -72,10 +74,12 @@ class Client:
         self.actions = Actions(self._loop, self._client.actions)
         self.grants = Grants(self._loop, self._client.grants)
         self.agents = Agents(self._loop, self._client.agents)
+        self.policies = Policies(self._loop, self._client.policies)
         self.audit = Audit(self._loop, self._client.audit)
         self.auth = Auth(self._loop, self._client.auth)
         self.metrics = Metrics(self._loop, self._client.metrics)
         self.catalog = Catalog(self._loop, self._client.catalog)
+        self.tools = Tools(self._loop, self._client.tools)
         self._closed = False
 
     def close(self) -> None:

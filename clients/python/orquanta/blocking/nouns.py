@@ -12,6 +12,8 @@ from orquanta.nouns.incidents import AsyncIncidents
 from orquanta.nouns.jobs import AsyncJobs
 from orquanta.nouns.metrics import AsyncMetrics
 from orquanta.nouns.nodes import AsyncNodes
+from orquanta.nouns.policies import AsyncPolicies
+from orquanta.nouns.tools import AsyncTools
 
 
 class Goals(Blocking[AsyncGoals]):
@@ -112,6 +114,16 @@ class Audit(Blocking[AsyncAudit]):
     erase = call(AsyncAudit.erase)
 
 
+class Policies(Blocking[AsyncPolicies]):
+    """Look at the policies in force; check, test and try others."""
+
+    get = call(AsyncPolicies.get)
+    validate = call(AsyncPolicies.validate)
+    test = call(AsyncPolicies.test)
+    explain = call(AsyncPolicies.explain)
+    replay = call(AsyncPolicies.replay)
+
+
 class Auth(Blocking[AsyncAuth]):
     """Log in, manage accounts and API keys."""
 
@@ -137,3 +149,10 @@ class Catalog(Blocking[AsyncCatalog]):
     """Read prices."""
 
     prices = call(AsyncCatalog.prices)
+
+
+class Tools(Blocking[AsyncTools]):
+    """See which tools agents have, and call them."""
+
+    list = call(AsyncTools.list)
+    call = call(AsyncTools.call)

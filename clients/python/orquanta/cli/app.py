@@ -17,12 +17,15 @@ from orquanta.cli.grant import grant_commands
 from orquanta.cli.incident import incident_commands
 from orquanta.cli.job import job_commands
 from orquanta.cli.key import key_commands
+from orquanta.cli.mcp import mcp
 from orquanta.cli.metrics import metrics
 from orquanta.cli.node import node_commands
 from orquanta.cli.options import AsJson
+from orquanta.cli.policy import policy_commands
 from orquanta.cli.price import price_commands
 from orquanta.cli.session import Session, session_of
 from orquanta.cli.settings import Flags, read_environment
+from orquanta.cli.tool import tool_commands
 from orquanta.cli.up import up
 from orquanta.cli.user import user_commands
 
@@ -73,10 +76,13 @@ app.add_typer(incident_commands, name="incident")
 app.add_typer(action_commands, name="action")
 app.add_typer(grant_commands, name="grant")
 app.add_typer(agent_commands, name="agent")
+app.add_typer(policy_commands, name="policy")
 app.add_typer(audit_commands, name="audit")
 app.add_typer(user_commands, name="user")
 app.add_typer(key_commands, name="key")
 app.add_typer(price_commands, name="price")
+app.add_typer(tool_commands, name="tool")
+app.command()(mcp)
 app.command()(metrics)
 app.add_typer(config_commands, name="config")
 app.add_typer(gameday_commands, name="gameday")

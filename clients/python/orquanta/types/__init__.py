@@ -59,6 +59,20 @@ from orquanta.types.nodes import (
     NodeState,
     OrderedRepair,
 )
+from orquanta.types.policies import (
+    Explanation,
+    PolicyCheck,
+    PolicyFault,
+    PolicyFile,
+    PolicyRule,
+    PolicyRuling,
+    PolicySet,
+    PolicyTestResult,
+    PolicyTests,
+    Replay,
+    ReplayDifference,
+    RuleVerdict,
+)
 from orquanta.types.repairs import (
     CheckOutcome,
     Repair,
@@ -68,6 +82,7 @@ from orquanta.types.repairs import (
     RepairStep,
     VerificationCheck,
 )
+from orquanta.types.tools import Tool, ToolEffect, ToolResult, ToolStatus
 
 __all__ = [
     "Action",
@@ -93,6 +108,7 @@ __all__ = [
     "Evidence",
     "EvidenceSource",
     "ExitReason",
+    "Explanation",
     "FleetMetrics",
     "Goal",
     "GoalState",
@@ -126,6 +142,14 @@ __all__ = [
     "OrderedRepair",
     "Plan",
     "PlannedJob",
+    "PolicyCheck",
+    "PolicyFault",
+    "PolicyFile",
+    "PolicyRule",
+    "PolicyRuling",
+    "PolicySet",
+    "PolicyTestResult",
+    "PolicyTests",
     "Preview",
     "Price",
     "Question",
@@ -134,10 +158,17 @@ __all__ = [
     "RepairRung",
     "RepairState",
     "RepairStep",
+    "Replay",
+    "ReplayDifference",
     "ResourceRequest",
     "Role",
+    "RuleVerdict",
     "Session",
     "Submission",
+    "Tool",
+    "ToolEffect",
+    "ToolResult",
+    "ToolStatus",
     "User",
     "VerificationCheck",
 ]
