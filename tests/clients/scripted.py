@@ -26,6 +26,7 @@ from orquanta.v1 import (
     job_pb2,
     metrics_pb2,
     node_pb2,
+    tool_pb2,
 )
 
 # Importing the modules is what puts their services into the descriptor pool.
@@ -40,6 +41,7 @@ _CONTRACT = (
     job_pb2,
     metrics_pb2,
     node_pb2,
+    tool_pb2,
 )
 
 Wanted = TypeVar("Wanted", bound=Message)

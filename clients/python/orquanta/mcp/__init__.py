@@ -1,0 +1,1 @@
+"""The fleet's tools as an MCP server. Needs the extra `mcp`."""
