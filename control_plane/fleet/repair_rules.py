@@ -21,7 +21,7 @@ from control_plane.model.node import Node, NodeState
 from control_plane.model.repair import Repair, RepairOrigin, RepairState, Rung
 
 LINK_DOWN_MAX_SECONDS: Final = 86_400.0
-"""How long a repair that has begun may take in all, from when it was given, because its host's link is down."""
+"""How long a repair may take in all, from when it was ordered, because its host's link is down now and then."""
 
 _SUPERSEDED: Final = "superseded"
 _OVER: Final = f"{_SUPERSEDED}: what it was for was over before it began"
@@ -38,7 +38,7 @@ def follow(view: View, repair: Repair, now: datetime, policy: HealingPolicy) -> 
     if now < overdue:
         return Wait(f"{repair.rung.words}: {repair.state.value}", (overdue - now).total_seconds())
     if not view.node.connected and repair.rung is not Rung.REBOOT_HOST:
-        last = repair.sent_at + timedelta(seconds=LINK_DOWN_MAX_SECONDS)
+        last = _last(repair)
         if now < last:
             return Wait(f"{repair.rung.words}: {LINK_DOWN}", (last - now).total_seconds())
     return GiveUpRepair(f"it did not end within {ladder.DEADLINE_SECONDS[repair.rung]:.0f} s")
@@ -104,11 +104,18 @@ def overdue_at(repair: Repair) -> datetime:
     return due if repair.not_after is None else max(due, repair.not_after)
 
 
+def _last(repair: Repair) -> datetime:
+    return repair.ordered_at + timedelta(seconds=LINK_DOWN_MAX_SECONDS)
+
+
 def extended(repair: Repair, now: datetime) -> datetime:
     """Return until when a repair that goes on may take whose host is back: its link was down for part of its time."""
-    begun = repair.sent_at or repair.ordered_at
-    wanted = now + timedelta(seconds=ladder.DEADLINE_SECONDS[repair.rung])
-    return min(wanted, begun + timedelta(seconds=LINK_DOWN_MAX_SECONDS))
+    return min(now + timedelta(seconds=ladder.DEADLINE_SECONDS[repair.rung]), _last(repair))
+
+
+def is_out_of_time(repair: Repair, now: datetime) -> bool:
+    """Tell whether a host that is back has had all the time that it may win by a link that comes and goes."""
+    return now >= _last(repair)
 
 
 def was_withdrawn(repair: Repair) -> bool:

@@ -7,7 +7,7 @@ import structlog
 
 from control_plane.fleet import lifecycle
 from control_plane.fleet.ladder import ANSWER_SECONDS
-from control_plane.fleet.repair_rules import extended, is_over, ready_for
+from control_plane.fleet.repair_rules import extended, is_out_of_time, is_over, ready_for
 from control_plane.governor import drains, holds, incidents
 from control_plane.model.ids import REPAIR, IncidentId, NodeId, RepairId, derived_id
 from control_plane.model.incident import IncidentState
@@ -275,7 +275,7 @@ def suspend(tx: Tx, repair: Repair) -> None:
 
 def resume(tx: Tx, repair: Repair) -> None:
     """Have an order go to its host again, with all the time in which to begin with it."""
-    repairs.update(tx, repair, replace(repair, not_after=tx.now + timedelta(seconds=ANSWER_SECONDS)))
+    repairs.update(tx, repair, _given(tx, repair))
 
 
 def note_reconnect(tx: Tx, node_id: NodeId) -> None:
@@ -292,7 +292,10 @@ def note_reconnect(tx: Tx, node_id: NodeId) -> None:
     elif repair.origin is RepairOrigin.CONTROL_PLANE:
         stopped = actions.kill_switch(tx).engaged and repair.rung is not Rung.QUARANTINE
         over = is_over(repair, conditions.of_node(tx, node_id), by_agent=is_by_agent(tx, repair))
-        (suspend if stopped or over else resume)(tx, repair)
+        if stopped or over:
+            suspend(tx, repair)
+        elif not is_out_of_time(repair, tx.now):
+            resume(tx, repair)
 
 
 def is_by_agent(tx: Tx, repair: Repair) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 
 from control_plane.fleet import faults, progress
 from control_plane.governor import books
@@ -12,6 +13,7 @@ from control_plane.store import allocations, audit, conditions, jobs
 from control_plane.store.database import Tx
 
 _HISTORY = 100
+_HEARD_WITHIN = timedelta(minutes=10)
 """Changes of one host's conditions that are looked at: what was raised may be over already."""
 
 
@@ -60,11 +62,12 @@ def conclude(tx: Tx, allocation_id: AllocationId) -> bool:
 
 def _told(tx: Tx, attempts: Iterable[Allocation]) -> dict[NodeId, tuple[Condition, ...]]:
     """Return what the hosts of these attempts say, and have said of late, is wrong with them."""
+    since = tx.now - _HEARD_WITHIN
     node_ids = {member.node_id for one in attempts for member in one.members}
     return {
         node_id: (
             *conditions.of_node(tx, node_id),
-            *(event.condition for event in conditions.history(tx, node_id, limit=_HISTORY)),
+            *(event.condition for event in conditions.history(tx, node_id, limit=_HISTORY, since=since)),
         )
         for node_id in node_ids
     }

@@ -29,7 +29,7 @@ class LinkVerdicts:
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
-            await asyncio.sleep(min(_LOOK_SECONDS, self._grace_seconds))
+            await asyncio.sleep(_LOOK_SECONDS)
             try:
                 await self.look()
             except Unavailable as error:

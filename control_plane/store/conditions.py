@@ -180,9 +180,11 @@ def record_event(tx: Tx, node_id: NodeId, spool_id: str, sequence: int, happened
     )
 
 
-def history(tx: Tx, node_id: NodeId, *, limit: int = 100) -> tuple[HealthEvent, ...]:
-    """Return how the node's conditions changed, newest first."""
+def history(tx: Tx, node_id: NodeId, *, limit: int = 100, since: datetime | None = None) -> tuple[HealthEvent, ...]:
+    """Return how the node's conditions changed, newest first; with `since`, only what was told of later."""
     query = select(HealthEventRow).where(col(HealthEventRow.node_id) == node_id)
+    if since is not None:
+        query = query.where(col(HealthEventRow.recorded_at) >= since)
     newest = query.order_by(col(HealthEventRow.recorded_at).desc(), col(HealthEventRow.sequence).desc())
     return tuple(
         HealthEvent(

@@ -137,8 +137,8 @@ class Incidents(Agent):
             if always or (open_here and (event.kind == ASSIGNMENTS_CHANGED or event.kind.startswith("node."))):
                 self._dirty[node_id] = None
         elif event.noun is Noun.ACTION:
-            # An approval or the kill switch: rare, and what waits for it is known here.
-            self._dirty.update(dict.fromkeys((*self._due, *self._blocked)) if _frees(event) else {})
+            # An approval or the kill switch: rare, and what is open is known here.
+            self._dirty.update(dict.fromkeys((*self._due, *self._blocked)) if _matters(event) else {})
 
     async def _load_all(self) -> None:
         def load(tx: Tx) -> tuple[int, list[NodeId]]:
@@ -158,8 +158,8 @@ def _told(done: list[str]) -> str:
     return "; ".join(done[:_TOLD_MAX]) + more
 
 
-def _frees(event: Event) -> bool:
-    return event.kind in ("kill_switch.released", "action.rejected", "action.expired")
+def _matters(event: Event) -> bool:
+    return event.kind in ("kill_switch.engaged", "kill_switch.released", "action.rejected", "action.expired")
 
 
 def _after(tx: Tx, position: int) -> tuple[Event, ...] | None:

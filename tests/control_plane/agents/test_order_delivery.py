@@ -205,3 +205,61 @@ async def test_a_dry_run_on_a_lost_host_ends_too(clinic: Clinic) -> None:
     await clinic.passes(61)
     assert await clinic.maybe_repair(alpha) is None
     assert await clinic.state(alpha) is NodeState.LOST
+
+
+async def test_an_order_that_begins_after_a_long_stop_has_all_its_time(clinic: Clinic) -> None:
+    world = clinic.world
+    alpha, admin = await world.node("alpha"), principal(await world.user("root", role=Role.ADMIN))
+    await asked_for(clinic, alpha)
+    await clinic.treat()
+    await world.governor.set_kill_switch(engaged=True, principal=admin, reason="smoke")
+    await clinic.treat()
+    await clinic.passes(3 * DEADLINE_SECONDS[Rung.VERIFY])
+    await world.governor.set_kill_switch(engaged=False, principal=admin, reason="")
+    await clinic.treat()
+    await clinic.reports(alpha, RepairState.RUNNING)
+    await clinic.passes(DEADLINE_SECONDS[Rung.VERIFY] - 1)
+    assert await clinic.state(alpha) is NodeState.VERIFYING
+    await clinic.passes(60)
+    assert await clinic.state(alpha) is NodeState.QUARANTINED
+
+
+async def test_a_short_stop_in_the_last_moment_gives_its_time_back(clinic: Clinic) -> None:
+    world = clinic.world
+    alpha, admin = await world.node("alpha"), principal(await world.user("root", role=Role.ADMIN))
+    await asked_for(clinic, alpha)
+    await clinic.treat()
+    await clinic.passes(ANSWER_SECONDS - 20)
+    await world.governor.set_kill_switch(engaged=True, principal=admin, reason="smoke")
+    await clinic.treat()
+    await clinic.passes(30)
+    await world.governor.set_kill_switch(engaged=False, principal=admin, reason="")
+    await clinic.treat()
+    await clinic.passes(ANSWER_SECONDS - 1)
+    assert await clinic.state(alpha) is NodeState.VERIFYING
+
+
+async def test_a_host_that_comes_and_goes_for_a_day_wins_no_more_time(clinic: Clinic) -> None:
+    alpha = await clinic.world.node("alpha")
+    await asked_for(clinic, alpha)
+    await clinic.treat()
+    for _ in range(25):
+        clinic.world.clock.advance(3600)
+        await clinic.world.cut_off(alpha)
+        await clinic.world.come_back(alpha)
+        await clinic.treat()
+    await clinic.passes(ANSWER_SECONDS + 16)
+    assert await clinic.state(alpha) is NodeState.QUARANTINED
+
+
+async def test_two_troubles_one_of_which_ends_before_the_order_is_told_are_still_repaired(clinic: Clinic) -> None:
+    alpha = await clinic.world.node("alpha")
+    await clinic.raised(alpha, "a", 0)
+    await clinic.raised(alpha, "b", 1)
+    await clinic.treat()
+    ordered = await clinic.repair(alpha)
+    await clinic.world.cut_off(alpha)
+    await clinic.cleared(alpha, "a")
+    await clinic.world.come_back(alpha)
+    await clinic.passes(1)
+    assert (await clinic.repair(alpha)).id == ordered.id
