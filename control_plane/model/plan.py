@@ -205,7 +205,7 @@ class Plan:
     """What a goal means. It acts only without questions, refusal and infeasibility, and unless it is plan-only.
 
     `jobs` are what it launches. `subject` is what a goal that launches nothing speaks of: the GPUs to
-    add to a pool, the run to price.
+    add to a pool, the run to price. `planner` is "rules", or the name of the model that has read the goal as well.
     """
 
     intent: Intent
@@ -219,6 +219,7 @@ class Plan:
     targets: Targets = Targets()
     evidence: tuple[Evidence, ...] = ()
     plan_only: bool = False
+    planner: str = "rules"
 
     @property
     def acts(self) -> bool:

@@ -142,11 +142,10 @@ def due(tx: Tx, *, limit: int) -> tuple[RunId, ...]:
     return tuple(RunId(one) for one in rows)
 
 
-def waiting(tx: Tx) -> tuple[RunBook, ...]:
-    """Return the runs that wait for an action or watch nodes: what a loop must know after a restart."""
-    query = select(RunRow).where(col(RunRow.state).not_in(_ENDED), col(RunRow.state) != RunState.RUNNING.value)
-    books = (_book(row) for row in tx.session.execute(query.order_by(col(RunRow.id))).scalars())
-    return tuple(one for one in books if one.waits_for or one.watches)
+def unended(tx: Tx) -> tuple[RunId, ...]:
+    """Return every run that has not ended, oldest first: what a loop looks at after a restart."""
+    query = select(col(RunRow.id)).where(col(RunRow.state).not_in(_ENDED))
+    return tuple(RunId(one) for one in tx.session.execute(query.order_by(col(RunRow.started_at))).scalars())
 
 
 def insert(tx: Tx, new: NewRun, *, limits: RunUsage = DEFAULT_LIMITS, state: RunState = RunState.RUNNING) -> Run:

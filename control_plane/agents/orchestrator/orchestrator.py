@@ -3,27 +3,29 @@
 import asyncio
 import hashlib
 from collections.abc import Mapping
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime, tzinfo
 from decimal import Decimal
 from typing import Protocol
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from control_plane.agents.orchestrator.jobs import jobs_of
-from control_plane.agents.orchestrator.replies import NOT_YET, reply
+from control_plane.agents.orchestrator.names import NAME
+from control_plane.agents.orchestrator.pursuit import Pursuit, record
+from control_plane.agents.orchestrator.runs import begin
+from control_plane.agents.orchestrator.zones import zone_of
 from control_plane.clock import Clock
 from control_plane.errors import Conflict, InvalidArgument, PermissionDenied, PreconditionFailed, ResourceExhausted
 from control_plane.fleet.cost import estimate_usd
 from control_plane.governor.defaults import JobDefaults, complete
-from control_plane.governor.governor import Governor, denial_error
-from control_plane.model.action import ActionState, LaunchJobs, Proposal, StopJob
+from control_plane.governor.governor import Governor
+from control_plane.model.action import LaunchJobs
 from control_plane.model.goal import Goal, GoalState
 from control_plane.model.identity import Principal, Role
-from control_plane.model.ids import ACTION, GOAL, GoalId, JobId, derived_id
-from control_plane.model.plan import BudgetPeriod, Intent, Plan
-from control_plane.store import actions, agents, audit, goals, jobs, requests
+from control_plane.model.ids import GOAL, GoalId, derived_id
+from control_plane.model.plan import Plan
+from control_plane.model.run import RunUsage
+from control_plane.reasoning.contract import Reasoner
+from control_plane.store import agents, goals, jobs, requests
 from control_plane.store.database import Store, Tx
-
-NAME = "master_orchestrator"
 
 _PLANS_AT_ONCE = 2  # planning holds the interpreter, which heartbeats need as well
 _PLANS_WAITING_MAX = 64
@@ -79,7 +81,11 @@ def _by_rules(
 
 
 class Orchestrator:
-    """Plans goals by rules. What it wants done, it proposes; the governor decides."""
+    """Plans goals. What it wants done, it proposes; the governor decides.
+
+    With `run_limits`, each goal that is not refused has a reasoning run; with a `reasoner` as well, a model reads the
+    goal first.
+    """
 
     def __init__(
         self,
@@ -90,6 +96,8 @@ class Orchestrator:
         clock: Clock,
         fx_usd: Mapping[str, Decimal] = DEFAULT_FX_USD,
         planner: Planner = _by_rules,
+        reasoner: Reasoner | None = None,
+        run_limits: RunUsage | None = None,
     ) -> None:
         self._store = store
         self._governor = governor
@@ -97,6 +105,9 @@ class Orchestrator:
         self._clock = clock
         self._fx_usd = fx_usd
         self._planner = planner
+        self._reasoner = reasoner
+        self._run_limits = run_limits
+        self.pursuit = Pursuit(governor, fx_usd=fx_usd, run_limits=run_limits)
         self._planning = asyncio.Semaphore(_PLANS_AT_ONCE)
         self._plans_waiting = 0
         self._floor_prices = {price.gpu_type: price.usd_per_gpu_hour for price in governor.prices.prices}
@@ -122,7 +133,7 @@ class Orchestrator:
             if not _is_first(tx, principal, "CreateGoal", request_id, fingerprint, goal_id):
                 return goals.require(tx, goal_id)
             goals.insert(tx, _new_goal(goal_id, principal, text, timezone, budget_usd, tx.now))
-            _record(tx, goal_id, principal, "goal.submitted", "a person asked for it", {"text": text})
+            record(tx, goal_id, principal, "goal.submitted", "a person asked for it", {"text": text})
             return self._pursue(tx, principal, goal_id, plan, attempt="1")
 
         return await self._store.write(write)
@@ -169,7 +180,7 @@ class Orchestrator:
                     f"goal {goal_id} did not ask for {', '.join(unknown)}; it asks for {', '.join(sorted(asked))}",
                     reason="ANSWER_UNKNOWN",
                 )
-            _record(tx, goal_id, principal, "goal.answered", "a person answered", dict(answers))
+            record(tx, goal_id, principal, "goal.answered", "a person answered", dict(answers))
             goals.update(tx, goal_id, answers=together)
             return self._pursue(tx, principal, goal_id, plan, attempt=str(current.version))
 
@@ -187,14 +198,13 @@ class Orchestrator:
             _check_owner(principal, goal)
             if goal.state.ended:
                 return goal
-            _record(tx, goal_id, principal, "goal.cancel", why, {})
-            for action in actions.awaiting(tx, goal_id):
-                self._governor.withdraw(tx, action, why)
+            record(tx, goal_id, principal, "goal.cancel", why, {})
+            self.pursuit.withdraw(tx, goal_id, why)
             # Later jobs first: stopping an earlier one would cancel those that wait for it, for another reason.
             for job in reversed(jobs.of_goal(tx, goal_id, with_allocations=False)):
                 current = jobs.require(tx, job.id, with_allocations=False)
                 if not current.state.ended and not current.cancel_requested:
-                    self._stop(tx, principal, goal_id, job.id, why, request_id)
+                    self.pursuit.stop(tx, principal, goal_id, job.id, why, request_id)
             goal = goals.require(tx, goal_id)
             if goal.state.ended:
                 return goal
@@ -221,95 +231,21 @@ class Orchestrator:
         return self._planner(
             text,
             now=now,
-            timezone=_zone(timezone),
+            timezone=zone_of(timezone),
             fx_usd=self._fx_usd,
             floor_price_usd_per_hour=self._floor_prices,
             answers=answers,
         )
 
     def _pursue(self, tx: Tx, principal: Principal, goal_id: GoalId, plan: Plan, *, attempt: str) -> Goal:
-        """Let a freshly planned goal go as far as it can: ask, refuse, answer, or propose its jobs.
-
-        `principal` is who spoke last; the jobs are the owner's, who pays for them.
-        """
+        """Have a model read the goal first, if one can be asked and the rules would act; else go on by rules."""
+        reasoner, limits = self._reasoner, self._run_limits
+        blocked = plan.refusal or plan.questions or plan.infeasible or plan.plan_only
+        if reasoner is None or limits is None or blocked or not reasoner.available:
+            return self.pursuit.pursue(tx, principal, goal_id, plan, attempt=attempt)
         goal = goals.update(tx, goal_id, state=GoalState.PLANNING, plan=plan, status_reason="")
-        if plan.refusal is not None:
-            return self._end(tx, principal, goal_id, GoalState.REFUSED, plan.refusal.reason)
-        if plan.questions:
-            text = " ".join(question.text for question in plan.questions)
-            return goals.update(tx, goal_id, state=GoalState.NEEDS_INPUT, status_reason=text)
-        if plan.infeasible is not None:
-            return self._end(tx, principal, goal_id, GoalState.FAILED, plan.infeasible.reason)
-        if plan.plan_only:
-            return self._end(tx, principal, goal_id, GoalState.SUCCEEDED, f"plan only, nothing was run: {plan.summary}")
-        if plan.intent is Intent.CANCEL:
-            return self._cancel_targets(tx, principal, goal_id, plan)
-        if plan.intent in NOT_YET:
-            return self._end(tx, principal, goal_id, GoalState.FAILED, NOT_YET[plan.intent])
-        if not plan.jobs:
-            return self._end(tx, principal, goal_id, GoalState.SUCCEEDED, reply(tx, principal, plan))
-        try:
-            new = jobs_of(plan, goal_id, attempt=attempt, now=tx.now)
-        except ValueError as error:
-            return self._end(tx, principal, goal_id, GoalState.FAILED, str(error))
-        self._governor.propose_in(
-            tx,
-            Proposal(
-                id=derived_id(ACTION, NAME, goal_id, attempt),
-                effect=LaunchJobs(new, goal_id, _budget(plan, goal)),
-                proposer=NAME,
-                reasoning=plan.summary,
-                is_person=False,
-                user_id=goal.user_id,
-                goal_id=goal_id,
-            ),
-        )
-        return goals.require(tx, goal_id)
-
-    def _cancel_targets(self, tx: Tx, principal: Principal, goal_id: GoalId, plan: Plan) -> Goal:
-        """Stop the jobs that a goal names, if they are its owner's own.
-
-        An operator may stop anybody's by a goal of their own, but lends no rights to the goal of somebody else.
-        """
-        owner = goals.require(tx, goal_id).user_id
-        anybodys = principal.user_id == owner and principal.role.allows(Role.OPERATOR)
-        lines = []
-        for text in plan.targets.job_ids:
-            job = jobs.get(tx, JobId(text), with_allocations=False)
-            if job is None:
-                lines.append(f"there is no job {text}")
-            elif job.user_id != owner and not anybodys:
-                lines.append(f"{text} is not yours; its owner or an operator can cancel it")
-            elif job.state.ended:
-                lines.append(f"{text} has {job.state.value} already")
-            else:
-                lines.append(self._stop(tx, principal, goal_id, job.id, f"goal {goal_id} asked for it", goal_id))
-        done = any(jobs.states(tx, {JobId(text)}) for text in plan.targets.job_ids)
-        result = "\n".join(lines) or "name the job to cancel; list them with: orquanta job list"
-        return self._end(tx, principal, goal_id, GoalState.SUCCEEDED if done else GoalState.FAILED, result)
-
-    def _stop(self, tx: Tx, principal: Principal, goal_id: GoalId, job_id: JobId, reason: str, request_id: str) -> str:
-        action = self._governor.propose_in(
-            tx,
-            Proposal(
-                id=derived_id(ACTION, principal.user_id, "stop", job_id, request_id),
-                effect=StopJob(job_id, reason),
-                proposer=principal.email,
-                reasoning=reason,
-                is_person=True,
-                user_id=principal.user_id,
-                goal_id=goal_id,
-                job_id=job_id,
-            ),
-        )
-        if action.state in (ActionState.DENIED, ActionState.FAILED):
-            raise denial_error(action)
-        return action.outcome
-
-    def _end(self, tx: Tx, principal: Principal, goal_id: GoalId, state: GoalState, text: str) -> Goal:
-        _record(tx, goal_id, principal, f"goal.{state.value}", text, {})
-        reason = text if state is not GoalState.SUCCEEDED else ""
-        return goals.update(tx, goal_id, state=state, status_reason=reason, result=text)
+        begin.begin_reading(tx, goal, reasoner.model_name, limits)
+        return goal
 
 
 def _is_first(tx: Tx, principal: Principal, method: str, request_id: str, fingerprint: str, result_id: str) -> bool:
@@ -344,42 +280,8 @@ def _new_goal(
     )
 
 
-def _budget(plan: Plan, goal: Goal) -> Decimal | None:
-    """Return the stricter of the caller's cap and the total that the text names."""
-    said = plan.constraints.budget
-    caps = [goal.budget_usd, said.amount_usd if said is not None and said.per is BudgetPeriod.TOTAL else None]
-    known = [cap for cap in caps if cap is not None]
-    return min(known) if known else None
-
-
 def _check_owner(principal: Principal, goal: Goal) -> None:
     if goal.user_id != principal.user_id and not principal.role.allows(Role.OPERATOR):
         raise PermissionDenied(
             f"goal {goal.id} belongs to {goal.user_email}; its owner or an operator can change it", reason="NOT_OWNER"
         )
-
-
-def _zone(name: str) -> tzinfo:
-    if not name:
-        return UTC
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise InvalidArgument(
-            f"timezone {name!r} is not known; use an IANA name such as Europe/Madrid", reason="TIMEZONE_UNKNOWN"
-        ) from None
-
-
-def _record(
-    tx: Tx, goal_id: GoalId, principal: Principal, action: str, reasoning: str, payload: Mapping[str, object]
-) -> None:
-    audit.append(
-        tx,
-        agent_name=principal.email if action in ("goal.submitted", "goal.answered", "goal.cancel") else NAME,
-        action=action,
-        reasoning=reasoning,
-        outcome=action.partition(".")[2],
-        payload=payload,
-        goal_id=goal_id,
-        user_id=principal.user_id,
-    )

@@ -14,9 +14,11 @@ NOT_YET = {
     Intent.HEAL: "repairs by goal are not available; look at the host with: orquanta node show, and take it out of "
     "scheduling with: orquanta node cordon",
     Intent.SCALE: "scaling by goal is not available; add a host with: orquanta node token create",
-    Intent.AMBIGUOUS: "it is not clear what to do; say what to run, on which GPUs and for how long, for example: "
-    "train on 2 H100 for 3 hours, at most $40, `python train.py`",
 }
+UNCLEAR = (
+    "it is not clear what to do; say what to run, on which GPUs and for how long, for example: train on 2 H100 for 3 "
+    "hours, at most $40, `python train.py`"
+)
 
 
 def reply(tx: Tx, principal: Principal, plan: Plan) -> str:

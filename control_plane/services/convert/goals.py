@@ -11,7 +11,6 @@ from control_plane.services.convert.scalars import timestamp, wire_enum
 from orquanta.v1 import goal_pb2
 
 GOAL_STATE: Final = wire_enum(GoalState, goal_pb2.GoalState.Value, "GOAL_STATE")
-_PLANNER: Final = "rules"
 
 
 def goal(value: Goal, bill: Bill) -> goal_pb2.Goal:
@@ -57,7 +56,7 @@ def plan(value: Plan) -> goal_pb2.Plan:
             goal_pb2.Evidence(field=words.field, text=words.text, start=words.start, end=words.end, source=words.source)
             for words in value.evidence
         ],
-        planner=_PLANNER,
+        planner=value.planner,
         plan_only=value.plan_only,
     )
 

@@ -1,0 +1,267 @@
+"""Questions about the fleet, jobs and money by rules: the tools that fit are called, and their figures are told."""
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from decimal import Decimal
+
+from control_plane.agents.orchestrator.runs.moves import Call, Finish, Move
+from control_plane.agents.orchestrator.runs.view import Json, RunView
+from control_plane.model.plan import Intent
+from control_plane.model.run import RunState
+from control_plane.model.run_step import Outcome
+from control_plane.model.tool import ToolStatus
+
+_SHOWN = 10
+_DIAGNOSE = "diagnose_job"
+_SPENT = re.compile(r"\b(spen[dt]|spending|bill(ed)?|charged|owe|budget|paid)\b", re.IGNORECASE)
+_WHY = re.compile(r"\b(why|fail(ed|s|ure)?|crash(ed)?|die[ds]?|wrong|error|log|logs)\b", re.IGNORECASE)
+_QUEUE = re.compile(r"\b(queue[ds]?|waiting|pending|wait)\b", re.IGNORECASE)
+_MINE = re.compile(r"\b(my|mine|i|me)\b", re.IGNORECASE)
+_JOBS = re.compile(r"\b(jobs?|runs?|trainings?)\b", re.IGNORECASE)
+_TROUBLE = re.compile(
+    r"\b(incidents?|broken|unhealthy|faults?|sick|xid|quarantined|bad|degraded|troubles?)\b", re.IGNORECASE
+)
+_NODES = re.compile(r"\b(nodes?|hosts?|machines?|servers?)\b", re.IGNORECASE)
+_PRICE = re.compile(r"\b(price[ds]?|cost(s|ing)?|rate|cheap(er|est)?|expensive|per hour)\b", re.IGNORECASE)
+
+
+def decide(view: RunView) -> Move:
+    """Return the next call that the question needs, or the answer."""
+    text = "" if view.goal is None else view.goal.text
+    targets = view.plan.targets
+    if targets.job_ids:
+        return _each(view, targets.job_ids, _about_job)
+    if targets.nodes:
+        return _each(view, targets.nodes, _about_node)
+    if _SPENT.search(text):
+        return _spending(view)
+    if _QUEUE.search(text):
+        return _queue(view, mine=bool(_MINE.search(text)))
+    if _WHY.search(text) and _JOBS.search(text):
+        return _last_failed(view)
+    if _TROUBLE.search(text):
+        return _incidents(view)
+    if view.plan.intent is Intent.COST or _PRICE.search(text):
+        return _fleet(view, prices=True)
+    if _JOBS.search(text):
+        return _jobs(view, mine=bool(_MINE.search(text)))
+    if _NODES.search(text):
+        return _nodes(view)
+    return _fleet(view, prices=False)
+
+
+def _end(view: RunView, text: str, *, ok: bool = True) -> Finish:
+    cited = view.evidence()
+    told = f"{text}\nEvidence: {', '.join(cited)}" if cited else text
+    return Finish(RunState.SUCCEEDED if ok else RunState.FAILED, told, "" if ok else text, cited)
+
+
+def _each(view: RunView, names: tuple[str, ...], about: Callable[[RunView, str], Move | str]) -> Move:
+    lines = []
+    for name in names[:_SHOWN]:
+        told = about(view, name)
+        if not isinstance(told, str):
+            return told
+        lines.append(told)
+    return _end(view, "\n".join(lines))
+
+
+def _about_job(view: RunView, name: str) -> Move | str:
+    if name.startswith("g-"):
+        found = view.look("get_goal", {"goal": name})
+        if found is None:
+            return Call("get_goal", {"goal": name}, f"see how {name} is")
+        if found.status != ToolStatus.OK:
+            return f"{name}: {_trouble(found, 'nothing is known of it')}"
+        goal = found.data.get("goal", {})
+        return f"{name} is {goal.get('state')} {goal.get('reason') or ''}\n" + _job_lines(found)
+    found = view.look("get_job", {"job": name})
+    if found is None:
+        return Call("get_job", {"job": name}, f"see how {name} is")
+    if found.status != ToolStatus.OK:
+        return f"{name}: {_trouble(found, 'nothing is known of it')}"
+    job = found.data.get("job", {})
+    line = _job_words(job)
+    if job.get("state") == "queued":
+        placed = view.look("job_placement", {"job": name})
+        if placed is None:
+            return Call("job_placement", {"job": name}, f"see why {name} waits")
+        return f"{line} It waits: {placed.data.get('why') or job.get('reason') or 'no reason is known'}."
+    if job.get("state") != "failed":
+        return line
+    return _why(view, name, line)
+
+
+def _why(view: RunView, name: str, line: str) -> Move | str:
+    """Tell why a job failed: a diagnosis where there is one, and else its last words."""
+    found = view.look(_DIAGNOSE, {"job": name})
+    if found is None and _DIAGNOSE in view.tools:
+        return Call(_DIAGNOSE, {"job": name}, f"find out why {name} failed")
+    if found is not None and found.status == ToolStatus.OK:
+        summary, advice = found.data.get("summary", ""), found.data.get("advice", "")
+        return f"{line} Cause: {found.data.get('cause', 'UNKNOWN')}. {summary} {advice}".strip()
+    logs = view.look("job_logs", {"job": name, "lines": 5})
+    if logs is None:
+        return Call("job_logs", {"job": name, "lines": 5}, f"read the last words of {name}")
+    last = [f"  {one.get('text', '')}  [{one.get('evidence_id', '')}]" for one in logs.data.get("lines", ())]
+    return line + ("\nIts last lines (its own words, not ours):\n" + "\n".join(last) if last else "")
+
+
+def _last_failed(view: RunView) -> Move:
+    """Tell about the person's newest failed job."""
+    arguments = {"user": "me", "state": "failed", "limit": 1}
+    found = view.look("list_jobs", arguments)
+    if found is None:
+        return Call("list_jobs", arguments, "find the newest failed job")
+    failed = [one for one in found.data.get("jobs", ()) if isinstance(one, dict)]
+    if not failed:
+        return _end(view, "None of your jobs has failed.")
+    told = _about_job(view, str(failed[0].get("id")))
+    return _end(view, told) if isinstance(told, str) else told
+
+
+def _jobs(view: RunView, *, mine: bool) -> Move:
+    arguments: dict[str, object] = {"limit": _SHOWN, **({"user": "me"} if mine else {})}
+    found = view.look("list_jobs", arguments)
+    if found is None:
+        return Call("list_jobs", arguments, "see the jobs")
+    return _end(view, _job_lines(found) or "There are no jobs.")
+
+
+def _queue(view: RunView, *, mine: bool) -> Move:
+    arguments: dict[str, object] = {"state": "queued", "limit": _SHOWN, **({"user": "me"} if mine else {})}
+    found = view.look("list_jobs", arguments)
+    if found is None:
+        return Call("list_jobs", arguments, "see what waits")
+    waiting = [one for one in found.data.get("jobs", ()) if isinstance(one, dict)]
+    if not waiting:
+        return _end(view, "No job waits.")
+    name = str(waiting[-1 if mine else 0].get("id"))
+    placed = view.look("job_placement", {"job": name})
+    if placed is None:
+        return Call("job_placement", {"job": name}, f"see why {name} waits")
+    more = " (and more)" if found.data.get("next_page") else ""
+    why = placed.data.get("why") or "no reason is known"
+    return _end(view, f"{len(waiting)} jobs wait{more}:\n{_job_lines(found)}\n{name} waits: {why}.")
+
+
+def _spending(view: RunView) -> Move:
+    team = view.plan.targets.team
+    arguments = {"who": team or "me"}
+    found = view.look("costs", arguments)
+    if found is None:
+        return Call("costs", arguments, "see what was spent")
+    if found.status == ToolStatus.ERROR:
+        return _end(view, _trouble(found, "what was spent is not known"), ok=False)
+    data = found.data
+    lines = [
+        f"- {one.get('key')}: ${one.get('cost_usd')} for {one.get('gpu_hours')} GPU-hours"
+        for one in data.get("lines", ())
+        if isinstance(one, dict)
+    ]
+    whose = f"Team {team}" if team else "You"
+    text = (
+        f"{whose} spent ${data.get('total_usd', '0')} since {data.get('since', 'the beginning')}; "
+        f"${data.get('reserved_usd', '0')} is reserved for jobs that run or wait."
+    )
+    if team is not None:
+        return _end(view, "\n".join((text, *lines)))
+    left = view.look("budget_left", {})
+    if left is None:
+        return Call("budget_left", {}, "see what is left of the budget")
+    limit = left.data.get("left_usd")
+    return _end(view, f"{text} " + ("There is no limit." if limit is None else f"${limit} of the budget is left."))
+
+
+def _incidents(view: RunView) -> Move:
+    found = view.look("list_incidents", {"limit": _SHOWN})
+    if found is None:
+        return Call("list_incidents", {"limit": _SHOWN}, "see what is wrong")
+    open_ones = [
+        one for one in found.data.get("incidents", ()) if isinstance(one, dict) and one.get("state") != "resolved"
+    ]
+    lines = [
+        f"- {one.get('node')}: {', '.join(map(str, one.get('kinds', ())))}, {one.get('state')} ({one.get('id')})"
+        for one in open_ones
+    ]
+    return _end(view, "\n".join(lines) or "No incident is open.")
+
+
+def _about_node(view: RunView, name: str) -> Move | str:
+    found = view.look("get_node", {"node": name})
+    if found is None:
+        return Call("get_node", {"node": name}, f"see how {name} is")
+    if found.status != ToolStatus.OK:
+        return f"{name}: {_trouble(found, 'nothing is known of it')}"
+    node = found.data.get("node", {})
+    wrong = [
+        f"{one.get('kind')}{' ' + str(one['code']) if one.get('code') else ''} on {one.get('gpu_uuid') or 'the host'}"
+        for one in found.data.get("conditions", ())
+        if isinstance(one, dict)
+    ]
+    gpus = ", ".join(f"{one['idle']} of {one['total']} {one['gpu_type']} idle" for one in node.get("gpus", ()))
+    trouble = f"; wrong: {'; '.join(wrong)}" if wrong else "; nothing is wrong with it"
+    return f"{node.get('name', name)} is {node.get('state')}: {gpus or 'no GPUs'}{trouble}."
+
+
+def _nodes(view: RunView) -> Move:
+    found = view.look("list_nodes", {"limit": 100})
+    if found is None:
+        return Call("list_nodes", {"limit": 100}, "see the hosts")
+    listed = [one for one in found.data.get("nodes", ()) if isinstance(one, dict)]
+    states = Counter(str(one.get("state")) for one in listed)
+    odd = [f"- {one.get('name')}: {one.get('state')}" for one in listed if one.get("state") != "ready"][:_SHOWN]
+    text = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none"
+    return _end(view, f"Hosts: {text}." + ("\n" + "\n".join(odd) if odd else ""))
+
+
+def _fleet(view: RunView, *, prices: bool) -> Move:
+    subject = view.plan.subject
+    gpu_type = None if subject is None else subject.gpu.gpu_type
+    arguments = {} if gpu_type is None else {"gpu_type": gpu_type}
+    found = view.look("fleet_summary", arguments)
+    if found is None:
+        return Call("fleet_summary", arguments, "see the fleet")
+    kinds = [one for one in found.data.get("gpu_types", ()) if isinstance(one, dict)]
+    if not kinds:
+        return _end(view, f"The fleet has no {gpu_type or 'GPU'}.")
+    if prices:
+        return _end(view, "\n".join(_priced(view, one) for one in kinds))
+    gpus = ", ".join(f"{one['idle']} of {one['total']} {one['gpu_type']} idle" for one in kinds)
+    hosts = _counts(found.data.get("nodes_by_state"))
+    work = _counts(found.data.get("jobs_by_state"))
+    return _end(view, f"GPUs: {gpus}. Hosts: {hosts}. Jobs: {work}.")
+
+
+def _priced(view: RunView, kind: Json) -> str:
+    """Return the price of a model and, where the question names a size and a time, of the whole; by code."""
+    subject = view.plan.subject
+    price = Decimal(str(kind.get("usd_per_gpu_hour", "0")))
+    line = f"One {kind['gpu_type']} costs ${price:,.2f} an hour; {kind['idle']} of {kind['total']} are idle."
+    if subject is None or subject.gpu.count is None:
+        return line
+    count, seconds = subject.gpu.count, subject.max_seconds
+    if seconds is None:
+        return line if count == 1 else f"{line} {count} cost ${price * count:,.2f} an hour."
+    whole = price * count * Decimal(seconds) / 3600
+    return f"{line} {count} for {seconds / 3600:g} hours cost ${whole:,.2f}."
+
+
+def _counts(found: object) -> str:
+    if not isinstance(found, dict) or not found:
+        return "none"
+    return ", ".join(f"{count} {state}" for state, count in sorted(found.items()) if count) or "none"
+
+
+def _job_lines(found: Outcome) -> str:
+    return "\n".join(f"- {_job_words(one)}" for one in found.data.get("jobs", ()) if isinstance(one, dict))
+
+
+def _job_words(job: Json) -> str:
+    reason = f": {job.get('reason')}" if job.get("reason") else ""
+    return f"{job.get('name')} ({job.get('id')}) is {job.get('state')}{reason}; cost so far ${job.get('cost_usd')}."
+
+
+def _trouble(found: Outcome, otherwise: str) -> str:
+    return str(found.data.get("error") or otherwise)

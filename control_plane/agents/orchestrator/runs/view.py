@@ -1,0 +1,152 @@
+"""What the next move of a run is decided from: rows, read in one transaction."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from control_plane.model.account import User
+from control_plane.model.action import Action
+from control_plane.model.goal import Goal
+from control_plane.model.identity import CredentialKind, Principal
+from control_plane.model.ids import ActionId, NodeId, RunId
+from control_plane.model.incident import Incident
+from control_plane.model.job import Job
+from control_plane.model.node import Node
+from control_plane.model.plan import Plan
+from control_plane.model.repair import Repair
+from control_plane.model.run import Run
+from control_plane.model.run_step import Outcome, RunBook, RunStep, StepKind
+from control_plane.model.tool import ToolEffect, ToolStatus
+from control_plane.store import actions, goals, incidents, jobs, nodes, repairs, runs, users
+from control_plane.store.database import Tx
+
+Json = Mapping[str, Any]  # Any: JSON of any shape
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """A node that a run watches, with the trouble that is being treated."""
+
+    node: Node
+    incident: Incident | None
+    repair: Repair | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run as it is now, with everything that its next move depends on. `tools` may be called."""
+
+    book: RunBook
+    steps: tuple[RunStep, ...]
+    goal: Goal | None
+    jobs: tuple[Job, ...]
+    owner: User | None
+    actions: Mapping[ActionId, Action]
+    patients: tuple[Patient, ...]
+    now: datetime
+    tools: frozenset[str] = frozenset()
+
+    @property
+    def run(self) -> Run:
+        """The run itself."""
+        return self.book.run
+
+    @property
+    def plan(self) -> Plan:
+        """The goal's plan. Raises LookupError before there is one."""
+        if self.goal is None or self.goal.plan is None:
+            raise LookupError(f"run {self.run.id} has no plan")
+        return self.goal.plan
+
+    @property
+    def principal(self) -> Principal:
+        """On whose behalf it acts, with the role that they have now. Raises LookupError if they are gone."""
+        if self.owner is None:
+            raise LookupError(f"run {self.run.id} belongs to nobody")
+        return Principal(self.owner.id, self.owner.email, self.owner.role, CredentialKind.LOCAL, self.run.id)
+
+    @property
+    def number(self) -> int:
+        """The number of the next step."""
+        return len(self.steps) + 1
+
+    @property
+    def unfinished(self) -> RunStep | None:
+        """The step that was begun and of which no outcome is known."""
+        return self.steps[-1] if self.steps and self.steps[-1].outcome is None else None
+
+    def calls(self) -> list[tuple[RunStep, Outcome]]:
+        """Return the finished calls of tools, in their order."""
+        return [
+            (step, step.outcome)
+            for step in self.steps
+            if step.intent.kind is StepKind.TOOL and step.outcome is not None
+        ]
+
+    def look(self, tool: str, arguments: Json) -> Outcome | None:
+        """Return what came of this very call, if it was made; the newest time counts."""
+        wanted = canonical(arguments)
+        for step, outcome in reversed(self.calls()):
+            if step.intent.name == tool and canonical(load(step.intent.arguments_json)) == wanted:
+                return outcome
+        return None
+
+    def decision(self, action_id: ActionId) -> Outcome | None:
+        """Return what became of an action that this run waited for, once that is written down."""
+        for step in self.steps:
+            if step.intent.kind is StepKind.DECISION and step.intent.name == action_id:
+                return step.outcome
+        return None
+
+    def evidence(self) -> tuple[str, ...]:
+        """Return the ids of everything that was read or done with success, in order, each once."""
+        found = (outcome.evidence_id for _, outcome in self.calls() if outcome.status == ToolStatus.OK)
+        return tuple(dict.fromkeys(one for one in found if one))
+
+    def wrote(self) -> bool:
+        """Tell whether the run has called a tool that changes something."""
+        return any(step.intent.effect is not ToolEffect.READ for step, _ in self.calls())
+
+
+def load_view(tx: Tx, run_id: RunId) -> RunView | None:
+    """Return the run as it is now, or None if there is none."""
+    book = runs.book(tx, run_id)
+    if book is None:
+        return None
+    run = book.run
+    goal = None if run.goal_id is None else goals.get(tx, run.goal_id)
+    waited = {action_id: actions.get(tx, action_id) for action_id in book.waits_for}
+    return RunView(
+        book=book,
+        steps=runs.steps(tx, run_id),
+        goal=goal,
+        jobs=() if goal is None else jobs.of_goal(tx, goal.id),
+        owner=None if run.user_id is None else users.get(tx, run.user_id),
+        actions={action_id: action for action_id, action in waited.items() if action is not None},
+        patients=tuple(one for one in (_patient(tx, node_id) for node_id in book.watches) if one is not None),
+        now=tx.now,
+    )
+
+
+def _patient(tx: Tx, node_id: NodeId) -> Patient | None:
+    node = nodes.get(tx, node_id)
+    if node is None:
+        return None
+    newest = incidents.open_of(tx, node_id, incidents.Parts.REPAIRS)
+    return Patient(node, newest, repairs.unfinished(tx, node_id))
+
+
+def load(text: str) -> Json:
+    """Return a JSON object, or an empty one for anything else."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def canonical(arguments: Json) -> str:
+    """Return arguments so that equal ones are equal texts: sorted, and without those that are null."""
+    return json.dumps({name: value for name, value in arguments.items() if value is not None}, sort_keys=True)
