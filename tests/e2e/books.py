@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from orquanta.client import AsyncClient
 from orquanta.types.nodes import NodeState
@@ -49,7 +49,10 @@ async def nothing_changes(admin: AsyncClient) -> AsyncIterator[None]:
     """Assert that the books say the same after the block as before it."""
     before = await read_books(admin)
     yield
-    assert await read_books(admin) == before
+    after = await read_books(admin)
+    changed = [one.name for one in fields(Books) if getattr(after, one.name) != getattr(before, one.name)]
+    told = [f"{name}: {getattr(before, name)} became {getattr(after, name)}" for name in changed]
+    assert not changed, "; ".join(told)
 
 
 _STATES = tuple(state for state in NodeState if state is not NodeState.UNKNOWN)

@@ -39,7 +39,7 @@ async def test_jobs_watches_questions_approvals_and_the_kill_switch_survive_a_ki
     quick_fleet: Callable[..., Fleet], tmp_path: Path
 ) -> None:
     end = tmp_path / "the-job-may-end"
-    async with quick_fleet(fence_seconds="60") as fleet:
+    async with quick_fleet(lease_seconds="60", fence_seconds="60") as fleet:
         admin = await fleet.client()
         researcher = await fleet.person(admin, "rosa@example.com", Role.USER)
         await fleet.add_host(admin, "host", "8xH100")
@@ -93,7 +93,7 @@ async def test_jobs_watches_questions_approvals_and_the_kill_switch_survive_a_ki
 async def test_what_ended_while_the_control_plane_was_away_is_in_the_books_when_it_is_back(
     quick_fleet: Callable[..., Fleet],
 ) -> None:
-    async with quick_fleet(fence_seconds="60") as fleet:
+    async with quick_fleet(lease_seconds="60", fence_seconds="60") as fleet:
         admin = await fleet.client()
         host = await fleet.add_host(admin, "host", "2xL4")
         resources = ResourceRequest(1, ("L4",))

@@ -12,9 +12,9 @@ import pytest
 from orquanta.client import AsyncClient
 from orquanta.gameday.fleet import Fleet, Host, wait_until
 from orquanta.types.jobs import Job, JobSpec, JobState, ResourceRequest
-from tests.e2e.conftest import Site, guests, output, reaches
+from tests.e2e.conftest import output, reaches
 
-pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(180)]
 
 LINES = 100_000
 CHATTY = "i=0; while [ $i -lt 100 ]; do seq $((i*1000+1)) $((i*1000+1000)); sleep 0.04; i=$((i+1)); done"
@@ -33,41 +33,49 @@ async def upgrade(host: Host) -> None:
     host.daemon.start()
 
 
-async def test_a_hundred_thousand_lines_and_binary_output_survive_two_upgrades(site: Site, tmp_path: Path) -> None:
+async def test_a_hundred_thousand_lines_and_binary_output_survive_two_upgrades(
+    quick_fleet: Callable[..., Fleet], tmp_path: Path
+) -> None:
     copy = tmp_path / "copy"
-    async with guests(site, upgraded="2xL4") as (host,):
-        chatty = await submit(site.admin, "chatty", CHATTY)
-        binary = await submit(site.admin, "binary", BINARY.format(copy=copy))
+    async with quick_fleet(fence_seconds="60") as fleet:
+        admin = await fleet.client()
+        host = await fleet.add_host(admin, "upgraded", "2xL4")
+        chatty = await submit(admin, "chatty", CHATTY)
+        binary = await submit(admin, "binary", BINARY.format(copy=copy))
         async with asyncio.TaskGroup() as tasks:
-            following = tasks.create_task(output(site.admin, chatty.id, follow=True))
-            await reaches(site.admin, chatty.id, JobState.RUNNING)
-            await reaches(site.admin, binary.id, JobState.RUNNING)
+            following = tasks.create_task(output(admin, chatty.id, follow=True))
+            await reaches(admin, chatty.id, JobState.RUNNING)
+            await reaches(admin, binary.id, JobState.RUNNING)
             await upgrade(host)
             await upgrade(host)
         for job in (chatty, binary):
-            ended = await site.admin.jobs.wait(job.id)
+            ended = await admin.jobs.wait(job.id)
             assert (ended.state, ended.epoch) == (JobState.SUCCEEDED, 1), ended.status_reason
         expected = b"".join(b"%d\n" % number for number in range(1, LINES + 1))
         assert _same(following.result(), expected)
-        assert _same(await output(site.admin, chatty.id, follow=True), expected)
-        assert _same(await output(site.admin, binary.id, follow=True), copy.read_bytes())
+        assert _same(await output(admin, chatty.id, follow=True), expected)
+        assert _same(await output(admin, binary.id, follow=True), copy.read_bytes())
 
 
-async def test_jobs_that_end_while_no_daemon_runs_are_reported_with_code_and_output(site: Site) -> None:
-    async with guests(site, upgraded="2xL4") as (host,):
-        failing = await submit(site.admin, "failing", "echo begun; sleep 1; echo over; exit 7")
-        killed = await submit(site.admin, "killed", "echo begun; sleep 1; kill -9 $$")
+async def test_jobs_that_end_while_no_daemon_runs_are_reported_with_code_and_output(
+    quick_fleet: Callable[..., Fleet],
+) -> None:
+    async with quick_fleet(fence_seconds="60") as fleet:
+        admin = await fleet.client()
+        host = await fleet.add_host(admin, "upgraded", "2xL4")
+        failing = await submit(admin, "failing", "echo begun; sleep 1; echo over; exit 7")
+        killed = await submit(admin, "killed", "echo begun; sleep 1; kill -9 $$")
         for job in (failing, killed):
-            await reaches(site.admin, job.id, JobState.RUNNING)
+            await reaches(admin, job.id, JobState.RUNNING)
         await host.daemon.stop()
         await wait_until(lambda: not host.supervisors(), "the jobs have ended")
         host.daemon.start()
-        first, second = [await site.admin.jobs.wait(job.id) for job in (failing, killed)]
+        first, second = [await admin.jobs.wait(job.id) for job in (failing, killed)]
         assert (first.state, first.exit_code) == (JobState.FAILED, 7)
         member = second.allocations[-1].members[0]
         assert (second.state, member.signal) == (JobState.FAILED, int(signal.SIGKILL))
-        assert await output(site.admin, first.id, follow=True) == b"begun\nover\n"
-        assert await output(site.admin, second.id, follow=True) == b"begun\n"
+        assert await output(admin, first.id, follow=True) == b"begun\nover\n"
+        assert await output(admin, second.id, follow=True) == b"begun\n"
 
 
 async def test_scheduling_goes_on_and_no_output_is_lost_while_nats_hangs(quick_fleet: Callable[..., Fleet]) -> None:
