@@ -14,6 +14,8 @@ from control_plane.governor.governor import Governor
 from control_plane.identity.credentials import Credentials
 from control_plane.identity.passwords import Passwords
 from control_plane.identity.tokens import AccessTokens
+from control_plane.reasoning.contract import ReasoningReport
+from control_plane.reasoning.rules_only import NO_MODELS
 from control_plane.services.access import PACKAGE, Port
 from control_plane.services.actions import Actions
 from control_plane.services.agents import Agents
@@ -100,6 +102,7 @@ class ServiceDependencies:
     join: JoinDetails
     clock: Clock
     audit_signer: Signer
+    reasoning: ReasoningReport = NO_MODELS
     access_log: bool = False
 
 
@@ -132,6 +135,7 @@ class PeopleServices:
             governor=deps.governor,
             watcher=watcher,
             logs=JobLogs(store=deps.store, feed=feed, logs=deps.logs),
+            output=deps.logs,
             cache=cache,
         )
         self._nodes = Nodes(
@@ -144,7 +148,7 @@ class PeopleServices:
         self._incidents = Incidents(store=deps.store, watcher=watcher)
         self._actions = Actions(store=deps.store, governor=deps.governor, watcher=watcher)
         self._grants = Grants(store=deps.store)
-        self._agents = Agents(store=deps.store)
+        self._agents = Agents(store=deps.store, reasoning=deps.reasoning)
         self._audit = Audit(store=deps.store, signer=deps.audit_signer)
         self._auth = Auth(
             store=deps.store,

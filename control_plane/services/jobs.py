@@ -15,6 +15,7 @@ from control_plane.model.job import Job, JobSpec, JobState
 from control_plane.model.record import Event, Noun
 from control_plane.services.caller import owner_or, person
 from control_plane.services.convert import jobs as convert
+from control_plane.services.convert.diagnoses import diagnosis
 from control_plane.services.convert.scalars import from_wire, timestamp
 from control_plane.services.job_cache import JobCache
 from control_plane.services.logs import JobLogs
@@ -28,6 +29,8 @@ from control_plane.store import events, goals, jobs
 from control_plane.store.database import Store, Tx
 from control_plane.store.jobs import JobFilter
 from control_plane.store.pages import PageRequest
+from control_plane.telemetry.logs import LogStore
+from control_plane.tools.diagnoses import diagnose_job
 from orquanta.v1 import job_pb2
 from orquanta.v1.job_pb2_grpc import JobServiceServicer
 
@@ -41,8 +44,18 @@ _LIVE: Final = tuple(state for state in JobState if not state.ended)
 class Jobs(JobServiceServicer):
     """Serves jobs."""
 
-    def __init__(self, *, store: Store, governor: Governor, watcher: Watcher, logs: JobLogs, cache: JobCache) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        governor: Governor,
+        watcher: Watcher,
+        logs: JobLogs,
+        output: LogStore,
+        cache: JobCache,
+    ) -> None:
         self._store = store
+        self._output = output
         self._governor = governor
         self._watcher = watcher
         self._logs = logs
@@ -130,6 +143,12 @@ class Jobs(JobServiceServicer):
     ) -> AsyncIterator[job_pb2.ReadLogsResponse]:
         async for response in self._logs.read(request):
             yield response
+
+    @override
+    async def DiagnoseJob(self, request: job_pb2.DiagnoseJobRequest, context: object) -> job_pb2.DiagnoseJobResponse:
+        job_id = _job_id(request.job_id)
+        _, found = await diagnose_job(self._store, self._output, person(), job_id)
+        return job_pb2.DiagnoseJobResponse(diagnosis=diagnosis(found))
 
     @override
     async def ListJobTemplates(

@@ -5,6 +5,7 @@ from typing import Final
 from control_plane.tools.conditions import NODE_CONDITIONS
 from control_plane.tools.costs import BUDGET_LEFT, COSTS, PRICES
 from control_plane.tools.definition import AnyTool
+from control_plane.tools.diagnoses import DIAGNOSE_JOB
 from control_plane.tools.fleet import FLEET_SUMMARY
 from control_plane.tools.goals import GET_GOAL, LIST_GOALS
 from control_plane.tools.incidents import GET_INCIDENT, LIST_INCIDENTS
@@ -28,6 +29,7 @@ TOOLS: Final[tuple[AnyTool, ...]] = (
     BUDGET_LEFT,
     CORDON_NODE,
     COSTS,
+    DIAGNOSE_JOB,
     DRAIN_NODE,
     FLEET_SUMMARY,
     GET_GOAL,

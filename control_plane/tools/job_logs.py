@@ -74,7 +74,7 @@ async def _read(sources: Sources, principal: Principal, wanted: JobLogs) -> Foun
     sought = wanted.grep.casefold() if wanted.grep else ""
     fitting = [
         (entry, offset, text)
-        for entry, offset, text in _lines(entries)
+        for entry, offset, text in log_lines(entries)
         if sought in text.casefold() and wanted.stream in (None, _stream(entry))
     ]
     lines = tuple(
@@ -95,7 +95,7 @@ def _stream(entry: LogEntry) -> Literal["stdout", "stderr"]:
     return "stderr" if entry.stream is LogStream.STDERR else "stdout"
 
 
-def _lines(entries: Iterable[LogEntry]) -> Iterator[tuple[LogEntry, int, str]]:
+def log_lines(entries: Iterable[LogEntry]) -> Iterator[tuple[LogEntry, int, str]]:
     """Yield each line with the entry it is from and the offset of its first byte.
 
     A line that a host read in two pieces, or that is very long, comes in pieces.

@@ -39,6 +39,7 @@ class Jobs(Blocking[AsyncJobs]):
     wait = call(AsyncJobs.wait)
     logs = stream(AsyncJobs.logs)
     cancel = call(AsyncJobs.cancel)
+    diagnose = call(AsyncJobs.diagnose)
     templates = call(AsyncJobs.templates)
 
 
@@ -102,6 +103,7 @@ class Agents(Blocking[AsyncAgents]):
     get = call(AsyncAgents.get)
     pause = call(AsyncAgents.pause)
     resume = call(AsyncAgents.resume)
+    models = call(AsyncAgents.models)
 
 
 class Audit(Blocking[AsyncAudit]):

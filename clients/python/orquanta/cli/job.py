@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orquanta.cli.diagnosis_views import print_diagnosis
 from orquanta.cli.exits import ExitCode, code_for_job
 from orquanta.cli.formats import elapsed, gpus, money, or_dash, relative, words
 from orquanta.cli.goal_views import node_names
@@ -199,6 +200,18 @@ def show(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
         session.output.document(job)
     else:
         print_job(session.output, job)
+
+
+@job_commands.command()
+def diagnose(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
+    """Tell why a job failed, what to do about it, and the evidence: log lines, host conditions, reports."""
+    session = session_of(ctx, as_json=as_json)
+    with session.connect() as client:
+        found = client.jobs.diagnose(job_id)
+    if session.as_json:
+        session.output.document(found)
+    else:
+        print_diagnosis(session.output, found)
 
 
 @job_commands.command()

@@ -2,9 +2,11 @@
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
 
+from orquanta.convert.diagnoses import read_diagnosis
 from orquanta.convert.jobs import read_job, read_log_chunk, read_template, write_spec
 from orquanta.convert.scalars import write_enum
 from orquanta.transport import Transport, paged, request_id_or_new
+from orquanta.types.diagnoses import Diagnosis
 from orquanta.types.jobs import Job, JobSpec, JobState, JobTemplate, LogChunk, Submission
 from orquanta.v1 import job_pb2 as pb
 from orquanta.v1.job_pb2_grpc import JobServiceStub
@@ -110,6 +112,11 @@ class AsyncJobs:
             pb.CancelJobRequest(job_id=job_id, reason=reason, request_id=request_id_or_new(request_id)),
         )
         return read_job(response.job)
+
+    async def diagnose(self, job_id: str) -> Diagnosis:
+        """Why a job failed, with the evidence that says so."""
+        response = await self._transport.call(self._stub.DiagnoseJob, pb.DiagnoseJobRequest(job_id=job_id))
+        return read_diagnosis(response.diagnosis)
 
     async def templates(self) -> tuple[JobTemplate, ...]:
         """What can run when a job names neither command nor image, by name."""

@@ -1,0 +1,28 @@
+"""Diagnoses: why something failed, with what says so."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DiagnosisEvidence:
+    """What a diagnosis rests on. `text` may be a stranger's words."""
+
+    id: str
+    kind: str
+    text: str
+    seen_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """Why something failed: `cause` is a stable code, `fault` where it lies, `confidence` 0 to 1."""
+
+    cause: str
+    summary: str
+    advice: str
+    fault: str
+    confidence: float
+    evidence: tuple[DiagnosisEvidence, ...]
+    diagnosed_by: str
+    alternatives: tuple[str, ...]
