@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from control_plane import healing_terms
+from control_plane import healing_terms, model_terms
 from control_plane.agents.announcer import Announcer
 from control_plane.agents.auditor import Auditor, AuditTerms
 from control_plane.agents.healing import Healing, Leases
@@ -37,6 +37,7 @@ from control_plane.listeners import Listeners
 from control_plane.model.ids import NodeId
 from control_plane.ports import certificate_names, free_port, reachable
 from control_plane.price_file import load_prices
+from control_plane.reasoning.assemble import assemble
 from control_plane.services.composition import (
     PeopleServices,
     ServiceDependencies,
@@ -123,6 +124,14 @@ class ControlPlane:
             governor = Governor(
                 store, limits=healing_terms.limits(settings), defaults=defaults, prices=prices, policies=book
             )
+            reasoner = assemble(
+                model_terms.endpoints(settings),
+                store,
+                clock=self._clock,
+                cost_per_day_usd=settings.model_cost_per_day_usd,
+            )
+            stack.push_async_callback(reasoner.close)
+            await reasoner.start()
             orchestrator = Orchestrator(store, governor, defaults=defaults, clock=self._clock)
             await orchestrator.start()
             logs = LogStore(
@@ -168,6 +177,7 @@ class ControlPlane:
                     join=JoinDetails(self._people_server, certificates.ca.root_der),
                     clock=self._clock,
                     audit_signer=audit_signer,
+                    reasoning=reasoner,
                     access_log=settings.log_level == "debug",
                 )
             )

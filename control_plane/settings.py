@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, get_args, get_origin
-from urllib.parse import urlsplit, urlunsplit
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, ValidationError, model_validator
-from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from control_plane.errors import InvalidArgument
+from control_plane.model_forms import ModelEndpoint, ModelEndpoints
+from control_plane.setting_display import MASK, is_many, is_secret, metavar, shown
 from control_plane.setting_forms import (
     RUNG_NAMES,
     LocalRungs,
@@ -36,7 +36,6 @@ ENVIRONMENT_PREFIX: Final = "ORQUANTA_"
 DEFAULT_FILE: Final = Path("/etc/orquanta/server.toml")
 
 _CONFIG_KEY: Final = "config"
-_MASK: Final = "********"
 _MAX_PORT: Final = 65_535
 _MAX_FILE_BYTES: Final = 1024 * 1024
 _CLOSE: Final = 0.8  # how alike an unknown ORQUANTA_ variable must be to a setting to be taken for a typing error
@@ -232,6 +231,14 @@ class Settings(BaseSettings):
     """File that holds the password of that administrator."""
     price_file: FilePath | None = None
     """TOML file with prices that replace or extend the built-in table."""
+    model_endpoints: ModelEndpoints = ()
+    """Models to reason with, best first: tables with name, base_url, model, input_usd_per_million,
+    output_usd_per_million, api_key_file or api_key_env; in a text, the same as words of the form key=value. Without
+    one, everything goes by rules."""
+    model_calls: bool = True
+    """Ask the models that are configured; without it, everything goes by rules."""
+    model_cost_per_day_usd: Annotated[Decimal, Field(ge=0, le=1_000_000, allow_inf_nan=False)] = Decimal(20)
+    """What models may cost in a day (UTC) for each user, in US dollars, and for the agents that act for nobody."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least level of log lines that are written."""
     log_format: Literal["auto", "text", "json"] = "auto"
@@ -294,27 +301,44 @@ class Settings(BaseSettings):
         path: Path | None = getattr(self, f"{name}_file")
         if value is not None:
             return value.get_secret_value()
-        if path is None:
-            return None
-        try:
-            text = path.read_text().rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{name}_file: {path} cannot be read ({error}); fix its path or mode") from error
-        if not text:
-            raise SettingsError(f"{name}_file: {path} is empty; write the password into it")
-        return text
+        return None if path is None else _secret_in(path, f"{name}_file")
+
+    def model_api_key(self, endpoint: ModelEndpoint) -> str:
+        """Return the key for a model's endpoint; "" if it needs none. Raises SettingsError."""
+        place = f"model_endpoints: {endpoint.name}"
+        if endpoint.api_key_file is not None:
+            key = _secret_in(_absolute(endpoint.api_key_file), f"{place}: api_key_file")
+        elif endpoint.api_key_env:
+            key = os.environ.get(endpoint.api_key_env, "")
+            if not key:
+                raise SettingsError(f"{place}: {endpoint.api_key_env} is not in the environment; set it to the key")
+        else:
+            return ""
+        if not key.isascii() or not key.isprintable() or " " in key:
+            raise SettingsError(f"{place}: the key holds characters that no key has; write the key alone, on one line")
+        return key
 
     def sources(self) -> tuple[SettingSource, ...]:
         """Return every setting, where its value came from, and secrets masked, in the order of the class."""
-        shown = []
+        found = []
         for name in type(self).model_fields:
             origin, place = self._origins.get(name, (Origin.DEFAULT, ""))
-            shown.append(SettingSource(name, _shown(getattr(self, name)), origin, place))
-        return tuple(shown)
+            found.append(SettingSource(name, shown(getattr(self, name)), origin, place))
+        return tuple(found)
 
     def remember_origins(self, origins: Mapping[str, tuple[Origin, str]]) -> None:
         """Keep where values came from, for `sources`."""
         self._origins.update(origins)
+
+
+def _secret_in(path: Path, place: str) -> str:
+    try:
+        text = path.read_text().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{place}: {path} cannot be read ({error}); fix its path or mode") from error
+    if not text:
+        raise SettingsError(f"{place}: {path} is empty; write the password into it")
+    return text
 
 
 def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
@@ -324,16 +348,16 @@ def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group = parser.add_argument_group("settings")
     for name, field in Settings.model_fields.items():
-        if _is_secret(field):
+        if is_secret(field):
             continue
         text = " ".join((field.description or "").split()).replace("%", "%%")
         flag = _flag(name)
         if field.annotation is bool:
             group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, dest=name, help=text)
-        elif _is_many(field):
+        elif is_many(field):
             group.add_argument(flag, action="append", default=None, dest=name, metavar="NAME", help=text)
         else:
-            group.add_argument(flag, default=None, dest=name, metavar=_metavar(field), help=text)
+            group.add_argument(flag, default=None, dest=name, metavar=metavar(field), help=text)
 
 
 def load_settings(
@@ -368,7 +392,7 @@ def settings_from(
     for name, field in Settings.model_fields.items():
         given = getattr(arguments, name, None)
         if given is not None:
-            values[name] = _many(",".join(given)) if _is_many(field) else given
+            values[name] = _many(",".join(given)) if is_many(field) else given
             origins[name] = (Origin.FLAG, _flag(name))
     try:
         settings = Settings(**values)
@@ -408,7 +432,7 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:  # Any: tex
             continue  # an empty variable is an unset one
         name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
         if name in _names() and variable == _variable(name):
-            found[name] = _many(text) if _is_many(Settings.model_fields[name]) else text
+            found[name] = _many(text) if is_many(Settings.model_fields[name]) else text
         elif difflib.get_close_matches(name, _names(), 1, _CLOSE):
             # Other variables with this prefix belong to the command line client and the daemon.
             faults.append(f"{variable} in the environment is not a setting{_did_you_mean(name, as_variable=True)}")
@@ -431,8 +455,12 @@ def _explain(
             continue
         name = str(fault["loc"][0])
         origin, place = origins.get(name, (Origin.DEFAULT, ""))
-        secret = _is_secret(Settings.model_fields[name])
-        value = _MASK if secret else _shown(values.get(name))
+        if len(fault["loc"]) > 1:  # a part of it; what is written there may be secret
+            part = ".".join(str(step) for step in fault["loc"][1:])
+            lines.append(f"{name}.{part} ({place or origin.value}): {allowed}")
+            continue
+        secret = is_secret(Settings.model_fields[name])
+        value = MASK if secret else shown(values.get(name))
         lines.append(f"{name} = {value!r} ({place or origin.value}): {allowed}")
     return lines
 
@@ -458,45 +486,3 @@ def _variable(name: str) -> str:
 
 def _many(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _is_many(field: FieldInfo) -> bool:
-    return get_origin(field.annotation) is tuple
-
-
-def _is_secret(field: FieldInfo) -> bool:
-    return field.annotation is SecretStr or SecretStr in get_args(field.annotation)
-
-
-def _metavar(field: FieldInfo) -> str:
-    if get_origin(field.annotation) is Literal:
-        return "{" + ",".join(get_args(field.annotation)) + "}"
-    if field.annotation in (int, float, Decimal):
-        return "NUMBER"
-    return "TEXT" if field.annotation is str else "PATH"
-
-
-def _shown(value: object) -> str:
-    match value:
-        case None:
-            return ""
-        case SecretStr():
-            return _MASK
-        case bool():
-            return str(value).lower()
-        case tuple() | list():
-            return ", ".join(_shown(item) for item in value)
-        case _:
-            return _without_password(str(value))
-
-
-def _without_password(text: str) -> str:
-    """Hide the password of a URL."""
-    if "://" not in text or "@" not in text:
-        return text
-    parts = urlsplit(text)
-    userinfo, _, host = parts.netloc.rpartition("@")
-    user, colon, _ = userinfo.partition(":")
-    if not colon:
-        return text
-    return urlunsplit(parts._replace(netloc=f"{user}:{_MASK}@{host}"))

@@ -4,12 +4,14 @@ from typing_extensions import override
 
 from control_plane.errors import NotFound
 from control_plane.model.agent import AgentRecord
+from control_plane.reasoning.contract import ReasoningReport
 from control_plane.services.caller import person
 from control_plane.services.convert import records as convert
+from control_plane.services.convert.reasoning import reasoning_status
 from control_plane.services.mutations import mutation
 from control_plane.services.validate.fields import Fields
 from control_plane.services.validate.others import agent_name
-from control_plane.store import agents, audit
+from control_plane.store import agents, audit, model_usage
 from control_plane.store.database import Store, Tx
 from orquanta.v1 import agent_pb2
 from orquanta.v1.agent_pb2_grpc import AgentServiceServicer
@@ -18,8 +20,9 @@ from orquanta.v1.agent_pb2_grpc import AgentServiceServicer
 class Agents(AgentServiceServicer):
     """Serves agents."""
 
-    def __init__(self, *, store: Store) -> None:
+    def __init__(self, *, store: Store, reasoning: ReasoningReport) -> None:
         self._store = store
+        self._reasoning = reasoning
 
     @override
     async def ListAgents(self, request: agent_pb2.ListAgentsRequest, context: object) -> agent_pb2.ListAgentsResponse:
@@ -43,6 +46,13 @@ class Agents(AgentServiceServicer):
         self, request: agent_pb2.ResumeAgentRequest, context: object
     ) -> agent_pb2.ResumeAgentResponse:
         return agent_pb2.ResumeAgentResponse(agent=await self._set("ResumeAgent", request, paused=False))
+
+    @override
+    async def GetReasoningStatus(
+        self, request: agent_pb2.GetReasoningStatusRequest, context: object
+    ) -> agent_pb2.GetReasoningStatusResponse:
+        today = await self._store.read(model_usage.of_day)
+        return reasoning_status(self._reasoning, today)
 
     async def _set(
         self, method: str, request: agent_pb2.PauseAgentRequest | agent_pb2.ResumeAgentRequest, *, paused: bool

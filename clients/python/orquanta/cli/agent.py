@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from orquanta.cli.formats import or_dash, relative, words
+from orquanta.cli.formats import money, or_dash, relative, words
 from orquanta.cli.options import AsJson, Reason
 from orquanta.cli.output import Output
 from orquanta.cli.session import session_of
@@ -13,6 +13,8 @@ from orquanta.types.agents import Agent
 agent_commands = typer.Typer(no_args_is_help=True, help="Agents: the loops that propose actions.")
 
 AgentName = Annotated[str, typer.Argument(metavar="AGENT", help="The agent's name.")]
+
+_BREAKER_WORDS = {"closed": "in use", "open": "left alone", "half_open": "being tried"}
 
 
 @agent_commands.command("list")
@@ -37,6 +39,40 @@ def list_agents(ctx: typer.Context, as_json: AsJson = False) -> None:
             for agent in agents
         ],
         empty="No agents.",
+    )
+
+
+@agent_commands.command()
+def models(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Show the models to reason with, what they can do, and what was used today."""
+    session = session_of(ctx, as_json=as_json)
+    with session.connect() as client:
+        status = client.agents.models()
+    if session.as_json:
+        session.output.document(status)
+        return
+    session.output.table(
+        ("endpoint", "model", "address", "asked by", "tools", "streams", "state", "calls", "failed", "last error"),
+        [
+            (
+                endpoint.name,
+                endpoint.model,
+                endpoint.base_url,
+                words(endpoint.mode),
+                "yes" if endpoint.tools else "no",
+                "yes" if endpoint.streams else "no",
+                _BREAKER_WORDS.get(endpoint.breaker, endpoint.breaker),
+                str(endpoint.calls),
+                str(endpoint.failures),
+                or_dash(endpoint.last_error),
+            )
+            for endpoint in status.endpoints
+        ],
+        empty="No model is configured: everything goes by rules.",
+    )
+    session.output.say(
+        f"{money(status.cost_today_usd)} and {status.tokens_today:,} tokens today (UTC); "
+        f"at most {money(status.cost_per_day_usd)} a day for each user."
     )
 
 

@@ -1,7 +1,7 @@
 """Agents from the wire."""
 
-from orquanta.convert.scalars import read_enum, read_time
-from orquanta.types.agents import Agent, AgentStatus
+from orquanta.convert.scalars import read_enum, read_time, read_usd
+from orquanta.types.agents import Agent, AgentStatus, ModelEndpoint, ReasoningStatus
 from orquanta.v1 import agent_pb2 as pb
 
 
@@ -15,4 +15,29 @@ def read_agent(message: pb.Agent) -> Agent:
         last_error=message.last_error,
         metrics=dict(message.metrics),
         updated_at=read_time(message.updated_at),
+    )
+
+
+def read_reasoning_status(message: pb.GetReasoningStatusResponse) -> ReasoningStatus:
+    """How reasoning is done."""
+    return ReasoningStatus(
+        endpoints=tuple(_read_endpoint(endpoint) for endpoint in message.endpoints),
+        cost_today_usd=read_usd(message.cost_today_usd_micros),
+        cost_per_day_usd=read_usd(message.cost_per_day_usd_micros),
+        tokens_today=message.tokens_today,
+    )
+
+
+def _read_endpoint(message: pb.ModelEndpoint) -> ModelEndpoint:
+    return ModelEndpoint(
+        name=message.name,
+        model=message.model,
+        base_url=message.base_url,
+        mode=message.mode,
+        tools=message.tools,
+        streams=message.streams,
+        breaker=message.breaker,
+        last_error=message.last_error,
+        calls=message.calls,
+        failures=message.failures,
     )

@@ -1,8 +1,8 @@
 """Agents: the loops that propose actions."""
 
-from orquanta.convert.agents import read_agent
+from orquanta.convert.agents import read_agent, read_reasoning_status
 from orquanta.transport import Transport, request_id_or_new
-from orquanta.types.agents import Agent
+from orquanta.types.agents import Agent, ReasoningStatus
 from orquanta.v1 import agent_pb2 as pb
 from orquanta.v1.agent_pb2_grpc import AgentServiceStub
 
@@ -39,3 +39,8 @@ class AsyncAgents:
             pb.ResumeAgentRequest(name=name, reason=reason, request_id=request_id_or_new(request_id)),
         )
         return read_agent(response.agent)
+
+    async def models(self) -> ReasoningStatus:
+        """Which models there are to reason with, what they can do, and what was used today."""
+        response = await self._transport.call(self._stub.GetReasoningStatus, pb.GetReasoningStatusRequest())
+        return read_reasoning_status(response)

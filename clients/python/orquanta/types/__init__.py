@@ -6,7 +6,7 @@ means "none". An enum value that this version does not know reads as `UNKNOWN`.
 
 from orquanta.types.accounts import ApiKey, NewApiKey, Role, Session, User
 from orquanta.types.actions import Action, ActionState, Approval, ApprovalNeed, KillSwitch
-from orquanta.types.agents import Agent, AgentStatus
+from orquanta.types.agents import Agent, AgentStatus, ModelEndpoint, ReasoningStatus
 from orquanta.types.audit import AuditRecord
 from orquanta.types.catalog import Price
 from orquanta.types.goals import (
@@ -134,6 +134,7 @@ __all__ = [
     "KillSwitch",
     "LogChunk",
     "LogStream",
+    "ModelEndpoint",
     "NewApiKey",
     "NewJoinToken",
     "Node",
@@ -153,6 +154,7 @@ __all__ = [
     "Preview",
     "Price",
     "Question",
+    "ReasoningStatus",
     "Repair",
     "RepairOrigin",
     "RepairRung",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 
 
@@ -27,3 +28,34 @@ class Agent:
     last_error: str
     metrics: Mapping[str, float]
     updated_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEndpoint:
+    """An endpoint of a model.
+
+    `mode` is how it is asked for data: "json_schema", "json_object", "tool", "text", or "unprobed" before the first
+    call; `breaker` is "closed", "open" while it is left alone after failures, or "half_open". Counts are since the
+    control plane started.
+    """
+
+    name: str
+    model: str
+    base_url: str
+    mode: str
+    tools: bool
+    streams: bool
+    breaker: str
+    last_error: str
+    calls: int
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningStatus:
+    """How reasoning is done. Without endpoints everything goes by rules; the bound for a day is for each user."""
+
+    endpoints: tuple[ModelEndpoint, ...]
+    cost_today_usd: Decimal
+    cost_per_day_usd: Decimal
+    tokens_today: int
