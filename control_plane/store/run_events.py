@@ -106,6 +106,7 @@ def append(
         },
         action_id=action_id,
         goal_id=run.goal_id or "",
+        run_id=run_id,
         user_id=run.user_id or "",
     )
     tx.emit(Noun.RUN, run_id, kind.value, row.message, parent_id=run.goal_id or "")
