@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from control_plane import healing_terms, model_terms
+from control_plane import healing_terms, model_terms, run_terms
 from control_plane.agents.announcer import Announcer
 from control_plane.agents.auditor import Auditor, AuditTerms
 from control_plane.agents.healing import Healing, Leases
@@ -18,10 +18,13 @@ from control_plane.agents.incidents.agent import Incidents
 from control_plane.agents.notice_texts import WebhookKind
 from control_plane.agents.notifier import Notifier, Webhook
 from control_plane.agents.orchestrator.orchestrator import Orchestrator
+from control_plane.agents.orchestrator.runs.assemble import run_loop
 from control_plane.agents.policies import Policies
 from control_plane.agents.revocation import Revocation
+from control_plane.agents.run_announcer import RunAnnouncer
 from control_plane.agents.scheduler import Scheduler
 from control_plane.broker import Broker, open_broker
+from control_plane.bus.deltas import Deltas
 from control_plane.clock import SystemClock
 from control_plane.credentials import Certificates
 from control_plane.first_start import FirstAdmin, ensure_admin
@@ -63,6 +66,7 @@ from orquanta.ledger.signatures import Signer
 log = structlog.get_logger()
 
 _GRACE_SECONDS = 3.0
+_ANSWER_SECONDS = 2.0  # who asks waits this long for what rules answer
 _RENEWAL_CHECK_SECONDS = 3600.0
 
 
@@ -83,6 +87,8 @@ class ControlPlane:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._clock = SystemClock()
+        self._run_policy = run_terms.run_policy(settings)
+        self._deltas = Deltas()
         self._people_port = free_port("people_address", settings.people_address)
         self._nodes_port = free_port("nodes_address", settings.nodes_address)
 
@@ -132,7 +138,15 @@ class ControlPlane:
             )
             stack.push_async_callback(reasoner.close)
             await reasoner.start()
-            orchestrator = Orchestrator(store, governor, defaults=defaults, clock=self._clock)
+            orchestrator = Orchestrator(
+                store,
+                governor,
+                defaults=defaults,
+                clock=self._clock,
+                reasoner=reasoner,
+                run_limits=self._run_policy.limits,
+                answer_seconds=_ANSWER_SECONDS,
+            )
             await orchestrator.start()
             logs = LogStore(
                 settings.state_dir / "logs",
@@ -198,6 +212,10 @@ class ControlPlane:
                 links.run,
                 LogIngest(broker.bus, logs, store, clock=self._clock).run,
                 Announcer(store, broker.bus).run,
+                RunAnnouncer(store, broker.bus).run,
+                run_loop(
+                    store, orchestrator, toolbox, reasoner=reasoner, policy=self._run_policy, deltas=self._deltas
+                ).run,
                 Auditor(store, broker.bus, audit_signer, self._audit_terms()).run,
                 Scheduler(store, governor, max_gpus_per_user=settings.max_gpus_per_user).run,
                 healing.run,

@@ -239,6 +239,18 @@ class Settings(BaseSettings):
     """Ask the models that are configured; without it, everything goes by rules."""
     model_cost_per_day_usd: Annotated[Decimal, Field(ge=0, le=1_000_000, allow_inf_nan=False)] = Decimal(20)
     """What models may cost in a day (UTC) for each user, in US dollars, and for the agents that act for nobody."""
+    run_turns_max: Annotated[int, Field(ge=1, le=100)] = 12
+    """Turns of a model that one reasoning run may take."""
+    run_tool_calls_max: Annotated[int, Field(ge=1, le=200)] = 24
+    """Calls of tools that one reasoning run may make."""
+    run_input_tokens_max: Annotated[int, Field(ge=1_000, le=10_000_000)] = 60_000
+    """Tokens that one reasoning run may send to a model."""
+    run_output_tokens_max: Annotated[int, Field(ge=100, le=1_000_000)] = 16_000
+    """Tokens that a model may write in one reasoning run."""
+    run_cost_max_usd: Annotated[Decimal, Field(ge=0, le=1_000, allow_inf_nan=False)] = Decimal("0.50")
+    """What a model may cost in one reasoning run, in US dollars."""
+    run_seconds_max: Annotated[float, Field(ge=1, le=3_600)] = 600.0
+    """Work of one reasoning run, in seconds; waiting for people and for jobs does not count."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least level of log lines that are written."""
     log_format: Literal["auto", "text", "json"] = "auto"

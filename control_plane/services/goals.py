@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from control_plane.model.goal import Bill, Goal
 from control_plane.model.identity import Principal, Role
-from control_plane.model.ids import GOAL, GoalId
+from control_plane.model.ids import GOAL, GoalId, RunId
 from control_plane.model.job import Job
 from control_plane.model.money import to_micros
 from control_plane.model.plan import Plan
@@ -24,7 +24,7 @@ from control_plane.services.paging import Paging
 from control_plane.services.validate import goals as validate
 from control_plane.services.validate.fields import Fields
 from control_plane.services.watch import Watched, Watcher
-from control_plane.store import goals, jobs
+from control_plane.store import goals, jobs, runs
 from control_plane.store.database import Store, Tx
 from control_plane.store.goals import GoalFilter
 from orquanta.v1 import goal_pb2
@@ -66,6 +66,7 @@ class _Whole:
     goal: Goal
     jobs: tuple[Job, ...]
     bill: Bill
+    run_id: RunId | None
 
 
 class Goals(GoalServiceServicer):
@@ -115,7 +116,7 @@ class Goals(GoalServiceServicer):
         goal_id = _goal_id(request.goal_id)
         whole = await self._store.read(lambda tx: _whole(tx, goal_id))
         return goal_pb2.GetGoalResponse(
-            goal=convert.goal(whole.goal, whole.bill), jobs=[convert_job(job) for job in whole.jobs]
+            goal=convert.goal(whole.goal, whole.bill, whole.run_id), jobs=[convert_job(job) for job in whole.jobs]
         )
 
     @override
@@ -128,13 +129,14 @@ class Goals(GoalServiceServicer):
         fields.check()
         paging = Paging(request)
 
-        def read(tx: Tx) -> tuple[list[tuple[Goal, Bill]], str]:
+        def read(tx: Tx) -> tuple[list[tuple[Goal, Bill, RunId | None]], str]:
             page = goals.page(tx, which, paging.wanted)
-            return [(goal, goals.bill(tx, goal.id)) for goal in page.items], page.next_token
+            of_goals = runs.ids_of_goals(tx, [goal.id for goal in page.items])
+            return [(goal, goals.bill(tx, goal.id), of_goals.get(goal.id)) for goal in page.items], page.next_token
 
         found, next_token = await self._store.read(read)
         return goal_pb2.ListGoalsResponse(
-            goals=[convert.goal(goal, bill) for goal, bill in found], next_page_token=paging.next(next_token)
+            goals=[convert.goal(*one) for one in found], next_page_token=paging.next(next_token)
         )
 
     @override
@@ -143,7 +145,7 @@ class Goals(GoalServiceServicer):
     ) -> AsyncIterator[goal_pb2.WatchGoalResponse]:
         async for change in self._watcher.watch(_watched(_goal_id(request.goal_id)), request.resume_token):
             yield goal_pb2.WatchGoalResponse(
-                goal=convert.goal(change.item.goal, change.item.bill),
+                goal=convert.goal(change.item.goal, change.item.bill, change.item.run_id),
                 jobs=[convert_job(job) for job in change.item.jobs],
                 resume_token=change.resume_token,
             )
@@ -183,8 +185,8 @@ class Goals(GoalServiceServicer):
         return owner_or(Role.OPERATOR, goal.user_id, f"goal {goal_id}")
 
     async def _as_it_is(self, goal_id: GoalId) -> goal_pb2.Goal:
-        goal, bill = await self._store.read(lambda tx: (goals.require(tx, goal_id), goals.bill(tx, goal_id)))
-        return convert.goal(goal, bill)
+        whole = await self._store.read(lambda tx: _whole(tx, goal_id))
+        return convert.goal(whole.goal, whole.bill, whole.run_id)
 
 
 def _goal_id(text: str) -> GoalId:
@@ -196,7 +198,8 @@ def _goal_id(text: str) -> GoalId:
 
 def _whole(tx: Tx, goal_id: GoalId) -> _Whole:
     goal = goals.require(tx, goal_id)
-    return _Whole(goal, jobs.of_goal(tx, goal_id), goals.bill(tx, goal_id))
+    run = runs.of_goal(tx, goal_id)
+    return _Whole(goal, jobs.of_goal(tx, goal_id), goals.bill(tx, goal_id), None if run is None else run.id)
 
 
 def _watched(goal_id: GoalId) -> Watched[GoalId, _Whole]:

@@ -18,7 +18,7 @@ from control_plane.model.run import DEFAULT_LIMITS, Run, RunState, RunUsage
 from control_plane.model.run_step import Intent, NewRun, Outcome, RunBook, RunStep
 from control_plane.store.database import Tx
 from control_plane.store.documents import Document
-from control_plane.store.pages import Page, PageRequest, newest_first
+from control_plane.store.pages import Page, PageRequest, batched, newest_first
 from control_plane.store.run_tables import RunEventRow, RunRow, RunStepRow
 
 STEPPED = "run.stepped"
@@ -105,6 +105,15 @@ def of_goal(tx: Tx, goal_id: GoalId) -> Run | None:
     query = select(RunRow).where(col(RunRow.goal_id) == goal_id).order_by(col(RunRow.started_at).desc()).limit(1)
     row = tx.session.execute(query).scalars().first()
     return None if row is None else _model(row)
+
+
+def ids_of_goals(tx: Tx, goal_ids: Iterable[GoalId]) -> dict[GoalId, RunId]:
+    """Return the run of each of the goals that has one."""
+    found: dict[GoalId, RunId] = {}
+    for ids in batched(goal_ids):
+        query = select(col(RunRow.goal_id), col(RunRow.id)).where(col(RunRow.goal_id).in_(ids))
+        found.update({GoalId(goal_id): RunId(run_id) for goal_id, run_id in tx.session.execute(query)})
+    return found
 
 
 def page(tx: Tx, which: RunFilter, request: PageRequest) -> Page[Run]:

@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Mapping
 from datetime import datetime, tzinfo
 from decimal import Decimal
+from functools import partial
 from typing import Protocol
 
 from control_plane.agents.orchestrator.jobs import jobs_of
@@ -84,7 +85,8 @@ class Orchestrator:
     """Plans goals. What it wants done, it proposes; the governor decides.
 
     With `run_limits`, each goal that is not refused has a reasoning run; with a `reasoner` as well, a model reads the
-    goal first.
+    goal first. `answer_seconds` is how long whoever asks waits for an answer that needs no model: for a question that
+    rules can answer, that is the time of a few reads.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class Orchestrator:
         planner: Planner = _by_rules,
         reasoner: Reasoner | None = None,
         run_limits: RunUsage | None = None,
+        answer_seconds: float = 0.0,
     ) -> None:
         self._store = store
         self._governor = governor
@@ -107,6 +110,7 @@ class Orchestrator:
         self._planner = planner
         self._reasoner = reasoner
         self._run_limits = run_limits
+        self._answer_seconds = answer_seconds
         self.pursuit = Pursuit(governor, fx_usd=fx_usd, run_limits=run_limits)
         self._planning = asyncio.Semaphore(_PLANS_AT_ONCE)
         self._plans_waiting = 0
@@ -136,7 +140,23 @@ class Orchestrator:
             record(tx, goal_id, principal, "goal.submitted", "a person asked for it", {"text": text})
             return self._pursue(tx, principal, goal_id, plan, attempt="1")
 
-        return await self._store.write(write)
+        return await self._answered(await self._store.write(write))
+
+    async def _answered(self, goal: Goal) -> Goal:
+        """Wait a moment for what rules answer at once; return the goal as it is then."""
+        by_model = self._reasoner is not None and self._reasoner.available
+        if goal.state is not GoalState.PLANNING or by_model or not self._answer_seconds:
+            return goal
+        try:
+            async with asyncio.timeout(self._answer_seconds):
+                while goal.state is GoalState.PLANNING:
+                    seen = self._store.changes.newest
+                    goal = await self._store.read(partial(goals.require, goal_id=goal.id))
+                    if goal.state is GoalState.PLANNING:
+                        await self._store.changes.wait_beyond(seen)
+        except TimeoutError:
+            pass
+        return goal
 
     def preview(self, text: str, *, timezone: str) -> Plan:
         """Return how a text is understood, without recording anything. Blocking: milliseconds on a long text."""

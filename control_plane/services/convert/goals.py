@@ -3,6 +3,7 @@
 from typing import Final
 
 from control_plane.model.goal import Bill, BillLine, Goal, GoalState
+from control_plane.model.ids import RunId
 from control_plane.model.job import ResourceRequest
 from control_plane.model.money import to_micros
 from control_plane.model.plan import Budget, BudgetPeriod, Plan, PlannedJob
@@ -13,8 +14,8 @@ from orquanta.v1 import goal_pb2
 GOAL_STATE: Final = wire_enum(GoalState, goal_pb2.GoalState.Value, "GOAL_STATE")
 
 
-def goal(value: Goal, bill: Bill) -> goal_pb2.Goal:
-    """Return a goal with its bill."""
+def goal(value: Goal, bill: Bill, run_id: RunId | None) -> goal_pb2.Goal:
+    """Return a goal with its bill and the run that works on it."""
     return goal_pb2.Goal(
         id=value.id,
         user_id=value.user_id,
@@ -28,6 +29,7 @@ def goal(value: Goal, bill: Bill) -> goal_pb2.Goal:
         created_at=timestamp(value.created_at),
         updated_at=timestamp(value.updated_at),
         version=value.version,
+        run_id=run_id or "",
     )
 
 

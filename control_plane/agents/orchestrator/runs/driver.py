@@ -24,6 +24,7 @@ from control_plane.agents.orchestrator.runs.ports import Diagnoser, GoalPursuit
 from control_plane.agents.orchestrator.runs.state import BY_RULES, arguments_of, next_move
 from control_plane.agents.orchestrator.runs.view import RunView, load_view
 from control_plane.model.agent import AgentStatus
+from control_plane.model.goal import GoalState
 from control_plane.model.ids import JobId, RunId
 from control_plane.model.run import EventType, RunState
 from control_plane.model.run_step import Intent, Outcome, RunStep, StepKind
@@ -142,6 +143,7 @@ class Driver:
             runs.set_state(tx, view.run.id, RunState.AWAITING_APPROVAL, view.run.status_reason, waits_for=left)
         else:
             runs.set_state(tx, view.run.id, RunState.RUNNING, "")
+            _move_goal(tx, view, GoalState.AWAITING_APPROVAL, GoalState.RUNNING, "")
             run_events.append(tx, view.run.id, EventType.RUN_RESUMED, f"{action.id} is {action.state.value}")
         return True
 
@@ -158,6 +160,8 @@ class Driver:
         def write(tx: Tx) -> None:
             runs.set_state(tx, run.id, state, move.reason, watches=move.nodes, wake_at=wake_at)
             recording.show_status(tx, AgentStatus.IDLE)
+            if move.nodes:
+                _move_goal(tx, view, GoalState.PLANNING, GoalState.RUNNING, move.reason)
             if not same:
                 run_events.append(
                     tx, run.id, EventType.RUN_WAITING, move.reason, data={"nodes": [str(one) for one in move.nodes]}
@@ -207,9 +211,14 @@ def _await(tx: Tx, view: RunView, move: AwaitApproval) -> bool:
         tx, view.run.id, EventType.APPROVAL_REQUESTED, text, data={"actions": [str(one) for one in move.action_ids]}
     )
     recording.show_status(tx, AgentStatus.IDLE)
-    if view.goal is not None and not goals.require(tx, view.goal.id).state.ended:
-        goals.update(tx, view.goal.id, status_reason=text)
+    _move_goal(tx, view, GoalState.PLANNING, GoalState.AWAITING_APPROVAL, text)
     return True  # it may have been decided meanwhile
+
+
+def _move_goal(tx: Tx, view: RunView, before: GoalState, after: GoalState, reason: str) -> None:
+    """Let the goal show what its run does, if it is where it is expected to be."""
+    if view.goal is not None and goals.require(tx, view.goal.id).state is before:
+        goals.update(tx, view.goal.id, state=after, status_reason=reason)
 
 
 def _by_rules(tx: Tx, view: RunView, move: ByRules) -> bool:
