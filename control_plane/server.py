@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from control_plane import healing_terms, model_terms, run_terms
+from control_plane import healing_terms, mcp_terms, model_terms, run_terms
 from control_plane.agents.announcer import Announcer
 from control_plane.agents.auditor import Auditor, AuditTerms
 from control_plane.agents.healing import Healing, Leases
@@ -27,6 +27,7 @@ from control_plane.broker import Broker, open_broker
 from control_plane.bus.deltas import Deltas
 from control_plane.clock import SystemClock
 from control_plane.credentials import Certificates
+from control_plane.errors import PreconditionFailed
 from control_plane.first_start import FirstAdmin, ensure_admin
 from control_plane.governor.defaults import JobDefaults
 from control_plane.governor.governor import Governor
@@ -60,6 +61,7 @@ from control_plane.telemetry.ingest import TelemetryIngest
 from control_plane.telemetry.log_ingest import LogIngest
 from control_plane.telemetry.logs import LogStore
 from control_plane.telemetry.windows import TelemetryWindows
+from control_plane.tools.imported.server import ForeignTools
 from control_plane.tools.toolbox import Toolbox
 from orquanta.ledger.signatures import Signer
 
@@ -175,6 +177,7 @@ class ControlPlane:
                 memory=None,
                 prices=prices,
                 clock=self._clock,
+                foreign=_imported(settings),
             )
             people = PeopleServices(
                 ServiceDependencies(
@@ -210,6 +213,7 @@ class ControlPlane:
 
             loops: list[Callable[[], Awaitable[None]]] = [
                 links.run,
+                toolbox.run,
                 LogIngest(broker.bus, logs, store, clock=self._clock).run,
                 Announcer(store, broker.bus).run,
                 RunAnnouncer(store, broker.bus).run,
@@ -297,6 +301,19 @@ def _notifiers(store: Store, settings: Settings) -> list[Callable[[], Awaitable[
     kind = WebhookKind(settings.approval_webhook_kind)
     webhooks = [Webhook(url.get_secret_value(), kind) for url in settings.approval_webhook_urls]
     return [Notifier(store, webhooks).run] if webhooks else []
+
+
+def _imported(settings: Settings) -> ForeignTools | None:
+    """Return the tools of other servers. Raises PreconditionFailed when the library for them is not installed."""
+    if not settings.mcp_servers:
+        return None
+    try:
+        from control_plane.tools.imported.registry import ImportedTools  # noqa: PLC0415 - an extra, and slow to load
+    except ModuleNotFoundError as error:
+        raise PreconditionFailed(
+            f"mcp_servers needs {error.name}; run: pip install 'orquanta[mcp]'", reason="NOT_INSTALLED"
+        ) from error
+    return ImportedTools(mcp_terms.servers(settings), mcp_terms.pins(settings))
 
 
 async def _run_loops(stack: AsyncExitStack, loops: list[Callable[[], Awaitable[None]]], stop: asyncio.Event) -> None:

@@ -20,6 +20,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, ValidationEr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from control_plane.errors import InvalidArgument
+from control_plane.mcp_forms import McpServer, McpServers
 from control_plane.model_forms import ModelEndpoint, ModelEndpoints
 from control_plane.setting_display import MASK, is_many, is_secret, metavar, shown
 from control_plane.setting_forms import (
@@ -251,6 +252,9 @@ class Settings(BaseSettings):
     """What a model may cost in one reasoning run, in US dollars."""
     run_seconds_max: Annotated[float, Field(ge=1, le=3_600)] = 600.0
     """Work of one reasoning run, in seconds; waiting for people and for jobs does not count."""
+    mcp_servers: McpServers = ()
+    """MCP servers whose tools agents may use: tables with name, command or url, tools, read (those of the tools that
+    change nothing; no other is called), role, timeout_seconds, token_file; in a text, words of the form key=value."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least level of log lines that are written."""
     log_format: Literal["auto", "text", "json"] = "auto"
@@ -329,6 +333,12 @@ class Settings(BaseSettings):
         if not key.isascii() or not key.isprintable() or " " in key:
             raise SettingsError(f"{place}: the key holds characters that no key has; write the key alone, on one line")
         return key
+
+    def mcp_token(self, server: McpServer) -> str:
+        """Return the bearer token for an MCP server; "" if it needs none. Raises SettingsError."""
+        if server.token_file is None:
+            return ""
+        return _secret_in(_absolute(server.token_file), f"mcp_servers: {server.name}: token_file")
 
     def sources(self) -> tuple[SettingSource, ...]:
         """Return every setting, where its value came from, and secrets masked, in the order of the class."""

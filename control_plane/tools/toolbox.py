@@ -19,7 +19,8 @@ from control_plane.telemetry.logs import LogStore
 from control_plane.telemetry.windows import TelemetryWindows
 from control_plane.tools.arguments import parse
 from control_plane.tools.catalogue import TOOLS
-from control_plane.tools.definition import AnyReadTool, AnyTool, AnyWriteTool, Ask, ReadTool, Sources
+from control_plane.tools.definition import RESULT_BYTES_MAX, AnyReadTool, AnyTool, AnyWriteTool, Ask, ReadTool, Sources
+from control_plane.tools.imported.server import ForeignTools
 from control_plane.tools.proposals import Proposals, problem, status_of, told
 from control_plane.tools.read_result import reader
 from control_plane.tools.results import Shelf, bounded
@@ -30,6 +31,8 @@ log = structlog.get_logger()
 _ERROR_MAX: Final = 1_000
 _NOTHING: Final[Json] = {}
 _PLANNED_KEY: Final = "planned"
+_BETWEEN: Final = "."
+"""Stands between the name of another server and that of its tool; no tool of our own has it."""
 
 
 class Toolbox:
@@ -45,17 +48,25 @@ class Toolbox:
         memory: MemoryStore | None,
         prices: PriceTable,
         clock: Clock,
+        foreign: ForeignTools | None = None,
     ) -> None:
         self._sources = Sources(store, logs, telemetry, memory, prices, clock)
         self._proposals = Proposals(store, governor)
         self._shelf = Shelf()
+        self._foreign = foreign
         own: Iterable[AnyTool] = (*TOOLS, reader(self._shelf))
         self._tools: Mapping[str, AnyTool] = {tool.name: tool for tool in own}
         self._specs: Mapping[str, ToolSpec] = {name: tool.spec() for name, tool in sorted(self._tools.items())}
 
+    async def run(self) -> None:
+        """Keep up the connections to other servers until cancelled; without any there is nothing to do."""
+        if self._foreign is not None:
+            await self._foreign.run()
+
     def specs(self, role: Role) -> tuple[ToolSpec, ...]:
         """Return the tools that somebody with this role may use, by name."""
-        return tuple(spec for spec in self._specs.values() if role.allows(spec.role))
+        foreign = self._foreign.specs() if self._foreign is not None else ()
+        return tuple(spec for spec in (*self._specs.values(), *foreign) if role.allows(spec.role))
 
     def changes(self, name: str) -> bool:
         """Tell whether a tool proposes a change; false for one that is unknown."""
@@ -68,26 +79,30 @@ class Toolbox:
         returns the same action as it is then. Every failure is a result with ERROR and a code.
         """
         tool = self._tools.get(call.name)
-        if tool is None:
+        foreign = self._foreign if tool is None and _BETWEEN in call.name else None
+        if tool is None and foreign is None:
             return _error("UNKNOWN_TOOL", self._unknown(call.name, context.principal.role))
-        spec = self._specs[tool.name]
-        if not context.principal.role.allows(spec.role):
+        spec = self._spec(call.name)
+        if spec is not None and not context.principal.role.allows(spec.role):
             return _error(
                 "ROLE_TOO_LOW",
                 f"{spec.name} needs the role {spec.role.value}; this is a {context.principal.role.value}",
             )
         try:
+            if tool is None or spec is None:
+                assert foreign is not None
+                return await self._from_elsewhere(foreign, call, context)
             async with asyncio.timeout(spec.timeout_seconds):
                 return await self._called(tool, spec, call.arguments_json, context)
         except TimeoutError:
-            return _error(
-                "TIMEOUT", f"{spec.name} took longer than {spec.timeout_seconds:g} seconds; repeat the same step"
-            )
+            return _error("TIMEOUT", f"{call.name} took longer than it may; repeat the same step")
         except OrQuantaError as error:
             return _error(error.reason, error.message)
         except Exception as error:
-            log.exception("tool.failed", tool=spec.name, caller=context.caller)
-            return _error("INTERNAL", f"{spec.name} failed by itself ({type(error).__name__}); see the server's log")
+            log.exception("tool.failed", tool=token(call.name), caller=context.caller)
+            return _error(
+                "INTERNAL", f"{token(call.name)} failed by itself ({type(error).__name__}); see the server's log"
+            )
 
     async def resolve_target(self, call: ToolCall, principal: Principal) -> str:
         """Return what a call would be about, with names resolved: the second part of a `planned` pair.
@@ -104,6 +119,32 @@ class Toolbox:
         except OrQuantaError:
             return ""
         return wish.target
+
+    def _spec(self, name: str) -> ToolSpec | None:
+        if name in self._specs:
+            return self._specs[name]
+        foreign = self._foreign.specs() if self._foreign is not None else ()
+        return next((spec for spec in foreign if spec.name == name), None)
+
+    async def _from_elsewhere(self, foreign: ForeignTools, call: ToolCall, context: ToolContext) -> ToolResult:
+        """Call a tool of another server; whatever it answers are strangers' words."""
+        answer = await foreign.call(call.name, call.arguments_json)
+        data, truncated = bounded(
+            answer.output,
+            bytes_max=RESULT_BYTES_MAX,
+            shelf=self._shelf,
+            user_id=context.principal.user_id,
+            untrusted=True,
+        )
+        return ToolResult(
+            status=ToolStatus.ERROR if answer.failed else ToolStatus.OK,
+            data=data,
+            evidence_id=f"tool:{token(call.name)}",
+            error_code="TOOL_FAILED" if answer.failed else "",
+            error="the tool itself says that it failed; see its texts" if answer.failed else "",
+            truncated=truncated,
+            untrusted=True,
+        )
 
     async def _called(self, tool: AnyTool, spec: ToolSpec, arguments_json: str, context: ToolContext) -> ToolResult:
         if isinstance(tool, ReadTool):

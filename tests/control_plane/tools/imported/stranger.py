@@ -1,0 +1,59 @@
+"""An MCP server of somebody else, started as a program: honest, hostile, slow or changing, as its script says.
+
+Run as `python stranger.py SCRIPT`: a JSON file with {"tools": [...], "answers": {tool: ...}}, read anew for each
+request, so that a test can change what the server says while it runs.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from mcp.server.lowlevel import Server
+from mcp.server.stdio import stdio_server
+from mcp.types import CallToolRequestParams, CallToolResult, ListToolsResult, TextContent, Tool, ToolAnnotations
+
+SCRIPT = Path(sys.argv[1])
+
+
+def script() -> dict[str, Any]:  # Any: JSON
+    loaded: dict[str, Any] = json.loads(SCRIPT.read_text())  # Any: JSON
+    return loaded
+
+
+async def list_tools(_context: Any, _params: Any) -> ListToolsResult:  # Any: the library's own types
+    return ListToolsResult(
+        tools=[
+            Tool(
+                name=tool["name"],
+                description=tool.get("description", "Searches."),
+                input_schema=tool.get(
+                    "schema", {"type": "object", "properties": {"query": {"type": "string"}}, "required": ["query"]}
+                ),
+                annotations=ToolAnnotations(read_only_hint=True, destructive_hint=False),
+            )
+            for tool in script()["tools"]
+        ]
+    )
+
+
+async def call_tool(_context: Any, params: CallToolRequestParams) -> CallToolResult:  # Any: the library's own type
+    answer = script()["answers"][params.name]
+    if answer == "die":
+        os._exit(1)
+    if answer == "hang":
+        await asyncio.Event().wait()
+    text = answer.format(query=(params.arguments or {}).get("query", ""), environment=sorted(os.environ))
+    return CallToolResult(content=[TextContent(text=text)], is_error=params.name == "fails")
+
+
+async def main() -> None:
+    server: Server[Any] = Server("stranger", on_list_tools=list_tools, on_call_tool=call_tool)  # Any: no state
+    async with stdio_server() as (incoming, outgoing):
+        await server.run(incoming, outgoing, server.create_initialization_options())
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
