@@ -251,7 +251,7 @@ def _contradiction(field: str, text: str) -> Question:
 
 
 def _question(said: SaidQuestion) -> Question:
-    text = re.sub(r"[^\x20-\x7e\u00a0-\uffff]+", " ", redact(said.text)).strip()
+    text = " ".join(re.sub(r"[^\x20-\x7e\u00a0-\uffff]+", " ", redact(said.text)).split())
     return Question(said.field, text or f"What about {said.field}?", QuestionReason.MISSING)
 
 
