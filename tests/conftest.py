@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from control_plane.reasoning.guard import forbid_real_calls
 from control_plane.store.database import Store
 from control_plane.store.engine import migrate, open_engine
 from tests.fake_clock import FakeClock
@@ -22,6 +23,9 @@ _TEMPLATE = "orquanta_template"
 for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
+
+# No test may ask a real model; those that speak to a server of their own use loopback_allowed().
+forbid_real_calls()
 
 # Time limits would fail on a busy machine, and a run must mean the same everywhere.
 settings.register_profile("orquanta", deadline=None, derandomize=True)

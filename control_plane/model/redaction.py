@@ -74,7 +74,7 @@ _HEADER: Final = re.compile(
     r"(?i)((?:proxy-)?authorization[\"']?\s{0,4}[:=]\s{0,4}+[\"']?+(?:(?:bearer|basic|token|digest|negotiate|apikey)\s{1,4}+)?+)"
     r"(?!\[hidden)[^\s\"',;]+"
 )
-_COOKIE: Final = re.compile(r"(?i)(\b(?:set-)?cookie:[ \t]{0,4})(?!\[hidden)[^\r\n\"']+")
+_COOKIE: Final = re.compile(r"(?i)(\b(?:set-)?cookie:[ \t]{0,4}+)(?!\[hidden)[^\r\n\"']+")
 _BEARER: Final = re.compile(r"(?i)(\bbearer[ \t]{1,4})(?=[^\s\"']{0,64}[0-9])([A-Za-z0-9._~+/=\-]{12,})")
 _CURL_USER: Final = re.compile(
     r"(\bcurl\b[^\n]{0,512}?\s(?:-u|--user)[ =]?\s{0,4}[\"']?[^\s:\"']{1,128}:)(?!\[hidden)[^\s\"']+"

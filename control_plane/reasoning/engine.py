@@ -123,7 +123,7 @@ class Engine:
     async def _ask_one(
         self, asked: _Asked, request: ModelRequest, on_delta: OnDelta | None, tally: Tally
     ) -> ModelReply:
-        features = known = await asked.prober.features(tally)
+        features = known = await asked.prober.features()
         fault, answer, repaired = "", "", False
         for _ in range(_ROUNDS_MAX):
             question = Question(request, asked.endpoint, features)

@@ -69,15 +69,17 @@ class Prober:
         """What is known without asking."""
         return self._known
 
-    async def features(self, tally: Tally) -> Features:
+    async def features(self) -> Features:
         """Return what the endpoint can do; probe it if that is not known or older than a day.
+
+        Probes are paid by the control plane itself, not by who asks first.
 
         Raises what EndpointCaller.call raises; then nothing is kept.
         """
         async with self._one_at_a_time:
             known = self._known or await self._load()
             if known is None or self._clock.now() - known.probed_at >= FEATURES_KEPT:
-                known = await self._probe(tally)
+                known = await self._probe()
                 await self.learn(known)
             self._known = known
             return known
@@ -122,7 +124,7 @@ class Prober:
             probed_at=row.probed_at,
         )
 
-    async def _probe(self, tally: Tally) -> Features:
+    async def _probe(self) -> Features:
         found = Features(
             mode=ReplyMode.TEXT,
             tools=False,
@@ -134,14 +136,14 @@ class Prober:
             temperature=True,
             probed_at=self._clock.now(),
         )
-        found = await self._probe_text(found, tally)
-        found = await self._probe_tools(found, tally)
-        return await self._probe_mode(found, tally)
+        found = await self._probe_text(found)
+        found = await self._probe_tools(found)
+        return await self._probe_mode(found)
 
-    async def _probe_text(self, found: Features, tally: Tally) -> Features:
+    async def _probe_text(self, found: Features) -> Features:
         for _ in range(_STEPS_MAX):
             try:
-                raw = await self._ask(_PLAIN, found, tally, stream=found.streams)
+                raw = await self._ask(_PLAIN, found, stream=found.streams)
             except Unsupported as error:
                 lower = without(found, error.parameter)
                 if lower is None:
@@ -153,27 +155,27 @@ class Prober:
             return replace(found, stream_usage=found.streams and raw.output_tokens is not None)
         raise Refused("it refuses every form of a plain question", lasting=True)
 
-    async def _probe_tools(self, found: Features, tally: Tally) -> Features:
+    async def _probe_tools(self, found: Features) -> Features:
         declared = replace(found, tools=True)
-        if found.streams and await self._calls_tool(replace(declared, stream_tools=True), tally, stream=True):
+        if found.streams and await self._calls_tool(replace(declared, stream_tools=True), stream=True):
             return replace(declared, stream_tools=True)
-        return declared if await self._calls_tool(declared, tally, stream=False) else found
+        return declared if await self._calls_tool(declared, stream=False) else found
 
-    async def _calls_tool(self, features: Features, tally: Tally, *, stream: bool) -> bool:
+    async def _calls_tool(self, features: Features, *, stream: bool) -> bool:
         try:
-            raw = await self._ask(_TOOL, features, tally, stream=stream, forced=True)
+            raw = await self._ask(_TOOL, features, stream=stream, forced=True)
         except (Unsupported, Refused):
             return False
         return any(call.name == "temperature_of" for call in raw.calls)
 
-    async def _probe_mode(self, found: Features, tally: Tally) -> Features:
+    async def _probe_mode(self, found: Features) -> Features:
         bounded = replace(found, mode=ReplyMode.JSON_SCHEMA, string_bounds=True)
         rungs = [bounded, *(replace(found, mode=mode) for mode in ReplyMode if mode is not ReplyMode.TEXT)]
         for tried in rungs:
             if tried.mode is ReplyMode.TOOL and not found.tools:
                 continue
             try:
-                raw = await self._ask(_DATA, tried, tally, stream=False)
+                raw = await self._ask(_DATA, tried, stream=False)
                 if not raw.truncated:
                     Question(_DATA, self._caller.endpoint, tried).read(raw)
                 elif not (raw.calls or raw.text.lstrip().startswith("{") or not raw.text):
@@ -183,17 +185,11 @@ class Prober:
             return tried
         return found
 
-    async def _ask(
-        self, request: ModelRequest, features: Features, tally: Tally, *, stream: bool, forced: bool = False
-    ) -> RawReply:
-        body: dict[str, Any] = Question(request, self._caller.endpoint, features).body(_OUTPUT_TOKENS, stream=stream)
+    async def _ask(self, request: ModelRequest, features: Features, *, stream: bool, forced: bool = False) -> RawReply:
+        body = Question(request, self._caller.endpoint, features).body(_OUTPUT_TOKENS, stream=stream)
         if forced:
             body["tool_choice"] = _choice(body)
-        probing = Tally(_COST_USD_MAX if tally.cost_usd_max is None else min(_COST_USD_MAX, tally.cost_usd_max))
-        try:
-            return await self._caller.call(body, _PURPOSE, probing, output_tokens_max=_OUTPUT_TOKENS)
-        finally:
-            tally.add(probing.input_tokens, probing.output_tokens, probing.cost_usd)
+        return await self._caller.call(body, _PURPOSE, Tally(_COST_USD_MAX), output_tokens_max=_OUTPUT_TOKENS)
 
 
 def _choice(body: Mapping[str, Any]) -> dict[str, Any]:  # Any: JSON
