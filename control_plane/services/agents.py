@@ -2,26 +2,30 @@
 
 from typing_extensions import override
 
-from control_plane.errors import NotFound
+from control_plane.errors import NotFound, PreconditionFailed
 from control_plane.model.agent import AgentRecord
+from control_plane.model.identity import Principal
 from control_plane.reasoning.contract import ReasoningReport
 from control_plane.services.caller import person
 from control_plane.services.convert import records as convert
 from control_plane.services.convert.reasoning import reasoning_status
 from control_plane.services.mutations import mutation
+from control_plane.services.reasoning_stream import ReasoningStream
+from control_plane.services.runs import Runs
 from control_plane.services.validate.fields import Fields
 from control_plane.services.validate.others import agent_name
 from control_plane.store import agents, audit, model_usage
 from control_plane.store.database import Store, Tx
 from orquanta.v1 import agent_pb2
-from orquanta.v1.agent_pb2_grpc import AgentServiceServicer
+
+_NEVER_PAUSED = frozenset({"auditor"})
 
 
-class Agents(AgentServiceServicer):
-    """Serves agents."""
+class Agents(Runs):
+    """Serves agents, and the runs in which they reason."""
 
-    def __init__(self, *, store: Store, reasoning: ReasoningReport) -> None:
-        self._store = store
+    def __init__(self, *, store: Store, reasoning: ReasoningReport, stream: ReasoningStream) -> None:
+        super().__init__(store=store, stream=stream)
         self._reasoning = reasoning
 
     @override
@@ -48,6 +52,18 @@ class Agents(AgentServiceServicer):
         return agent_pb2.ResumeAgentResponse(agent=await self._set("ResumeAgent", request, paused=False))
 
     @override
+    async def PauseAllAgents(
+        self, request: agent_pb2.PauseAllAgentsRequest, context: object
+    ) -> agent_pb2.PauseAllAgentsResponse:
+        return agent_pb2.PauseAllAgentsResponse(agents=await self._set_all("PauseAllAgents", request, paused=True))
+
+    @override
+    async def ResumeAllAgents(
+        self, request: agent_pb2.ResumeAllAgentsRequest, context: object
+    ) -> agent_pb2.ResumeAllAgentsResponse:
+        return agent_pb2.ResumeAllAgentsResponse(agents=await self._set_all("ResumeAllAgents", request, paused=False))
+
+    @override
     async def GetReasoningStatus(
         self, request: agent_pb2.GetReasoningStatusRequest, context: object
     ) -> agent_pb2.GetReasoningStatusResponse:
@@ -67,22 +83,55 @@ class Agents(AgentServiceServicer):
 
         def write(tx: Tx) -> AgentRecord:
             agent = _require(tx, name)
+            if paused and name in _NEVER_PAUSED:
+                raise PreconditionFailed(
+                    f"{name} proposes nothing and is never paused: what it does keeps the others honest",
+                    reason="AGENT_NEVER_PAUSED",
+                )
             if change.remembered(tx) is None:
                 if agent.paused != paused:
-                    agents.set_paused(tx, name, paused=paused)
-                    audit.append(
-                        tx,
-                        agent_name=caller.email,
-                        action="agent.paused" if paused else "agent.resumed",
-                        reasoning=reason,
-                        outcome="done",
-                        payload={"agent": name},
-                        user_id=caller.user_id,
-                    )
+                    _pause(tx, name, caller, reason, paused=paused)
                 change.remember(tx, name)
             return _require(tx, name)
 
         return convert.agent(await self._store.write(write))
+
+    async def _set_all(
+        self,
+        method: str,
+        request: agent_pb2.PauseAllAgentsRequest | agent_pb2.ResumeAllAgentsRequest,
+        *,
+        paused: bool,
+    ) -> list[agent_pb2.Agent]:
+        fields = Fields()
+        reason = fields.reason(request.reason)
+        fields.request_id(request.request_id)
+        fields.check()
+        change = mutation(method, request, request.request_id)
+        caller = person()
+
+        def write(tx: Tx) -> tuple[AgentRecord, ...]:
+            if change.remembered(tx) is None:
+                for agent in agents.every(tx):
+                    if agent.paused != paused and agent.name not in _NEVER_PAUSED:
+                        _pause(tx, agent.name, caller, reason, paused=paused)
+                change.remember(tx, "all")
+            return agents.every(tx)
+
+        return [convert.agent(agent) for agent in await self._store.write(write)]
+
+
+def _pause(tx: Tx, name: str, caller: Principal, reason: str, *, paused: bool) -> None:
+    agents.set_paused(tx, name, paused=paused)
+    audit.append(
+        tx,
+        agent_name=caller.email,
+        action="agent.paused" if paused else "agent.resumed",
+        reasoning=reason,
+        outcome="done",
+        payload={"agent": name},
+        user_id=caller.user_id,
+    )
 
 
 def _require(tx: Tx, name: str) -> AgentRecord:

@@ -1,13 +1,14 @@
 """Puts the services of the people's port together; the composition root passes the parts in."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from control_plane.bus.deltas import Deltas
 from control_plane.clock import Clock
 from control_plane.fleet.prices import PriceTable
 from control_plane.governor.governor import Governor
@@ -35,6 +36,7 @@ from control_plane.services.logs import JobLogs
 from control_plane.services.metrics import Metrics
 from control_plane.services.nodes import JoinDetails, Nodes
 from control_plane.services.policies import Policies
+from control_plane.services.reasoning_stream import ReasoningStream
 from control_plane.services.throttle import LoginThrottle
 from control_plane.services.tool_taint import TaintBook
 from control_plane.services.tools import Tools
@@ -104,6 +106,7 @@ class ServiceDependencies:
     audit_signer: Signer
     reasoning: ReasoningReport = NO_MODELS
     access_log: bool = False
+    deltas: Deltas = field(default_factory=Deltas)
 
 
 class PeopleServices:
@@ -148,7 +151,11 @@ class PeopleServices:
         self._incidents = Incidents(store=deps.store, watcher=watcher)
         self._actions = Actions(store=deps.store, governor=deps.governor, watcher=watcher)
         self._grants = Grants(store=deps.store)
-        self._agents = Agents(store=deps.store, reasoning=deps.reasoning)
+        self._agents = Agents(
+            store=deps.store,
+            reasoning=deps.reasoning,
+            stream=ReasoningStream(deps.store, feed, deps.deltas),
+        )
         self._audit = Audit(store=deps.store, signer=deps.audit_signer)
         self._auth = Auth(
             store=deps.store,

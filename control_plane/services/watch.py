@@ -81,7 +81,7 @@ class Watcher:
             Unavailable: the store is away, or the server shuts down.
         """
         if resume_token:
-            position = _position(resume_token, watched.scope)
+            position = position_of(resume_token, watched.scope)
             batch = await self._store.read(lambda tx: _changes(tx, watched, position))
         else:
             batch = await self._store.read(lambda tx: _current(tx, watched))
@@ -142,7 +142,7 @@ def resume_token_of(sequence: int, scope: tuple[str, ...]) -> str:
     return base64.urlsafe_b64encode(packed).decode().rstrip("=")
 
 
-def _position(token: str, scope: tuple[str, ...]) -> int:
+def position_of(token: str, scope: tuple[str, ...]) -> int:
     """Return the event after which a token resumes. Raises InvalidArgument."""
     try:
         packed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
 
 from control_plane.agents.orchestrator.orchestrator import Orchestrator
+from control_plane.bus.deltas import Deltas
 from control_plane.clock import SystemClock
 from control_plane.fleet.prices import PriceTable
 from control_plane.governor.defaults import JobDefaults
@@ -112,6 +114,7 @@ class Fleet:
     credentials: Credentials
     logs: LogStore
     telemetry: TelemetryWindows
+    deltas: Deltas
     ca_pem: bytes
     port: int
     service_names: tuple[str, ...]
@@ -209,6 +212,11 @@ class Fleet:
         )
         assert action.state.value == "done", action.outcome
 
+    async def register_agents(self, *names: str) -> None:
+        """Record agents, as their loops do when they start."""
+        for name in names:
+            await self.store.write(partial(agents.register, name=name))
+
     async def close(self) -> None:
         """Close every client."""
         for channel in self._channels:
@@ -238,6 +246,7 @@ async def running_fleet(store: Store, clock: FakeClock, directory: Path) -> Asyn
     logs = LogStore(directory / "logs", poll_seconds=0.01, drain_seconds=0.01)
     await logs.start()
     telemetry = TelemetryWindows(clock=clock)
+    deltas = Deltas()
     toolbox = Toolbox(store, governor, logs=logs, telemetry=telemetry, memory=None, prices=prices, clock=clock)
     services = PeopleServices(
         ServiceDependencies(
@@ -253,6 +262,7 @@ async def running_fleet(store: Store, clock: FakeClock, directory: Path) -> Asyn
             credentials=credentials,
             join=JoinDetails(server="localhost:50051", ca_certificate_der=ca.root_der),
             audit_signer=Signer(bytes(range(32))),
+            deltas=deltas,
             clock=clock,
         )
     )
@@ -272,6 +282,7 @@ async def running_fleet(store: Store, clock: FakeClock, directory: Path) -> Asyn
         credentials=credentials,
         logs=logs,
         telemetry=telemetry,
+        deltas=deltas,
         ca_pem=ca.trust_pem,
         port=port,
         service_names=tuple(names),

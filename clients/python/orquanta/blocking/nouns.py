@@ -97,13 +97,19 @@ class Grants(Blocking[AsyncGrants]):
 
 
 class Agents(Blocking[AsyncAgents]):
-    """Look at agents, pause and resume them."""
+    """Look at agents, pause and resume them; follow what they think and do."""
 
     list = call(AsyncAgents.list)
     get = call(AsyncAgents.get)
     pause = call(AsyncAgents.pause)
     resume = call(AsyncAgents.resume)
     models = call(AsyncAgents.models)
+    pause_all = call(AsyncAgents.pause_all)
+    resume_all = call(AsyncAgents.resume_all)
+    run = call(AsyncAgents.run)
+    runs = stream(AsyncAgents.runs)
+    watch = stream(AsyncAgents.watch)
+    stop_run = call(AsyncAgents.stop_run)
 
 
 class Audit(Blocking[AsyncAudit]):

@@ -1,9 +1,11 @@
 """`orquanta agent`: the loops that propose actions."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
+from orquanta.cli.agent_runs import add_run_commands
 from orquanta.cli.formats import money, or_dash, relative, words
 from orquanta.cli.options import AsJson, Reason
 from orquanta.cli.output import Output
@@ -12,7 +14,10 @@ from orquanta.types.agents import Agent
 
 agent_commands = typer.Typer(no_args_is_help=True, help="Agents: the loops that propose actions.")
 
-AgentName = Annotated[str, typer.Argument(metavar="AGENT", help="The agent's name.")]
+OptionalName = Annotated[str, typer.Argument(metavar="[AGENT]", help="The agent's name.")]
+All = Annotated[bool, typer.Option("--all", help="Every agent.")]
+
+add_run_commands(agent_commands)
 
 _BREAKER_WORDS = {"closed": "in use", "open": "left alone", "half_open": "being tried"}
 
@@ -77,22 +82,37 @@ def models(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 
 @agent_commands.command()
-def pause(ctx: typer.Context, name: AgentName, reason: Reason = "", as_json: AsJson = False) -> None:
-    """Pause an agent: it proposes nothing until resumed."""
+def pause(
+    ctx: typer.Context, name: OptionalName = "", every: All = False, reason: Reason = "", as_json: AsJson = False
+) -> None:
+    """Pause an agent, or with --all every one: it proposes nothing until resumed."""
     session = session_of(ctx, as_json=as_json)
+    _check_one(name, every=every)
     with session.connect() as client:
-        _print_agent(session.output, client.agents.pause(name, reason=reason))
+        found = client.agents.pause_all(reason=reason) if every else (client.agents.pause(name, reason=reason),)
+    _print_agents(session.output, found, every=every)
 
 
 @agent_commands.command()
-def resume(ctx: typer.Context, name: AgentName, reason: Reason = "", as_json: AsJson = False) -> None:
-    """Resume a paused agent."""
+def resume(
+    ctx: typer.Context, name: OptionalName = "", every: All = False, reason: Reason = "", as_json: AsJson = False
+) -> None:
+    """Resume a paused agent, or with --all every one."""
     session = session_of(ctx, as_json=as_json)
+    _check_one(name, every=every)
     with session.connect() as client:
-        _print_agent(session.output, client.agents.resume(name, reason=reason))
+        found = client.agents.resume_all(reason=reason) if every else (client.agents.resume(name, reason=reason),)
+    _print_agents(session.output, found, every=every)
 
 
-def _print_agent(output: Output, agent: Agent) -> None:
+def _check_one(name: str, *, every: bool) -> None:
+    if bool(name) == every:
+        raise typer.BadParameter("name one agent, or give --all")
+
+
+def _print_agents(output: Output, agents: Sequence[Agent], *, every: bool) -> None:
     if output.as_json:
-        output.document(agent)
-    output.say(f"{agent.name} {'paused' if agent.paused else words(agent.status)}.")
+        output.document({"agents": agents} if every else agents[0])
+        return
+    for agent in agents:
+        output.say(f"{agent.name} {'paused' if agent.paused else words(agent.status)}.")
