@@ -19,7 +19,7 @@ _EVIDENCE_TOLD = 8
 
 
 class ConditionOut(Part):
-    """A condition. `severity` is info, warning or fatal; `code` is the Xid number for kind "xid".
+    """A condition. `severity` is info, warning or fatal; `code` is the Xid number for kind "XID".
 
     `repair` is the rung that fits, empty if none is known.
     """

@@ -1,6 +1,6 @@
 """The tool that reads what a job wrote. Every line is untrusted: a program can write anything."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
@@ -95,13 +95,24 @@ def _stream(entry: LogEntry) -> Literal["stdout", "stderr"]:
     return "stderr" if entry.stream is LogStream.STDERR else "stdout"
 
 
-def log_lines(entries: Iterable[LogEntry]) -> Iterator[tuple[LogEntry, int, str]]:
+def _starts(entries: Sequence[LogEntry]) -> list[int]:
+    """Return the offset of each entry's first byte: in a tail, every position is that of its end."""
+    starts: list[int] = []
+    ends = parse_position(entries[-1].position) if entries else {}
+    for entry in reversed(entries):
+        ends[entry.rank] -= len(entry.data)
+        starts.append(ends[entry.rank])
+        ends[entry.rank] -= entry.lost_bytes
+    return starts[::-1]
+
+
+def log_lines(entries: Sequence[LogEntry]) -> Iterator[tuple[LogEntry, int, str]]:
     """Yield each line with the entry it is from and the offset of its first byte.
 
     A line that a host read in two pieces, or that is very long, comes in pieces.
     """
-    for entry in entries:
-        offset = parse_position(entry.position)[entry.rank] - len(entry.data)
+    for entry, first in zip(entries, _starts(entries), strict=True):
+        offset = first
         for line in entry.data.split(b"\n"):
             for start in range(0, len(line), _LINE_BYTES_MAX):
                 piece = line[start : start + _LINE_BYTES_MAX]
