@@ -194,6 +194,7 @@ class ControlPlane:
                     join=JoinDetails(self._people_server, certificates.ca.root_der),
                     clock=self._clock,
                     audit_signer=audit_signer,
+                    deltas=self._deltas,
                     reasoning=reasoner,
                     access_log=settings.log_level == "debug",
                 )
