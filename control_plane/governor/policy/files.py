@@ -10,8 +10,9 @@ import yaml
 from control_plane.governor.policy.model import FILE_BYTES_MAX, Fault, PolicyFile
 
 _DEPTH_MAX: Final = 16
-_NODES_MAX: Final = 20_000
+_PIECES_MAX: Final = 40_000
 _TAG: Final = "tag:yaml.org,2002:"
+_TAGS: Final = frozenset({"str", "int", "float", "bool", "null", "timestamp", "seq", "map"})
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.ya?ml")
 _SHOWN: Final = 60
 # libyaml's parser where PyYAML was built with it; both read the same language and only ever make plain values.
@@ -83,6 +84,7 @@ def read(file: PolicyFile) -> Entries:
     if len(file.text.encode(errors="replace")) > FILE_BYTES_MAX:
         raise _unusable(file, 0, f"is larger than {FILE_BYTES_MAX // 1024} KiB; split it")
     try:
+        _refuse_deep(file)
         root = yaml.compose(file.text, Loader=_LOADER)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark is not None else 0
@@ -91,10 +93,26 @@ def read(file: PolicyFile) -> Entries:
         raise _unusable(file, 0, f"is not YAML: {str(error).splitlines()[0] if str(error) else 'too deep'}") from None
     if root is None:
         return Entries({}, {}, 0)
-    found = _Reader(file).value(root, 0)
+    found = _Reader(file).value(root)
     if not isinstance(found, Entries):
         raise _unusable(file, found.line, "should hold names and values, for example rules: with a list below it")
     return found
+
+
+def _refuse_deep(file: PolicyFile) -> None:
+    """Look at the file piece by piece first: libyaml makes values by recursion, and deep ones end the process."""
+    depth = pieces = 0
+    for event in yaml.parse(file.text, Loader=_LOADER):
+        pieces += 1
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        line = event.start_mark.line + 1
+        if depth > _DEPTH_MAX or pieces > _PIECES_MAX:
+            raise _unusable(file, line, f"is deeper than {_DEPTH_MAX} levels or has over {_PIECES_MAX} values")
+        if isinstance(event, yaml.AliasEvent):
+            raise _unusable(file, line, "uses an anchor (&, *); write the value out")
 
 
 def _unusable(file: PolicyFile, line: int, text: str) -> Unusable:
@@ -111,24 +129,18 @@ class _Reader:
 
     def __init__(self, file: PolicyFile) -> None:
         self._file = file
-        self._seen: set[int] = set()
 
-    def value(self, node: yaml.Node, depth: int) -> Value:
+    def value(self, node: yaml.Node) -> Value:
         line = node.start_mark.line + 1
-        if id(node) in self._seen:
-            raise _unusable(self._file, line, "uses an anchor (&, *); write the value out")
-        self._seen.add(id(node))
-        if depth > _DEPTH_MAX or len(self._seen) > _NODES_MAX:
-            raise _unusable(self._file, line, f"is deeper than {_DEPTH_MAX} levels or has over {_NODES_MAX} values")
-        if not str(node.tag).startswith(_TAG):
+        if str(node.tag).removeprefix(_TAG) not in _TAGS:
             raise _unusable(self._file, line, f"uses the tag {node.tag}; write a plain value")
         if isinstance(node, yaml.SequenceNode):
-            return Items(tuple(self.value(item, depth + 1) for item in node.value), line)
+            return Items(tuple(self.value(item) for item in node.value), line)
         if isinstance(node, yaml.MappingNode):
-            return self._entries(node, depth, line)
+            return self._entries(node, line)
         return Scalar(str(node.value), str(node.tag).removeprefix(_TAG), line)
 
-    def _entries(self, node: yaml.MappingNode, depth: int, line: int) -> Entries:
+    def _entries(self, node: yaml.MappingNode, line: int) -> Entries:
         entries: dict[str, Value] = {}
         lines: dict[str, int] = {}
         for key, item in self._pairs(node):
@@ -137,7 +149,7 @@ class _Reader:
                 raise _unusable(
                     self._file, at, f"{str(key.value)[:_SHOWN]} is there twice, first in line {lines[key.value]}"
                 )
-            entries[key.value] = self.value(item, depth + 1)
+            entries[key.value] = self.value(item)
             lines[key.value] = key.start_mark.line + 1
         return Entries(entries, lines, line)
 
