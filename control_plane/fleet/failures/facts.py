@@ -56,6 +56,13 @@ _SIGNALS: dict[int, tuple[str, str, str]] = {
     _SIGTERM: ("KILLED", "something asked the program to end", "look who stopped it: orquanta audit list --job"),
 }
 
+_SHELL_SIGNAL = 128  # a shell that waited for a killed program exits with this and the signal's number
+_EXIT_CODES: dict[int, tuple[str, str, str]] = {
+    126: ("ACCESS_DENIED", "the shell may not run the command", "make the file executable, or name an interpreter"),
+    127: ("IMPORT_ERROR", "the shell found no such command", "check its name and PATH, or name an image that has it"),
+    **{_SHELL_SIGNAL + number: told for number, told in _SIGNALS.items()},
+}
+
 
 def facts(case: FailureCase) -> Iterator[Finding]:
     """Yield what the job's books say."""
@@ -107,6 +114,10 @@ def _of_member(case: FailureCase, attempt: Allocation, member: AllocationMember)
         cause, summary, advice = _SIGNALS[member.signal]
         text = f"{summary} ({told})"
         yield Finding(Rank.HINT, cause, FaultDomain.JOB, text, advice, 0.6, evidence, member.ended_at)
+    elif member.exit_code in _EXIT_CODES:
+        cause, summary, advice = _EXIT_CODES[member.exit_code]
+        text = f"{summary} ({told})"
+        yield Finding(Rank.HINT, cause, FaultDomain.JOB, text, advice, 0.7, evidence, member.ended_at)
     else:
         text = f"the program ended by itself ({told})"
         advice = "read what it wrote: orquanta job logs"

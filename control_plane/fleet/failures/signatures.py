@@ -143,7 +143,8 @@ SIGNATURES: Final[tuple[Signature, ...]] = (
     _of(
         "IMPORT_ERROR",
         r"ModuleNotFoundError: No module named|^ImportError: |cannot import name .{1,100} from"
-        r"|error while loading shared libraries|: undefined symbol: |: command not found|executable file not found in",
+        r"|error while loading shared libraries|: undefined symbol: |: command not found|executable file not found in"
+        r"|^(?:/bin/)?(?:sh|dash|bash|ash): \d+: .{1,200}: not found$",
         "the job needs a program or library that its image does not have",
         "install it in the image, or name an image that has it",
         confidence=0.93,

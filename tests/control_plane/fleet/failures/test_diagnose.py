@@ -101,6 +101,7 @@ TOLD = [
     ("GPU_ILLEGAL_ACCESS", "RuntimeError: CUDA error: an illegal memory access was encountered"),
     ("IMPORT_ERROR", "ModuleNotFoundError: No module named 'flash_attn'"),
     ("IMPORT_ERROR", "bash: line 1: torchrun: command not found"),
+    ("IMPORT_ERROR", "sh: 1: python: not found"),
     ("FILE_NOT_FOUND", "python: can't open file '/work/train.py': [Errno 2] No such file or directory"),
     ("ACCESS_DENIED", "huggingface_hub.errors.GatedRepoError: 401 Client Error."),
     ("NETWORK_UNREACHABLE", "socket.gaierror: [Errno -3] Temporary failure in name resolution"),
@@ -207,6 +208,14 @@ def test_the_kernels_kill_comes_before_what_the_program_wrote() -> None:
 def test_a_crash_by_a_signal_is_told_as_one() -> None:
     assert diagnose(case(exit_reason=ExitReason.SIGNALED, exit_code=None, signal=11)).cause == "CRASH"
     assert diagnose(case(exit_reason=ExitReason.SIGNALED, exit_code=None, signal=9)).cause == "KILLED"
+
+
+CODES = [(126, "ACCESS_DENIED"), (127, "IMPORT_ERROR"), (139, "CRASH"), (137, "KILLED"), (3, "PROGRAM_FAILED")]
+
+
+@pytest.mark.parametrize(("exit_code", "cause"), CODES, ids=[str(code) for code, _ in CODES])
+def test_an_exit_code_of_the_shell_tells_what_it_means(exit_code: int, cause: str) -> None:
+    assert diagnose(case(exit_code=exit_code)).cause == cause
 
 
 def test_a_person_who_stopped_it_is_the_cause() -> None:
