@@ -178,7 +178,7 @@ async def test_all_agents_are_paused_and_resumed_at_once_but_the_auditor(fleet: 
     "request_",
     [
         agent_pb2.ListRunsRequest(goal_id="x"),
-        agent_pb2.ListRunsRequest(states=[99]),
+        agent_pb2.ListRunsRequest(states=[99]),  # type: ignore[list-item] # not a value of the contract
         agent_pb2.ListRunsRequest(page_token="x"),
     ],
     ids=["goal", "state", "token"],
