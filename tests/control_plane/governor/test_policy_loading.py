@@ -1,5 +1,6 @@
 """Policies come into force from a folder while everything runs, and wrong ones never do."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -100,11 +101,11 @@ async def test_a_folder_that_vanishes_takes_no_rule_away(sqlite_store: Store, fo
     (folder / "a.yaml").write_text(DENY)
     loader, book = loader_of(sqlite_store, folder)
     await loader.start()
-    away = folder.rename(folder.with_name("away"))
+    away = shutil.move(folder, folder.with_name("away"))
     await settle(loader)
     assert len(book.current.rules) == 1
     assert "cannot be read" in book.error
-    away.rename(folder)
+    shutil.move(away, folder)
     await settle(loader)
     assert book.error == ""
 
