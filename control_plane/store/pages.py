@@ -67,7 +67,7 @@ def newest_first(
     if len(rows) <= page.size:
         return rows, ""
     last = rows[page.size - 1]
-    return rows[: page.size], _encode([(last.created_at - _EPOCH) // _MICROSECOND, last.id])
+    return rows[: page.size], _encode([(getattr(last, created_at.key) - _EPOCH) // _MICROSECOND, last.id])
 
 
 def by_key(

@@ -71,6 +71,19 @@ async def test_a_run_is_seen_by_its_owner_and_by_operators_alone(
     assert (await refused(operator.agents.GetRun(missing))).reason == "RUN_NOT_FOUND"
 
 
+async def test_runs_are_listed_in_pages_newest_first(fleet: Fleet, user: Client) -> None:
+    made = []
+    for _ in range(3):
+        fleet.clock.advance(1)
+        made.append(await a_run(fleet, user))
+
+    first = await user.agents.ListRuns(agent_pb2.ListRunsRequest(page_size=2))
+    rest = await user.agents.ListRuns(agent_pb2.ListRunsRequest(page_size=2, page_token=first.next_page_token))
+
+    assert [run.id for run in (*first.runs, *rest.runs)] == made[::-1]
+    assert not rest.next_page_token
+
+
 async def test_a_runs_stream_tells_all_from_the_beginning_and_ends_with_the_run(fleet: Fleet, user: Client) -> None:
     run_id = await a_run(fleet, user)
     await tell(fleet, run_id, "one", "two")
