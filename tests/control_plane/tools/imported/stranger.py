@@ -1,19 +1,23 @@
 """An MCP server of somebody else, started as a program: honest, hostile, slow or changing, as its script says.
 
 Run as `python stranger.py SCRIPT`: a JSON file with {"tools": [...], "answers": {tool: ...}}, read anew for each
-request, so that a test can change what the server says while it runs.
+request, so that a test can change what the server says while it runs. With a second argument it serves over HTTP
+instead, writes its port into that file, and lets in whoever has the token `s3cret`.
 """
 
 import asyncio
 import json
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import Any
 
+import uvicorn
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 from mcp.types import CallToolRequestParams, CallToolResult, ListToolsResult, TextContent, Tool, ToolAnnotations
+from starlette.responses import PlainTextResponse
 
 SCRIPT = Path(sys.argv[1])
 
@@ -49,8 +53,26 @@ async def call_tool(_context: Any, params: CallToolRequestParams) -> CallToolRes
     return CallToolResult(content=[TextContent(text=text)], is_error=params.name == "fails")
 
 
+async def serve_http(server: Server[Any], port_file: Path) -> None:  # Any: no state
+    inner = server.streamable_http_app()
+
+    async def guarded(scope: Any, receive: Any, send: Any) -> None:  # Any: ASGI
+        allowed = scope["type"] != "http" or (b"authorization", b"Bearer s3cret") in scope["headers"]
+        await (inner if allowed else PlainTextResponse("no", status_code=401))(scope, receive, send)
+
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    fresh = port_file.with_suffix(".new")
+    fresh.write_text(str(listener.getsockname()[1]))
+    fresh.replace(port_file)
+    await uvicorn.Server(uvicorn.Config(guarded, log_level="error")).serve(sockets=[listener])
+
+
 async def main() -> None:
     server: Server[Any] = Server("stranger", on_list_tools=list_tools, on_call_tool=call_tool)  # Any: no state
+    if len(sys.argv) > 2:
+        await serve_http(server, Path(sys.argv[2]))
+        return
     async with stdio_server() as (incoming, outgoing):
         await server.run(incoming, outgoing, server.create_initialization_options())
 

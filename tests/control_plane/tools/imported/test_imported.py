@@ -212,6 +212,25 @@ async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.02)
 
 
+async def test_a_server_over_http_is_used_with_its_token_only(elsewhere: Elsewhere, tmp_path: Path) -> None:
+    elsewhere.say([{"name": "search"}], search="found {query}")
+    port_file = tmp_path / "port"
+    program = await asyncio.create_subprocess_exec(
+        sys.executable, str(STRANGER), str(elsewhere.script), str(port_file), stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        await until(port_file.exists)
+        url = f"http://127.0.0.1:{port_file.read_text()}/mcp"
+        async with elsewhere.connected(command=(), url=url, token="s3cret"):
+            result = await elsewhere.call("docs.search", query="x")
+            assert (result.status, result.data["texts"]) == (ToolStatus.OK, ["found x"])
+        async with elsewhere.connected(when="", command=(), url=url, token="wrong"):
+            assert (await elsewhere.call("docs.search", query="x")).error_code == "UNKNOWN_TOOL"
+    finally:
+        program.terminate()
+        await program.wait()
+
+
 async def test_a_program_that_is_not_there_stops_nothing(elsewhere: Elsewhere) -> None:
     async with elsewhere.connected(when="", command=("/nowhere/at/all",)):
         assert (await elsewhere.call("docs.search", query="x")).error_code == "UNKNOWN_TOOL"
