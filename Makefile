@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Where this is set, each of the many programs that tests and fleets start would compile all of its modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up test check generate format lock deb clean
+.PHONY: help setup demo up test check generate format lock llm deb clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ format: $(STAMP) ## Format and fix what can be fixed
 lock: $(STAMP) ## Pin every dependency again, with hashes
 	@env -u PIP_FIND_LINKS UV_FIND_LINKS= $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 \
 		--all-extras --group dev --no-header --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements-dev.txt
+
+llm: $(STAMP) ## Build a small real language model for tests and evals into the cache (about 12 minutes, once)
+	@$(BIN)/python tools/llama_server.py
 
 deb: $(STAMP) ## Build the Debian package of the daemon into dist/
 	@$(BIN)/python tools/build_deb.py

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from control_plane import model_terms
 from control_plane.settings import (
     Origin,
     Settings,
@@ -182,3 +183,86 @@ def test_addresses_are_taken_apart() -> None:
     for bad in ("", "h", "h:", ":x", "a b:1", "::1:5"):
         with pytest.raises(ValueError, match="host:port"):
             split_address(bad)
+
+
+ENDPOINTS = """
+[[model_endpoints]]
+name = "hosted"
+base_url = "https://api.example.com/v1/"
+model = "big-1"
+input_usd_per_million = 0.25
+output_usd_per_million = 2
+api_key_file = "{key}"
+context_tokens = 128000
+headers = {{ "X-Team" = "blue-secret" }}
+
+[[model_endpoints]]
+name = "local"
+base_url = "http://127.0.0.1:8080/v1"
+model = "small"
+input_usd_per_million = 0
+output_usd_per_million = 0
+"""
+WORDS = "name=local base_url=http://127.0.0.1:8080/v1 model=small input_usd_per_million=0 output_usd_per_million=0"
+
+
+def test_models_are_named_in_tables_of_the_file_best_first_with_keys_in_files_of_their_own(tmp_path: Path) -> None:
+    key = tmp_path / "model.key"
+    key.write_text("sk-very-secret-1\n")
+    settings = load("--config", str(write(tmp_path, ENDPOINTS.format(key=key))))
+    hosted, local = model_terms.endpoints(settings)
+    assert (hosted.name, hosted.base_url, hosted.model) == ("hosted", "https://api.example.com/v1", "big-1")
+    assert (hosted.api_key, hosted.context_tokens, hosted.headers) == (
+        "sk-very-secret-1",
+        128_000,
+        {"X-Team": "blue-secret"},
+    )
+    assert hosted.cost_usd(1_000_000, 500_000) == Decimal("1.25")
+    assert (local.api_key, local.cost_usd(10**9, 10**9)) == ("", Decimal(0))
+    shown = repr((settings.sources(), settings, hosted))
+    assert "very-secret" not in shown
+    assert "blue-secret" not in shown
+    assert "https://api.example.com/v1" in shown
+
+
+def test_models_can_be_named_by_words_in_the_environment_and_flags_and_switched_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SOME_KEY", "k-123")
+    words = f"{WORDS}, {WORDS.replace('name=local', 'name=two')} api_key_env=SOME_KEY header.X-A=b"
+    both = model_terms.endpoints(load(ORQUANTA_MODEL_ENDPOINTS=words))
+    assert [(one.name, one.api_key, dict(one.headers)) for one in both] == [
+        ("local", "", {}),
+        ("two", "k-123", {"X-A": "b"}),
+    ]
+    assert [one.name for one in model_terms.endpoints(load("--model-endpoints", WORDS))] == ["local"]
+    assert model_terms.endpoints(load("--no-model-calls", ORQUANTA_MODEL_ENDPOINTS=words)) == ()
+    assert load().model_cost_per_day_usd == 20
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("just words", "key=value"),
+        (WORDS.replace("output_usd_per_million=0", ""), "output_usd_per_million"),
+        (WORDS.replace("http://", "ftp://"), "should be an address such as"),
+        (WORDS.replace("http://", "http://bob:hunter2@"), "should hold no password"),
+        (f"{WORDS} colour=red", "colour"),
+        (f"{WORDS}, {WORDS}", "name of its own"),
+        (f"{WORDS} api_key_env=A api_key_file=/b", "not be set both"),
+        (f"{WORDS} api_key_env=sk-1234", "name of a variable"),
+        (f"{WORDS} header.X_Y=1", "letters, digits and hyphens"),
+    ],
+)
+def test_models_that_cannot_be_used_are_named_with_what_is_wrong(words: str, told: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(ORQUANTA_MODEL_ENDPOINTS=words)
+    assert told in str(caught.value)
+    assert "model_endpoints" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_model_whose_key_is_not_there_is_an_error_at_the_start(tmp_path: Path) -> None:
+    for missing in ("api_key_env=NOT_THERE_AT_ALL", f"api_key_file={tmp_path / 'none'}"):
+        with pytest.raises(SettingsError, match="local"):
+            model_terms.endpoints(load(ORQUANTA_MODEL_ENDPOINTS=f"{WORDS} {missing}"))
