@@ -71,6 +71,16 @@ class Rig:
     _numbers: "count[int]" = field(default_factory=count)
 
     def __post_init__(self) -> None:
+        world = self.world
+        self.toolbox = Toolbox(
+            world.store,
+            world.governor,
+            logs=self.logs,
+            telemetry=self.telemetry,
+            memory=None,
+            prices=world.governor.prices,
+            clock=world.clock,
+        )
         self.build()
 
     def build(self) -> None:
@@ -84,15 +94,7 @@ class Rig:
             reasoner=self.model,
             run_limits=self.policy.limits,
         )
-        toolbox = self.tools or Toolbox(
-            world.store,
-            world.governor,
-            logs=self.logs,
-            telemetry=self.telemetry,
-            memory=None,
-            prices=world.governor.prices,
-            clock=world.clock,
-        )
+        toolbox = self.tools or self.toolbox  # it keeps nothing that a run needs
         self.driver = Driver(
             world.store,
             Effects(toolbox, self.model, policy=self.policy, clock=world.clock),
