@@ -10,7 +10,7 @@ from orquanta.v1 import agent_pb2
 from tests.control_plane.services.harness import Client, Fleet
 
 
-async def test_everybody_sees_that_there_is_no_model_and_what_was_used_today(fleet: Fleet, viewer: Client) -> None:
+async def test_everybody_sees_that_there_is_no_model_and_what_was_used_today(fleet: Fleet, user: Client) -> None:
     key = UsageKey(None, None, None, "tester", "m")
 
     def use(tx: Tx) -> None:
@@ -19,7 +19,7 @@ async def test_everybody_sees_that_there_is_no_model_and_what_was_used_today(fle
         model_usage.settle(tx, held, input_tokens=20, output_tokens=5, cost_usd_micros=7)
 
     await fleet.store.write(use)
-    status = await viewer.agents.GetReasoningStatus(agent_pb2.GetReasoningStatusRequest())
+    status = await user.agents.GetReasoningStatus(agent_pb2.GetReasoningStatusRequest())
     assert list(status.endpoints) == []
     assert (status.cost_today_usd_micros, status.tokens_today) == (7, 25)
 
