@@ -105,15 +105,15 @@ def require(tx: Tx, incident_id: IncidentId, parts: Parts = Parts.ALL) -> Incide
     return incident
 
 
-def page(tx: Tx, which: IncidentFilter, request: PageRequest) -> Page[Incident]:
-    """Return a page of incidents, newest first."""
+def page(tx: Tx, which: IncidentFilter, request: PageRequest, parts: Parts = Parts.ALL) -> Page[Incident]:
+    """Return a page of incidents, newest first. Parts are read for each of them: NONE takes one query in all."""
     query = select(IncidentRow)
     if which.states:
         query = query.where(col(IncidentRow.state).in_([state.value for state in which.states]))
     if which.node_id:
         query = query.where(col(IncidentRow.node_id) == which.node_id)
     rows, token = newest_first(tx.session, query, request, col(IncidentRow.created_at), col(IncidentRow.id))
-    return Page(tuple(_model(tx, row, Parts.ALL) for row in rows), token)
+    return Page(tuple(_model(tx, row, parts) for row in rows), token)
 
 
 def unended(tx: Tx, *, node_id: NodeId | None = None, parts: Parts = Parts.ALL) -> tuple[Incident, ...]:

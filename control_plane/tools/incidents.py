@@ -8,7 +8,7 @@ from control_plane.model.identity import Principal
 from control_plane.model.incident import Incident, IncidentState
 from control_plane.store import incidents, nodes
 from control_plane.store.database import Tx
-from control_plane.store.incidents import IncidentFilter
+from control_plane.store.incidents import IncidentFilter, Parts
 from control_plane.store.pages import PageRequest
 from control_plane.tools.arguments import Input
 from control_plane.tools.conditions import ConditionOut, condition_out
@@ -40,7 +40,6 @@ class IncidentLine(Part):
     node: Token
     state: StateName
     kinds: tuple[Token, ...]
-    repairs: int
     acknowledged: bool
     taken_over: bool
     opened_at: Moment
@@ -103,7 +102,6 @@ def _line(incident: Incident) -> IncidentLine:
         node=incident.node_name,
         state=incident.state.value,
         kinds=tuple(dict.fromkeys(kinds)),
-        repairs=len(incident.repairs),
         acknowledged=bool(incident.acknowledged_by),
         taken_over=incident.taken_over,
         opened_at=incident.opened_at,
@@ -117,7 +115,7 @@ async def _list(sources: Sources, _principal: Principal, wanted: ListIncidents) 
             states=(IncidentState(wanted.state),) if wanted.state else (),
             node_id=nodes.resolve(tx, wanted.node).id if wanted.node else None,
         )
-        page = incidents.page(tx, which, PageRequest(wanted.limit, wanted.page))
+        page = incidents.page(tx, which, PageRequest(wanted.limit, wanted.page), Parts.NONE)
         return IncidentPage(incidents=tuple(_line(one) for one in page.items), next_page=page.next_token)
 
     output = await sources.store.read(read)

@@ -2,6 +2,9 @@
 
 import json
 
+from sqlalchemy import event
+
+from control_plane.governor import incidents
 from control_plane.model.identity import Role
 from control_plane.model.job import AllocationState, ExitReason
 from control_plane.model.tool import ToolCall, ToolStatus
@@ -78,3 +81,35 @@ async def test_what_does_not_exist_is_an_error_with_its_code(bench: Bench) -> No
         result = await bench.toolbox.call(ToolCall(name, json.dumps(arguments)), await bench.context())
         assert (result.status, result.error_code) == (ToolStatus.ERROR, code), name
         assert result.error
+
+
+async def test_the_number_of_queries_of_a_list_does_not_grow_with_it(bench: Bench) -> None:
+    statements = 0
+
+    def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        nonlocal statements
+        statements += statement.startswith("SELECT")  # a fresh connection says other things first
+
+    async def used(name: str) -> int:
+        nonlocal statements
+        statements = 0
+        assert (await bench.call(name, limit=50)).status is ToolStatus.OK
+        return statements
+
+    ada = await bench.account("ada")
+
+    async def grow(rounds: range) -> None:
+        for number in rounds:
+            node = await bench.world.node(f"host-{number}", gpu=1)
+            goal = await bench.world.goal(ada, f"goal {number}")
+            await bench.world.launch(ada, spec(f"job-{number}"), goal=goal)
+            await bench.world.place(f"job-{number}", (node, [0]))
+            await bench.world.store.write(lambda tx, node=node: incidents.open_incident(tx, node, (), why="a test"))  # type: ignore[misc] # a default binds the loop's value
+
+    event.listen(bench.world.store._engine, "before_cursor_execute", count)
+    await grow(range(2))
+    names = ("list_nodes", "list_jobs", "list_goals", "list_incidents")
+    few = {name: await used(name) for name in names}
+    await grow(range(2, 9))
+    many = {name: await used(name) for name in names}
+    assert all(many[name] <= few[name] for name in names), (few, many)
