@@ -22,6 +22,7 @@ from orquanta.v1 import (
     node_link_pb2,
     node_local_pb2,
     node_pb2,
+    policy_pb2,
     tool_pb2,
 )
 from tests.control_plane.services.harness import Fleet, refused
@@ -43,6 +44,7 @@ FILES: tuple[FileDescriptor, ...] = tuple(
         node_link_pb2,
         node_local_pb2,
         node_pb2,
+        policy_pb2,
         tool_pb2,
     )
 )
