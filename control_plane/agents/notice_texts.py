@@ -34,7 +34,8 @@ def of_action(kind: str, action: Action, form: WebhookKind) -> str:
         "hash": action.hash,
         "show": f"orquanta action show {action.id}",
     }
-    money = f", at most {format_usd(action.estimate_usd)}" if action.estimate_usd else ""
+    price = format_usd(action.estimate_usd)
+    money = f", at most {price}" if action.estimate_usd and price not in summary else ""
     if action.state is ActionState.AWAITING_APPROVAL and action.expires_at is not None:
         fields["expires_at"] = action.expires_at.isoformat()
         fields["approve"] = f"orquanta action approve {action.id} --hash {action.hash}"
