@@ -101,14 +101,13 @@ def read(file: PolicyFile) -> Entries:
 
 def _refuse_deep(file: PolicyFile) -> None:
     """Look at the file piece by piece first: libyaml makes values by recursion, and deep ones end the process."""
-    depth = pieces = 0
-    for event in yaml.parse(file.text, Loader=_LOADER):
-        pieces += 1
+    depth = 0
+    for pieces, event in enumerate(yaml.parse(file.text, Loader=_LOADER)):
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
-        line = event.start_mark.line + 1
+        line = 0 if event.start_mark is None else event.start_mark.line + 1
         if depth > _DEPTH_MAX or pieces > _PIECES_MAX:
             raise _unusable(file, line, f"is deeper than {_DEPTH_MAX} levels or has over {_PIECES_MAX} values")
         if isinstance(event, yaml.AliasEvent):

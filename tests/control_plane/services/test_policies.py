@@ -162,3 +162,17 @@ async def test_a_file_built_to_end_the_process_is_only_wrong(viewer: Client) -> 
     ):
         checked = await stub(viewer).ValidatePolicies(policy_pb2.ValidatePoliciesRequest(files=[file(text)]))
         assert checked.faults
+
+
+async def test_a_person_is_told_that_what_they_asked_for_waits(fleet: Fleet, user: Client) -> None:
+    job_id = await submit(user, 1)
+    policies, _ = check(
+        [PolicyFile("a.yaml", "rules:\n  - {id: stop, when: action.destructive, then: require_approval, message: m}\n")]
+    )
+    assert policies is not None
+    fleet.governor.policies.put(policies)
+    request = job_pb2.CancelJobRequest(job_id=job_id, request_id="c-1")
+    for _ in range(2):
+        outcome = await refused(user.jobs.CancelJob(request))
+        assert (outcome.code, outcome.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "APPROVAL_NEEDED")
+        assert outcome.metadata["action_id"].startswith("act-")
