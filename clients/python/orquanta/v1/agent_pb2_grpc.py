@@ -161,7 +161,7 @@ class AgentServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def StopRun(self, request, context):
-        """Ends a run at its next step. Role: user for their own, operator for anybody's.
+        """Ends a run at its next step: one of their own, or anybody's for an operator. Role: user.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

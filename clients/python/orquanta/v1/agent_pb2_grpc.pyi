@@ -37,7 +37,7 @@ class AgentServiceStub:
     a user sees their own runs.
     """
     StopRun: aio.UnaryUnaryMultiCallable[agent_pb2.StopRunRequest, agent_pb2.StopRunResponse]
-    """Ends a run at its next step. Role: user for their own, operator for anybody's."""
+    """Ends a run at its next step: one of their own, or anybody's for an operator. Role: user."""
     GetReasoningStatus: aio.UnaryUnaryMultiCallable[agent_pb2.GetReasoningStatusRequest, agent_pb2.GetReasoningStatusResponse]
     """Tells which model endpoints there are, what they can do, and what was used. Role: viewer."""
 
@@ -124,7 +124,7 @@ class AgentServiceServicer(metaclass=abc_1.ABCMeta):
         request: agent_pb2.StopRunRequest,
         context: aio.ServicerContext[agent_pb2.StopRunRequest, abc.Awaitable[agent_pb2.StopRunResponse]],
     ) -> abc.Awaitable[agent_pb2.StopRunResponse]:
-        """Ends a run at its next step. Role: user for their own, operator for anybody's."""
+        """Ends a run at its next step: one of their own, or anybody's for an operator. Role: user."""
 
     @abc_1.abstractmethod
     def GetReasoningStatus(
