@@ -31,7 +31,6 @@ def gather(
     tx: Tx,
     proposal: Proposal,
     *,
-    approved: bool,
     limits: Limits,
     prices: PriceTable,
     freezes: Sequence[Freeze] = (),
@@ -43,7 +42,6 @@ def gather(
     facts = Facts(
         effect,
         is_person=proposal.is_person,
-        approved=approved,
         kill_switch=actions.kill_switch(tx),
         limits=limits,
         user=None if proposal.user_id is None else users.get(tx, proposal.user_id),

@@ -63,7 +63,7 @@ class Examined:
 
 def examine(tx: Tx, proposal: Proposal, *, limits: Limits, prices: PriceTable, policies: PolicySet) -> Examined:
     """Ask every rule about a proposal: the built-in ones, then those of the files. The strictest counts."""
-    facts = gather(tx, proposal, approved=False, limits=limits, prices=prices, freezes=policies.freezes)
+    facts = gather(tx, proposal, limits=limits, prices=prices, freezes=policies.freezes)
     verdicts = list(rules.judge(facts))
     document: dict[str, object] = {}
     outcomes: tuple[Outcome, ...] = ()

@@ -85,8 +85,6 @@ def approval(facts: Facts) -> Verdict | None:
     """A launch above the setting is the decision of a second person."""
     if not isinstance(facts.effect, LaunchJobs) or facts.estimate_usd <= facts.limits.approval_above_usd:
         return None
-    if facts.approved:
-        return Verdict(Ruling.ALLOW, "APPROVAL", "approved by a person")
     return Verdict(
         Ruling.REQUIRE_APPROVAL,
         "APPROVAL",

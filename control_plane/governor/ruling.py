@@ -85,7 +85,6 @@ class Facts:
 
     effect: Effect
     is_person: bool
-    approved: bool
     kill_switch: KillSwitch
     limits: Limits
     user: User | None = None

@@ -64,8 +64,6 @@ def repair_approval(facts: Facts) -> Verdict | None:
         return None
     if effect.rung not in facts.limits.approval_rungs:
         return None
-    if facts.approved:
-        return Verdict(Ruling.ALLOW, "REPAIR_APPROVAL", "approved by a person")
     return Verdict(
         Ruling.REQUIRE_APPROVAL, "REPAIR_APPROVAL", f"an operator must approve: {effect.rung.words} by an agent"
     )

@@ -378,7 +378,7 @@ async def _compare(directory: Path, text: str) -> None:
 
 def test_the_kill_switch_is_above_what_files_say() -> None:
     switch = KillSwitch(engaged=True, changed_by="olga", reason="", changed_at=None)
-    facts = Facts(launch("a"), is_person=False, approved=False, kill_switch=switch, limits=LIMITS)
+    facts = Facts(launch("a"), is_person=False, kill_switch=switch, limits=LIMITS)
     assert ruling(judge(facts)) is Ruling.DENY
 
 
