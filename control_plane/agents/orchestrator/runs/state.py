@@ -28,6 +28,7 @@ from control_plane.model.plan import Intent
 from control_plane.model.run import RunState
 from control_plane.model.run_step import Outcome, StepKind
 from control_plane.model.tool import ToolEffect, ToolStatus
+from control_plane.reasoning.errors import ModelBudgetExceeded
 
 PHASE = "phase"
 READING = "reading"
@@ -136,6 +137,10 @@ def _by_model(view: RunView) -> Move:
     thought = next((step for step in reversed(view.steps) if step.intent.kind is StepKind.THINK), None)
     if thought is None or thought.outcome is None:
         return Think()
+    if thought.outcome.error_code == ModelBudgetExceeded.__name__ and view.evidence():
+        return partial(
+            view, RunState.LIMITED, "a limit ended it: what is left of the money or the tokens for the model"
+        )
     if thought.outcome.status != "replied":
         return ByRules(f"no model could be asked ({thought.outcome.error_code})")
     calls = list(thought.outcome.data.get("calls", ()))

@@ -25,6 +25,9 @@ from control_plane.store.database import Tx
 Json = Mapping[str, Any]  # Any: JSON of any shape
 
 
+_TELLING = (ToolStatus.OK.value, ToolStatus.NO_DATA.value)
+
+
 @dataclass(frozen=True, slots=True)
 class Patient:
     """A node that a run watches, with the trouble that is being treated."""
@@ -102,7 +105,7 @@ class RunView:
 
     def evidence(self) -> tuple[str, ...]:
         """Return the ids of everything that was read or done with success, in order, each once."""
-        found = (outcome.evidence_id for _, outcome in self.calls() if outcome.status == ToolStatus.OK)
+        found = (outcome.evidence_id for _, outcome in self.calls() if outcome.status in _TELLING)
         return tuple(dict.fromkeys(one for one in found if one))
 
     def wrote(self) -> bool:
