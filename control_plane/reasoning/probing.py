@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -19,7 +19,7 @@ from control_plane.reasoning.outcomes import RawReply, Refused, Unsupported
 from control_plane.reasoning.spending import Tally
 from control_plane.store import model_usage
 from control_plane.store.database import Store
-from control_plane.store.usage_tables import ModelFeaturesRow
+from control_plane.store.model_usage import EndpointFeatures
 
 log = structlog.get_logger()
 
@@ -88,20 +88,10 @@ class Prober:
         """Keep what was found out."""
         self._known = found
         log.info("model.probed", endpoint=self._caller.endpoint.name, mode=found.mode.value, tools=found.tools)
-        row = ModelFeaturesRow(
-            endpoint_key=self._caller.endpoint.key,
-            mode=found.mode.value,
-            tools=found.tools,
-            streams=found.streams,
-            stream_usage=found.stream_usage,
-            stream_tools=found.stream_tools,
-            string_bounds=found.string_bounds,
-            completion_limit=found.completion_limit,
-            temperature=found.temperature,
-            probed_at=found.probed_at,
-        )
+        kept = EndpointFeatures(**{**asdict(found), "mode": found.mode.value})
+        key = self._caller.endpoint.key
         try:
-            await self._store.write(lambda tx: model_usage.keep_features(tx, row))
+            await self._store.write(lambda tx: model_usage.keep_features(tx, key, kept))
         except OrQuantaError as error:
             log.warning("model.features_not_kept", error=error.message)
 
@@ -112,17 +102,7 @@ class Prober:
             return None
         if row is None:
             return None
-        return Features(
-            mode=ReplyMode(row.mode),
-            tools=row.tools,
-            streams=row.streams,
-            stream_usage=row.stream_usage,
-            stream_tools=row.stream_tools,
-            string_bounds=row.string_bounds,
-            completion_limit=row.completion_limit,
-            temperature=row.temperature,
-            probed_at=row.probed_at,
-        )
+        return Features(**{**asdict(row), "mode": ReplyMode(row.mode)})
 
     async def _probe(self) -> Features:
         found = Features(

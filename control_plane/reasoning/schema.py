@@ -93,8 +93,7 @@ def _check(schema: Schema, value: Any, root: Schema, place: str, depth: int) -> 
         raise ValueError(f"{place or 'it'} should be one of {', '.join(map(str, schema['enum'][:20]))}")
     if "const" in schema and value != schema["const"]:
         raise ValueError(f"{place or 'it'} should be {schema['const']}")
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        _check_range(schema, value, place)
+    _check_bounds(schema, value, place)
     if isinstance(value, dict):
         return _check_object(schema, value, root, place, depth)
     if isinstance(value, list):
@@ -126,7 +125,11 @@ def _check_type(schema: Schema, value: Any, place: str) -> None:  # Any: JSON
     raise ValueError(f"{place or 'it'} should be of type {' or '.join(map(str, names))}")
 
 
-def _check_range(schema: Schema, value: float, place: str) -> None:
+def _check_bounds(schema: Schema, value: Any, place: str) -> None:  # Any: JSON
+    if isinstance(value, str) and len(value) > schema.get("maxLength", len(value)):
+        raise ValueError(f"{place or 'it'} should have at most {schema['maxLength']} characters")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
     least, most = schema.get("minimum", -INTEGER_MAX), schema.get("maximum", INTEGER_MAX)
     if schema.get("type") == "number":
         least, most = schema.get("minimum", value), schema.get("maximum", value)

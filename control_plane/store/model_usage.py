@@ -1,6 +1,6 @@
 """Tokens and money that models cost, by tenant, goal, run and day; money is reserved before it is spent."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 
 from sqlalchemy import ColumnElement, delete, func, select, update
@@ -48,6 +48,21 @@ class Reservation:
     key: UsageKey
     day: str
     cost_usd_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointFeatures:
+    """What an endpoint was found to be able to do with its model; the reasoning engine knows what each means."""
+
+    mode: str
+    tools: bool
+    streams: bool
+    stream_usage: bool
+    stream_tools: bool
+    string_bounds: bool
+    completion_limit: bool
+    temperature: bool
+    probed_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,19 +141,15 @@ def of_run(tx: Tx, run_id: RunId) -> Usage:
     return _sum(tx, col(ModelUsageRow.run_id) == run_id)
 
 
-def features(tx: Tx, endpoint_key: str) -> ModelFeaturesRow | None:
+def features(tx: Tx, endpoint_key: str) -> EndpointFeatures | None:
     """Return what an endpoint was found to be able to do, or None."""
-    return tx.session.get(ModelFeaturesRow, endpoint_key)
+    row = tx.session.get(ModelFeaturesRow, endpoint_key)
+    return None if row is None else EndpointFeatures(**row.model_dump(exclude={"endpoint_key"}))
 
 
-def keep_features(tx: Tx, found: ModelFeaturesRow) -> None:
+def keep_features(tx: Tx, endpoint_key: str, found: EndpointFeatures) -> None:
     """Keep what an endpoint was found to be able to do."""
-    tx.session.merge(found)
-
-
-def forget_features(tx: Tx, endpoint_key: str) -> None:
-    """Forget it, so that the endpoint is probed again."""
-    tx.session.execute(delete(ModelFeaturesRow).where(col(ModelFeaturesRow.endpoint_key) == endpoint_key))
+    tx.session.merge(ModelFeaturesRow(endpoint_key=endpoint_key, **asdict(found)))
 
 
 def _day(when: datetime) -> str:
