@@ -28,6 +28,11 @@ class Embedder(Protocol):
         """Length of a vector."""
         ...
 
+    @property
+    def floor(self) -> float:
+        """Cosine below which two texts of these vectors have nothing to do with each other."""
+        ...
+
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """Return one row for each text. Raises Unavailable if it cannot."""
         ...
@@ -52,6 +57,13 @@ class MemoryStore(Protocol):
         """Keep a memory, or add to the one that says the same (tenant, kind, symptoms, cause, class, actions' tools).
 
         Returns what is kept now. Raises Unavailable.
+        """
+        ...
+
+    async def take_in(self, memory: Memory) -> bool:
+        """Keep a memory of an export as it is; false if one of its id, or that says the same, is known already.
+
+        Raises Unavailable.
         """
         ...
 

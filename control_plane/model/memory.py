@@ -38,7 +38,9 @@ class Memory:
     """One memory, written by code from a finished run or a verified outcome; never by a model.
 
     `tenant` is "" for the whole fleet's, else a user's id. `text` is made from a template. `symptoms` are terms such as
-    `xid:79`. `count` is how often the same was seen. It is recalled as untrusted, dated, with its outcome.
+    `xid:79`. `count` is how often the same was seen, `fixed_count` how often of these it was fixed; `outcome` and the
+    actions' results are those of the last time, as is `created_at`. It is recalled as untrusted, dated, with its
+    outcome.
     """
 
     id: MemoryId
@@ -58,11 +60,16 @@ class Memory:
     last_used_at: datetime | None = None
     uses: int = 0
     count: int = 1
+    fixed_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryQuery:
-    """What to look for. `tenant` sees its own and the fleet's. `symptoms`, where given, must share at least one."""
+    """What to look for.
+
+    `tenant` sees its own and the fleet's. `symptoms`, where given, must share at least one. `gpu_type`, where given,
+    leaves out what is about another one. Without a text, the newest come first.
+    """
 
     text: str
     tenant: str = ""
