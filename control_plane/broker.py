@@ -13,7 +13,8 @@ from control_plane.clock import Clock
 from control_plane.credentials import Certificates
 from control_plane.identity.secrets import SecretBox
 from control_plane.ports import reachable
-from control_plane.settings import Settings, split_address
+from control_plane.setting_addresses import split_address
+from control_plane.settings import Settings
 from control_plane.store import nodes
 from control_plane.store.database import Store
 

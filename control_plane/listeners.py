@@ -18,7 +18,8 @@ from control_plane.services.composition import (
 )
 from control_plane.services.interceptors import Gate
 from control_plane.services.node_link import NodeLink
-from control_plane.settings import Settings, split_address
+from control_plane.setting_addresses import split_address
+from control_plane.settings import Settings
 from orquanta.v1 import node_link_pb2_grpc
 
 log = structlog.get_logger()

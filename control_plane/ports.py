@@ -4,7 +4,7 @@ import errno
 import socket
 
 from control_plane.errors import PreconditionFailed
-from control_plane.settings import split_address
+from control_plane.setting_addresses import split_address
 
 _ANY = frozenset({"", "0.0.0.0", "::", "[::]"})  # noqa: S104 - recognised here, not bound
 

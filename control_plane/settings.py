@@ -7,7 +7,6 @@ key in the file, `ORQUANTA_<NAME>` in the environment and `--<name-with-dashes>`
 import argparse
 import difflib
 import os
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from control_plane.errors import InvalidArgument
 from control_plane.mcp_forms import McpServer, McpServers
 from control_plane.model_forms import ModelEndpoint, ModelEndpoints
+from control_plane.setting_addresses import Address
 from control_plane.setting_display import MASK, is_many, is_secret, metavar, shown
 from control_plane.setting_forms import (
     RUNG_NAMES,
@@ -37,10 +37,8 @@ ENVIRONMENT_PREFIX: Final = "ORQUANTA_"
 DEFAULT_FILE: Final = Path("/etc/orquanta/server.toml")
 
 _CONFIG_KEY: Final = "config"
-_MAX_PORT: Final = 65_535
 _MAX_FILE_BYTES: Final = 1024 * 1024
 _CLOSE: Final = 0.8  # how alike an unknown ORQUANTA_ variable must be to a setting to be taken for a typing error
-_ADDRESS: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]\s/]*):(?P<port>[0-9]{1,5})")
 _MIB: Final = 1024 * 1024
 
 
@@ -70,31 +68,14 @@ class SettingsError(InvalidArgument):
     default_reason = "SETTINGS_INVALID"
 
 
-def _address(text: str) -> str:
-    split_address(text)
-    return text
-
-
 def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
 
 
-Address = Annotated[str, AfterValidator(_address)]
 FilePath = Annotated[Path, AfterValidator(_absolute)]
 Names = tuple[str, ...]
 Seconds = Annotated[float, Field(gt=0, le=30 * 86_400, allow_inf_nan=False)]
 WholeSeconds = Annotated[int, Field(gt=0, le=365 * 86_400)]
-
-
-def split_address(text: str) -> tuple[str, int]:
-    """Return host and port of `host:port`; the host of `[::1]:50051` comes without brackets.
-
-    Raises ValueError.
-    """
-    match = _ADDRESS.fullmatch(text)
-    if match is None or int(match["port"]) > _MAX_PORT:
-        raise ValueError(f"should be host:port with a port from 0 to {_MAX_PORT}, for example 127.0.0.1:50051")
-    return match["host"].strip("[]"), int(match["port"])
 
 
 def _default_state_dir() -> Path:

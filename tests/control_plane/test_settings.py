@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from control_plane import model_terms
+from control_plane.setting_addresses import split_address
 from control_plane.settings import (
     Origin,
     Settings,
@@ -14,7 +15,6 @@ from control_plane.settings import (
     add_settings_arguments,
     load_settings,
     settings_from,
-    split_address,
 )
 
 NOWHERE = Path("/nonexistent/server.toml")
