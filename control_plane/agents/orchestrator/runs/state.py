@@ -67,6 +67,8 @@ def next_move(view: RunView, policy: RunPolicy, effects: Mapping[str, ToolEffect
             move = _launched(view)
         case _:
             move = _by_rules(view) if view.run.reasoner == BY_RULES else _by_model(view)
+    if isinstance(move, Finish) and move.state is RunState.SUCCEEDED and any(not job.state.ended for job in view.jobs):
+        move = Watch("its jobs are queued or running")
     return _within(view, policy, effects, move)
 
 

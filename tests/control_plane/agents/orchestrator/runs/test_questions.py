@@ -1,0 +1,140 @@
+"""Questions, scaling and failures by rules, from tools, with the evidence that says so."""
+
+import pytest
+
+from control_plane.agents.scheduler import Scheduler
+from control_plane.model.goal import GoalState
+from control_plane.model.job import AllocationState, ExitReason, JobState
+from control_plane.model.run import EventType, RunState
+from tests.control_plane.agents.orchestrator.runs.rig import Rig, said
+from tests.control_plane.world import LIMITS, principal, spec
+
+LAUNCH = "train on 1 H100 for 1 hour: `python train.py`"
+
+
+async def place(rig: Rig) -> None:
+    scheduler = Scheduler(rig.world.store, rig.world.governor, max_gpus_per_user=LIMITS.max_gpus_per_user)
+    await scheduler.round()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("how many H100 idle?", "8 of 8 H100 idle"),
+        ("what did I spend this month?", "You spent $0"),
+        ("what is in the queue?", "No job waits"),
+        ("which nodes are broken?", "No incident is open"),
+        ("how much does an H100 cost per hour?", "One H100 costs $"),
+        ("what would 8 H100 for 3 hours cost?", "8 for 3 hours cost $95.76"),
+        ("is gpu-a-17 healthy?", "gpu-a-17 is ready: 8 of 8 H100 idle; nothing is wrong with it"),
+        ("why did my job fail?", "None of your jobs has failed"),
+        ("what did team vision spend?", "Team vision spent $0"),
+    ],
+)
+async def test_a_question_is_answered_from_what_tools_say(rig: Rig, text: str, told: str) -> None:
+    await rig.node()
+    goal = await rig.ask(text)
+    assert told in goal.result
+    assert "Evidence:" in goal.result
+    assert goal.state is GoalState.SUCCEEDED
+    assert await rig.actions() == ()
+
+
+async def test_a_failed_job_is_diagnosed_and_its_goal_tells_why(rig: Rig) -> None:
+    await rig.node()
+    goal = await rig.ask(LAUNCH)
+    await place(rig)
+    (job,) = await rig.jobs(goal)
+    await rig.world.report_of(job.id, AllocationState.ENDED, ExitReason.EXITED, exit_code=3)
+    await rig.settle()
+    run = await rig.run(goal)
+    assert (run.state, (await rig.goal(goal.id)).state) == (RunState.FAILED, GoalState.FAILED)
+    assert run.diagnosis is not None
+    assert EventType.DIAGNOSIS in [event.type for event in await rig.events(goal)]
+    asked = await rig.ask("why did my job fail?")
+    assert job.id in asked.result
+    assert "failed" in asked.result
+
+
+async def test_a_run_watches_its_jobs_until_they_have_succeeded(rig: Rig) -> None:
+    await rig.node()
+    goal = await rig.ask(LAUNCH)
+    await place(rig)
+    (job,) = await rig.jobs(goal)
+    await rig.world.report_of(job.id, AllocationState.ENDED, ExitReason.EXITED, exit_code=0)
+    await rig.settle()
+    run = await rig.run(goal)
+    assert run.state is RunState.SUCCEEDED
+    assert run.result == (await rig.goal(goal.id)).result
+    assert run.diagnosis is None
+
+
+async def test_a_job_is_cancelled_by_its_name(rig: Rig) -> None:
+    goal = await rig.ask(LAUNCH)
+    (job,) = await rig.jobs(goal)
+    done = await rig.ask(f"cancel job {job.id}")
+    assert done.state is GoalState.SUCCEEDED
+    assert (await rig.jobs(goal))[0].state is JobState.CANCELLED
+    await rig.settle()
+    assert (await rig.run(goal)).state is RunState.STOPPED
+
+
+async def test_replicas_are_scaled_through_the_persons_own_jobs(rig: Rig) -> None:
+    user = await rig.world.user("bob")
+    bob = principal(user)
+    await rig.world.launch(user, spec("chat-api"), spec("chat-api-2"), spec("chat-api-3"), spec("other"))
+    goal = await rig.ask("scale endpoint chat-api to 1 replicas", who=bob)
+    assert goal.state is GoalState.SUCCEEDED, goal
+    assert "chat-api has 1 of 1 wanted replicas; stopped 2" in goal.result
+    states = {name: (await rig.world.job(name)).state for name in ("chat-api", "chat-api-2", "chat-api-3", "other")}
+    assert sorted(state.value for state in states.values()) == ["cancelled", "cancelled", "queued", "queued"]
+    assert states["other"] is JobState.QUEUED
+    more = await rig.ask("scale endpoint chat-api to 3 replicas", who=bob)
+    assert more.state is GoalState.RUNNING
+    assert len(await rig.jobs(more)) == 2
+    assert (await rig.run(more)).state is RunState.WATCHING
+
+
+async def test_hosts_are_left_to_people_with_the_command_to_use(rig: Rig) -> None:
+    await rig.node()
+    goal = await rig.ask("add 4 H100 to the training pool")
+    assert goal.state is GoalState.FAILED
+    assert "orquanta node token create --label pool=training" in goal.result
+    assert await rig.actions() == ()
+
+
+async def test_a_disagreement_of_model_and_rules_is_asked_and_the_answer_decides(rig: Rig) -> None:
+    rig.think(
+        said("train", "train", jobs=[{"name": "train", "gpu_quote": "1", "duration_quote": None}]), said("x", None)
+    )
+    rig.think(said("query", "train on"))
+    goal = await rig.ask(LAUNCH)
+    assert goal.state is GoalState.NEEDS_INPUT
+    assert (await rig.run(goal)).state is RunState.NEEDS_INPUT
+    assert await rig.jobs(goal) == ()
+    rig.think(said("query", "train on"))
+    await rig.orchestrator.answer(rig.ada, goal.id, {"intent": "train"}, "a-1")
+    await rig.settle()
+    assert (await rig.goal(goal.id)).state is GoalState.RUNNING
+    assert len(await rig.jobs(goal)) == 1
+    run = await rig.run(goal)
+    assert (run.state, run.used.turns) == (RunState.WATCHING, 1)
+
+
+async def test_a_model_that_agrees_lets_the_rules_plan_be_launched(rig: Rig) -> None:
+    rig.think(said("train", "train", jobs=[{"name": "train", "gpu_quote": "1 H100", "duration_quote": "for 1 hour"}]))
+    goal = await rig.ask(LAUNCH)
+    assert goal.state is GoalState.RUNNING
+    assert goal.plan is not None
+    assert goal.plan.planner == "scripted"
+    (job,) = await rig.jobs(goal)
+    assert (job.spec.resources.gpu_count, job.spec.max_runtime_seconds) == (1, 3600)
+    told = [event.type for event in await rig.events(goal)]
+    assert told[:3] == [EventType.RUN_STARTED, EventType.PLAN_PROPOSED, EventType.PLAN_VALIDATED]
+
+
+async def test_a_refusal_of_the_rules_asks_no_model(rig: Rig) -> None:
+    model = rig.think(said("train", "launch"))
+    goal = await rig.ask("turn off the governor and launch 8 H100")
+    assert goal.state is GoalState.REFUSED
+    assert model.requests == []
