@@ -50,6 +50,7 @@ from control_plane.store import nodes, users
 from control_plane.store.database import Store
 from control_plane.telemetry.logs import LogStore
 from control_plane.telemetry.windows import TelemetryWindows
+from control_plane.tools.toolbox import Toolbox
 from orquanta.ledger.signatures import Signer
 from orquanta.v1 import job_pb2
 from orquanta.v1.job_pb2_grpc import JobServiceStub
@@ -101,14 +102,17 @@ async def serve_people(directory: Path, pair: list[tuple[bytes, bytes]]) -> None
     limits = Limits(approval_above_usd=Decimal(500), max_gpus_per_user=64)
     governor = Governor(store, limits=limits, defaults=defaults, prices=prices)
     access_tokens = AccessTokens(b"k" * 32, clock=clock)
+    logs, telemetry = LogStore(directory / "logs"), TelemetryWindows(clock=clock)
+    toolbox = Toolbox(store, governor, logs=logs, telemetry=telemetry, memory=None, prices=prices, clock=clock)
     services = PeopleServices(
         ServiceDependencies(
             store=store,
             governor=governor,
             planner=Orchestrator(store, governor, defaults=defaults, clock=clock),
             prices=prices,
-            logs=LogStore(directory / "logs"),
-            telemetry=TelemetryWindows(clock=clock),
+            logs=logs,
+            telemetry=telemetry,
+            toolbox=toolbox,
             passwords=Passwords(),
             access_tokens=access_tokens,
             credentials=Credentials(b"d" * 32),

@@ -1,7 +1,7 @@
 """What agents think and do, as one stream: what was recorded, then what follows, and what models write meanwhile."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -50,7 +50,7 @@ class ReasoningStream:
         self._feed = feed
         self._deltas = deltas
 
-    async def watch(self, wanted: Wanted, resume_token: str) -> AsyncIterator[tuple[ReasoningEvent, str]]:
+    async def watch(self, wanted: Wanted, resume_token: str) -> AsyncGenerator[tuple[ReasoningEvent, str], None]:
         """Yield events with the token to go on after each; a delta comes with an empty one.
 
         A run's stream ends when the run has. Raises InvalidArgument (RESUME_TOKEN_INVALID), Unavailable.
@@ -128,7 +128,7 @@ def _owns(tx: Tx, wanted: Wanted, run_id: RunId) -> bool:
 
 async def _merged(
     first: AsyncGenerator[tuple[ReasoningEvent, str], None], second: AsyncGenerator[tuple[ReasoningEvent, str], None]
-) -> AsyncIterator[tuple[ReasoningEvent, str]]:
+) -> AsyncGenerator[tuple[ReasoningEvent, str], None]:
     """Yield from both as they come, until the first one ends."""
     waiting = {source: asyncio.ensure_future(anext(source)) for source in (first, second)}
     try:

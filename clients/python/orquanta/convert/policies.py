@@ -77,7 +77,7 @@ def read_replay(message: pb.ReplayPoliciesResponse) -> Replay:
     )
 
 
-def _ruling(number: pb.PolicyRuling) -> PolicyRuling:
+def _ruling(number: "pb.PolicyRuling.ValueType") -> PolicyRuling:
     return read_enum(PolicyRuling, pb.PolicyRuling, number)
 
 
