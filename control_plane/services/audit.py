@@ -94,13 +94,14 @@ class Audit(AuditServiceServicer):
         after = start.after_id
         while True:
             records, signed = await self._store.read(partial(_chunk, after=after))
+            # First what records are held to, then the records: who verifies computes each root as it passes by.
+            if signed:
+                yield audit_pb2.ExportAuditResponse(checkpoints=[wire.write_checkpoint(one) for one in signed])
             if not records:
                 return
             after = records[-1].id
             for part in _parts(records):
                 yield audit_pb2.ExportAuditResponse(records=[wire.write_record(one) for one in part])
-            if signed:
-                yield audit_pb2.ExportAuditResponse(checkpoints=[wire.write_checkpoint(one) for one in signed])
 
     @override
     async def ListCheckpoints(

@@ -14,7 +14,7 @@ from orquanta.ledger.chain import GENESIS, canonical_json, private_hash, record_
 from orquanta.ledger.checkpoint import Checkpoint, Start
 from orquanta.ledger.export_file import Header, checkpoint_line, header_line, read_lines, record_line
 from orquanta.ledger.merkle import EMPTY_ROOT, Frontier, leaf_hash
-from orquanta.ledger.records import ERASED, LedgerRecord, canonical_record
+from orquanta.ledger.records import ARCHIVED, ERASED, LedgerRecord, canonical_record
 from orquanta.ledger.signatures import Signer
 from orquanta.ledger.verify import FaultKind, Verdict, Verifier
 
@@ -23,7 +23,12 @@ STRANGER = Signer(bytes(32))
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-def log_of(texts: Sequence[str], *, fields: dict[int, dict[str, object]] | None = None) -> list[LedgerRecord]:
+def log_of(
+    texts: Sequence[str],
+    *,
+    fields: dict[int, dict[str, object]] | None = None,
+    times: dict[int, datetime] | None = None,
+) -> list[LedgerRecord]:
     """Make a log with one record for each text."""
     records: list[LedgerRecord] = []
     previous = GENESIS
@@ -31,7 +36,8 @@ def log_of(texts: Sequence[str], *, fields: dict[int, dict[str, object]] | None 
         key = number.to_bytes(32, "big")
         private = canonical_json({"reasoning": text})
         more = (fields or {}).get(number, {"action": "x.done", "user_id": "u1"})
-        canonical = canonical_record(number, NOON.isoformat(), more, private_hash(key, private))
+        at = (times or {}).get(number, NOON)
+        canonical = canonical_record(number, at.isoformat(), more, private_hash(key, private))
         hashed = record_hash(previous, canonical)
         records.append(LedgerRecord(number, previous, hashed, canonical, private, key))
         previous = hashed
@@ -227,3 +233,60 @@ def test_no_random_change_goes_unseen(data: st.DataObject) -> None:
     records[index] = replace(record, **{field: changed})  # type: ignore[arg-type]  # each field in turn
 
     assert not verify(records, [checkpoint_over(LOG)]).intact
+
+
+def test_checkpoints_that_come_after_their_records_do_not_count_as_signatures() -> None:
+    forged = rehashed([*LOG[:10], *LOG[11:], LOG[10], LOG[0]])
+    verifier = Verifier(SIGNER.public_key, [])
+    for record in forged:
+        verifier.feed(record)
+    verifier.expect([checkpoint_over(LOG[:15]), checkpoint_over(LOG)])
+    verdict = verifier.finish()
+
+    assert (verdict.checkpoints, verdict.signed_id) == (0, 0)
+    assert verify(LOG, [checkpoint_over(LOG[:7]), checkpoint_over(LOG[:12])]).signed_id == 12
+
+
+def test_a_log_whose_end_stays_unsigned_for_an_hour_has_lost_its_checkpoints() -> None:
+    times = {number: NOON + timedelta(minutes=number * 7) for number in range(1, 21)}
+    records = log_of(["words"] * 20, times=times)
+
+    assert verify(records, [checkpoint_over(records[:15])]).intact
+    assert fault(verify(records, [checkpoint_over(records[:10])])) == (FaultKind.SIGNATURE, 10)
+    assert fault(verify(records)) == (FaultKind.SIGNATURE, 0)
+
+
+def test_a_log_that_begins_later_says_whether_what_was_before_was_archived() -> None:
+    fields: dict[int, dict[str, object]] = {number: {"action": "x.done"} for number in range(1, 9)}
+    fields[7] = {"action": ARCHIVED, "archives": {"up_to": 4, "sha256": "ab"}}
+    records = log_of(["words"] * 8, fields=fields)
+    tree = Frontier()
+    for record in records[:4]:
+        tree.append(record.hash)
+    start = Start(4, records[3].hash, tree.subtrees)
+
+    archived, cut = verify(records[4:], [], start), verify(records[4:6], [], start)
+
+    assert (archived.after_id, archived.archived) == (4, True)
+    assert (cut.after_id, cut.archived) == (4, False)
+
+
+FORGED_ERASURES: list[object] = [{"record_id": []}, {"record_id": {}}, {"user_id": [], "up_to": "x"}, [], 7]
+
+
+@pytest.mark.parametrize("erases", FORGED_ERASURES, ids=[str(n) for n in range(len(FORGED_ERASURES))])
+def test_a_forged_erasure_excuses_nothing_and_stops_no_verification(erases: object) -> None:
+    fields: dict[int, dict[str, object]] = {1: {"action": "x.done"}, 2: {"action": ERASED, "erases": erases}}
+    records = log_of(["words"] * 2, fields=fields)
+    records[0] = replace(records[0], private=None, private_key=None)
+
+    assert fault(verify(records)) == (FaultKind.EDIT, 1)
+
+
+def test_nesting_without_end_is_a_fault_and_no_crash() -> None:
+    deep = '{"id":1,"x":' + "[" * 100_000
+    record = replace(LOG[0], canonical=deep, hash=record_hash(GENESIS, deep))
+    assert fault(verify([record])) == (FaultKind.EDIT, 1)
+    for line in (deep, '{"kind":"record","id":1e999}', '{"kind":"header","after_id":1e999}'):
+        with pytest.raises(ValueError, match="line 1 is not of an audit export"):
+            list(read_lines(io.StringIO(line)))

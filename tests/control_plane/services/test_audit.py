@@ -8,7 +8,7 @@ from orquanta.ledger.checkpoint import Checkpoint
 from orquanta.ledger.merkle import Frontier
 from orquanta.ledger.records import LedgerRecord
 from orquanta.ledger.signatures import Signer
-from orquanta.ledger.verify import Verifier
+from orquanta.ledger.verify import FaultKind, Verdict, Verifier
 from orquanta.v1 import audit_pb2, goal_pb2, job_pb2
 from tests.control_plane.services.harness import Client, Fleet, a_job, refused
 
@@ -113,3 +113,41 @@ async def test_a_bad_erasure_is_refused(admin: Client) -> None:
     assert (await refused(admin.audit.EraseAuditText(neither))).reason == "FIELD_MISSING"
     nobody = audit_pb2.EraseAuditTextRequest(user_id="nobody@nowhere.example")
     assert (await refused(admin.audit.EraseAuditText(nobody))).reason == "USER_NOT_FOUND"
+
+
+async def verified(client: Client) -> Verdict:
+    """Verify an export part by part, in the order in which it comes."""
+    verifier: Verifier | None = None
+    async for response in client.audit.ExportAudit(audit_pb2.ExportAuditRequest()):
+        if response.HasField("start"):
+            verifier = Verifier(SIGNER.public_key, [], wire.read_start(response.start))
+        assert verifier is not None
+        for record in response.records:
+            verifier.feed(wire.read_record(record))
+        verifier.expect([wire.read_checkpoint(one) for one in response.checkpoints])
+    assert verifier is not None
+    return verifier.finish()
+
+
+async def test_an_export_holds_records_to_every_checkpoint_even_where_the_log_was_cut_off(
+    fleet: Fleet, operator: Client
+) -> None:
+    await operator.jobs.SubmitJob(job_pb2.SubmitJobRequest(spec=a_job()))
+    _, first = await exported(operator)
+    await sign(fleet, first)
+    await operator.jobs.SubmitJob(job_pb2.SubmitJobRequest(spec=a_job()))
+    _, second = await exported(operator)
+    verdict = await verified(operator)
+    assert verdict.intact
+    assert (verdict.checkpoints, verdict.signed_id) == (1, len(first))
+
+    tree = Frontier()
+    for one in second:
+        tree.append(one.hash)
+    tree.append(bytes(32))
+    signed = SIGNER.sign(tree.size, tree.root(), fleet.clock.now())
+    await fleet.store.write(lambda tx: checkpoints.insert_checkpoint(tx, signed, tree.subtrees))
+
+    fault = (await verified(operator)).fault
+    assert fault is not None
+    assert (fault.kind, fault.at_id) == (FaultKind.TRUNCATION, second[-1].id)

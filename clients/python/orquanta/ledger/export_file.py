@@ -1,7 +1,6 @@
 """Exports of the audit: JSON lines, first a header, then records and checkpoints as they were sent."""
 
 import base64
-import binascii
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -78,7 +77,7 @@ def read_lines(file: TextIO) -> Iterator[Header | LedgerRecord | Checkpoint]:
             continue
         try:
             yield _read(json.loads(line))
-        except (ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f"line {number} is not of an audit export: {error}") from error
 
 

@@ -9,6 +9,8 @@ from orquanta.ledger.chain import canonical_json
 
 ERASED = "audit.erased"
 """The action of a record that says that words of other records were erased."""
+ARCHIVED = "audit.archived"
+"""The action of a record that says up to which record the log was archived, and so begins after it."""
 _VERSION = 1
 
 
@@ -38,7 +40,10 @@ def canonical_record(record_id: int, created_at: str, fields: Mapping[str, objec
 
 def read_canonical(text: str) -> dict[str, Any]:  # Any: JSON of a record that may be forged
     """Return the fields of a record. Raises ValueError if the text is not a record's."""
-    document = json.loads(text)
+    try:
+        document = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
     if not isinstance(document, dict) or not isinstance(document.get("id"), int):
         raise ValueError("not a record")  # noqa: TRY004 - bad text, whatever its types
     return document

@@ -6,13 +6,18 @@ checkpoint: that is a truncation if records are missing at the end, and a fork i
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final
 
 from orquanta.ledger.chain import private_hash, record_hash
 from orquanta.ledger.checkpoint import Checkpoint, Start
 from orquanta.ledger.merkle import Frontier
-from orquanta.ledger.records import ERASED, LedgerRecord, read_canonical
+from orquanta.ledger.records import ARCHIVED, ERASED, LedgerRecord, read_canonical
 from orquanta.ledger.signatures import is_signed_by
+
+UNSIGNED_MAX: Final = timedelta(hours=1)
+"""Records are signed within a minute. If those at the end go on for longer than this unsigned, checkpoints are gone."""
 
 
 class FaultKind(StrEnum):
@@ -37,13 +42,21 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a log stands. `last_hash` and `root` are those of its last record."""
+    """How a log stands. `root` is that of its last record.
+
+    `checkpoints` counts those whose root was computed and is the same, and `signed_id` is the last record that one of
+    them covers. The log begins after record `after_id`, and `archived` tells whether a record says that what was before
+    was archived.
+    """
 
     fault: Fault | None
     records: int
     checkpoints: int
     last_id: int
     root: bytes
+    signed_id: int
+    after_id: int
+    archived: bool
 
     @property
     def intact(self) -> bool:
@@ -58,7 +71,7 @@ class Verifier:
         """Trust checkpoints of this key alone (Ed25519, 32 bytes)."""
         begin = start or Start()
         self._public_key = public_key
-        self._last_id = begin.after_id
+        self._after_id = self._last_id = begin.after_id
         self._hash = begin.previous_hash
         self._records = 0
         self._wordless: dict[int, str] = {}
@@ -66,7 +79,11 @@ class Verifier:
         self._came_later = False
         self._fault: Fault | None = None
         self._due: list[Checkpoint] = []
-        self._seen = 0
+        self._matched = 0
+        self._signed_id = 0
+        self._unsigned_since: datetime | None = None
+        self._last_at: datetime | None = None
+        self._archived: set[int] = set()
         try:
             self._tree = Frontier.restore(begin.after_id, begin.frontier)
         except ValueError as error:
@@ -77,7 +94,6 @@ class Verifier:
     def expect(self, checkpoints: Iterable[Checkpoint]) -> None:
         """Hold the log to more checkpoints; those over fewer records than were fed already come too late to count."""
         for checkpoint in checkpoints:
-            self._seen += 1
             if not is_signed_by(checkpoint, self._public_key):
                 text = f"the checkpoint over {checkpoint.size} records is not signed by the trusted key"
                 self._found(FaultKind.SIGNATURE, checkpoint.size, text)
@@ -136,29 +152,37 @@ class Verifier:
         if wrong:
             text = f"record {record.id} is shown with another {', '.join(wrong)} than was hashed"
             return self._found(FaultKind.EDIT, record.id, text)
+        self._last_at = _moment(fields.get("at"))
+        self._unsigned_since = self._unsigned_since or self._last_at
         if record.private is None or record.private_key is None:
             self._wordless[record.id] = str(fields.get("user_id", ""))
         elif private_hash(record.private_key, record.private) != fields.get("private"):
             return self._found(FaultKind.EDIT, record.id, f"the words of record {record.id} are not what was hashed")
         if fields.get("action") == ERASED:
             self._excuse(fields.get("erases"))
+        elif fields.get("action") == ARCHIVED and isinstance(fields.get("archives"), dict):
+            self._archived.add(_number(fields["archives"].get("up_to")))
         return None
 
     def _excuse(self, erases: object) -> None:
         """Take out of doubt the records whose words an erasure took: those of one record, or of a user up to one."""
         if not isinstance(erases, dict):
             return
-        self._wordless.pop(erases.get("record_id", 0), None)
-        user_id, up_to = erases.get("user_id"), erases.get("up_to", 0)
-        if user_id and isinstance(up_to, int):
+        self._wordless.pop(_number(erases.get("record_id")), None)
+        user_id, up_to = erases.get("user_id"), _number(erases.get("up_to"))
+        if user_id:
             for record_id in [one for one, owner in self._wordless.items() if owner == user_id and one <= up_to]:
                 del self._wordless[record_id]
 
     def _compare(self) -> None:
         while self._due and self._due[-1].size <= self._tree.size and self._fault is None:
             checkpoint = self._due.pop()
-            # One from before the start cannot be compared: those records are gone.
-            if checkpoint.size == self._tree.size and checkpoint.root != self._tree.root():
+            if checkpoint.size != self._tree.size:  # from before the start, whose records are gone, or too late
+                continue
+            if checkpoint.root == self._tree.root():
+                self._matched += 1
+                self._signed_id, self._unsigned_since = checkpoint.size, None
+            else:
                 text = f"the first {checkpoint.size} records are others than those that the checkpoint was signed over"
                 self._found(FaultKind.FORK, checkpoint.size, text)
 
@@ -180,4 +204,31 @@ class Verifier:
             record_id = next(iter(self._wordless))
             text = f"the words of record {record_id} are gone, and no record says who erased them"
             self._found(FaultKind.EDIT, record_id, text)
-        return Verdict(self._fault, self._records, self._seen, self._last_id, self._tree.root())
+        if self._unsigned_since and self._last_at and self._last_at - self._unsigned_since > UNSIGNED_MAX:
+            text = (
+                f"nothing after record {self._signed_id} is signed, though the log goes on for "
+                f"{(self._last_at - self._unsigned_since) // timedelta(minutes=1)} minutes: checkpoints are missing"
+            )
+            self._found(FaultKind.SIGNATURE, self._signed_id, text)
+        return Verdict(
+            self._fault,
+            self._records,
+            self._matched,
+            self._last_id,
+            self._tree.root(),
+            self._signed_id,
+            self._after_id,
+            self._after_id in self._archived,
+        )
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _moment(value: object) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None

@@ -64,7 +64,7 @@ class AsyncAudit:
         return paged(fetch)
 
     def export(self, *, from_id: int = 0) -> AsyncGenerator[Header | LedgerRecord | Checkpoint, None]:
-        """All that verifies the log: a header, then records, oldest first, and the checkpoints over them.
+        """All that verifies the log: a header, then records, oldest first, after the checkpoints over them.
 
         `from_id` is the record after a checkpoint; 0 begins with the first that is kept.
         """
