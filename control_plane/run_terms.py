@@ -1,8 +1,15 @@
-"""How far reasoning runs may go, as the settings say."""
+"""How far reasoning runs may go, as the settings say, and where they learn why a job failed."""
 
 from control_plane.agents.orchestrator.runs.bounds import RunPolicy
+from control_plane.agents.orchestrator.runs.ports import Diagnoser
+from control_plane.model.diagnosis import Diagnosis
+from control_plane.model.identity import Principal
+from control_plane.model.ids import JobId
 from control_plane.model.run import RunUsage
 from control_plane.settings import Settings
+from control_plane.store.database import Store
+from control_plane.telemetry.logs import LogStore
+from control_plane.tools.diagnoses import diagnose_job
 
 
 def run_policy(settings: Settings) -> RunPolicy:
@@ -17,3 +24,13 @@ def run_policy(settings: Settings) -> RunPolicy:
             seconds=settings.run_seconds_max,
         )
     )
+
+
+def diagnoser(store: Store, logs: LogStore) -> Diagnoser:
+    """Return what tells why a job failed, by rules."""
+
+    async def diagnose(principal: Principal, job_id: JobId) -> Diagnosis:
+        _, found = await diagnose_job(store, logs, principal, job_id)
+        return found
+
+    return diagnose

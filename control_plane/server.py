@@ -219,7 +219,13 @@ class ControlPlane:
                 Announcer(store, broker.bus).run,
                 RunAnnouncer(store, broker.bus).run,
                 run_loop(
-                    store, orchestrator, toolbox, reasoner=reasoner, policy=self._run_policy, deltas=self._deltas
+                    store,
+                    orchestrator,
+                    toolbox,
+                    reasoner=reasoner,
+                    policy=self._run_policy,
+                    deltas=self._deltas,
+                    diagnose=run_terms.diagnoser(store, logs),
                 ).run,
                 Auditor(store, broker.bus, audit_signer, self._audit_terms()).run,
                 Scheduler(store, governor, max_gpus_per_user=settings.max_gpus_per_user).run,

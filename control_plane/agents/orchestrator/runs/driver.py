@@ -3,6 +3,8 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import structlog
+
 from control_plane.agents.orchestrator.runs import recording
 from control_plane.agents.orchestrator.runs.bounds import RunPolicy
 from control_plane.agents.orchestrator.runs.effects import Effects
@@ -23,6 +25,7 @@ from control_plane.agents.orchestrator.runs.moves import (
 from control_plane.agents.orchestrator.runs.ports import Diagnoser, GoalPursuit
 from control_plane.agents.orchestrator.runs.state import BY_RULES, arguments_of, next_move
 from control_plane.agents.orchestrator.runs.view import RunView, load_view
+from control_plane.errors import OrQuantaError, Unavailable
 from control_plane.model.agent import AgentStatus
 from control_plane.model.goal import GoalState
 from control_plane.model.ids import JobId, RunId
@@ -31,6 +34,8 @@ from control_plane.model.run_step import Intent, Outcome, RunStep, StepKind
 from control_plane.model.tool import ToolEffect
 from control_plane.store import goals, run_events, runs
 from control_plane.store.database import Store, Tx
+
+log = structlog.get_logger()
 
 _WAITING = (RunState.WATCHING, RunState.AWAITING_APPROVAL, RunState.NEEDS_INPUT)
 
@@ -171,11 +176,17 @@ class Driver:
         return bool(fresh_nodes)  # they are looked at at once: what is waited for may have come meanwhile
 
     async def _find_cause(self, view: RunView, job_id: JobId) -> bool:
-        found = None if self._diagnose is None else await self._diagnose(job_id)
         job = next((one for one in view.jobs if one.id == job_id), None)
         if job is None:
             return False
-        diagnosis = found or fallback_diagnosis(job)
+        diagnosis = fallback_diagnosis(job)
+        if self._diagnose is not None:
+            try:
+                diagnosis = await self._diagnose(view.principal, job_id)
+            except Unavailable:
+                raise
+            except OrQuantaError as error:
+                log.warning("run.not_diagnosed", run_id=view.run.id, job_id=job_id, reason=error.reason)
 
         def write(tx: Tx) -> None:
             if runs.require(tx, view.run.id).diagnosis is not None:

@@ -30,8 +30,8 @@ class Tools(Protocol):
 class Diagnoser(Protocol):
     """Finds out why a job failed."""
 
-    async def __call__(self, job_id: JobId) -> Diagnosis | None:
-        """Return the diagnosis, or None if nothing can be said."""
+    async def __call__(self, principal: Principal, job_id: JobId) -> Diagnosis:
+        """Return the diagnosis. Raises domain errors for a job that is gone or not theirs to read."""
         ...
 
 

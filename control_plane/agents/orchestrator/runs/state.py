@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from datetime import timedelta
 
 from control_plane.agents.orchestrator.runs import context, limits
 from control_plane.agents.orchestrator.runs.bounds import RunPolicy
@@ -39,6 +40,9 @@ LAUNCHED = "launched"
 """The goal's jobs are queued or run; the run watches them."""
 
 BY_RULES = "rules"
+
+_LAST_LINES = timedelta(seconds=2)
+"""What a job has written comes another way than the news of its end."""
 
 RUN_INTENTS = frozenset({Intent.QUERY, Intent.COST, Intent.HEAL, Intent.SCALE})
 """The intents that a run works on with tools; the others are carried out by code as they were planned."""
@@ -92,11 +96,16 @@ def _after_goal(view: RunView) -> Move:
     return Finish(state, result, goal.status_reason, tuple(dict.fromkeys(evidence)))
 
 
-def _undiagnosed(view: RunView) -> Diagnose | None:
+def _undiagnosed(view: RunView) -> Diagnose | Watch | None:
+    """Return that the cause of a failed job is to be found, once its last lines have had time to come in."""
     if view.run.diagnosis is not None:
         return None
-    failed = [job for job in view.jobs if job.state is JobState.FAILED]
-    return Diagnose(failed[0].id) if failed else None
+    failed = next((job for job in view.jobs if job.state is JobState.FAILED), None)
+    if failed is None:
+        return None
+    if failed.finished_at is not None and view.now - failed.finished_at < _LAST_LINES:
+        return Watch(f"waits for the last lines of {failed.id}", seconds=_LAST_LINES.total_seconds())
+    return Diagnose(failed.id)
 
 
 def _waits(view: RunView) -> Move | None:

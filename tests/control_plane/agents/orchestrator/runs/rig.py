@@ -22,6 +22,7 @@ from control_plane.model.run import ReasoningEvent, Run
 from control_plane.model.run_step import RunStep
 from control_plane.reasoning.contract import ModelToolCall
 from control_plane.reasoning.scripted import ScriptedModel, ScriptedReply
+from control_plane.run_terms import diagnoser
 from control_plane.store import actions, goals, jobs, nodes, run_events, runs
 from control_plane.store.actions import ActionFilter
 from control_plane.store.pages import PageRequest
@@ -100,6 +101,7 @@ class Rig:
             Effects(toolbox, self.model, policy=self.policy, clock=world.clock),
             self.orchestrator.pursuit,
             policy=self.policy,
+            diagnose=diagnoser(world.store, self.logs),
         )
 
     def think(self, *script: Any, policy: RunPolicy | None = None) -> ScriptedModel:  # Any: what a script may hold

@@ -45,11 +45,16 @@ async def test_a_failed_job_is_diagnosed_and_its_goal_tells_why(rig: Rig) -> Non
     goal = await rig.ask(LAUNCH)
     await place(rig)
     (job,) = await rig.jobs(goal)
-    await rig.world.report_of(job.id, AllocationState.ENDED, ExitReason.EXITED, exit_code=3)
+    await rig.world.report_of(job.id, AllocationState.ENDED, ExitReason.OOM_KILLED, exit_code=137)
+    await rig.settle()
+    assert (await rig.run(goal)).state is RunState.WATCHING  # for its last lines
+    rig.world.clock.advance(2)
     await rig.settle()
     run = await rig.run(goal)
     assert (run.state, (await rig.goal(goal.id)).state) == (RunState.FAILED, GoalState.FAILED)
     assert run.diagnosis is not None
+    assert run.diagnosis.cause == "HOST_OUT_OF_MEMORY"
+    assert run.diagnosis.advice in run.result
     assert EventType.DIAGNOSIS in [event.type for event in await rig.events(goal)]
     asked = await rig.ask("why did my job fail?")
     assert job.id in asked.result
