@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from control_plane.agents.loop import Agent
 from control_plane.governor.governor import NAME, Governor
-from control_plane.store import conditions, events, incidents, notices, repairs, requests
+from control_plane.store import conditions, events, incidents, notices, repairs, requests, rollups, runs
 from control_plane.store.database import Store, Tx
 
 _CHECK_SECONDS = 5.0
@@ -14,6 +14,9 @@ _REQUESTS_KEPT = timedelta(days=7)
 _HEALTH_EVENTS_KEPT = timedelta(days=30)
 _CONDITION_ORDERS_KEPT = timedelta(days=30)
 _INCIDENTS_KEPT = timedelta(days=180)
+_RUNS_KEPT = timedelta(days=90)  # their events stay in the audit
+_ROLLUPS_KEPT = timedelta(days=7)
+_ROLLUPS_MAX = 1_000_000  # minutes of one host each
 _PRUNE_EVERY = 720  # rounds of 5 s: about once an hour
 
 
@@ -52,5 +55,7 @@ def _prune(tx: Tx) -> None:
     notices.prune(tx, before=tx.now - _NOTICES_KEPT)
     requests.prune(tx, older_than=tx.now - _REQUESTS_KEPT)
     conditions.prune(tx, events_before=tx.now - _HEALTH_EVENTS_KEPT, orders_before=tx.now - _CONDITION_ORDERS_KEPT)
+    rollups.prune(tx, before=tx.now - _ROLLUPS_KEPT, most=_ROLLUPS_MAX)
     incidents.prune(tx, before=tx.now - _INCIDENTS_KEPT)
     repairs.prune(tx, before=tx.now - _INCIDENTS_KEPT)
+    runs.prune(tx, before=tx.now - _RUNS_KEPT)

@@ -11,9 +11,11 @@ from control_plane.model.ids import RunId
 from control_plane.model.redaction import Json
 from control_plane.model.run import EventType
 from control_plane.model.run_step import Intent, Outcome, RunStep, StepKind
+from control_plane.model.tool import ToolStatus
 from control_plane.store import agents, goals, run_events, runs
 from control_plane.store.database import Tx
 
+RECALL = "recall_memory"
 _WARNED = "warned"
 _SHOWN_CHARS = 1_500  # of a model's text or a tool's result in an event
 
@@ -58,6 +60,8 @@ def finish(tx: Tx, step: RunStep, outcome: Outcome, policy: RunPolicy) -> bool:
         tainted=outcome.untrusted,
         action_id=outcome.action_id or "",
     )
+    if step.intent.name == RECALL and outcome.status in (ToolStatus.OK, ToolStatus.NO_DATA):
+        _tell_memories(tx, step.run_id, outcome)
     if outcome.action_id is not None and step.intent.kind is StepKind.TOOL:
         _tell_decision(tx, step.run_id, outcome)
     _warn(tx, step.run_id, policy)
@@ -114,6 +118,28 @@ def _used(outcome: Outcome) -> dict[str, Json]:
         "output_tokens": outcome.output_tokens,
         "cost_usd": str(outcome.cost_usd),
     }
+
+
+def _tell_memories(tx: Tx, run_id: RunId, outcome: Outcome) -> None:
+    found = [one for one in outcome.data.get("memories", ()) if isinstance(one, dict)]
+    run_events.append(
+        tx,
+        run_id,
+        EventType.MEMORY_RECALLED,
+        f"{len(found)} memories" if found else "nothing is remembered of this",
+        data={
+            "memories": [
+                {
+                    "id": str(one.get("id", "")),
+                    "actions": list(one.get("actions", ())),
+                    "outcome": one.get("outcome", ""),
+                }
+                for one in found
+            ]
+        },
+        evidence_ids=[str(one.get("evidence_id", "")) for one in found],
+        tainted=True,
+    )
 
 
 def _tell_decision(tx: Tx, run_id: RunId, outcome: Outcome) -> None:

@@ -3,7 +3,8 @@
 from typing import Any
 
 from control_plane.agents.orchestrator.runs.moves import Call, Finish, Move, Watch
-from control_plane.agents.orchestrator.runs.view import Json, Patient, RunView
+from control_plane.agents.orchestrator.runs.rules import remember
+from control_plane.agents.orchestrator.runs.view import Json, Patient, RunView, load
 from control_plane.model.ids import NodeId
 from control_plane.model.node import NodeState
 from control_plane.model.run import RunState
@@ -73,9 +74,9 @@ def _treat(view: RunView, name: str) -> Move:
     if told is None:
         return Call("list_incidents", arguments, f"see what happened to {name} before")
     node_id = NodeId(str(found.get("id", "")))
-    asked = view.look("repair_node", _repair_arguments(view, name))
+    asked = next((one for one in _repairs(view) if one[0].get("node") == name), None)
     if asked is not None:
-        return _after_repair(view, name, node_id, asked)
+        return _after_repair(view, name, node_id, asked[1])
     active = [one for one in _list(told, "incidents") if one.get("state") not in ("resolved", "escalated")]
     if active:
         return _handed_over(view, name, node_id, active[0])
@@ -89,15 +90,33 @@ def _treat(view: RunView, name: str) -> Move:
         )
     if not _faults(node):
         return _nothing_wrong(name, node, told)
-    return Call("repair_node", _repair_arguments(view, name), f"{name}: {_fault_words(node)}")
+    return _propose(view, name, node)
 
 
-def _repair_arguments(view: RunView, name: str) -> Json:
-    gpu = view.plan.targets.gpu_index
+def _propose(view: RunView, name: str, node: Outcome) -> Move:
+    """Propose the repair that fits; where memory warns of it, the next one."""
+    why = f"{name}: {_fault_words(node)}"
     arguments: dict[str, Any] = {"node": name, "reason": "a goal asks for it"}  # Any: JSON
+    gpu = view.plan.targets.gpu_index
     if gpu is not None:
         arguments["gpus"] = [str(gpu)]
-    return arguments
+    recalled = remember.recall(view, name, _faults(node))
+    if isinstance(recalled, Call):
+        return recalled
+    if recalled is not None:
+        rung, warning = remember.better_rung(recalled, str(_faults(node)[0].get("repair", "")))
+        if rung:
+            arguments |= {"rung": rung, "reason": f"a goal asks for it; {warning}"}
+            why = f"{why} {warning}"
+    return Call("repair_node", arguments, why)
+
+
+def _repairs(view: RunView) -> list[tuple[Json, Outcome]]:
+    return [
+        (load(step.intent.arguments_json), outcome)
+        for step, outcome in view.calls()
+        if step.intent.name == "repair_node" and step.intent.turn == 0
+    ]
 
 
 def _nothing_wrong(name: str, node: Outcome, told: Outcome) -> Finish:

@@ -1,12 +1,15 @@
 """Repair goals by rules: the gentlest repair that fits, or the open incident; nothing where nothing is wrong."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 import pytest
 
 from control_plane.model.action import ActionState
 from control_plane.model.goal import GoalState
 from control_plane.model.identity import Role
+from control_plane.model.ids import MEMORY, derived_id
+from control_plane.model.memory import FoundMemory, Memory, MemoryAction, MemoryKind, MemoryOutcome, MemoryQuery
 from control_plane.model.node import NodeState
 from control_plane.model.repair import RepairState, Rung
 from control_plane.model.run import EventType, RunState
@@ -126,3 +129,79 @@ async def test_a_run_that_waits_uses_none_of_its_time(rig: Rig, clinic: Clinic) 
     rig.world.clock.advance(86_400)
     await rig.settle()
     assert (await rig.run(goal)).state is RunState.WATCHING
+
+
+async def remembering(rig: Rig, *memories: Memory) -> None:
+    """Give the tools a memory that holds these."""
+    store = Remembered(memories)
+    rig.toolbox._sources = replace(rig.toolbox._sources, memory=store)  # type: ignore[arg-type] # all that recall needs
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """All that recalling needs of a memory."""
+
+    memories: tuple[Memory, ...]
+
+    async def search(self, query: MemoryQuery, *, now: datetime) -> tuple[FoundMemory, ...]:
+        assert now.tzinfo is not None
+        wanted = set(query.symptoms)
+        return tuple(FoundMemory(one, 0.9) for one in self.memories if wanted & set(one.symptoms))
+
+
+def memory(name: str, rung: str, outcome: MemoryOutcome, now: datetime, symptom: str = "xid") -> Memory:
+    return Memory(
+        id=derived_id(MEMORY, name),
+        tenant="",
+        kind=MemoryKind.INCIDENT,
+        text=f"{rung} on such a fault",
+        symptoms=(symptom,),
+        root_cause="XID",
+        actions=(MemoryAction(rung, outcome),),
+        outcome=outcome,
+        gpu_type="H100",
+        node_class="1x H100",
+        evidence_ids=(),
+        source="i-000000000000",
+        created_at=now,
+        expires_at=now + timedelta(days=30),
+    )
+
+
+async def test_a_repair_that_failed_on_such_a_fault_before_is_not_tried_first_again(rig: Rig, clinic: Clinic) -> None:
+    failed = memory("one", "reset_gpu", MemoryOutcome.FAILED, rig.world.clock.now())
+    await remembering(rig, failed)
+    node = await rig.node(gpu=1)
+    await clinic.raised(node)
+    goal = await rig.ask(TEXT)
+    assert (await clinic.repair(node)).rung is Rung.RELOAD_DRIVER
+    (action,) = await rig.actions()
+    assert (action.state, action.tainted) == (ActionState.DONE, False)
+    assert failed.id in action.reasoning
+    (recalled,) = [one for one in await rig.events(goal) if one.type is EventType.MEMORY_RECALLED]
+    assert recalled.evidence_ids == (f"memory:{failed.id}",)
+    assert recalled.tainted
+
+
+async def test_what_helped_more_often_than_it_failed_stays_the_first(rig: Rig, clinic: Clinic) -> None:
+    now = rig.world.clock.now()
+    await remembering(
+        rig,
+        memory("one", "reset_gpu", MemoryOutcome.FAILED, now),
+        memory("two", "reset_gpu", MemoryOutcome.FIXED, now),
+        memory("three", "reset_gpu", MemoryOutcome.FAILED, now, symptom="nvlink_down"),
+    )
+    node = await rig.node(gpu=1)
+    await clinic.raised(node)
+    await rig.ask(TEXT)
+    assert (await clinic.repair(node)).rung is Rung.RESET_GPU
+
+
+async def test_where_every_rung_has_failed_the_gentlest_is_tried_all_the_same(rig: Rig, clinic: Clinic) -> None:
+    now = rig.world.clock.now()
+    rungs = ("reset_gpu", "reload_driver", "reboot_host")
+    await remembering(rig, *(memory(rung, rung, MemoryOutcome.WORSE, now) for rung in rungs))
+    node = await rig.node(gpu=1)
+    await clinic.raised(node)
+    await rig.ask(TEXT)
+    assert (await clinic.repair(node)).rung is Rung.RESET_GPU
