@@ -1,29 +1,30 @@
-"""Signs checkpoints of the audit, hands them on to be kept elsewhere, and archives what is older than its keep."""
+"""Signs checkpoints of the audit, hands them on to be kept elsewhere, and archives what is older than its keep.
+
+It signs nothing anew in silence: where the log is not the one that it signed last, because a backup was restored or
+somebody has meddled, it says so in the log itself before it signs on.
+"""
 
 import asyncio
-import hashlib
-import os
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import structlog
 from typing_extensions import override
 
+from control_plane.agents.audit_files import Archiving, append_line, last_checkpoint
 from control_plane.agents.loop import Agent
 from control_plane.bus.client import Bus
 from control_plane.bus.subjects import EventNoun, event
-from control_plane.errors import OrQuantaError
+from control_plane.errors import Conflict, OrQuantaError
 from control_plane.store import audit, checkpoints
-from control_plane.store.checkpoints import Archive
+from control_plane.store.checkpoints import Archive, Standing
 from control_plane.store.database import Store, Tx
 from orquanta.ledger.checkpoint import Checkpoint, Start
-from orquanta.ledger.export_file import Header, checkpoint_line, header_line, record_line
+from orquanta.ledger.export_file import Header, checkpoint_line, erasure_line, header_line, record_line
 from orquanta.ledger.merkle import Frontier
-from orquanta.ledger.signatures import Signer
+from orquanta.ledger.signatures import Signer, is_signed_by
 from orquanta.ledger.wire import write_checkpoint
 
 log = structlog.get_logger()
@@ -33,7 +34,6 @@ _LOOK_SECONDS = 1.0
 _RECORDS_PER_CHECKPOINT = 256
 _SECONDS_PER_CHECKPOINT = 60.0
 _CHUNK = 5_000
-_PRIVATE = 0o600
 _SECONDS_PER_ARCHIVE = 3_600.0
 
 
@@ -77,18 +77,17 @@ class Auditor(Agent):
         return await self._sign_if_due()
 
     async def _sign_if_due(self) -> str:
-        if self._tree is None:
-            self._tree = await self._store.read(_last_tree)
         newest, _ = await self._store.read(audit.newest)
+        if self._tree is None or newest < self._tree.size:
+            self._tree = await self._resume()
+            newest, _ = await self._store.read(audit.newest)
         fresh = newest - self._tree.size
         waited = self._store.clock.monotonic() - self._signed_at
         if fresh < _RECORDS_PER_CHECKPOINT and (fresh == 0 or waited < _SECONDS_PER_CHECKPOINT):
             return ""
-        tree = Frontier.restore(self._tree.size, self._tree.subtrees)
-        while tree.size < newest:
-            most = min(_CHUNK, newest - tree.size)
-            for one in await self._store.read(partial(audit.hashes, after_id=tree.size, limit=most)):
-                tree.append(one)
+        tree = await self._grown(self._tree, newest)
+        if await self._store.read(lambda tx: checkpoints.get(tx, newest)) is not None:
+            return ""  # left over from a log that was cut off; what was signed is not signed again
         checkpoint = self._signer.sign(tree.size, tree.root(), self._store.clock.now())
         await self._store.write(lambda tx: checkpoints.insert_checkpoint(tx, checkpoint, tree.subtrees))
         self._tree = tree
@@ -97,6 +96,34 @@ class Auditor(Agent):
         await self._publish()
         self.count("checkpoints")
         return f"signed a checkpoint over {checkpoint.size} records"
+
+    async def _grown(self, tree: Frontier, size: int) -> Frontier:
+        """Return a copy of the tree with the hashes of the log up to a size."""
+        grown = Frontier.restore(tree.size, tree.subtrees)
+        while grown.size < size:
+            most = min(_CHUNK, size - grown.size)
+            found = await self._store.read(partial(audit.hashes, after_id=grown.size, limit=most))
+            for one in found:
+                grown.append(one)
+            if not found:
+                raise Conflict(f"the audit ends at record {grown.size}, though it had {size}; restore a backup")
+        return grown
+
+    async def _resume(self) -> Frontier:
+        """Return the tree to go on from: that of the newest checkpoint, if the log is still what was signed."""
+        kept = await asyncio.to_thread(last_checkpoint, self._terms.checkpoint_file, self._signer.public_key)
+        standing = await self._store.read(lambda tx: checkpoints.standing(tx, kept))
+        fault = _fault(standing, kept, self._signer.public_key)
+        if not fault and standing.newest is None:
+            return Frontier()
+        if not fault and standing.newest is not None:
+            self._unpublished = [one for one in standing.later if one.size > (0 if kept is None else kept.size)]
+            return standing.newest[1]
+        log.error("auditor.log_discontinued", fault=fault, newest_id=standing.newest_id)
+        size, root = (0, b"") if kept is None else (kept.size, kept.root)
+        await self._store.write(lambda tx: audit.append_break(tx, agent_name=NAME, fault=fault, size=size, root=root))
+        start = await self._store.read(checkpoints.start)
+        return await self._grown(Frontier.restore(start.after_id, start.frontier), standing.newest_id)
 
     async def _publish(self) -> None:
         """Hand checkpoints on, oldest first; what cannot be handed on now waits for the next round."""
@@ -108,7 +135,7 @@ class Auditor(Agent):
                     write_checkpoint(checkpoint).SerializeToString(),
                     message_id=f"checkpoint-{checkpoint.origin}-{checkpoint.size}",
                 )
-                await asyncio.to_thread(_append, self._terms.checkpoint_file, checkpoint_line(checkpoint))
+                await asyncio.to_thread(append_line, self._terms.checkpoint_file, checkpoint_line(checkpoint))
             except (OrQuantaError, OSError) as error:
                 log.warning("auditor.checkpoint_waits", size=checkpoint.size, error=str(error))
                 return
@@ -125,40 +152,51 @@ class Auditor(Agent):
         start, checkpoint = plan
         name = f"audit-{start.after_id + 1}-{checkpoint.size}.jsonl"
         header = Header(self._signer.origin, self._signer.public_key, start)
-        with _Archiving(self._terms.folder / name) as file:
+        with Archiving(self._terms.folder / name) as file:
             file.line(header_line(header))
             last_hash, after = start.previous_hash, start.after_id
+            wordless = False
             while after < checkpoint.size:
-                most = min(_CHUNK, checkpoint.size - after)
-                for record in await self._store.read(partial(audit.ledger, after_id=after, limit=most)):
+                until = min(after + _CHUNK, checkpoint.size)
+                signed = await self._store.read(
+                    partial(checkpoints.between, after=after, up_to=until, limit=_CHUNK)  # one a record at most
+                )
+                for one in signed:  # before what they are signed over, so that who verifies can compare as it passes
+                    file.line(checkpoint_line(one))
+                for record in await self._store.read(partial(audit.ledger, after_id=after, limit=until - after)):
                     file.line(record_line(record))
                     last_hash, after = record.hash, record.id
-            signed = await self._store.read(
-                lambda tx: checkpoints.between(tx, after=start.after_id, up_to=checkpoint.size, limit=1_000_000)
-            )
-            for one in signed:
-                file.line(checkpoint_line(one))
+                    wordless = wordless or record.private is None
+                if after != until:
+                    raise Conflict(f"the audit ends at record {after}, though it had {until}; restore a backup")
+            if wordless:
+                for record in await self._store.read(partial(audit.erasures, after_id=checkpoint.size)):
+                    file.line(erasure_line(record))
             digest = file.finish()
         archive = Archive(checkpoint.size, last_hash, name, digest)
 
         def drop(tx: Tx) -> None:
             checkpoints.drop_archived(tx, archive)
-            audit.append(
-                tx,
-                agent_name=NAME,
-                action="audit.archived",
-                reasoning=f"older than {self._terms.keep_days} days",
-                outcome="done",
-                payload={"archive": name, "sha256": digest, "up_to": archive.up_to},
-            )
+            reason = f"older than {self._terms.keep_days} days"
+            audit.append_archived(tx, agent_name=NAME, reason=reason, name=name, sha256=digest, up_to=archive.up_to)
 
         await self._store.write(drop)
         return f"archived {checkpoint.size - start.after_id} records to {name}"
 
 
-def _last_tree(tx: Tx) -> Frontier:
-    found = checkpoints.newest(tx)
-    return Frontier() if found is None else found[1]
+def _fault(standing: Standing, kept: Checkpoint | None, public_key: bytes) -> str:
+    """Return why the log is not the one that was signed last, or an empty text."""
+    size = 0
+    if standing.newest is not None:
+        newest, tree = standing.newest
+        size = newest.size
+        if not is_signed_by(newest, public_key) or tree.root() != newest.root:
+            return f"the newest checkpoint in the database, over {size} records, is not what this key has signed"
+    if size > standing.newest_id:
+        return f"a checkpoint was signed over {size} records, but the log ends at record {standing.newest_id}"
+    if kept is not None and standing.at_kept != kept.root:
+        return f"the log is not a continuation of the checkpoint over {kept.size} records that is kept in a file"
+    return ""
 
 
 def _archivable(tx: Tx, before: datetime) -> tuple[Start, Checkpoint] | None:
@@ -167,50 +205,3 @@ def _archivable(tx: Tx, before: datetime) -> tuple[Start, Checkpoint] | None:
     last_old = audit.last_before(tx, before)
     checkpoint = checkpoints.newest_older_than(tx, last_old)
     return None if checkpoint is None or checkpoint.size <= start.after_id else (start, checkpoint)
-
-
-class _Archiving:
-    """A file that appears under its name only once it is whole and on the disk."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._part = path.with_suffix(".part")
-        self._digest = hashlib.sha256()
-
-    def __enter__(self) -> Self:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._part.open("wb")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
-        self._part.unlink(missing_ok=True)
-
-    def line(self, text: str) -> None:
-        """Add a line."""
-        data = text.encode("utf-8", "surrogatepass") + b"\n"
-        self._digest.update(data)
-        self._file.write(data)
-
-    def finish(self) -> str:
-        """Put the file in its place and return its SHA-256, in hex."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._part.chmod(_PRIVATE)
-        self._part.replace(self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-        return self._digest.hexdigest()
-
-
-def _append(path: Path, line: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
-        file.flush()
-        os.fsync(file.fileno())

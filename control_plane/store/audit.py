@@ -22,7 +22,7 @@ from control_plane.store.audit_tables import AuditPruneRow, AuditRow, AuditWords
 from control_plane.store.database import Tx
 from control_plane.store.pages import Page, PageRequest, by_key
 from orquanta.ledger.chain import GENESIS, HASH_BYTES, canonical_json, private_hash, record_hash
-from orquanta.ledger.records import ERASED, LedgerRecord, canonical_record, read_canonical
+from orquanta.ledger.records import ARCHIVED, DISCONTINUED, ERASED, LedgerRecord, canonical_record, read_canonical
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,20 @@ def _add(
     words_row = {"record_id": record_id, "key": key, "agent_name": agent_name, "document": words}
     tx.session.execute(insert(AuditWordsRow).values(words_row))
     return record_id
+
+
+def append_archived(tx: Tx, *, agent_name: str, reason: str, name: str, sha256: str, up_to: int) -> int:
+    """Record that the log was archived up to a record; what verifies the archive stands in the hashed part."""
+    fields = {"action": ARCHIVED, "outcome": "done", "cost_impact": 0}
+    archives = {"up_to": up_to, "sha256": sha256}
+    return _add(tx, agent_name, fields, {"archives": archives}, reason, {"archive": name} | archives)
+
+
+def append_break(tx: Tx, *, agent_name: str, fault: str, size: int, root: bytes) -> int:
+    """Record that the log is no continuation of what was signed last: over `size` records, with this Merkle root."""
+    fields = {"action": DISCONTINUED, "outcome": "failed", "cost_impact": 0}
+    signed = {"size": size, "root": root.hex()}
+    return _add(tx, agent_name, fields, {"discontinues": signed}, fault, signed)
 
 
 def newest(tx: Tx) -> tuple[int, bytes]:
@@ -190,6 +204,14 @@ def hashes(tx: Tx, *, after_id: int, limit: int) -> tuple[bytes, ...]:
     return tuple(tx.session.execute(query).scalars())
 
 
+def erasures(tx: Tx, *, after_id: int, limit: int = 10_000) -> tuple[LedgerRecord, ...]:
+    """Return the records of erasures after `after_id`, oldest first."""
+    query = select(AuditRow).where(col(AuditRow.id) > after_id, col(AuditRow.action) == ERASED)
+    rows = list(tx.session.execute(query.order_by(col(AuditRow.id)).limit(limit)).scalars())
+    words = _words(tx, rows)
+    return tuple(_ledger_record(row, words.get(row.id)) for row in rows)
+
+
 def _by(agent_name: str) -> Any:  # Any: an SQL condition
     return exists().where(col(AuditWordsRow.record_id) == col(AuditRow.id), col(AuditWordsRow.agent_name) == agent_name)
 
@@ -217,27 +239,30 @@ def _words(tx: Tx, rows: Sequence[AuditRow]) -> dict[int, AuditWordsRow]:
 
 
 def _model(row: AuditRow, words: AuditWordsRow | None) -> AuditRecord:
+    """Return what was hashed: the columns are there to search by."""
     said = {} if words is None else json.loads(words.document)
+    hashed = read_canonical(row.canonical)
     return AuditRecord(
         id=row.id,
-        agent_name=said.get("agent_name") or read_canonical(row.canonical).get("agent", ""),
-        action=row.action,
+        agent_name=said.get("agent_name") or hashed.get("agent", ""),
+        action=hashed.get("action", ""),
         reasoning=said.get("reasoning", ""),
         payload_json=json.dumps(said.get("payload", {}), sort_keys=True),
-        outcome=row.outcome,
-        cost_impact_usd=from_micros(row.cost_impact),
-        created_at=row.created_at,
-        action_id=row.action_id,
-        goal_id=row.goal_id,
-        job_id=row.job_id,
-        node_id=row.node_id,
-        run_id=row.run_id,
+        outcome=hashed.get("outcome", ""),
+        cost_impact_usd=from_micros(hashed.get("cost_impact", 0)),
+        created_at=datetime.fromisoformat(hashed["at"]),
+        action_id=hashed.get("action_id", ""),
+        goal_id=hashed.get("goal_id", ""),
+        job_id=hashed.get("job_id", ""),
+        node_id=hashed.get("node_id", ""),
+        run_id=hashed.get("run_id", ""),
         hash=row.hash,
         erased=words is None,
     )
 
 
 def _ledger_record(row: AuditRow, words: AuditWordsRow | None) -> LedgerRecord:
+    wrong = {} if words is None or _names_its_author(words) else {"agent_name": words.agent_name or "nobody"}
     return LedgerRecord(
         id=row.id,
         previous_hash=row.previous_hash,
@@ -256,5 +281,11 @@ def _ledger_record(row: AuditRow, words: AuditWordsRow | None) -> LedgerRecord:
             "node_id": row.node_id,
             "run_id": row.run_id,
             "user_id": row.user_id,
-        },
+        }
+        | wrong,
     )
+
+
+def _names_its_author(words: AuditWordsRow) -> bool:
+    """Tell whether the column that is searched names whom the words name, which stands first among them."""
+    return words.document.startswith(canonical_json({"agent_name": words.agent_name})[:-1])

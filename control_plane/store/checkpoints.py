@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from sqlalchemy import delete, insert, select
 from sqlmodel import col
 
+from control_plane.store import audit
 from control_plane.store.audit_tables import AuditCheckpointRow, AuditPruneRow, AuditRow, AuditWordsRow
 from control_plane.store.database import Tx
 from control_plane.store.pages import Page, PageRequest, by_key
 from orquanta.ledger.chain import HASH_BYTES
 from orquanta.ledger.checkpoint import Checkpoint, Start
 from orquanta.ledger.merkle import Frontier
+
+_LATER_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,41 @@ class Archive:
     last_hash: bytes
     name: str
     sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How the log stands beside what was signed: what tells whether it is still the same log.
+
+    `newest` is the newest checkpoint with the tree at its size, `later` the newest few, smallest first, and `at_kept`
+    the root of the one that has the size of a checkpoint that was kept elsewhere.
+    """
+
+    newest_id: int
+    newest: tuple[Checkpoint, Frontier] | None
+    later: tuple[Checkpoint, ...]
+    at_kept: bytes | None
+
+
+def standing(tx: Tx, kept: Checkpoint | None) -> Standing:
+    """Return how the log stands beside its checkpoints and one that was kept elsewhere."""
+    newest_id, _ = audit.newest(tx)
+    query = select(AuditCheckpointRow).order_by(col(AuditCheckpointRow.size).desc()).limit(_LATER_MAX)
+    later = tuple(_model(row) for row in reversed(tx.session.execute(query).scalars().all()))
+    same = None if kept is None else get(tx, kept.size)
+    found = None
+    if later:
+        try:
+            found = newest(tx)
+        except ValueError:  # somebody has meddled: an empty tree fits no checkpoint
+            found = (later[-1], Frontier())
+    return Standing(newest_id, found, later, None if same is None else same.root)
+
+
+def get(tx: Tx, size: int) -> Checkpoint | None:
+    """Return the checkpoint over this many records, or None."""
+    row = tx.session.get(AuditCheckpointRow, size)
+    return None if row is None else _model(row)
 
 
 def insert_checkpoint(tx: Tx, checkpoint: Checkpoint, subtrees: tuple[bytes, ...]) -> None:
@@ -73,8 +111,8 @@ def start(tx: Tx) -> Start:
     if pruned is None:
         return Start()
     checkpoint = tx.session.get(AuditCheckpointRow, pruned.up_to)
-    subtrees = () if checkpoint is None else _frontier(checkpoint).subtrees
-    return Start(pruned.up_to, pruned.last_hash, subtrees)
+    # Not checked here: who verifies finds what does not fit.
+    return Start(pruned.up_to, pruned.last_hash, () if checkpoint is None else _subtrees(checkpoint))
 
 
 def start_at(tx: Tx, size: int) -> Start | None:
@@ -83,7 +121,7 @@ def start_at(tx: Tx, size: int) -> Start | None:
     row = tx.session.get(AuditRow, size)
     if checkpoint is None or row is None:
         return None
-    return Start(size, row.hash, _frontier(checkpoint).subtrees)
+    return Start(size, row.hash, _subtrees(checkpoint))
 
 
 def drop_archived(tx: Tx, archive: Archive) -> None:
@@ -105,5 +143,8 @@ def _model(row: AuditCheckpointRow) -> Checkpoint:
 
 
 def _frontier(row: AuditCheckpointRow) -> Frontier:
-    parts = [row.frontier[at : at + HASH_BYTES] for at in range(0, len(row.frontier), HASH_BYTES)]
-    return Frontier.restore(row.size, parts)
+    return Frontier.restore(row.size, _subtrees(row))
+
+
+def _subtrees(row: AuditCheckpointRow) -> tuple[bytes, ...]:
+    return tuple(row.frontier[at : at + HASH_BYTES] for at in range(0, len(row.frontier), HASH_BYTES))

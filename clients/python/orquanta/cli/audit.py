@@ -113,9 +113,10 @@ def verify(
     if export_file is None:
         with session.connect() as client, closing(client.audit.export()) as parts:
             verdict, used = audit_verify.verify(parts, key=trusted, against=kept)
+            verdict = audit_verify.of_whole_log(verdict, client.audit.verify())
     else:
         try:
-            with export_file.open(encoding="utf-8") as file:
+            with export_file.open(encoding="utf-8", errors="surrogatepass") as file:
                 verdict, used = audit_verify.verify(read_lines(file), key=trusted, against=kept)
         except OSError as error:
             raise typer.BadParameter(f"cannot read {export_file}: {error.strerror}") from None
@@ -129,10 +130,13 @@ def verify(
                 ("records", f"{verdict.records:,}"),
                 ("checkpoints", f"{verdict.checkpoints:,}"),
                 ("last record", str(verdict.last_id)),
+                ("signed up to", str(verdict.signed_id)),
                 ("root", str(result["root"])),
                 ("key", str(result["public_key"])),
             ]
         )
+        for text in audit_verify.notes(verdict):
+            session.output.note(text)
         if trusted is None and not kept:
             session.output.note("The key is the log's own word for it: compare it, or pass --key or --against.")
     if not verdict.intact:

@@ -2,15 +2,17 @@
 
 import base64
 import binascii
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import typer
 
 from orquanta.ledger.checkpoint import Checkpoint, origin_of
-from orquanta.ledger.export_file import Header, read_lines
+from orquanta.ledger.export_file import Erasure, Header, Part, read_lines
 from orquanta.ledger.records import LedgerRecord
-from orquanta.ledger.verify import Verdict, Verifier
+from orquanta.ledger.verify import Fault, FaultKind, Verdict, Verifier
+from orquanta.types.audit import AuditVerdict
 
 _KEY_BYTES = 32
 
@@ -36,9 +38,7 @@ def read_key(text: str) -> bytes:
     return key
 
 
-def verify(
-    parts: Iterable[Header | LedgerRecord | Checkpoint], *, key: bytes | None, against: list[Checkpoint]
-) -> tuple[Verdict, bytes]:
+def verify(parts: Iterable[Part], *, key: bytes | None, against: list[Checkpoint]) -> tuple[Verdict, bytes]:
     """How the log of an export stands, and the key that its checkpoints were held to.
 
     Without `key` the checkpoints that were kept elsewhere say which key to trust, and without them the export itself.
@@ -56,6 +56,8 @@ def verify(
                     verifier.expect([part])
                 case LedgerRecord() if verifier is not None:
                     verifier.feed(part)
+                case Erasure() if verifier is not None:
+                    verifier.excuse(part.record)
                 case _:
                     raise typer.BadParameter("the export does not begin with its header")
     except ValueError as error:
@@ -63,6 +65,37 @@ def verify(
     if verifier is None or trusted is None:
         raise typer.BadParameter("the export is empty")
     return verifier.finish(), trusted
+
+
+def of_whole_log(verdict: Verdict, server: AuditVerdict) -> Verdict:
+    """The verdict on a log that a server serves.
+
+    Where it does not begin at the first record, it must say why not. The columns that the server searches must be what
+    was hashed, which the server alone can tell.
+    """
+    fault = verdict.fault
+    if fault is None and verdict.after_id and not verdict.archived:
+        text = f"the log begins after record {verdict.after_id}, and nothing in it says that those were archived"
+        fault = Fault(FaultKind.DELETION, verdict.after_id, text)
+    if fault is None and not server.intact:
+        fault = Fault(FaultKind(server.fault), server.at_id, f"{server.text} (found by the server)")
+    return replace(verdict, fault=fault)
+
+
+def notes(verdict: Verdict) -> Iterator[str]:
+    """What a person must know beside the verdict."""
+    for record_id in verdict.breaks:
+        yield (
+            f"Record {record_id} says that the log is no continuation of what was signed before it: a backup was "
+            "restored, or somebody has meddled. Look at it with: orquanta audit list --text audit.discontinued"
+        )
+    if verdict.after_id:
+        yield f"The log begins after record {verdict.after_id}: what was before verifies by its own archives."
+    for record_id in verdict.erased_later:
+        yield f"Words were erased later, which record {record_id} says: see that it is in the log that went on."
+    if verdict.last_id > max(verdict.signed_id, verdict.after_id):
+        last = max(verdict.signed_id, verdict.after_id)
+        yield f"No checkpoint covers what is after record {last} yet: only its chain was verified."
 
 
 def document(verdict: Verdict, key: bytes) -> dict[str, object]:
@@ -75,7 +108,11 @@ def document(verdict: Verdict, key: bytes) -> dict[str, object]:
         "text": None if fault is None else fault.text,
         "records": verdict.records,
         "checkpoints": verdict.checkpoints,
+        "after_id": verdict.after_id,
         "last_id": verdict.last_id,
+        "signed_id": verdict.signed_id,
+        "breaks": list(verdict.breaks),
+        "erased_later": list(verdict.erased_later),
         "root": base64.b64encode(verdict.root).decode(),
         "origin": origin_of(key),
         "public_key": base64.b64encode(key).decode(),

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeAlias
 
 from orquanta.ledger.checkpoint import Checkpoint, Start
 from orquanta.ledger.records import LedgerRecord
@@ -20,6 +20,17 @@ class Header:
     origin: str
     public_key: bytes
     start: Start
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """A record that stands later in the log than an archive goes, and says whose words were erased before it."""
+
+    record: LedgerRecord
+
+
+Part: TypeAlias = Header | LedgerRecord | Erasure | Checkpoint
+"""What an export is made of."""
 
 
 def header_line(header: Header) -> str:
@@ -39,9 +50,18 @@ def header_line(header: Header) -> str:
 
 def record_line(record: LedgerRecord) -> str:
     """Return a record's line."""
+    return _record_line("record", record)
+
+
+def erasure_line(record: LedgerRecord) -> str:
+    """Return the line of a later record that explains why words are gone."""
+    return _record_line("erasure", record)
+
+
+def _record_line(kind: str, record: LedgerRecord) -> str:
     return json.dumps(
         {
-            "kind": "record",
+            "kind": kind,
             "id": record.id,
             "previous_hash": record.previous_hash.hex(),
             "hash": record.hash.hex(),
@@ -68,7 +88,7 @@ def checkpoint_line(checkpoint: Checkpoint) -> str:
     )
 
 
-def read_lines(file: TextIO) -> Iterator[Header | LedgerRecord | Checkpoint]:
+def read_lines(file: TextIO) -> Iterator[Part]:
     """Read an export, line by line. Raises ValueError, naming the line, for what is not one."""
     number = 0
     while line := file.readline(_LINE_CHARACTERS_MAX):
@@ -81,18 +101,23 @@ def read_lines(file: TextIO) -> Iterator[Header | LedgerRecord | Checkpoint]:
             raise ValueError(f"line {number} is not of an audit export: {error}") from error
 
 
-def _read(document: dict[str, Any]) -> Header | LedgerRecord | Checkpoint:  # Any: JSON that may be forged
+def _read_record(document: dict[str, Any]) -> LedgerRecord:  # Any: JSON that may be forged
+    private, key = document["private"], document["private_key"]
+    return LedgerRecord(
+        id=int(document["id"]),
+        previous_hash=bytes.fromhex(document["previous_hash"]),
+        hash=bytes.fromhex(document["hash"]),
+        canonical=str(document["canonical"]),
+        private=None if private is None else str(private),
+        private_key=None if key is None else bytes.fromhex(key),
+    )
+
+
+def _read(document: dict[str, Any]) -> Part:  # Any: JSON that may be forged
     kind = document["kind"]
-    if kind == "record":
-        key = document["private_key"]
-        return LedgerRecord(
-            id=int(document["id"]),
-            previous_hash=bytes.fromhex(document["previous_hash"]),
-            hash=bytes.fromhex(document["hash"]),
-            canonical=str(document["canonical"]),
-            private=document["private"],
-            private_key=None if key is None else bytes.fromhex(key),
-        )
+    if kind in ("record", "erasure"):
+        record = _read_record(document)
+        return record if kind == "record" else Erasure(record)
     if kind == "checkpoint":
         return Checkpoint(
             origin=str(document["origin"]),

@@ -11,6 +11,8 @@ ERASED = "audit.erased"
 """The action of a record that says that words of other records were erased."""
 ARCHIVED = "audit.archived"
 """The action of a record that says up to which record the log was archived, and so begins after it."""
+DISCONTINUED = "audit.discontinued"
+"""The action of a record that says that the log is no continuation of what was signed before it."""
 _VERSION = 1
 
 

@@ -4,7 +4,7 @@ An edit, a deletion or a reorder breaks the chain. Who rewrites the tail of the 
 checkpoint: that is a truncation if records are missing at the end, and a fork if there are others in their place.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -13,11 +13,13 @@ from typing import Final
 from orquanta.ledger.chain import private_hash, record_hash
 from orquanta.ledger.checkpoint import Checkpoint, Start
 from orquanta.ledger.merkle import Frontier
-from orquanta.ledger.records import ARCHIVED, ERASED, LedgerRecord, read_canonical
+from orquanta.ledger.records import ARCHIVED, DISCONTINUED, ERASED, LedgerRecord, read_canonical
 from orquanta.ledger.signatures import is_signed_by
 
 UNSIGNED_MAX: Final = timedelta(hours=1)
 """Records are signed within a minute. If those at the end go on for longer than this unsigned, checkpoints are gone."""
+_ERASURES_MAX: Final = 10_000
+_BREAKS_MAX: Final = 20
 
 
 class FaultKind(StrEnum):
@@ -46,7 +48,8 @@ class Verdict:
 
     `checkpoints` counts those whose root was computed and is the same, and `signed_id` is the last record that one of
     them covers. The log begins after record `after_id`, and `archived` tells whether a record says that what was before
-    was archived.
+    was archived. `breaks` are records that say that the log is no continuation of what was signed before, and
+    `erased_later` those that say, outside of this part of the log, whose words were erased.
     """
 
     fault: Fault | None
@@ -57,6 +60,8 @@ class Verdict:
     signed_id: int
     after_id: int
     archived: bool
+    breaks: tuple[int, ...] = ()
+    erased_later: tuple[int, ...] = ()
 
     @property
     def intact(self) -> bool:
@@ -84,6 +89,8 @@ class Verifier:
         self._unsigned_since: datetime | None = None
         self._last_at: datetime | None = None
         self._archived: set[int] = set()
+        self._breaks: list[int] = []
+        self._later: list[LedgerRecord] = []
         try:
             self._tree = Frontier.restore(begin.after_id, begin.frontier)
         except ValueError as error:
@@ -100,6 +107,11 @@ class Verifier:
             self._due.append(checkpoint)
         self._due.sort(key=lambda one: one.size, reverse=True)
         self._compare()
+
+    def excuse(self, erasure: LedgerRecord) -> None:
+        """Take the word of a record that stands later in the log, outside of this part, for words that are gone."""
+        if len(self._later) < _ERASURES_MAX:
+            self._later.append(erasure)
 
     @property
     def last_id(self) -> int:
@@ -158,11 +170,16 @@ class Verifier:
             self._wordless[record.id] = str(fields.get("user_id", ""))
         elif private_hash(record.private_key, record.private) != fields.get("private"):
             return self._found(FaultKind.EDIT, record.id, f"the words of record {record.id} are not what was hashed")
+        return self._note(record.id, fields)
+
+    def _note(self, record_id: int, fields: Mapping[str, object]) -> None:
+        """Remember what a record says about the log itself."""
         if fields.get("action") == ERASED:
             self._excuse(fields.get("erases"))
-        elif fields.get("action") == ARCHIVED and isinstance(fields.get("archives"), dict):
-            self._archived.add(_number(fields["archives"].get("up_to")))
-        return None
+        elif fields.get("action") == ARCHIVED and isinstance(archives := fields.get("archives"), dict):
+            self._archived.add(_number(archives.get("up_to")))
+        elif fields.get("action") == DISCONTINUED:
+            self._breaks = [*self._breaks[-_BREAKS_MAX:], record_id]
 
     def _excuse(self, erases: object) -> None:
         """Take out of doubt the records whose words an erasure took: those of one record, or of a user up to one."""
@@ -200,6 +217,7 @@ class Verifier:
             size = self._due[0].size
             text = f"a checkpoint was signed over {size} records, but the log ends at record {self._last_id}"
             self._found(FaultKind.TRUNCATION, self._last_id, text)
+        erased_later = self._excuse_later() if self._wordless else ()
         if self._wordless:
             record_id = next(iter(self._wordless))
             text = f"the words of record {record_id} are gone, and no record says who erased them"
@@ -219,7 +237,25 @@ class Verifier:
             self._signed_id,
             self._after_id,
             self._after_id in self._archived,
+            tuple(self._breaks),
+            erased_later,
         )
+
+    def _excuse_later(self) -> tuple[int, ...]:
+        """Return the later records by which words may be gone."""
+        believed: list[int] = []
+        for record in self._later:
+            try:
+                fields = read_canonical(record.canonical)
+            except ValueError:
+                continue
+            whole = record_hash(record.previous_hash, record.canonical) == record.hash and fields["id"] == record.id
+            if whole and record.id > self._last_id and fields.get("action") == ERASED:
+                before = len(self._wordless)
+                self._excuse(fields.get("erases"))
+                if len(self._wordless) < before:
+                    believed.append(record.id)
+        return tuple(believed)
 
 
 def _number(value: object) -> int:
