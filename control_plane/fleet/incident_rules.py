@@ -1,9 +1,10 @@
 """What to do next about a node's trouble. Pure: a frozen view of one node in, the next step out."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from control_plane.fleet import ladder
+from control_plane.fleet import ladder, remembered
 from control_plane.fleet.incident_steps import (
     Escalate,
     FinishDrain,
@@ -138,8 +139,28 @@ def _climb(
     if rung is Rung.QUARANTINE:
         why = "the last rung of the ladder is reached" if tried else "nothing but a person can help"
         return Wait("waits: all effects are stopped") if view.stopped else Escalate(why)
-    blocked = _blocked(view)
-    return blocked or _order(rung, asking, incident)
+    return _blocked(view) or _learnt(view, incident, asking, rung, tried, now, policy)
+
+
+def _learnt(
+    view: View,
+    incident: Incident,
+    asking: Collection[Condition],
+    rung: Rung,
+    tried: Collection[Rung],
+    now: datetime,
+    policy: HealingPolicy,
+) -> OrderRepair:
+    """Order a rung, or the next one that fits if memory warns of it."""
+    plain = _order(rung, asking, incident)
+    learnt = remembered.lessons(view.remembered, remembered.fault_of(view.node, asking), now)
+    better, passed = remembered.start(
+        rung, asking, tried, learnt, allowed=policy.rungs, jobs_in_the_way=view.jobs_on_gpus
+    )
+    if not passed:
+        return plain
+    told = "remembered of such a fault: " + "; ".join(lesson.words for lesson in passed)
+    return replace(_order(better, asking, incident), remembered=told, instead=plain)
 
 
 def _tried(done: Collection[Repair], policy: HealingPolicy) -> list[Rung]:

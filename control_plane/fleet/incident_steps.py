@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from control_plane.model.health import Condition
 from control_plane.model.incident import Incident
+from control_plane.model.memory import Memory
 from control_plane.model.node import Node
 from control_plane.model.repair import Repair, Rung
 
@@ -38,7 +39,8 @@ class View:
     grace of the jobs that are in its way, None if none is; `jobs_on_gpus` whether a job runs on what the conditions are
     about. `returns` counts, for each condition, how often it was over of late after something was ordered for it.
     `awaits` is an action of the agent's that a person has to approve, `rejected_by` who rejected the last one.
-    `stopped` says that the kill switch is engaged, `owes_hand_off` that a quarantine has no report yet.
+    `stopped` says that the kill switch is engaged, `owes_hand_off` that a quarantine has no report yet. `remembered`:
+    memories of incidents that may be like this one.
     """
 
     node: Node
@@ -54,6 +56,7 @@ class View:
     rejected_by: str = ""
     stopped: bool = False
     owes_hand_off: bool = False
+    remembered: tuple[Memory, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,11 @@ class OpenIncident:
 
 @dataclass(frozen=True, slots=True)
 class OrderRepair:
-    """Climb a rung."""
+    """Climb a rung.
+
+    `remembered` says why another rung is passed over: it has failed on such a fault before. `instead` is what is done
+    if this rung would be refused, or would need approval: memory must not lead there.
+    """
 
     rung: Rung
     gpu_uuids: tuple[str, ...]
@@ -73,6 +80,8 @@ class OrderRepair:
     process_ids: tuple[int, ...]
     condition_ids: tuple[str, ...]
     reason: str
+    remembered: str = ""
+    instead: "OrderRepair | None" = None
 
 
 @dataclass(frozen=True, slots=True)

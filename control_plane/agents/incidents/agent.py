@@ -1,17 +1,21 @@
 """Follows the books and treats every node whose trouble has changed: the work grows with the changes, not the fleet."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 import structlog
 
 from control_plane.agents.incidents.apply import Healer, Outcome
+from control_plane.agents.incidents.recall import Recall
 from control_plane.agents.incidents.views import NAME
 from control_plane.agents.loop import Agent
 from control_plane.fleet.incident_steps import HealingPolicy
+from control_plane.fleet.remembered import Fault
 from control_plane.governor.governor import Governor
+from control_plane.memory.contract import MemoryStore
 from control_plane.model.ids import NodeId
+from control_plane.model.memory import Memory
 from control_plane.model.record import Event, Noun
 from control_plane.store import conditions, events, incidents, nodes, repairs
 from control_plane.store.allocations import ASSIGNMENTS_CHANGED
@@ -34,9 +38,17 @@ class Incidents(Agent):
 
     name = NAME
 
-    def __init__(self, store: Store, governor: Governor, policy: HealingPolicy | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        governor: Governor,
+        policy: HealingPolicy | None = None,
+        *,
+        memory: MemoryStore | None = None,
+    ) -> None:
         super().__init__(store, interval_seconds=_LOOK_SECONDS)
-        self._healer = Healer(governor, policy or HealingPolicy())
+        self._healer = Healer(governor, policy or HealingPolicy(), recalls=memory is not None)
+        self._recall = Recall(memory, store.clock)
         self._position: int | None = None
         self._dirty: dict[NodeId, None] = {}
         self._due: dict[NodeId, float] = {}
@@ -53,26 +65,34 @@ class Incidents(Agent):
             todo = []
             for node_id in batch:
                 self._dirty.pop(node_id, None)
-                something, outcome = looked[node_id]
+                something, outcome, _ = looked[node_id]
                 if something:
                     todo.append(node_id)
                 else:
                     self._note(node_id, outcome)
+            remembered = await self._recall.about({node_id: looked[node_id][2] for node_id in todo})
             for node_ids in batched(todo):
-                for node_id, treated in zip(node_ids, await self._treat(node_ids), strict=True):
+                for node_id, treated in zip(node_ids, await self._treat(node_ids, remembered), strict=True):
                     if treated is not None:
                         done.extend(treated.done)
                         self._note(node_id, treated)
         self.count("incident_steps", len(done))
         return _told(done)
 
-    def _look_at(self, tx: Tx, node_ids: Iterable[NodeId]) -> dict[NodeId, tuple[bool, Outcome]]:
+    def _look_at(self, tx: Tx, node_ids: Iterable[NodeId]) -> dict[NodeId, tuple[bool, Outcome, Fault | None]]:
         return {node_id: self._healer.look(tx, node_id) for node_id in node_ids}
 
-    async def _treat(self, node_ids: list[NodeId]) -> list[Outcome | None]:
+    async def _treat(
+        self, node_ids: list[NodeId], remembered: Mapping[NodeId, tuple[Memory, ...]]
+    ) -> list[Outcome | None]:
         """Each node in a write of its own; those that wait at the same time share a commit."""
         results = await asyncio.gather(
-            *(self._store.write(partial(self._healer.treat, node_id=node_id)) for node_id in node_ids),
+            *(
+                self._store.write(
+                    partial(self._healer.treat, node_id=node_id, remembered=remembered.get(node_id)),
+                )
+                for node_id in node_ids
+            ),
             return_exceptions=True,
         )
         outcomes: list[Outcome | None] = []

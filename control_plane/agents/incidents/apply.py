@@ -24,16 +24,24 @@ from control_plane.fleet.incident_steps import (
     Wait,
     WithdrawRepair,
 )
+from control_plane.fleet.ladder import asks
+from control_plane.fleet.remembered import Fault, fault_of
 from control_plane.governor import hand_offs, holds, repairs
 from control_plane.governor import incidents as keeper
 from control_plane.governor.governor import Governor
+from control_plane.governor.ruling import Ruling
 from control_plane.model.action import Action, ActionState, Effect, Proposal, QuarantineNode, ReleaseNode, RepairNode
+from control_plane.model.health import Condition
 from control_plane.model.ids import ACTION, NodeId, new_id
 from control_plane.model.incident import Incident, IncidentState
+from control_plane.model.memory import Memory
 from control_plane.model.node import Node, NodeHold
 from control_plane.model.repair import Repair
 from control_plane.store import bounds, incidents
 from control_plane.store.database import Tx
+
+REMEMBERED = "remembered"
+"""Kind of the entry that tells what memory has changed."""
 
 _STEPS_MAX = 8
 """Steps about one node in one transaction; what is left comes with the next look."""
@@ -60,31 +68,38 @@ class Outcome:
 class Healer:
     """Applies steps on behalf of the healing agent."""
 
-    def __init__(self, governor: Governor, policy: HealingPolicy) -> None:
+    def __init__(self, governor: Governor, policy: HealingPolicy, *, recalls: bool = False) -> None:
         self._governor = governor
         self._policy = policy
+        self._recalls = recalls
 
-    def look(self, tx: Tx, node_id: NodeId) -> tuple[bool, Outcome]:
-        """Tell, without writing, whether there is something to do about a node, and if not, when to look again."""
+    def look(self, tx: Tx, node_id: NodeId) -> tuple[bool, Outcome, Fault | None]:
+        """Tell, without writing, whether there is something to do about a node, and if not, when to look again.
+
+        Where a repair may come next, the fault to ask memory about comes with it.
+        """
         view = load(tx, node_id, self._policy)
         step = None if view is None else decide(view, tx.now, self._policy)
         if view is None or step is None:
-            return False, _idle(view, ())
+            return False, _idle(view, ()), None
         if isinstance(step, Wait):
             reason, outcome = step.reason, Outcome((), step.seconds, watched=True)
         else:
             reason, outcome = _held_back(tx, view, step, ())
         told = view.incident is None or view.incident.status_reason == reason
-        return not (reason and told), outcome
+        fault = fault_of(view.node, _asking(view)) if isinstance(step, OpenIncident | OrderRepair) else None
+        return not (reason and told), outcome, fault
 
-    def treat(self, tx: Tx, node_id: NodeId) -> Outcome:
-        """Do what is to be done about a node now."""
+    def treat(self, tx: Tx, node_id: NodeId, remembered: tuple[Memory, ...] | None = None) -> Outcome:
+        """Do what is to be done about a node now. `remembered` is None if memory was not asked about it."""
         done: list[str] = []
         for _ in range(_STEPS_MAX):
-            view = load(tx, node_id, self._policy)
+            view = load(tx, node_id, self._policy, remembered or ())
             step = None if view is None else decide(view, tx.now, self._policy)
             if view is None or step is None:
                 return _idle(view, tuple(done))
+            if isinstance(step, OrderRepair) and self._recalls and remembered is None:
+                return Outcome(tuple(done), 0.0, watched=True)  # the next look asks memory first
             if isinstance(step, Wait):
                 _explain(tx, view.incident, step.reason)
                 return Outcome(tuple(done), step.seconds, watched=True)
@@ -116,17 +131,21 @@ class Healer:
         return self._order(tx, view, incident, step, done)
 
     def _order(self, tx: Tx, view: View, incident: Incident, step: OrderRepair, done: list[str]) -> Outcome | None:
-        effect = RepairNode(
-            node_id=view.node.id,
-            rung=step.rung,
-            reason=step.reason,
-            gpu_uuids=step.gpu_uuids,
-            service=step.service,
-            process_ids=step.process_ids,
-            incident_id=incident.id,
-            condition_ids=step.condition_ids,
-        )
-        return self._propose(tx, view, effect, incident.diagnosis, done)
+        told = step.remembered
+        if step.instead is not None:
+            effect = _effect(view, incident, step)
+            if self._governor.judge(tx, _proposal(view, effect, told)).ruling is Ruling.ALLOW:
+                told = f"{told}: begins with {step.rung.words}"
+            else:
+                told = (
+                    f"{told}: begins with {step.instead.rung.words} all the same, as {step.rung.words} is not allowed"
+                )
+                step = step.instead
+        reasoning = f"{incident.diagnosis}; {told}" if told else incident.diagnosis
+        refused = self._propose(tx, view, _effect(view, incident, step), reasoning, done)
+        if told and refused is None:
+            incidents.add_entry(tx, incident.id, REMEMBERED, told)
+        return refused
 
     def _escalate(self, tx: Tx, view: View, incident: Incident, step: Escalate, done: list[str]) -> Outcome | None:
         if view.node.hold is not NodeHold.QUARANTINED:
@@ -141,21 +160,34 @@ class Healer:
 
     def _propose(self, tx: Tx, view: View, effect: Effect, reasoning: str, done: list[str]) -> Outcome | None:
         """Propose an effect; return what follows if it is not carried out."""
-        action = self._governor.propose_in(
-            tx,
-            Proposal(
-                id=new_id(ACTION),
-                effect=effect,
-                proposer=NAME,
-                reasoning=reasoning,
-                is_person=False,
-                node_id=view.node.id,
-            ),
-        )
+        action = self._governor.propose_in(tx, _proposal(view, effect, reasoning))
         if action.state is ActionState.DONE:
             done.append(action.outcome)
             return None
         return _refused(tx, view, action, done)
+
+
+def _asking(view: View) -> tuple[Condition, ...]:
+    return tuple(one for one in view.conditions if asks(one))
+
+
+def _effect(view: View, incident: Incident, step: OrderRepair) -> RepairNode:
+    return RepairNode(
+        node_id=view.node.id,
+        rung=step.rung,
+        reason=step.reason,
+        gpu_uuids=step.gpu_uuids,
+        service=step.service,
+        process_ids=step.process_ids,
+        incident_id=incident.id,
+        condition_ids=step.condition_ids,
+    )
+
+
+def _proposal(view: View, effect: Effect, reasoning: str) -> Proposal:
+    return Proposal(
+        id=new_id(ACTION), effect=effect, proposer=NAME, reasoning=reasoning, is_person=False, node_id=view.node.id
+    )
 
 
 def _observe(tx: Tx, view: View, step: Step) -> str:

@@ -11,6 +11,7 @@ from control_plane.governor import repairs as repair_books
 from control_plane.model.action import ActionState
 from control_plane.model.ids import NodeId
 from control_plane.model.incident import Incident
+from control_plane.model.memory import Memory
 from control_plane.model.repair import Repair, RepairState, Rung
 from control_plane.store import actions, conditions, incidents, nodes, repairs
 from control_plane.store.database import Tx
@@ -20,7 +21,7 @@ NAME = "healing_agent"
 REPAIR = "repair_node"
 
 
-def load(tx: Tx, node_id: NodeId, policy: HealingPolicy) -> View | None:
+def load(tx: Tx, node_id: NodeId, policy: HealingPolicy, remembered: tuple[Memory, ...] = ()) -> View | None:
     """Return the view of a node, or None if there is no such node."""
     node = nodes.get(tx, node_id)
     if node is None:
@@ -50,6 +51,7 @@ def load(tx: Tx, node_id: NodeId, policy: HealingPolicy) -> View | None:
         rejected_by=rejected_by,
         stopped=actions.kill_switch(tx).engaged,
         owes_hand_off=hand_offs.is_owed(tx, node),
+        remembered=remembered,
     )
 
 
