@@ -27,11 +27,19 @@ class RunAnnouncer:
 
     async def run(self) -> None:
         """Publish everything told from now on, until cancelled. While the broker is away, events wait in the store."""
-        position = await self._store.read(run_events.newest_position)
+        position = await self._newest()
         seen = 0
         while True:
             seen = await self._store.changes.wait_beyond(seen)
             position = await self._announce_after(position)
+
+    async def _newest(self) -> int:
+        while True:
+            try:
+                return await self._store.read(run_events.newest_position)
+            except Unavailable as error:
+                log.warning("run_announcer.waiting", reason=error.reason)
+                await asyncio.sleep(_RETRY_SECONDS)
 
     async def _announce_after(self, position: int) -> int:
         while True:

@@ -9,6 +9,7 @@ import structlog
 from control_plane.agents.orchestrator.names import NAME
 from control_plane.agents.orchestrator.runs.begin import run_id_of
 from control_plane.agents.orchestrator.runs.driver import Driver
+from control_plane.errors import Unavailable
 from control_plane.model.ids import GoalId, RunId
 from control_plane.model.record import Event, Noun
 from control_plane.store import agents, events, runs
@@ -33,22 +34,35 @@ class RunLoop:
         self._at_once = at_once
         self._ready: dict[RunId, None] = {}
         self._active: set[RunId] = set()
+        self._learned = False
         self._position = 0
         self._free = asyncio.Event()
         self._waits: dict[RunId, tuple[str, ...]] = {}
         self._waiting: dict[str, set[RunId]] = {}
 
     async def run(self) -> None:
-        """Drive runs until cancelled. After a restart, every run that has not ended is looked at once."""
-        await self._store.write(lambda tx: agents.register(tx, NAME))
-        self._position = self._store.changes.newest
-        self._add(await self._store.read(runs.unended))
+        """Drive runs until cancelled. After a restart, every run that has not ended is looked at once.
+
+        While the database is away, runs wait.
+        """
         async with asyncio.TaskGroup() as group:
             while True:
-                if await self._may_work():
-                    self._start(group)
-                await self._wait()
-                await self._notice()
+                try:
+                    await self._round(group)
+                except Unavailable as error:
+                    log.warning("runs.waiting", reason=error.reason)
+                    await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _round(self, group: asyncio.TaskGroup) -> None:
+        if not self._learned:
+            await self._store.write(lambda tx: agents.register(tx, NAME))
+            self._position = self._store.changes.newest
+            self._add(await self._store.read(runs.unended))
+            self._learned = True
+        if await self._may_work():
+            self._start(group)
+        await self._wait()
+        await self._notice()
 
     async def _may_work(self) -> bool:
         record = await self._store.read(lambda tx: agents.get(tx, NAME))
@@ -74,6 +88,10 @@ class RunLoop:
                 # What changed before the loop knew what to look for has woken nobody: look once more.
                 if not await self._remember(run_id):
                     return
+        except Unavailable as error:
+            log.warning("run.waiting", run_id=run_id, reason=error.reason)
+            await asyncio.sleep(_RETRY_SECONDS)
+            self._add([run_id])
         except Exception:
             log.exception("run.failed", run_id=run_id)
             await asyncio.sleep(_RETRY_SECONDS)
