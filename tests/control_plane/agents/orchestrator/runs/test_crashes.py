@@ -21,6 +21,7 @@ from control_plane.store.database import Store
 from control_plane.tools.toolbox import Toolbox
 from tests.control_plane.agents.orchestrator.runs.rig import Rig, call, calls, said
 from tests.control_plane.clinic import Clinic
+from tests.control_plane.world import principal, spec
 
 BOUNDARIES_MAX = 120
 
@@ -205,3 +206,72 @@ async def test_a_repair_goal_survives_a_kill_at_every_boundary_and_repairs_once(
         assert told.count(EventType.TOOL_STARTED) == told.count(EventType.TOOL_FINISHED) == run.used.tool_calls
         assert [event.sequence for event in await rig.events(goal[0])] == list(range(1, len(told) + 1))
     assert due > 10
+
+
+async def walked(rig: Rig, one: Callable[[int], Awaitable[int]]) -> int:
+    """Do the same thing again and again, each time dying one boundary later, until it ends before; return how often."""
+    for due in range(1, BOUNDARIES_MAX):
+        real = rig.world.store
+        passed = await one(due)
+        rig.world.store = real
+        rig.build()
+        if passed < due:
+            return due
+    raise AssertionError("there is no end of boundaries")
+
+
+async def test_a_goal_that_a_model_reads_survives_a_kill_at_every_boundary_and_launches_once(rig: Rig) -> None:
+    def answer(request: ModelRequest) -> Any:  # Any: what a script may hold
+        assert request.schema is not None
+        return said("train", "train", jobs=[{"name": "train", "gpu_quote": "1 H100", "duration_quote": None}])
+
+    async def one(due: int) -> int:
+        async def ask() -> None:
+            goal = await rig.orchestrator.create_goal(
+                rig.ada,
+                text="train on 1 H100 for 1 hour: `python train.py`",
+                request_id=f"launch-{due}",
+                budget_usd=None,
+                timezone="",
+            )
+            await rig.drive(run_id_of(goal.id))
+            assert goal.state in (GoalState.PLANNING, GoalState.RUNNING)
+            made[:] = [goal]
+
+        made: list[Goal] = []
+        passed = await until_done(rig, ask, due, answer)
+        goal = await rig.goal(made[0].id)
+        assert (goal.state, (await rig.run(goal)).state) == (GoalState.RUNNING, RunState.WATCHING)
+        assert len(await rig.jobs(goal)) == 1
+        assert [one.kind for one in await rig.actions() if one.goal_id == goal.id] == ["launch_jobs"]
+        return passed
+
+    assert await walked(rig, one) > 5
+
+
+async def test_scaling_survives_a_kill_at_every_boundary_and_stops_each_job_once(rig: Rig) -> None:
+    async def one(due: int) -> int:
+        user = await rig.world.user(f"bob-{due}")
+        await rig.world.launch(user, *(spec(f"api-{due}-{number}") for number in range(3)))
+
+        async def ask() -> None:
+            goal = await rig.orchestrator.create_goal(
+                principal(user),
+                text=f"scale endpoint api-{due} to 1 replicas",
+                request_id="s",
+                budget_usd=None,
+                timezone="",
+            )
+            await rig.drive(run_id_of(goal.id))
+            made[:] = [goal]
+
+        made: list[Goal] = []
+        passed = await until_done(rig, ask, due)
+        goal = await rig.goal(made[0].id)
+        assert goal.state is GoalState.SUCCEEDED, goal
+        stops = [one for one in await rig.actions() if one.goal_id == goal.id and one.kind == "stop_job"]
+        assert len({one.job_id for one in stops}) == len(stops) == 2
+        assert "1 of 1 wanted replicas" in goal.result
+        return passed
+
+    assert await walked(rig, one) > 5
