@@ -228,5 +228,7 @@ def describe(member: AllocationMember) -> str:
     where = (
         f"rank {member.rank} on {member.node_name}: " if member.rank or member.message else f"on {member.node_name}: "
     )
+    if member.message.startswith(text):  # the host says the same, and more
+        return f"{where}{member.message}"
     detail = f" ({member.message})" if member.message and member.exit_reason is not ExitReason.NODE_LOST else ""
     return f"{where}{text}{detail}"

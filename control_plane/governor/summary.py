@@ -58,9 +58,21 @@ def _job(new: NewJob) -> str:
     spec = new.spec
     resources = spec.resources
     program = spec.command or spec.image or f"template {spec.template}"
-    gpus = f"{resources.gpu_count} {' or '.join(resources.gpu_types) or 'GPUs'}" if resources.gpu_count else "CPU only"
+    gpus = (
+        f"{resources.gpu_count} {' or '.join(resources.gpu_types) or ('GPU' if resources.gpu_count == 1 else 'GPUs')}"
+        if resources.gpu_count
+        else "CPU only"
+    )
     nodes = f" on {resources.node_count} nodes" if resources.node_count > 1 else ""
-    return f"{spec.name} [{program}] on {gpus}{nodes} for at most {spec.max_runtime_seconds / 3600:g} h"
+    return f"{spec.name} [{program}] on {gpus}{nodes} for at most {_duration(spec.max_runtime_seconds)}"
+
+
+def _duration(seconds: int) -> str:
+    hours, minutes = seconds // 3600, seconds % 3600 // 60
+    parts = [f"{hours} h"] if hours else []
+    parts += [f"{minutes} min"] if minutes else []
+    parts += [f"{seconds % 60} s"] if not hours and seconds % 60 else []
+    return " ".join(parts) or "0 s"
 
 
 def _repair(effect: RepairNode) -> str:

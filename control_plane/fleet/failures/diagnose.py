@@ -9,6 +9,7 @@ from control_plane.fleet.failures.finding import Finding
 from control_plane.fleet.failures.hardware import hardware
 from control_plane.fleet.failures.output import output
 from control_plane.model.diagnosis import Diagnosis, FaultDomain
+from control_plane.model.job import JobState
 
 _EVIDENCE_MAX = 8
 _ALTERNATIVES_MAX = 3
@@ -16,8 +17,20 @@ _LATE = datetime.max.replace(tzinfo=UTC)
 
 
 def diagnose(case: FailureCase) -> Diagnosis:
-    """Return why the job failed, with the evidence that says so. UNKNOWN, without evidence, if nothing does."""
+    """Return why the job failed, with the evidence that says so. UNKNOWN, without evidence, if nothing does.
+
+    A job that has not failed, and lost no attempt, is NOT_FAILED.
+    """
     findings = sorted((*facts(case), *hardware(case), *output(case)), key=_nearness)
+    if not findings and case.job.state is not JobState.FAILED:
+        return Diagnosis(
+            cause="NOT_FAILED",
+            summary=f"the job has not failed: it is {case.job.state.value}",
+            advice="",
+            fault=FaultDomain.UNKNOWN,
+            confidence=1.0,
+            evidence=(),
+        )
     if not findings:
         return Diagnosis(
             cause="UNKNOWN",

@@ -116,7 +116,7 @@ def _of_member(case: FailureCase, attempt: Allocation, member: AllocationMember)
         yield Finding(Rank.HINT, cause, FaultDomain.JOB, text, advice, 0.6, evidence, member.ended_at)
     elif member.exit_code in _EXIT_CODES:
         cause, summary, advice = _EXIT_CODES[member.exit_code]
-        text = f"{summary} ({told})"
+        text = told if summary in told else f"{summary} ({told})"
         yield Finding(Rank.HINT, cause, FaultDomain.JOB, text, advice, 0.7, evidence, member.ended_at)
     else:
         text = f"the program ended by itself ({told})"

@@ -48,7 +48,7 @@ async def test_what_waits_tells_who_is_missing_and_how_much_time_is_left(server:
     result = await cli("action", "list", "--waiting")
     (request,) = server.requests("ActionService/ListActions", action_pb2.ListActionsRequest)
     assert list(request.states) == [action_pb2.ACTION_STATE_AWAITING_APPROVAL]
-    assert "one person more of 2 (admin, not orchestrator)" in result.stdout
+    assert "one person more of 2 (admin, not who asked for it)" in result.stdout
     assert re.search(r"\d+m \d+s$", result.stdout.splitlines()[1])
 
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from orquanta.cli.documents import dump, to_document
-from orquanta.cli.formats import clean, gpus, money, one_line, size, span
+from orquanta.cli.formats import clean, gpus, money, one_line, short, size, span
 from orquanta.cli.output import plain_table
 from orquanta.types import JobSpec, ResourceRequest
 
@@ -47,6 +47,21 @@ def test_size_and_gpus_read_well() -> None:
 def test_control_characters_are_made_visible_and_lines_kept() -> None:
     assert clean("a\x1b[2Jb\nc\td\r") == "a�[2Jb\nc   d�"
     assert one_line("a\n  b\n" + "c" * 50, 10) == "a b cccccc…"[:9] + "…"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("No job waits.\nEvidence: jobs", "No job waits."),
+        ("cost so far $0.000053 and on", "cost so far $0.000053 and on"),
+        ("a" * 120, "a" * 99 + "…"),
+        ("a" * 120 + ". b", "a" * 99 + "…"),
+        ("", ""),
+    ],
+    ids=["sentence", "point", "long", "long-sentence", "empty"],
+)
+def test_tables_show_the_first_sentence_or_a_hundred_characters(text: str, shown: str) -> None:
+    assert short(text) == shown
 
 
 def test_table_aligns_and_leaves_no_trailing_blanks() -> None:

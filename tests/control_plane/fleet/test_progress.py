@@ -153,6 +153,13 @@ def test_how_a_member_ended_can_be_told_to_a_person(reason: ExitReason, exit_cod
     assert ended.waived == reason.is_infrastructure
 
 
+def test_what_the_host_says_of_an_end_is_told_once() -> None:
+    told = "exit code 127: the shell found no such command"
+    ended = replace(member(0), exit_reason=ExitReason.EXITED, exit_code=127, message=told)
+    assert progress.describe(ended).endswith(f": {told}")
+    assert progress.describe(replace(ended, message="see its log")).endswith(": exit code 127 (see its log)")
+
+
 @given(st.permutations([end(0, exit_code=1), end(1, X.STOPPED), end(2, X.SIGNALED, second=9)]))
 def test_an_end_that_a_fault_may_explain_waits_for_its_verdict(said: list[MemberReport]) -> None:
     waiting = after(GANG, said)

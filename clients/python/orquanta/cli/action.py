@@ -6,7 +6,7 @@ import typer
 
 from orquanta.cli.action_views import print_action, print_asked, print_waiting, still_needed
 from orquanta.cli.exits import CommandError, ExitCode
-from orquanta.cli.formats import moment, money, or_dash, relative, words
+from orquanta.cli.formats import moment, money, or_dash, relative, short, words
 from orquanta.cli.options import AsJson, Limit, Reason, RequestId, States, first, page_size, parse_states
 from orquanta.cli.output import Output
 from orquanta.cli.session import session_of
@@ -27,7 +27,7 @@ def list_actions(
     limit: Limit = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List actions, newest first."""
+    """List actions, newest first; `--waiting` for those that somebody must approve."""
     session = session_of(ctx, as_json=as_json)
     states = [*parse_states(ActionState, state), *([ActionState.AWAITING_APPROVAL] if waiting else [])]
     with session.connect() as client:
@@ -44,7 +44,7 @@ def list_actions(
             (
                 action.id,
                 words(action.state),
-                action.summary or action.kind,
+                short(action.summary or action.kind),
                 action.proposer,
                 money(action.estimate_usd),
                 relative(action.created_at),
@@ -79,7 +79,10 @@ def approve(
     request_id: RequestId = "",
     as_json: AsJson = False,
 ) -> None:
-    """Show what would be done, ask, and approve exactly that."""
+    """Show what would be done, ask, and approve exactly that. Not what you asked for yourself.
+
+    In a script: orquanta action approve act-0123456789ab --yes --hash 9f86d081...
+    """
     session = session_of(ctx, as_json=as_json)
     output = session.output
     with session.connect() as client:
@@ -118,7 +121,10 @@ def reject(
 def undo(
     ctx: typer.Context, action_id: ActionId, reason: Reason = "", request_id: RequestId = "", as_json: AsJson = False
 ) -> None:
-    """Take back what a done action did, by an action of its own, if that is possible."""
+    """Take back what a done action did, by an action of its own.
+
+    There is an undo for a cordon, an uncordon, a drain, a quarantine, and the launch of one job that has not started.
+    """
     session = session_of(ctx, as_json=as_json)
     with session.connect() as client:
         action = client.actions.undo(action_id, reason=reason, request_id=request_id or None)

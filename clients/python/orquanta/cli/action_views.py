@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from datetime import timedelta
 
-from orquanta.cli.formats import moment, money, now, relative, span, words
+from orquanta.cli.formats import moment, money, now, relative, short, span, words
 from orquanta.cli.output import Output
 from orquanta.types.actions import Action, ActionState, Approval
 
@@ -59,7 +59,7 @@ def print_waiting(output: Output, actions: Sequence[Action]) -> None:
         [
             (
                 action.id,
-                action.summary or action.kind,
+                short(action.summary or action.kind),
                 action.proposer,
                 money(action.estimate_usd),
                 still_needed(action),
@@ -78,7 +78,8 @@ def still_needed(action: Action) -> str:
         return "an operator"
     missing = max(need.count - len(action.approvals), 0)
     people = "one person" if missing == 1 else f"{missing} people"
-    return f"{people} more of {need.count} ({' or '.join(need.allowed) or 'operator'}, not {action.proposer})"
+    asker = action.proposer if "@" in action.proposer else "who asked for it"
+    return f"{people} more of {need.count} ({' or '.join(need.allowed) or 'operator'}, not {asker})"
 
 
 def time_left(action: Action) -> str:
@@ -106,7 +107,7 @@ def _approvals(action: Action) -> list[tuple[str, str]]:
     shown = [("approved by", "\n".join(map(_approval, action.approvals)))]
     if action.state is ActionState.AWAITING_APPROVAL:
         shown.append(("needs", still_needed(action)))
-        shown.append(("approval until", f"{moment(action.expires_at)} (left: {time_left(action)})"))
+        shown.append(("approval until", moment(action.expires_at)))
     return shown
 
 

@@ -12,12 +12,12 @@ from orquanta.cli.output import Output
 from orquanta.cli.session import session_of
 from orquanta.types.agents import Agent
 
-agent_commands = typer.Typer(no_args_is_help=True, help="Agents: the loops that propose actions.")
+agent_commands = typer.Typer(
+    no_args_is_help=True, help="Agents: the loops that propose actions, and their reasoning runs."
+)
 
 OptionalName = Annotated[str, typer.Argument(metavar="[AGENT]", help="The agent's name.")]
 All = Annotated[bool, typer.Option("--all", help="Every agent.")]
-
-add_run_commands(agent_commands)
 
 _BREAKER_WORDS = {"closed": "in use", "open": "left alone", "half_open": "being tried"}
 
@@ -116,3 +116,6 @@ def _print_agents(output: Output, agents: Sequence[Agent], *, every: bool) -> No
         return
     for agent in agents:
         output.say(f"{agent.name} {'paused' if agent.paused else words(agent.status)}.")
+
+
+add_run_commands(agent_commands)

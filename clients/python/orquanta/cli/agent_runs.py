@@ -8,7 +8,7 @@ import typer
 
 from orquanta.cli.diagnosis_views import print_diagnosis
 from orquanta.cli.exits import ExitCode
-from orquanta.cli.formats import clean, elapsed, money, one_line, or_dash, relative, words
+from orquanta.cli.formats import clean, elapsed, money, one_line, or_dash, relative, short, words
 from orquanta.cli.options import AsJson, Limit, Reason, States, first, page_size, parse_states
 from orquanta.cli.output import Output
 from orquanta.cli.session import session_of
@@ -36,7 +36,10 @@ def list_runs(
     limit: Limit = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List reasoning runs, newest first."""
+    """List reasoning runs, newest first; `agent run` shows one with its whole result.
+
+    Example: orquanta agent runs --state running --state watching
+    """
     session = session_of(ctx, as_json=as_json)
     states = parse_states(RunState, state)
     with session.connect() as client:
@@ -59,7 +62,7 @@ def list_runs(
                 money(run.used.cost_usd),
                 elapsed(run.started_at, run.finished_at),
                 relative(run.started_at),
-                or_dash(one_line(run.result or run.status_reason)),
+                or_dash(short(run.result or run.status_reason)),
             )
             for run in runs
         ],
@@ -92,6 +95,8 @@ def watch(
     """Follow what agents think and do. A run's stream ends with the run; others go on until Ctrl-C.
 
     Lines marked with ~ hold words that strangers wrote: logs, names, memories.
+
+    Example: orquanta agent watch --goal g-0123456789ab --deltas
     """
     session = session_of(ctx, as_json=as_json)
     writing = False
@@ -113,7 +118,10 @@ def watch(
 
 
 def stop(ctx: typer.Context, run_id: RunId, reason: Reason = "", as_json: AsJson = False) -> None:
-    """End a run at its next step; what it has done stays done."""
+    """End a run at its next step; what it has done stays done.
+
+    Jobs that it has launched go on: `orquanta goal cancel` stops those.
+    """
     session = session_of(ctx, as_json=as_json)
     with session.connect() as client:
         run = client.agents.stop_run(run_id, reason=reason)

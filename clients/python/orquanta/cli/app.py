@@ -14,6 +14,7 @@ from orquanta.cli.exits import EXIT_CODES_HELP
 from orquanta.cli.gameday import gameday_commands
 from orquanta.cli.goal import goal_commands
 from orquanta.cli.grant import grant_commands
+from orquanta.cli.help_lists import WholeSentences
 from orquanta.cli.incident import incident_commands
 from orquanta.cli.job import job_commands
 from orquanta.cli.key import key_commands
@@ -31,6 +32,7 @@ from orquanta.cli.user import user_commands
 
 app = typer.Typer(
     name="orquanta",
+    cls=WholeSentences,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: rich would cost a tenth of a second at every completion
@@ -69,20 +71,20 @@ app.command()(login)
 app.command()(logout)
 app.command()(whoami)
 app.command()(passwd)
-app.add_typer(goal_commands, name="goal")
-app.add_typer(job_commands, name="job")
-app.add_typer(node_commands, name="node")
-app.add_typer(incident_commands, name="incident")
-app.add_typer(action_commands, name="action")
-app.add_typer(grant_commands, name="grant")
-app.add_typer(agent_commands, name="agent")
-app.add_typer(policy_commands, name="policy")
-app.add_typer(audit_commands, name="audit")
-app.add_typer(user_commands, name="user")
-app.add_typer(key_commands, name="key")
-app.add_typer(price_commands, name="price")
-app.add_typer(tool_commands, name="tool")
+app.add_typer(goal_commands, name="goal", cls=WholeSentences)
+app.add_typer(job_commands, name="job", cls=WholeSentences)
+app.add_typer(node_commands, name="node", cls=WholeSentences)
+app.add_typer(incident_commands, name="incident", cls=WholeSentences)
+app.add_typer(action_commands, name="action", cls=WholeSentences)
+app.add_typer(grant_commands, name="grant", cls=WholeSentences)
+app.add_typer(agent_commands, name="agent", cls=WholeSentences)
+app.add_typer(policy_commands, name="policy", cls=WholeSentences)
+app.add_typer(audit_commands, name="audit", cls=WholeSentences)
+app.add_typer(user_commands, name="user", cls=WholeSentences)
+app.add_typer(key_commands, name="key", cls=WholeSentences)
+app.add_typer(price_commands, name="price", cls=WholeSentences)
+app.add_typer(tool_commands, name="tool", cls=WholeSentences)
 app.command()(mcp)
 app.command()(metrics)
-app.add_typer(config_commands, name="config")
-app.add_typer(gameday_commands, name="gameday")
+app.add_typer(config_commands, name="config", cls=WholeSentences)
+app.add_typer(gameday_commands, name="gameday", cls=WholeSentences)

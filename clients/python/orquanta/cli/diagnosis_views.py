@@ -9,7 +9,7 @@ def print_diagnosis(output: Output, diagnosis: Diagnosis) -> None:
     """The cause first, then what to do, then the evidence."""
     output.fields(
         [
-            ("cause", f"{diagnosis.cause} ({diagnosis.fault}), {diagnosis.confidence:.0%} sure"),
+            ("cause", _cause(diagnosis)),
             ("why", diagnosis.summary),
             ("advice", diagnosis.advice),
             ("could also be", ", ".join(diagnosis.alternatives)),
@@ -23,3 +23,9 @@ def print_diagnosis(output: Output, diagnosis: Diagnosis) -> None:
             [(item.id, or_dash(moment(item.seen_at)), clean(item.text)) for item in diagnosis.evidence],
             empty="",
         )
+
+
+def _cause(diagnosis: Diagnosis) -> str:
+    if diagnosis.fault == "unknown":
+        return diagnosis.cause
+    return f"{diagnosis.cause} (fault of the {diagnosis.fault}), {diagnosis.confidence:.0%} sure"

@@ -18,6 +18,13 @@ def one_line(text: str, width: int = 0) -> str:
     return line if not width or len(line) <= width else line[: width - 1] + "…"
 
 
+def short(text: str, width: int = 100) -> str:
+    """What fits into a table: the first sentence, cut to a width. Whole texts are for commands that show one thing."""
+    line = one_line(text)
+    end = line.find(". ")
+    return one_line(line[: end + 1] if 0 <= end < width else line, width)
+
+
 def money(amount: Decimal | None) -> str:
     """US dollars: cents from a dollar up, four digits below, so that a short job is not free."""
     if amount is None:

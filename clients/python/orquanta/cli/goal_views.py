@@ -19,7 +19,7 @@ def print_goal(output: Output, view: GoalView) -> None:
             ("goal", goal.id),
             ("text", goal.text),
             ("state", words(goal.state)),
-            ("why", goal.status_reason),
+            ("why", goal.status_reason if goal.status_reason != goal.result else ""),
             ("plan", goal.plan.summary if goal.plan else ""),
             ("by", goal.user_email),
             ("submitted", moment(goal.created_at)),
@@ -90,6 +90,17 @@ def node_names(job: Job) -> str:
 
 def print_bill(output: Output, bill: Bill) -> None:
     """What was charged, line by line."""
+    if bill.lines:
+        _print_lines(output, bill)
+    total = f"Bill: {money(bill.cost_usd)} for {span(bill.gpu_seconds)} of GPU time"
+    if bill.reserved_usd:
+        total += f", {money(bill.reserved_usd)} still reserved"
+    if bill.waived_gpu_seconds:
+        total += f", {span(bill.waived_gpu_seconds)} lost to the fleet's own faults and not charged"
+    output.say(total)
+
+
+def _print_lines(output: Output, bill: Bill) -> None:
     output.table(
         ("job", "attempt", "gpus", "gpu time", "price", "cost"),
         [
@@ -105,9 +116,3 @@ def print_bill(output: Output, bill: Bill) -> None:
         ],
         empty="",
     )
-    total = f"Bill: {money(bill.cost_usd)} for {span(bill.gpu_seconds)} of GPU time"
-    if bill.reserved_usd:
-        total += f", {money(bill.reserved_usd)} still reserved"
-    if bill.waived_gpu_seconds:
-        total += f", {span(bill.waived_gpu_seconds)} lost to the fleet's own faults and not charged"
-    output.say(total)

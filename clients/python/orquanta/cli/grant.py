@@ -29,7 +29,10 @@ def create(
     request_id: RequestId = "",
     as_json: AsJson = False,
 ) -> None:
-    """Approve actions of these kinds beforehand. It counts as one approval by you, never for your own requests."""
+    """Approve actions of these kinds beforehand. It counts as one approval by you, never for your own requests.
+
+    Example: orquanta grant create repair_node --budget 0 --uses 5 --for 8h --pool a100 --reason "night shift"
+    """
     session = session_of(ctx, as_json=as_json)
     span = parse_span(lifetime)
     with session.connect() as client:

@@ -204,7 +204,10 @@ def show(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
 
 @job_commands.command()
 def diagnose(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
-    """Tell why a job failed, what to do about it, and the evidence: log lines, host conditions, reports."""
+    """Tell why a job failed, what to do about it, and the evidence.
+
+    Evidence are lines of its log, conditions of its hosts and reports of how its processes ended, each with an id.
+    """
     session = session_of(ctx, as_json=as_json)
     with session.connect() as client:
         found = client.jobs.diagnose(job_id)

@@ -7,7 +7,11 @@ from orquanta.cli.session import session_of
 
 
 def mcp(ctx: typer.Context) -> None:
-    """Serve the fleet's tools to an agent over MCP (stdio); what they change passes the same gate as everything."""
+    """Serve the fleet's tools to an agent over MCP, on stdin and stdout.
+
+    What they change passes the same gate as everything, as an agent's act. An MCP client starts this by itself; give
+    it a key of its own in ORQUANTA_TOKEN, made with `orquanta key create NAME --for-agent`.
+    """
     session = session_of(ctx, as_json=False)
     connection = session.connection
     session.connect().close()  # says what is missing: a server, a login, a certificate

@@ -51,7 +51,10 @@ def show(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 @policy_commands.command()
 def validate(ctx: typer.Context, paths: Paths, as_json: AsJson = False) -> None:
-    """Check policy files without using them; exits with 1 if anything is wrong."""
+    """Check policy files without using them; exits with 1 if anything is wrong.
+
+    Example: orquanta policy validate policies/
+    """
     session = session_of(ctx, as_json=as_json)
     files = read_policies(paths)
     with session.connect() as client:
@@ -92,7 +95,10 @@ def explain(
     values: Annotated[bool, typer.Option("--values", help="Also print all values that rules can look at.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what every rule says about an action as things are now, and by which values."""
+    """Tell what every rule says about an action as things are now, and by which values.
+
+    Example: orquanta policy explain act-0123456789ab --policies policies/
+    """
     session = session_of(ctx, as_json=as_json)
     files = read_policies(policies) if policies else []
     with session.connect() as client:
@@ -111,7 +117,10 @@ def replay(
     limit: Limit = 1000,
     as_json: AsJson = False,
 ) -> None:
-    """Show which past actions these files would have judged otherwise, by the values of then."""
+    """Show which past actions these files would have judged otherwise, by the values of then.
+
+    Example: orquanta policy replay policies/ --since 30d
+    """
     session = session_of(ctx, as_json=as_json)
     files = read_policies(paths)
     begin = now() - parse_span(since)

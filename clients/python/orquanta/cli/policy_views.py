@@ -3,9 +3,11 @@
 import json
 from collections.abc import Iterable
 
-from orquanta.cli.formats import or_dash, relative, words
+from orquanta.cli.formats import one_line, or_dash, relative, short, words
 from orquanta.cli.output import Output
 from orquanta.types.policies import Explanation, PolicyFault, PolicyTests, Replay, RuleVerdict
+
+_VALUES_WIDTH = 120
 
 
 def print_faults(output: Output, faults: Iterable[PolicyFault]) -> None:
@@ -56,7 +58,7 @@ def print_explanation(output: Output, found: Explanation, *, values: bool) -> No
                 verdict.file,
                 words(verdict.ruling) if verdict.matched else "-",
                 verdict.text,
-                or_dash(_values(verdict) if verdict.values else ""),
+                or_dash(one_line(_values(verdict), _VALUES_WIDTH) if verdict.matched and verdict.values else ""),
             )
             for verdict in found.verdicts
         ],
@@ -74,7 +76,7 @@ def print_replay(output: Output, found: Replay) -> None:
             (
                 one.action.id,
                 relative(one.action.created_at),
-                one.action.summary or one.action.kind,
+                short(one.action.summary or one.action.kind),
                 words(one.before),
                 words(one.after),
                 or_dash(", ".join(verdict.rule_id for verdict in one.verdicts)),

@@ -71,7 +71,10 @@ def call(
     request_id: RequestId = "",
     as_json: AsJson = False,
 ) -> None:
-    """Call a tool, as an agent of yours would: it is judged as an agent's act, not as your own."""
+    """Call a tool, as an agent of yours would: it is judged as an agent's act, not as your own.
+
+    Example: orquanta tool call drain_node '{"node": "gpu-host-7"}' --dry-run
+    """
     session = session_of(ctx, as_json=as_json)
     given = _arguments(arguments)
     with session.connect() as client:

@@ -226,7 +226,7 @@ def test_a_person_who_stopped_it_is_the_cause() -> None:
 
 
 def test_a_job_that_nothing_is_known_of_has_an_unknown_cause_and_no_evidence() -> None:
-    found = diagnose(FailureCase(replace(job(), state=JobState.RUNNING), None))
+    found = diagnose(case(exit_code=0, ranks=1))
 
     assert (found.cause, found.evidence, found.confidence) == ("UNKNOWN", (), 0.0)
 
@@ -264,3 +264,19 @@ def test_long_lines_that_nearly_match_everything_are_read_to_the_end() -> None:
     ]
 
     assert diagnose(case(*nearly * 20, "CUDA out of memory")).cause == "GPU_OUT_OF_MEMORY"
+
+
+@pytest.mark.parametrize("state", [JobState.QUEUED, JobState.RUNNING, JobState.SUCCEEDED], ids=lambda one: one.value)
+def test_a_job_that_has_not_failed_gets_no_cause(state: JobState) -> None:
+    found = diagnose(FailureCase(replace(job(), state=state), None, (), ()))
+    assert (found.cause, found.evidence) == ("NOT_FAILED", ())
+    assert state.value in found.summary
+
+
+def test_a_cause_is_not_told_twice() -> None:
+    told = "exit code 127: the shell found no such command; check its name and PATH"
+    failed = case(exit_code=127)
+    assert failed.attempt is not None
+    members = (replace(failed.attempt.members[0], message=told), *failed.attempt.members[1:])
+    found = diagnose(replace(failed, attempt=replace(failed.attempt, members=members)))
+    assert found.summary.count("found no such command") == 1
