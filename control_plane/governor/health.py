@@ -9,7 +9,8 @@ from control_plane.governor import incidents, repairs
 from control_plane.model.health import Condition, HealthEvent, HealthEventKind
 from control_plane.model.ids import NodeId
 from control_plane.model.repair import RepairReport
-from control_plane.store import audit, conditions, spools
+from control_plane.model.telemetry import Rollup
+from control_plane.store import audit, conditions, rollups, spools
 from control_plane.store.database import Tx
 
 _TOLD_AGAIN_AFTER: Final = timedelta(minutes=10)
@@ -31,7 +32,7 @@ class Record:
 
     sequence: int
     recorded_at: datetime
-    content: HealthEvent | RepairReport | Loss | None
+    content: HealthEvent | RepairReport | Rollup | Loss | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +89,12 @@ def take(
                     changes.append(f"{event.condition.id} {event.kind.value}")
             case RepairReport() as report:
                 foreign += repairs.apply_report(tx, node_id, report).foreign
+            case Rollup() as rollup:
+                rollups.keep(tx, node_id, rollup)
             case Loss() as loss:
                 lost_records += loss.records
                 lost_samples += loss.samples
                 _record_loss(tx, node_id, spool_id, loss)
-            case None:
-                pass
     if position > before:
         spools.advance(tx, node_id, spool_id, position, lost_records=lost_records, lost_samples=lost_samples)
     if changes:

@@ -168,6 +168,7 @@ _TABLE: Final[Mapping[str, Mapping[str, Rule]]] = {
     "MetricsService": {
         "GetFleetMetrics": _reads(_VIEWER),
         "GetTelemetry": _reads(_VIEWER),
+        "GetTelemetryRollups": _reads(_VIEWER),
     },
     "CatalogService": {
         "ListPrices": _reads(_VIEWER),

@@ -6,7 +6,7 @@ What is said is about the host itself: its node is that of its certificate, and 
 import math
 import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
@@ -32,8 +32,9 @@ from control_plane.model.repair import (
     Rung,
     VerificationCheck,
 )
+from control_plane.model.telemetry import GpuMinute, Rollup
 from control_plane.services.link_wire import clean, read_past, read_time
-from orquanta.v1 import health_pb2, node_link_pb2, repair_pb2
+from orquanta.v1 import event_pb2, health_pb2, node_link_pb2, repair_pb2
 
 CONDITIONS_MAX: Final = 512
 """Conditions in one Hello; a daemon keeps 500."""
@@ -52,6 +53,12 @@ _MESSAGE_CHARACTERS: Final = 2_000
 _HANDOFF_CHARACTERS: Final = 64 * 1024
 _SECONDS_MAX: Final = 7 * 86_400.0
 _COUNT_MAX: Final = 2**53
+_ROLLUP_KEPT: Final = timedelta(days=8)
+"""A spool holds seven days; what is older was never in one."""
+_MINUTE_SAMPLES_MAX: Final = 100_000
+_WATTS_MAX: Final = 100_000.0
+_CELSIUS: Final = (-273, 1_000)
+_MEMORY_BYTES_MAX: Final = 1 << 50
 _PROCESS_ID_MAX: Final = 2**31 - 1
 _SEQUENCE_MAX: Final = 2**62
 
@@ -226,7 +233,7 @@ def read_record(wire: node_link_pb2.SpoolRecord, now: datetime) -> tuple[Record,
     if not 0 < wire.sequence < _SEQUENCE_MAX:
         raise InvalidArgument(f"a spool's record has the sequence number {wire.sequence}", reason="SPOOL_INVALID")
     recorded_at = read_time(wire.recorded_at) or now  # by the host's clock, and only compared with the same clock
-    content: HealthEvent | RepairReport | Loss | None = None
+    content: HealthEvent | RepairReport | Rollup | Loss | None = None
     try:
         match wire.WhichOneof("content"):
             case "health_event":
@@ -238,11 +245,40 @@ def read_record(wire: node_link_pb2.SpoolRecord, now: datetime) -> tuple[Record,
                 content = Loss(
                     min(loss.records, _COUNT_MAX), min(loss.telemetry_samples, _COUNT_MAX), clean(loss.reason)
                 )
+            case "telemetry_rollup":
+                content = _rollup(wire.telemetry_rollup, now)
             case _:
-                pass  # roll-ups are telemetry, which the books do not keep
+                pass  # of a later version
     except InvalidArgument as error:
         return Record(wire.sequence, recorded_at, None), error.message
     return Record(wire.sequence, recorded_at, content), ""
+
+
+def _rollup(wire: event_pb2.TelemetryRollup, now: datetime) -> Rollup:
+    if len(wire.gpus) > _GPUS_MAX:
+        raise InvalidArgument(f"a roll-up of {len(wire.gpus)} GPUs", reason="ROLLUP_INVALID")
+    began = read_past(wire.started_at, now)
+    if began < now - _ROLLUP_KEPT:
+        raise InvalidArgument("a roll-up of a time long ago", reason="ROLLUP_INVALID")
+    return Rollup(
+        began,
+        min(wire.samples, _MINUTE_SAMPLES_MAX),
+        tuple(
+            GpuMinute(
+                uuid=clean(gpu.uuid, 96),
+                utilization_percent=_within(gpu.utilization_percent, 100),
+                memory_used_bytes_max=min(gpu.memory_used_bytes_max, _MEMORY_BYTES_MAX),
+                temperature_celsius_max=max(_CELSIUS[0], min(gpu.temperature_celsius_max, _CELSIUS[1])),
+                power_watts=_within(gpu.power_watts, _WATTS_MAX),
+            )
+            for gpu in wire.gpus
+        ),
+    )
+
+
+def _within(value: float, most: float) -> float:
+    """Return a figure of a host within what can be; one that is not a number is 0."""
+    return min(max(value, 0.0), most) if math.isfinite(value) else 0.0
 
 
 def _health_event(wire: health_pb2.HealthEvent, now: datetime) -> HealthEvent:

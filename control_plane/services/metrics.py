@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from typing import Final
@@ -17,18 +17,22 @@ from control_plane.model.incident import IncidentState
 from control_plane.model.job import JobState
 from control_plane.model.money import to_micros
 from control_plane.model.node import GpuHealth, GpuInventory, Node, NodeState
+from control_plane.model.telemetry import Rollup
 from control_plane.services.convert.scalars import timestamp
 from control_plane.services.validate.fields import Fields
-from control_plane.services.validate.others import node_reference
-from control_plane.store import allocations, conditions, goals, incidents, jobs, nodes, users
+from control_plane.services.validate.others import moment, node_reference
+from control_plane.store import allocations, conditions, goals, incidents, jobs, nodes, rollups, users
 from control_plane.store.allocations import GpuHold
 from control_plane.store.database import Store, Tx
 from control_plane.telemetry.windows import TelemetryWindows
-from orquanta.v1 import metrics_pb2
+from orquanta.v1 import event_pb2, metrics_pb2
 from orquanta.v1.metrics_pb2_grpc import MetricsServiceServicer
 
 UTILIZATION_SECONDS: Final = 30.0
 """The period over which utilisation is averaged."""
+
+_ROLLUPS_SHOWN: Final = timedelta(days=7)
+_ROLLUPS_MAX: Final = 1_440
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,22 @@ class Metrics(MetricsServiceServicer):
             ]
         )
 
+    @override
+    async def GetTelemetryRollups(
+        self, request: metrics_pb2.GetTelemetryRollupsRequest, context: object
+    ) -> metrics_pb2.GetTelemetryRollupsResponse:
+        fields = Fields()
+        reference = node_reference(fields, "node_id", request.node_id)
+        begin = moment(fields, "since", request.since) if request.HasField("since") else None
+        fields.check()
+
+        def read(tx: Tx) -> tuple[Rollup, ...]:
+            node = nodes.resolve(tx, reference)
+            return rollups.of_node(tx, node.id, since=begin or tx.now - _ROLLUPS_SHOWN, limit=_ROLLUPS_MAX)
+
+        found = await self._store.read(read)
+        return metrics_pb2.GetTelemetryRollupsResponse(rollups=[_rollup(one) for one in found])
+
     def _gpu_types(self, figures: _Figures) -> list[metrics_pb2.GpuTypeMetrics]:
         models: defaultdict[str, _Model] = defaultdict(_Model)
         for node in figures.nodes:
@@ -131,6 +151,23 @@ class Metrics(MetricsServiceServicer):
             )
             for gpu_type, model in sorted(models.items())
         ]
+
+
+def _rollup(value: Rollup) -> event_pb2.TelemetryRollup:
+    return event_pb2.TelemetryRollup(
+        started_at=timestamp(value.started_at),
+        samples=value.samples,
+        gpus=[
+            event_pb2.GpuRollup(
+                uuid=gpu.uuid,
+                utilization_percent=gpu.utilization_percent,
+                memory_used_bytes_max=gpu.memory_used_bytes_max,
+                temperature_celsius_max=gpu.temperature_celsius_max,
+                power_watts=gpu.power_watts,
+            )
+            for gpu in value.gpus
+        ],
+    )
 
 
 def _serves(figures: _Figures, node: Node, gpu: GpuInventory) -> bool:

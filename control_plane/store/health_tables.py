@@ -53,6 +53,16 @@ class HealthEventRow(Table, table=True):
     recorded_at: datetime = Field(sa_type=UtcDateTime, index=True)
 
 
+class RollupRow(Table, table=True):
+    """Telemetry of one host during one minute in which it could not send raw samples."""
+
+    __tablename__ = "telemetry_rollups"
+    node_id: str = Field(primary_key=True, foreign_key="nodes.id")
+    started_at: datetime = Field(primary_key=True, sa_type=UtcDateTime, index=True)
+    samples: int
+    gpus: list[dict[str, Any]] = Field(sa_column=_json())  # Any: nested JSON
+
+
 class SpoolRow(Table, table=True):
     """How far a host's spool is in the books, and what it had to give up."""
 

@@ -151,6 +151,7 @@ class Metrics(Blocking[AsyncMetrics]):
 
     fleet = call(AsyncMetrics.fleet)
     telemetry = call(AsyncMetrics.telemetry)
+    rollups = call(AsyncMetrics.rollups)
 
 
 class Catalog(Blocking[AsyncCatalog]):

@@ -5,22 +5,34 @@ from typing import Annotated
 
 import typer
 
-from orquanta.cli.formats import moment, money, relative, size, words
-from orquanta.cli.options import AsJson
+from orquanta.cli.formats import moment, money, now, relative, size, words
+from orquanta.cli.options import AsJson, parse_span
 from orquanta.cli.output import Output
 from orquanta.cli.session import session_of
-from orquanta.types.metrics import FleetMetrics, NodeTelemetry
+from orquanta.types.metrics import FleetMetrics, NodeTelemetry, TelemetryRollup
 
 
 def metrics(
     ctx: typer.Context,
     telemetry: Annotated[bool, typer.Option("--telemetry", help="Show each GPU's newest sample.")] = False,
     node: Annotated[str, typer.Option("--node", help="With --telemetry: only this node.")] = "",
+    gaps: Annotated[
+        str, typer.Option("--gaps", help="With --node: minutes without raw samples in the last 8h, 7d, ...")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Show the fleet in figures, or the newest telemetry of its GPUs."""
     session = session_of(ctx, as_json=as_json)
+    if gaps and not node:
+        raise typer.BadParameter("--gaps needs --node")
     with session.connect() as client:
+        if gaps:
+            minutes = client.metrics.rollups(node, since=now() - parse_span(gaps))
+            if session.as_json:
+                session.output.document({"rollups": minutes})
+            else:
+                _print_gaps(session.output, minutes)
+            return
         if telemetry or node:
             samples = client.metrics.telemetry(node)
             if session.as_json:
@@ -83,6 +95,26 @@ def _print_telemetry(output: Output, nodes: tuple[NodeTelemetry, ...]) -> None:
             for gpu in node.gpus
         ],
         empty="No telemetry yet.",
+    )
+
+
+def _print_gaps(output: Output, minutes: tuple[TelemetryRollup, ...]) -> None:
+    output.table(
+        ("minute", "samples", "gpu", "utilisation", "memory at most", "temperature at most", "power"),
+        [
+            (
+                moment(minute.started_at),
+                str(minute.samples),
+                gpu.uuid,
+                _percent(gpu.utilization_percent),
+                size(gpu.memory_used_bytes_max),
+                f"{gpu.temperature_celsius_max} C",
+                f"{gpu.power_watts:.0f} W",
+            )
+            for minute in minutes
+            for gpu in minute.gpus
+        ],
+        empty="No such minutes: every sample came through.",
     )
 
 

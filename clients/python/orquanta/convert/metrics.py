@@ -1,7 +1,15 @@
 """Figures and telemetry from the wire."""
 
 from orquanta.convert.scalars import read_time, read_usd
-from orquanta.types.metrics import FleetMetrics, GpuSample, GpuTypeMetrics, HostSample, NodeTelemetry
+from orquanta.types.metrics import (
+    FleetMetrics,
+    GpuMinute,
+    GpuSample,
+    GpuTypeMetrics,
+    HostSample,
+    NodeTelemetry,
+    TelemetryRollup,
+)
 from orquanta.v1 import event_pb2, metrics_pb2
 
 
@@ -69,4 +77,22 @@ def _read_host_sample(message: event_pb2.HostSample) -> HostSample:
         cpu_percent=message.cpu_percent if has("cpu_percent") else None,
         memory_used_bytes=message.memory_used_bytes if has("memory_used_bytes") else None,
         load_1m=message.load_1m if has("load_1m") else None,
+    )
+
+
+def read_rollup(message: event_pb2.TelemetryRollup) -> TelemetryRollup:
+    """One minute of one node."""
+    return TelemetryRollup(
+        started_at=read_time(message.started_at),
+        samples=message.samples,
+        gpus=tuple(
+            GpuMinute(
+                uuid=gpu.uuid,
+                utilization_percent=gpu.utilization_percent,
+                memory_used_bytes_max=gpu.memory_used_bytes_max,
+                temperature_celsius_max=gpu.temperature_celsius_max,
+                power_watts=gpu.power_watts,
+            )
+            for gpu in message.gpus
+        ),
     )

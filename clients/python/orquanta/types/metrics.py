@@ -71,3 +71,23 @@ class NodeTelemetry:
     host: HostSample
     batches: int
     received_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class GpuMinute:
+    """One GPU during one minute: mean utilization and power, the most memory and heat."""
+
+    uuid: str
+    utilization_percent: float
+    memory_used_bytes_max: int
+    temperature_celsius_max: int
+    power_watts: float
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetryRollup:
+    """A node during a minute in which it could not send raw samples; `samples` were taken in it."""
+
+    started_at: datetime | None
+    samples: int
+    gpus: tuple[GpuMinute, ...]

@@ -320,3 +320,51 @@ class NodeTelemetry(message.Message):
     _ClearFieldArgType: _TypeAlias = typing.Literal["batches", b"batches", "newest", b"newest", "node_id", b"node_id", "received_at", b"received_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GetTelemetryRollupsRequest(message.Message):
+    """Asks for minutes without raw samples."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: builtins.int
+    SINCE_FIELD_NUMBER: builtins.int
+    node_id: builtins.str
+    """The node, by id or name."""
+    @builtins.property
+    def since(self) -> timestamp_pb2.Timestamp:
+        """From this moment on; the last seven days if unset."""
+
+    def __init__(
+        self,
+        *,
+        node_id: builtins.str = ...,
+        since: timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["node_id", b"node_id", "since", b"since"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GetTelemetryRollupsResponse(message.Message):
+    """Minutes without raw samples."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ROLLUPS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def rollups(self) -> containers.RepeatedCompositeFieldContainer[event_pb2.TelemetryRollup]:
+        """Oldest first, at most 1,440: ask again from after the last one for more."""
+
+    def __init__(
+        self,
+        *,
+        rollups: abc.Iterable[event_pb2.TelemetryRollup] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["rollups", b"rollups"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...

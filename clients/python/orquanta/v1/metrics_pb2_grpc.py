@@ -45,6 +45,11 @@ class MetricsServiceStub(object):
                 request_serializer=orquanta_dot_v1_dot_metrics__pb2.GetTelemetryRequest.SerializeToString,
                 response_deserializer=orquanta_dot_v1_dot_metrics__pb2.GetTelemetryResponse.FromString,
                 _registered_method=True)
+        self.GetTelemetryRollups = channel.unary_unary(
+                '/orquanta.v1.MetricsService/GetTelemetryRollups',
+                request_serializer=orquanta_dot_v1_dot_metrics__pb2.GetTelemetryRollupsRequest.SerializeToString,
+                response_deserializer=orquanta_dot_v1_dot_metrics__pb2.GetTelemetryRollupsResponse.FromString,
+                _registered_method=True)
 
 
 class MetricsServiceServicer(object):
@@ -65,6 +70,13 @@ class MetricsServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetTelemetryRollups(self, request, context):
+        """Returns what a node tells of the minutes in which it could not send raw samples, oldest first. Role: viewer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MetricsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +89,11 @@ def add_MetricsServiceServicer_to_server(servicer, server):
                     servicer.GetTelemetry,
                     request_deserializer=orquanta_dot_v1_dot_metrics__pb2.GetTelemetryRequest.FromString,
                     response_serializer=orquanta_dot_v1_dot_metrics__pb2.GetTelemetryResponse.SerializeToString,
+            ),
+            'GetTelemetryRollups': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTelemetryRollups,
+                    request_deserializer=orquanta_dot_v1_dot_metrics__pb2.GetTelemetryRollupsRequest.FromString,
+                    response_serializer=orquanta_dot_v1_dot_metrics__pb2.GetTelemetryRollupsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +151,33 @@ class MetricsService(object):
             '/orquanta.v1.MetricsService/GetTelemetry',
             orquanta_dot_v1_dot_metrics__pb2.GetTelemetryRequest.SerializeToString,
             orquanta_dot_v1_dot_metrics__pb2.GetTelemetryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTelemetryRollups(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orquanta.v1.MetricsService/GetTelemetryRollups',
+            orquanta_dot_v1_dot_metrics__pb2.GetTelemetryRollupsRequest.SerializeToString,
+            orquanta_dot_v1_dot_metrics__pb2.GetTelemetryRollupsResponse.FromString,
             options,
             channel_credentials,
             insecure,

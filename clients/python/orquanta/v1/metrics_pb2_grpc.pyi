@@ -20,6 +20,8 @@ class MetricsServiceStub:
     """Returns the fleet's figures now. Role: viewer."""
     GetTelemetry: aio.UnaryUnaryMultiCallable[metrics_pb2.GetTelemetryRequest, metrics_pb2.GetTelemetryResponse]
     """Returns the newest telemetry of one node, or of all. Role: viewer."""
+    GetTelemetryRollups: aio.UnaryUnaryMultiCallable[metrics_pb2.GetTelemetryRollupsRequest, metrics_pb2.GetTelemetryRollupsResponse]
+    """Returns what a node tells of the minutes in which it could not send raw samples, oldest first. Role: viewer."""
 
 class MetricsServiceServicer(metaclass=abc_1.ABCMeta):
     """The fleet in figures."""
@@ -39,5 +41,13 @@ class MetricsServiceServicer(metaclass=abc_1.ABCMeta):
         context: aio.ServicerContext[metrics_pb2.GetTelemetryRequest, abc.Awaitable[metrics_pb2.GetTelemetryResponse]],
     ) -> abc.Awaitable[metrics_pb2.GetTelemetryResponse]:
         """Returns the newest telemetry of one node, or of all. Role: viewer."""
+
+    @abc_1.abstractmethod
+    def GetTelemetryRollups(
+        self,
+        request: metrics_pb2.GetTelemetryRollupsRequest,
+        context: aio.ServicerContext[metrics_pb2.GetTelemetryRollupsRequest, abc.Awaitable[metrics_pb2.GetTelemetryRollupsResponse]],
+    ) -> abc.Awaitable[metrics_pb2.GetTelemetryRollupsResponse]:
+        """Returns what a node tells of the minutes in which it could not send raw samples, oldest first. Role: viewer."""
 
 def add_MetricsServiceServicer_to_server(servicer: MetricsServiceServicer, server: aio.Server) -> None: ...

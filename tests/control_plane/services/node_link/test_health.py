@@ -19,11 +19,13 @@ from control_plane.model.ids import UserId
 from control_plane.model.incident import IncidentState
 from control_plane.model.node import NodeState
 from control_plane.model.repair import RepairState, Rung
+from control_plane.model.telemetry import Rollup
 from control_plane.services.link_policy import PREFIX
-from control_plane.store import conditions, incidents, repairs, spools
+from control_plane.store import conditions, incidents, repairs, rollups, spools
+from control_plane.store.database import Tx
 from control_plane.store.incidents import IncidentFilter
 from control_plane.store.pages import PageRequest
-from orquanta.v1 import health_pb2, node_link_pb2, repair_pb2
+from orquanta.v1 import event_pb2, health_pb2, node_link_pb2, repair_pb2
 from tests.control_plane.services.node_link.rig import Host, Rig, Stream, inventory, stamp
 
 FATAL = health_pb2.CONDITION_SEVERITY_FATAL
@@ -311,6 +313,61 @@ async def test_what_a_spool_had_to_give_up_is_on_record(rig: Rig) -> None:
     assert record.reasoning == "the disk was full"
     (spool,) = await rig.store.read(lambda tx: spools.of_node(tx, host.node_id))
     assert (spool.lost_records, spool.lost_samples) == (17, 4000)
+
+
+def minute(rig: Rig, host: Host, minutes_ago: float, **changes: Any) -> event_pb2.TelemetryRollup:  # Any: fields
+    gpu: dict[str, Any] = {"uuid": host.uuids()[0], "temperature_celsius_max": 71, "power_watts": 400.0}  # Any: fields
+    return event_pb2.TelemetryRollup(
+        started_at=stamp(rig.clock.now() - timedelta(minutes=minutes_ago)),
+        samples=60,
+        gpus=[event_pb2.GpuRollup(**(gpu | changes))],
+    )
+
+
+async def test_minutes_without_raw_telemetry_are_kept_once_and_only_what_can_be(rig: Rig) -> None:
+    host = await rig.join("alpha")
+    strange = {"utilization_percent": float("nan"), "temperature_celsius_max": 2**31 - 1, "power_watts": -4.0}
+    told = [
+        minute(rig, host, 3),
+        minute(rig, host, 3),
+        minute(rig, host, 2, **strange),
+        minute(rig, host, 60 * 24 * 30),
+        event_pb2.TelemetryRollup(
+            started_at=stamp(rig.clock.now()), gpus=[event_pb2.GpuRollup(uuid=f"GPU-{n}") for n in range(99)]
+        ),
+    ]
+    async with greeted(rig, host) as stream:
+        records = [
+            node_link_pb2.SpoolRecord(sequence=number, telemetry_rollup=one) for number, one in enumerate(told, start=1)
+        ]
+        await stream.send(spool=batch(records))
+        await acked(stream, len(told))
+
+    long_ago = rig.clock.now() - timedelta(days=365)
+    kept = await rig.store.read(lambda tx: rollups.of_node(tx, host.node_id, since=long_ago, limit=10))
+    assert [one.samples for one in kept] == [60, 60]
+    assert kept[0].gpus[0].temperature_celsius_max == 71
+    assert (kept[1].gpus[0].utilization_percent, kept[1].gpus[0].power_watts) == (0.0, 0.0)
+    assert kept[1].gpus[0].temperature_celsius_max == 1_000
+
+
+async def test_old_minutes_and_the_oldest_of_too_many_go(rig: Rig) -> None:
+    host = await rig.join("alpha")
+
+    def write(tx: Tx) -> None:
+        for number in range(10):
+            rollups.keep(tx, host.node_id, Rollup(tx.now - timedelta(minutes=number), 60, ()))
+
+    await rig.store.write(write)
+    six_minutes_ago = rig.clock.now() - timedelta(minutes=6, seconds=30)
+    await rig.store.write(lambda tx: rollups.prune(tx, before=six_minutes_ago, most=1_000))
+    assert await rig.store.read(rollups.count) == 7
+    await rig.store.write(lambda tx: rollups.prune(tx, before=six_minutes_ago, most=3))
+    kept = await rig.store.read(
+        lambda tx: rollups.of_node(tx, host.node_id, since=rig.clock.now() - timedelta(days=1), limit=10)
+    )
+    assert len(kept) == 4
+    assert kept[-1].started_at == rig.clock.now().replace(second=0, microsecond=0)
 
 
 async def test_an_operators_word_reaches_the_host_until_the_condition_is_over(rig: Rig) -> None:
