@@ -18,11 +18,16 @@ from sqlmodel import col
 from control_plane.model.ids import UserId
 from control_plane.model.money import from_micros, to_micros
 from control_plane.model.record import AuditRecord
+from control_plane.model.redaction import may_hold_secret, redact, redact_json
 from control_plane.store.audit_tables import AuditPruneRow, AuditRow, AuditWordsRow
 from control_plane.store.database import Tx
 from control_plane.store.pages import Page, PageRequest, by_key
 from orquanta.ledger.chain import GENESIS, HASH_BYTES, canonical_json, private_hash, record_hash
 from orquanta.ledger.records import ARCHIVED, DISCONTINUED, ERASED, LedgerRecord, canonical_record, read_canonical
+
+WORDS_CHARACTERS_MAX = 256 << 10
+"""Of a record's words as JSON; of longer ones the beginning is kept. An export's line stays far below its bound."""
+_KEPT_CHARACTERS = 16 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,7 @@ def append(
     run_id: str = "",
     user_id: str = "",
 ) -> int:
-    """Add a record and return its id. `payload` must be JSON-compatible and free of secrets."""
+    """Add a record and return its id. `payload` must be JSON-compatible; secrets in it are hidden."""
     fields = {
         "action": action,
         "outcome": outcome,
@@ -83,7 +88,7 @@ def _add(
     """Add a record; `more` goes into what is hashed and into no column."""
     last_id, previous = newest(tx)
     key = secrets.token_bytes(HASH_BYTES)
-    words = canonical_json({"agent_name": agent_name, "reasoning": reasoning, "payload": payload})
+    words = _written(agent_name, reasoning, payload)
     # An agent's name is nobody's personal data, and stays when words are erased.
     named = {"agent": "" if "@" in agent_name else agent_name}
     record_id = last_id + 1
@@ -100,6 +105,21 @@ def _add(
     words_row = {"record_id": record_id, "key": key, "agent_name": agent_name, "document": words}
     tx.session.execute(insert(AuditWordsRow).values(words_row))
     return record_id
+
+
+def _written(agent_name: str, reasoning: str, payload: Mapping[str, object]) -> str:
+    """Return the words of a record as JSON: without secrets, of bounded length, and such that every database takes."""
+    words = canonical_json({"agent_name": agent_name, "reasoning": reasoning, "payload": payload})
+    if len(words) > WORDS_CHARACTERS_MAX:
+        whole = canonical_json(payload)
+        cut = {"cut": whole[:_KEPT_CHARACTERS], "characters": len(whole)}
+        reasoning = reasoning[:_KEPT_CHARACTERS]
+        words = canonical_json({"agent_name": agent_name, "reasoning": reasoning, "payload": cut})
+    if may_hold_secret(words):
+        said = json.loads(words)
+        clean = {"reasoning": redact(said["reasoning"]), "payload": redact_json(said["payload"])}
+        words = canonical_json({"agent_name": agent_name} | clean)
+    return words if words.isascii() else words.encode("utf-8", "replace").decode()
 
 
 def append_archived(tx: Tx, *, agent_name: str, reason: str, name: str, sha256: str, up_to: int) -> int:

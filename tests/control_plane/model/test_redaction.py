@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.model.redaction import DEPTH_MAX, Json, redact, redact_json
+from control_plane.model.redaction import DEPTH_MAX, Json, may_hold_secret, redact, redact_json
 
 LETTERS = string.ascii_letters + string.digits
 SECRETS = st.text(LETTERS + "!@#%^*-_+=.,?", min_size=6, max_size=60).filter(
@@ -134,6 +134,43 @@ PIECES = [
 def test_pieces_of_patterns_in_any_order_settle_at_once(pieces: list[str]) -> None:
     once = redact("".join(pieces))
     assert redact(once) == once
+
+
+def _look_agrees(text: str) -> None:
+    spelled = json.dumps({"text": text}, ensure_ascii=False)
+    if redact(text) != text:
+        assert may_hold_secret(text)
+        assert may_hold_secret(spelled)
+    if redact(spelled) != spelled:
+        assert may_hold_secret(spelled)
+
+
+@pytest.mark.parametrize("form", list(FORMS))
+@given(secret=ALPHANUMERIC)
+def test_the_fast_look_misses_no_known_form(form: str, secret: str) -> None:
+    _look_agrees(FORMS[form].format(secret))
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+def test_the_fast_look_misses_no_piece(text: str) -> None:
+    _look_agrees(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pa\u017f\u017fword=aB3dE5gH7",
+        "to\u212aen: aB3dE5gH7jK9mN1",
+        "access_to\u212aEN=aB3dE5gH7",
+        "s\u0131g=aB3dE5gH7jK9mN1",
+    ],
+)
+def test_the_fast_look_folds_letters_as_patterns_do(text: str) -> None:
+    _look_agrees(text)
+
+
+def test_the_fast_look_lets_what_agents_write_pass() -> None:
+    assert not may_hold_secret("place job j-7zk3m09qv2xa on gpu-a-17: allowed (BUDGET): $12 of $100, " + "ab" * 32)
 
 
 @pytest.mark.parametrize(

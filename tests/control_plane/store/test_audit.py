@@ -1,6 +1,7 @@
 """The audit in the database: a chain that anybody can verify, whatever else happened to the store."""
 
 import contextlib
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -181,6 +182,33 @@ async def test_an_agents_name_stays_when_words_are_erased(store: Store) -> None:
     assert page.items[1].agent_name == "scheduler_agent"
     assert page.items[1].erased
     assert (await verify(store)).intact
+
+
+async def test_secrets_in_words_are_hidden_before_they_are_written(store: Store) -> None:
+    token = "hf_" + "aB3dE5gH7jK9mN1pQ3rS"
+    payload = {"text": f"use {token}", "password": "correct horse", "hash": "ab" * 32, "size": 4}
+    await store.write(lambda tx: record(tx, f"they said: export HF_TOKEN={token}", payload=payload))
+
+    (one,) = (await store.read(lambda tx: audit.page(tx, AuditFilter(), PageRequest()))).items
+    assert token not in one.reasoning + one.payload_json
+    assert json.loads(one.payload_json) == {
+        "text": "use [hidden token]", "password": "[hidden value]", "hash": "ab" * 32, "size": 4
+    }  # fmt: skip
+    assert (await verify(store, await checkpoint(store))).intact
+
+
+async def test_words_without_end_are_cut_and_text_that_is_no_unicode_is_taken(store: Store) -> None:
+    def write(tx: Tx) -> None:
+        record(tx, "so" * 1_000_000, payload={"text": "x y " * 1_000_000, "list": [{}] * 100_000})
+        record(tx, "half \ud83d of a sign, and \x00", payload={"\ud800": "\udfff"})
+
+    await store.write(write)
+
+    second, first = (await store.read(lambda tx: audit.page(tx, AuditFilter(), PageRequest()))).items
+    assert len(first.payload_json) + len(first.reasoning) < audit.WORDS_CHARACTERS_MAX
+    assert json.loads(first.payload_json)["characters"] > 4_000_000
+    assert second.reasoning == "half ? of a sign, and \x00"
+    assert (await verify(store, await checkpoint(store))).intact
 
 
 async def test_erasing_nothing_records_nothing(store: Store) -> None:
