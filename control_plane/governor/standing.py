@@ -71,12 +71,12 @@ def is_requester(tx: Tx, action: Action, user_id: UserId, email: str) -> bool:
     """Tell whether the action is this person's request: made by or for them, or shaped by their answers."""
     if user_id == action.user_id or email == action.proposer:
         return True
-    return action.goal_id is not None and has_answered(tx, action.goal_id, email)
+    return action.goal_id is not None and has_answered(tx, action.goal_id, user_id, email)
 
 
-def has_answered(tx: Tx, goal_id: GoalId, email: str) -> bool:
+def has_answered(tx: Tx, goal_id: GoalId, user_id: UserId, email: str) -> bool:
     """Whoever answered a goal's questions has shaped what is asked for, as its owner has."""
-    return audit.has_done(tx, "goal.answered", email, goal_id=goal_id)
+    return audit.has_done(tx, "goal.answered", user_id, email, goal_id=goal_id)
 
 
 def check_approver(tx: Tx, action: Action, approver: Principal) -> User:
@@ -92,7 +92,7 @@ def check_approver(tx: Tx, action: Action, approver: Principal) -> User:
         raise PermissionDenied("approving needs the role operator", reason="ROLE_TOO_LOW")
     if action.user_id == account.id or action.proposer == account.email:
         raise PermissionDenied("nobody approves their own request; ask another operator", reason="SELF_APPROVAL")
-    if action.goal_id is not None and has_answered(tx, action.goal_id, account.email):
+    if action.goal_id is not None and has_answered(tx, action.goal_id, account.id, account.email):
         raise PermissionDenied(
             f"you answered the questions of goal {action.goal_id}, so this is your request too; ask another operator",
             reason="SELF_APPROVAL",

@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from control_plane.errors import InvalidArgument, NotFound
 from control_plane.model.identity import Role
-from control_plane.model.ids import ACTION, GOAL, JOB, NODE, RUN
+from control_plane.model.ids import ACTION, GOAL, JOB, NODE, RUN, UserId
 from control_plane.services.caller import person
 from control_plane.services.convert import records as convert
 from control_plane.services.mutations import mutation
@@ -164,13 +164,15 @@ class Audit(AuditServiceServicer):
             remembered = change.remembered(tx)
             if remembered is not None:
                 return int(remembered)
+            user_id, email = _named(tx, named) if named else ("", "")
             count = audit.erase(
                 tx,
                 by=caller.email,
                 by_user_id=caller.user_id,
                 reason=reason,
                 record_id=request.record_id,
-                user_id=_user_id(tx, named) if named else "",
+                user_id=user_id,
+                email=email,
             )
             change.remember(tx, str(count))
             return count
@@ -205,9 +207,9 @@ def _parts(records: Iterable[LedgerRecord]) -> Iterator[list[LedgerRecord]]:
         yield part
 
 
-def _user_id(tx: Tx, named: str) -> str:
-    """Return the id of a person given by id or e-mail; of one who is gone, the id as it was given."""
-    user = users.by_email(tx, named) if "@" in named else None
+def _named(tx: Tx, named: str) -> tuple[str, str]:
+    """Return the id and e-mail of a person given by either; of one who is gone, the id as it was given."""
+    user = users.by_email(tx, named) if "@" in named else users.get(tx, UserId(named))
     if "@" in named and user is None:
         raise NotFound(f"there is no account {named}; give the id of one that was deleted", reason="USER_NOT_FOUND")
-    return named if user is None else user.id
+    return (named, "") if user is None else (user.id, user.email)

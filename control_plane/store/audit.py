@@ -153,20 +153,29 @@ def last_before(tx: Tx, when: datetime) -> int:
     return tx.session.execute(query).scalar() or 0
 
 
-def erase(tx: Tx, *, by: str, by_user_id: str, reason: str, record_id: int = 0, user_id: str = "") -> int:
-    """Erase the words of one record, or of all records of a user so far, and record that; return how many there were.
+def erase(
+    tx: Tx, *, by: str, by_user_id: str, reason: str, record_id: int = 0, user_id: str = "", email: str = ""
+) -> int:
+    """Erase the words of one record, or of a user so far, and record that; return of how many records.
 
-    What is recorded stands in the hashed part, so that the gap is explained for as long as the log lives.
+    A user's are those of their records and, by `email`, those that they wrote into others': an approval stands in the
+    requester's. What is recorded stands in the hashed part, so that the gap is explained for as long as the log lives.
+    What the auditor found of the log itself is not erased.
     """
     last_id, _ = newest(tx)
-    which = select(col(AuditRow.id))
+    lasting = select(col(AuditRow.id)).where(col(AuditRow.action).in_((ARCHIVED, DISCONTINUED)))
     if record_id:
-        which = which.where(col(AuditRow.id) == record_id)
+        which = col(AuditWordsRow.record_id) == record_id
         what: dict[str, object] = {"record_id": record_id}
     else:
-        which = which.where(col(AuditRow.user_id) == user_id)
-        what = {"user_id": user_id, "up_to": last_id}
-    gone = tx.session.execute(delete(AuditWordsRow).where(col(AuditWordsRow.record_id).in_(which)))
+        own = select(col(AuditRow.id)).where(col(AuditRow.user_id) == user_id)
+        written = select(col(AuditWordsRow.record_id)).where(
+            col(AuditWordsRow.agent_name) == email, col(AuditWordsRow.record_id).not_in(own)
+        )
+        others = list(tx.session.execute(written).scalars()) if email else []
+        which = or_(col(AuditWordsRow.record_id).in_(own), col(AuditWordsRow.agent_name) == (email or None))
+        what = {"user_id": user_id, "up_to": last_id, "record_ids": others}
+    gone = tx.session.execute(delete(AuditWordsRow).where(which, col(AuditWordsRow.record_id).not_in(lasting)))
     count: int = gone.rowcount  # type: ignore[attr-defined]  # a DELETE's result counts its rows
     if count:
         fields = {"action": ERASED, "outcome": "done", "user_id": by_user_id, "cost_impact": 0}
@@ -174,10 +183,12 @@ def erase(tx: Tx, *, by: str, by_user_id: str, reason: str, record_id: int = 0, 
     return count
 
 
-def has_done(tx: Tx, action: str, agent_name: str, *, goal_id: str) -> bool:
-    """Return whether there is a record of this action of this person or agent for a goal."""
+def has_done(tx: Tx, action: str, user_id: str, email: str, *, goal_id: str) -> bool:
+    """Return whether there is a record of this action of this person for a goal, with their words or without them."""
     query = select(col(AuditRow.id)).where(
-        col(AuditRow.goal_id) == goal_id, col(AuditRow.action) == action, _by(agent_name)
+        col(AuditRow.goal_id) == goal_id,
+        col(AuditRow.action) == action,
+        or_(col(AuditRow.user_id) == user_id, _by(email)),
     )
     return tx.session.execute(query.limit(1)).first() is not None
 

@@ -176,6 +176,23 @@ async def test_who_answered_the_goals_questions_cannot_approve_and_their_approva
     assert await refusal(world, second, olga) == "SELF_APPROVAL"
 
 
+async def test_who_answered_the_goals_questions_cannot_approve_after_their_words_were_erased(world: World) -> None:
+    put(world, TWO_OPERATORS)
+    user, olga = await world.user(), await world.principal("olga")
+    goal = await world.goal(user)
+    waiting = await world.launch(user, spec("train"), goal=goal)
+
+    def answer(tx: Tx) -> None:
+        audit.append(
+            tx, agent_name=olga.email, action="goal.answered", reasoning="", outcome="answered", goal_id=goal.id,
+            user_id=olga.user_id,
+        )  # fmt: skip
+        audit.erase(tx, by="root@x", by_user_id="u9", reason="", user_id=olga.user_id)
+
+    await world.store.write(answer)
+    assert await refusal(world, waiting, olga) == "SELF_APPROVAL"
+
+
 async def test_an_approver_who_was_disabled_counts_no_more(any_world: World) -> None:
     put(any_world, TWO_OPERATORS)
     user, olga, otto = await any_world.user(), await any_world.principal("olga"), await any_world.principal("otto")

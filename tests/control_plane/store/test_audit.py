@@ -174,6 +174,23 @@ async def test_words_of_a_person_are_erased_for_good_and_the_log_still_verifies(
     assert "because" not in dump
 
 
+async def test_what_a_person_wrote_into_the_records_of_others_is_erased_too(store: Store) -> None:
+    def write(tx: Tx) -> int:
+        record(tx, "ann's request", user_id="u1", agent_name="ann@x")
+        record(tx, "approved by bob", user_id="u1", agent_name="bob@x")
+        audit.append_break(tx, agent_name="auditor", fault="cut off", size=1, root=b"r")
+        audit.erase(tx, by="root@x", by_user_id="u9", reason="asked", record_id=3)
+        return audit.erase(tx, by="root@x", by_user_id="u9", reason="asked", user_id="u2", email="bob@x")
+
+    assert await store.write(write) == 1
+
+    page = await store.read(lambda tx: audit.page(tx, AuditFilter(), PageRequest()))
+    assert [(one.agent_name, one.erased) for one in page.items] == [
+        ("root@x", False), ("auditor", False), ("", True), ("ann@x", False)
+    ]  # fmt: skip
+    assert (await verify(store, await checkpoint(store))).intact
+
+
 async def test_an_agents_name_stays_when_words_are_erased(store: Store) -> None:
     await store.write(lambda tx: record(tx, agent_name="scheduler_agent"))
     await store.write(lambda tx: audit.erase(tx, by="root@x", by_user_id="u9", reason="", record_id=1))

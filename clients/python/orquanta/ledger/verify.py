@@ -182,10 +182,12 @@ class Verifier:
             self._breaks = [*self._breaks[-_BREAKS_MAX:], record_id]
 
     def _excuse(self, erases: object) -> None:
-        """Take out of doubt the records whose words an erasure took: those of one record, or of a user up to one."""
+        """Take out of doubt the records whose words an erasure took: one, some, or those of a user up to one."""
         if not isinstance(erases, dict):
             return
-        self._wordless.pop(_number(erases.get("record_id")), None)
+        named = erases.get("record_ids")
+        for record_id in (erases.get("record_id"), *(named if isinstance(named, list) else ())):
+            self._wordless.pop(_number(record_id), None)
         user_id, up_to = erases.get("user_id"), _number(erases.get("up_to"))
         if user_id:
             for record_id in [one for one, owner in self._wordless.items() if owner == user_id and one <= up_to]:
