@@ -129,7 +129,7 @@ class Engine:
             question = Question(request, asked.endpoint, features)
             streams = on_delta is not None and question.streams
             body = question.body(request.output_tokens_max, fault=fault, answer=answer, stream=streams)
-            most = _output_tokens(request, asked.endpoint, estimate_body(body))
+            most = _output_tokens(request, asked.endpoint, tally, estimate_body(body))
             body = question.body(most, fault=fault, answer=answer, stream=streams)
             try:
                 raw = await asked.caller.call(body, request.purpose, tally, output_tokens_max=most, on_delta=on_delta)
@@ -172,11 +172,12 @@ async def _reply(
     )
 
 
-def _output_tokens(request: ModelRequest, endpoint: Endpoint, input_tokens: int) -> int:
+def _output_tokens(request: ModelRequest, endpoint: Endpoint, tally: Tally, input_tokens: int) -> int:
     """Return how long the reply may be. Raises ModelBudgetExceeded and TooLong."""
-    if input_tokens > request.input_tokens_max:
+    left_to_read = request.input_tokens_max - tally.input_tokens  # less what was read for this question before
+    if input_tokens > left_to_read:
         raise ModelBudgetExceeded(
-            f"the prompt has about {input_tokens} tokens, and {request.input_tokens_max} are left; shorten it"
+            f"the prompt has about {input_tokens} tokens, and {max(left_to_read, 0)} are left; shorten it"
         )
     left = endpoint.context_tokens - input_tokens
     if left < min(_OUTPUT_TOKENS_MIN, request.output_tokens_max):

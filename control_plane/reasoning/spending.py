@@ -1,5 +1,6 @@
 """Money for calls of models: set aside by the worst case before a call, counted after it."""
 
+import asyncio
 from decimal import Decimal
 
 import structlog
@@ -56,10 +57,14 @@ class Spending:
         """Set money aside. Raises ModelBudgetExceeded if the tenant's day has not as much left."""
         key = UsageKey(purpose.user_id, purpose.goal_id, purpose.run_id, purpose.agent_name, endpoint.model)
         limit = to_micros(self.cost_per_day_usd)
+        writing = asyncio.ensure_future(
+            self._store.write(lambda tx: model_usage.reserve(tx, key, to_micros(cost_usd), per_day_usd_micros=limit))
+        )
         try:
-            found = await self._store.write(
-                lambda tx: model_usage.reserve(tx, key, to_micros(cost_usd), per_day_usd_micros=limit)
-            )
+            found = await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await self._give_back(writing)
+            raise
         except OrQuantaError as error:
             raise ModelUnavailable(f"the cost of the call cannot be kept: {error.message}") from error
         if isinstance(found, TooLittleLeft):
@@ -70,8 +75,23 @@ class Spending:
             )
         return found
 
+    async def _give_back(self, writing: asyncio.Future[Reservation | TooLittleLeft]) -> None:
+        """Settle for nothing what is set aside for somebody who has gone: the call was never made."""
+        try:
+            found = await writing
+        except OrQuantaError:
+            return
+        if isinstance(found, Reservation):
+            await self.settle(found, input_tokens=0, output_tokens=0, cost_usd=Decimal(0), calls=0)
+
     async def settle(
-        self, reservation: Reservation, *, input_tokens: int, output_tokens: int, cost_usd: Decimal
+        self,
+        reservation: Reservation,
+        *,
+        input_tokens: int,
+        output_tokens: int,
+        cost_usd: Decimal,
+        calls: int = 1,
     ) -> None:
         """Count what the call cost. Raises nothing: what it cannot count stays set aside."""
         try:
@@ -82,6 +102,7 @@ class Spending:
                     input_tokens=input_tokens,
                     output_tokens=output_tokens,
                     cost_usd_micros=to_micros(cost_usd),
+                    calls=calls,
                 )
             )
         except OrQuantaError as error:

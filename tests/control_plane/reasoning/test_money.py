@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from decimal import Decimal
 
@@ -9,9 +10,9 @@ from control_plane.model.money import from_micros, to_micros
 from control_plane.reasoning.contract import ModelReply, Purpose
 from control_plane.reasoning.errors import ModelBudgetExceeded, ModelUnavailable
 from control_plane.store import model_usage
-from control_plane.store.database import Store
+from control_plane.store.database import Store, Tx
 from control_plane.store.model_usage import Reservation, TooLittleLeft, UsageKey
-from tests.control_plane.reasoning.conftest import Bench, asked, endpoint
+from tests.control_plane.reasoning.conftest import SCHEMA, Bench, asked, endpoint
 from tests.fake_clock import FakeClock
 from tests.model_server import Answer, ModelServer, failure
 
@@ -134,3 +135,39 @@ async def test_usage_is_kept_for_a_bounded_time(sqlite_store: Store, clock: Fake
     assert (await sqlite_store.read(lambda tx: model_usage.of_day(tx, day))).calls == 1
     await sqlite_store.write(model_usage.settle_all)
     assert (await sqlite_store.read(lambda tx: model_usage.of_day(tx, day))).calls == 0
+
+
+async def test_who_goes_while_money_is_set_aside_leaves_none_set_aside(any_bench: Bench, server: ModelServer) -> None:
+    engine = await any_bench.engine(endpoint(server, **PRICES), per_day=Decimal(10_000))
+    await engine.ask(asked(purpose=of()))  # probes
+    store, reached, go_on = any_bench.store, threading.Event(), threading.Event()
+
+    def slow(_tx: Tx) -> None:
+        reached.set()
+        go_on.wait(30)
+
+    busy = asyncio.create_task(store.write(slow))
+    await asyncio.to_thread(reached.wait, 30)
+    calls = len(server.requests)
+    asking = asyncio.create_task(engine.ask(asked(purpose=of())))
+    while store._writes.empty():  # noqa: ASYNC110 - until it waits for its money
+        await asyncio.sleep(0)
+    asking.cancel()
+    go_on.set()
+    await busy
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await store.write(lambda _tx: None)
+    usage = await store.read(lambda tx: model_usage.of_tenant(tx, ALICE))
+    assert (usage.reserved_usd_micros, usage.calls, len(server.requests)) == (0, 1, calls)
+
+
+async def test_all_that_one_question_reads_stays_within_what_is_left(bench: Bench, server: ModelServer) -> None:
+    engine = await bench.engine(endpoint(server, **PRICES), per_day=Decimal(10_000))
+    await engine.ask(asked())
+    server.say = lambda body: server.spoken(body, "no data at all", usage=(150, 3))
+    before = len(server.requests)
+    with pytest.raises(ModelBudgetExceeded) as caught:  # a repair would read as much again, and more
+        await engine.ask(asked("word " * 100, schema=SCHEMA, input_tokens_max=450))
+    assert len(server.requests) == before + 1
+    assert caught.value.input_tokens == 150

@@ -140,7 +140,7 @@ async def test_a_silent_endpoint_is_given_up(bench: Bench, server: ModelServer) 
     with pytest.raises(ModelUnavailable, match="in time"):
         await engine.ask(asked())
     server.say = lambda _body: Answer(hang=True, headers={"Content-Type": "text/event-stream"})
-    bench.clock.advance(OPEN_SECONDS)
+    bench.clock.advance(OPEN_SECONDS + 0.001)  # the pauses before are no round numbers
     with pytest.raises(ModelUnavailable, match="in time"):
         await engine.ask(asked(), on_delta=nothing)
 
@@ -222,14 +222,14 @@ async def test_an_endpoint_that_fails_again_and_again_is_left_alone_and_tried_af
     assert (await engine.ask(asked())).endpoint == "two"
     assert len(server.requests) == count
     assert engine.endpoints()[0].failures == FAILURES_MAX
-    bench.clock.advance(OPEN_SECONDS)
+    bench.clock.advance(OPEN_SECONDS + 0.001)  # the pauses before are no round numbers
     assert engine.endpoints()[0].breaker == "half_open"
     assert (await engine.ask(asked())).endpoint == "two"
     assert len(server.requests) == count + 1  # one call tries
-    bench.clock.advance(OPEN_SECONDS)
+    bench.clock.advance(OPEN_SECONDS + 0.001)  # the pauses before are no round numbers
     assert engine.endpoints()[0].breaker == "open"  # now for twice as long
     server.say = lambda _body: None
-    bench.clock.advance(OPEN_SECONDS)
+    bench.clock.advance(OPEN_SECONDS + 0.001)  # the pauses before are no round numbers
     assert (await engine.ask(asked())).endpoint == "one"
     assert engine.endpoints()[0].breaker == "closed"
 
