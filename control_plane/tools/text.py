@@ -15,6 +15,26 @@ _TOKEN_MAX: Final = 128
 # Controls, invisible and direction-changing characters, surrogates, private and unassigned ones: a person would not
 # see them, and a model would.
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+# Letters, marks and signs by their category, and yet nothing is seen of them: fillers, joiners, and the selectors of
+# variants, 256 of which can spell any text behind a harmless character.
+_UNSEEN: Final = frozenset(
+    map(
+        chr,
+        (
+            0x034F,
+            0x115F,
+            0x1160,
+            0x17B4,
+            0x17B5,
+            *range(0x180B, 0x1810),
+            0x2800,
+            0x3164,
+            0xFFA0,
+            *range(0xFE00, 0xFE10),
+            *range(0xE0100, 0xE01F0),
+        ),
+    )
+)
 
 
 def clean(text: str, *, most: int = TEXT_MAX, lines: bool = True) -> str:
@@ -43,4 +63,5 @@ def _shown(character: str, *, lines: bool) -> str:
         return character if lines else " "
     if character == "\r":
         return ""
-    return "\ufffd" if unicodedata.category(character) in _INVISIBLE else character
+    unseen = character in _UNSEEN or unicodedata.category(character) in _INVISIBLE
+    return "\ufffd" if unseen else character

@@ -3,12 +3,13 @@
 import asyncio
 import difflib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 import structlog
 
 from control_plane.clock import Clock
-from control_plane.errors import InvalidArgument, OrQuantaError
+from control_plane.errors import InvalidArgument, OrQuantaError, Unavailable
 from control_plane.fleet.prices import PriceTable
 from control_plane.governor.governor import Governor
 from control_plane.memory.contract import MemoryStore
@@ -128,7 +129,10 @@ class Toolbox:
 
     async def _from_elsewhere(self, foreign: ForeignTools, call: ToolCall, context: ToolContext) -> ToolResult:
         """Call a tool of another server; whatever it answers are strangers' words."""
-        answer = await foreign.call(call.name, call.arguments_json)
+        try:
+            answer = await foreign.call(call.name, call.arguments_json)
+        except Unavailable as error:  # it repeats what the server said
+            return replace(_error(error.reason, error.message), untrusted=True)
         data, truncated = bounded(
             answer.output,
             bytes_max=RESULT_BYTES_MAX,

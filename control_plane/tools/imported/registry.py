@@ -22,6 +22,8 @@ from control_plane.tools.text import clean, token
 log = structlog.get_logger()
 
 TEXTS_MAX: Final = 32
+STRUCTURED_MAX: Final = 16 * 1024
+"""Characters of a structured answer that are looked at; what is shown of it is cut further."""
 _PROBLEM_MAX: Final = 300
 
 
@@ -135,6 +137,8 @@ def _structured(content: Any) -> str:  # Any: a stranger's JSON
     if content is None:
         return ""
     try:
-        return dumped(redact_json(content))
+        whole = dumped(content)
+        # Looking for secrets takes a second for each megabyte: of a huge one only the head is looked at, as text.
+        return whole[:STRUCTURED_MAX] if len(whole) > STRUCTURED_MAX else dumped(redact_json(content))
     except (TypeError, ValueError, RecursionError):
         return json.dumps("not to be shown")

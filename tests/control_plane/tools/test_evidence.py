@@ -3,6 +3,8 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import pytest
+
 from control_plane.governor import incidents
 from control_plane.model.health import Condition, ConditionEvidence, ConditionScope, ConditionSeverity, EvidenceSource
 from control_plane.model.identity import Role
@@ -221,3 +223,12 @@ def test_cleaning_keeps_what_people_write_and_nothing_else() -> None:
     assert len(clean("z" * 9_000)) == 4_000
     assert clean("z" * 9_000).endswith("…")
     assert token("drain node; now\n") == "drain_node__now_"
+
+
+@pytest.mark.parametrize(
+    "unseen",
+    ["\U000e0141", "\ufe0e", "\u3164", "\u115f", "\u034f", "\u2800", "\U000e0041", "\u200d", "\u2066"],
+    ids=ascii,
+)
+def test_nothing_that_a_person_would_not_see_reaches_a_model(unseen: str) -> None:
+    assert clean(f"fine{unseen}{unseen}!") == "fine\ufffd\ufffd!"

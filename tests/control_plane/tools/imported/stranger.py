@@ -16,6 +16,7 @@ from typing import Any
 import uvicorn
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
+from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolRequestParams, CallToolResult, ListToolsResult, TextContent, Tool, ToolAnnotations
 from starlette.responses import PlainTextResponse
 
@@ -49,6 +50,11 @@ async def call_tool(_context: Any, params: CallToolRequestParams) -> CallToolRes
         os._exit(1)
     if answer == "hang":
         await asyncio.Event().wait()
+    if answer.startswith("error:"):
+        raise MCPError(code=-32000, message=answer.removeprefix("error:"))
+    if answer.startswith("structured:"):
+        rows = ["sk-abcdefghijklmnopqrstuv password: x " * 25] * int(answer.removeprefix("structured:"))
+        return CallToolResult(content=[], structured_content={"rows": rows})
     text = answer.format(query=(params.arguments or {}).get("query", ""), environment=sorted(os.environ))
     return CallToolResult(content=[TextContent(text=text)], is_error=params.name == "fails")
 
