@@ -64,5 +64,6 @@ def record(
         goal_id=action.goal_id or "",
         job_id=action.job_id or "",
         node_id=action.node_id or "",
+        run_id=action.run_id or "",
         user_id=action.user_id or "",
     )

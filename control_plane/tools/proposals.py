@@ -8,6 +8,7 @@ from control_plane.governor.preview import preview
 from control_plane.model.action import Action, ActionState, LaunchJobs, Proposal
 from control_plane.model.ids import ACTION
 from control_plane.model.tool import ToolContext, ToolStatus
+from control_plane.store import actions
 from control_plane.store.database import Store, Tx
 from control_plane.tools.arguments import Input
 from control_plane.tools.definition import AnyWriteTool, Ask, Proposed, Wish
@@ -40,24 +41,39 @@ class Proposals:
 
         With `context.dry_run` it is judged, and nothing of it is kept. Raises domain errors.
         """
+        key = f"dry run of {context.step_key}" if context.dry_run else context.step_key
+        ask = Ask(context.principal, context.caller, key)
         made: list[Wish] = []
 
         def proposal_of(tx: Tx) -> Proposal:
-            key = f"dry run of {context.step_key}" if context.dry_run else context.step_key
-            ask = Ask(context.principal, context.caller, key)
             wish = tool.wish(tx, ask, wanted)
             made.append(wish)
             return _proposal(tool, ask, wish, context)
 
+        def propose(tx: Tx) -> Action:
+            # A repeat is not read anew: what the act has changed may no longer be there under the name it was given.
+            recorded = actions.get(tx, ask.id(ACTION, tool.name))
+            if recorded is None:
+                return self._governor.propose_in(tx, proposal_of(tx))
+            made.append(_wish_of(tx, tool, ask, wanted, recorded))
+            return recorded
+
         if context.dry_run:
             action = await preview(self._store, self._governor, proposal_of)
         else:
-            action = await self._store.write(lambda tx: self._governor.propose_in(tx, proposal_of(tx)))
+            action = await self._store.write(propose)
         return action, made[-1]
 
     async def wish(self, tool: AnyWriteTool, wanted: Input, ask: Ask) -> Wish:
         """Return what a call would ask for, without asking. Raises domain errors."""
         return await self._store.read(lambda tx: tool.wish(tx, ask, wanted))
+
+
+def _wish_of(tx: Tx, tool: AnyWriteTool, ask: Ask, wanted: Input, recorded: Action) -> Wish:
+    """Return what an action was asked for by, from its record; jobs to launch are their own target."""
+    if isinstance(recorded.effect, LaunchJobs):
+        return tool.wish(tx, ask, wanted)
+    return Wish(recorded.effect, target=recorded.job_id or recorded.node_id or "")
 
 
 def _proposal(tool: AnyWriteTool, ask: Ask, wish: Wish, context: ToolContext) -> Proposal:

@@ -9,7 +9,7 @@ import pytest
 from control_plane.model.action import ActionState, LaunchJobs, RepairNode, StopJob
 from control_plane.model.health import Condition, ConditionScope, ConditionSeverity
 from control_plane.model.identity import Role
-from control_plane.model.ids import NodeId
+from control_plane.model.ids import NodeId, RunId
 from control_plane.model.job import JobState
 from control_plane.model.node import NodeState
 from control_plane.model.repair import Rung
@@ -260,3 +260,33 @@ async def test_launched_jobs_belong_to_the_goal_of_the_run(bench: Bench) -> None
     action = (await every_action(bench))[0]
     assert isinstance(action.effect, LaunchJobs)
     assert (action.effect.goal_id, action.state) == (goal.id, ActionState.DONE)
+
+
+async def test_a_repeated_step_tells_of_the_act_it_was_though_the_world_has_changed_by_it(bench: Bench) -> None:
+    launched = await bench.call("launch_jobs", role=Role.USER, **ONE_JOB)
+    (first,) = launched.data["job_ids"]
+    stopping = await bench.context(Role.USER)
+    stopped = await bench.call("stop_job", context=stopping, job="train")
+    assert stopped.status is ToolStatus.OK
+    # Nothing of that name is left to stop; then another one is.
+    again = await bench.call("stop_job", context=stopping, job="train")
+    assert (again.status, again.action_id, again.data) == (ToolStatus.OK, stopped.action_id, stopped.data)
+    await bench.call("launch_jobs", role=Role.USER, **ONE_JOB)
+    again = await bench.call("stop_job", context=stopping, job="train")
+    assert (again.action_id, again.data["target"]) == (stopped.action_id, first)
+
+    node_id = await bench.node()
+    await trouble(bench, node_id)
+    repairing = await bench.context()
+    repaired = await bench.call("repair_node", context=repairing, node="alpha")
+    assert repaired.status is ToolStatus.OK, repaired.error
+    await bench.world.store.write(lambda tx: conditions.remove(tx, NodeId(node_id), "xid-GPU-alpha-0"))
+    again = await bench.call("repair_node", context=repairing, node="alpha")
+    assert (again.status, again.action_id) == (ToolStatus.OK, repaired.action_id)
+
+
+async def test_the_audit_joins_what_a_run_does_to_the_run(bench: Bench) -> None:
+    run = RunId("run-1")
+    done = await bench.call("launch_jobs", context=await bench.context(Role.USER, run_id=run), **ONE_JOB)
+    records = [record for record in await bench.world.audit() if record.action_id == done.action_id]
+    assert [record.run_id for record in records] == [run]
