@@ -9,12 +9,13 @@ from pathlib import Path
 
 import structlog
 
-from control_plane import healing_terms, mcp_terms, model_terms, run_terms
+from control_plane import healing_terms, mcp_terms, memory_terms, model_terms, run_terms
 from control_plane.agents.announcer import Announcer
 from control_plane.agents.auditor import Auditor, AuditTerms
 from control_plane.agents.healing import Healing, Leases
 from control_plane.agents.housekeeping import Housekeeping
 from control_plane.agents.incidents.agent import Incidents
+from control_plane.agents.memory_keeper import MemoryKeeper
 from control_plane.agents.notice_texts import WebhookKind
 from control_plane.agents.notifier import Notifier, Webhook
 from control_plane.agents.orchestrator.orchestrator import Orchestrator
@@ -38,6 +39,7 @@ from control_plane.identity.passwords import Passwords
 from control_plane.identity.secrets import SecretBox
 from control_plane.identity.tokens import AccessTokens
 from control_plane.listeners import Listeners
+from control_plane.memory.contract import MemoryStore
 from control_plane.model.ids import NodeId
 from control_plane.ports import certificate_names, free_port, reachable
 from control_plane.price_file import load_prices
@@ -150,12 +152,8 @@ class ControlPlane:
                 answer_seconds=_ANSWER_SECONDS,
             )
             await orchestrator.start()
-            logs = LogStore(
-                settings.state_dir / "logs",
-                member_max_bytes=settings.job_log_max_bytes,
-                total_max_bytes=settings.job_logs_total_max_bytes,
-            )
-            await logs.start()
+            logs = await _logs(settings)
+            memory = memory_terms.opened(stack, settings, clock=self._clock)
             windows = TelemetryWindows(clock=self._clock)
             await stack.enter_async_context(TelemetryIngest(broker.bus, windows))
             bounds = healing_terms.bounds(settings)
@@ -174,7 +172,7 @@ class ControlPlane:
                 governor,
                 logs=logs,
                 telemetry=windows,
-                memory=None,
+                memory=memory,
                 prices=prices,
                 clock=self._clock,
                 foreign=_imported(settings),
@@ -230,7 +228,8 @@ class ControlPlane:
                 Auditor(store, broker.bus, audit_signer, self._audit_terms()).run,
                 Scheduler(store, governor, max_gpus_per_user=settings.max_gpus_per_user).run,
                 healing.run,
-                Incidents(store, governor, healing_terms.healing_policy(settings)).run,
+                Incidents(store, governor, healing_terms.healing_policy(settings), memory=memory).run,
+                *_memory_keepers(store, memory, logs, settings),
                 Housekeeping(store, governor).run,
                 Policies(store, policy_loader).run,
                 Revocation(store, cut).run,
@@ -308,6 +307,24 @@ def _notifiers(store: Store, settings: Settings) -> list[Callable[[], Awaitable[
     kind = WebhookKind(settings.approval_webhook_kind)
     webhooks = [Webhook(url.get_secret_value(), kind) for url in settings.approval_webhook_urls]
     return [Notifier(store, webhooks).run] if webhooks else []
+
+
+async def _logs(settings: Settings) -> LogStore:
+    logs = LogStore(
+        settings.state_dir / "logs",
+        member_max_bytes=settings.job_log_max_bytes,
+        total_max_bytes=settings.job_logs_total_max_bytes,
+    )
+    await logs.start()
+    return logs
+
+
+def _memory_keepers(
+    store: Store, memory: MemoryStore | None, logs: LogStore, settings: Settings
+) -> list[Callable[[], Awaitable[None]]]:
+    if memory is None:
+        return []
+    return [MemoryKeeper(store, memory, logs, lifetime=timedelta(days=settings.memory_days)).run]
 
 
 def _imported(settings: Settings) -> ForeignTools | None:

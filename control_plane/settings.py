@@ -14,6 +14,7 @@ from decimal import Decimal
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -236,6 +237,27 @@ class Settings(BaseSettings):
     mcp_servers: McpServers = ()
     """MCP servers whose tools agents may use: tables with name, command or url, tools, read (those of the tools that
     change nothing; no other is called), role, timeout_seconds, token_file; in a text, words of the form key=value."""
+    memory_store: Literal["local", "weaviate", "off"] = "local"
+    """Where memories are kept: a file in the state directory, a Weaviate server, or nowhere."""
+    memory_days: Annotated[int, Field(ge=1, le=3_650)] = 180
+    """Days after which a memory is forgotten unless the same is seen again."""
+    memory_embedder: Literal["hashed", "minilm", "http"] = "hashed"
+    """What makes vectors of memories: hashed pieces of words, the model MiniLM (install it with:
+    python -m control_plane.memory.install), or a server with /v1/embeddings."""
+    memory_embedder_url: str = ""
+    """With http: where that server is, for example http://127.0.0.1:8080/v1."""
+    memory_embedder_model: str = ""
+    """With http: the name of its model."""
+    memory_embedder_dimensions: Annotated[int, Field(ge=1, le=8_192)] = 768
+    """With http: the length of the model's vectors."""
+    memory_embedder_key_file: FilePath | None = None
+    """With http: file that holds the key for that server, if it needs one."""
+    memory_weaviate_url: str = "http://127.0.0.1:8080"
+    """With weaviate: where the server is."""
+    memory_weaviate_grpc_port: Annotated[int, Field(ge=1, le=65_535)] = 50_051
+    """With weaviate: the port of its gRPC, on the same host."""
+    memory_weaviate_key_file: FilePath | None = None
+    """With weaviate: file that holds the API key, if it needs one."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least level of log lines that are written."""
     log_format: Literal["auto", "text", "json"] = "auto"
@@ -276,6 +298,10 @@ class Settings(BaseSettings):
         ):
             if (getattr(self, one) is None) != (getattr(self, other) is None):
                 raise ValueError(f"{one} and {other} should be set together")
+        if self.memory_embedder == "http" and not (_is_url(self.memory_embedder_url) and self.memory_embedder_model):
+            raise ValueError("memory_embedder = http needs memory_embedder_url and memory_embedder_model")
+        if self.memory_store == "weaviate" and not _is_url(self.memory_weaviate_url):
+            raise ValueError("memory_weaviate_url should be an address such as http://127.0.0.1:8080")
         for value in ("admin_password", "nats_password"):
             if getattr(self, value) is not None and getattr(self, f"{value}_file") is not None:
                 raise ValueError(f"{value} and {value}_file should not be set both")
@@ -315,6 +341,11 @@ class Settings(BaseSettings):
             raise SettingsError(f"{place}: the key holds characters that no key has; write the key alone, on one line")
         return key
 
+    def memory_key(self, name: Literal["memory_embedder_key_file", "memory_weaviate_key_file"]) -> str:
+        """Return the key for a server that memory uses; "" if it needs none. Raises SettingsError."""
+        path: Path | None = getattr(self, name)
+        return "" if path is None else _secret_in(path, name)
+
     def mcp_token(self, server: McpServer) -> str:
         """Return the bearer token for an MCP server; "" if it needs none. Raises SettingsError."""
         if server.token_file is None:
@@ -332,6 +363,12 @@ class Settings(BaseSettings):
     def remember_origins(self, origins: Mapping[str, tuple[Origin, str]]) -> None:
         """Keep where values came from, for `sources`."""
         self._origins.update(origins)
+
+
+def _is_url(text: str) -> bool:
+    parts = urlsplit(text)
+    plain = parts.username is None and not parts.query and not parts.fragment
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and plain
 
 
 def _secret_in(path: Path, place: str) -> str:

@@ -37,6 +37,10 @@ class Embedder(Protocol):
         """Return one row for each text. Raises Unavailable if it cannot."""
         ...
 
+    async def close(self) -> None:
+        """Release what is held."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class MemoryStatus:

@@ -58,16 +58,11 @@ def _quoted(term: str) -> str:
     return term.replace("\0", " ").replace('"', '""')
 
 
-def fuse(
-    by_vector: Sequence[_Key], by_words: Sequence[_Key], by_exact: Sequence[_Key], *, exact_asked: bool
-) -> list[tuple[_Key, float]]:
-    """Return the keys by reciprocal rank, best first; 1 is first in every ranking.
+def fuse(rankings: Sequence[tuple[Sequence[_Key], float]]) -> list[tuple[_Key, float]]:
+    """Return the keys of rankings, each with its weight, by reciprocal rank, best first; 1 is first in every ranking.
 
-    Shapes: each ranking is best first. Keys of equal score stay in the order of the vectors' ranking.
+    Shapes: each ranking is best first. Keys of equal score stay in the order of the first ranking.
     """
-    rankings = [(by_vector, VECTOR_WEIGHT), (by_words, 1 - VECTOR_WEIGHT)]
-    if exact_asked:
-        rankings.append((by_exact, EXACT_WEIGHT))
     total = sum(weight for _, weight in rankings)
     scores: dict[_Key, float] = {}
     for ranking, weight in rankings:

@@ -114,7 +114,8 @@ class LocalMemory:
         return MemoryStatus("local", embedder.name, embedder.dimensions, total, waiting, error or self._error)
 
     async def close(self) -> None:
-        """Close the file, after what is under way."""
+        """Close the file, after what is under way, and the embedder."""
+        await self._embedder.close()
         await asyncio.get_running_loop().run_in_executor(self._thread, self._file.close)
         self._thread.shutdown(wait=False)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from control_plane.memory.contract import Vectors
-from control_plane.memory.fusion import CANDIDATES, any_of, fuse, terms_of
+from control_plane.memory.fusion import CANDIDATES, EXACT_WEIGHT, VECTOR_WEIGHT, any_of, fuse, terms_of
 from control_plane.memory.local_database import MemoryDatabase
 from control_plane.memory.local_rows import (
     COLUMNS,
@@ -166,8 +166,10 @@ class MemoryFile:
             )
             return [row["number"] for row in rows]
 
-        fused = fuse([number for number, _ in near], by(terms.words), by(terms.exact), exact_asked=bool(terms.exact))
-        return fused[:limit]
+        rankings = [([number for number, _ in near], VECTOR_WEIGHT), (by(terms.words), 1 - VECTOR_WEIGHT)]
+        if terms.exact:
+            rankings.append((by(terms.exact), EXACT_WEIGHT))
+        return fuse(rankings)[:limit]
 
     def _numbers(self, query: MemoryQuery, where: str, values: list[object]) -> list[int] | None:
         """Return the only rows that may be found, where what is asked is not in the index."""

@@ -34,6 +34,9 @@ class OtherModel:
         scaled: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         return scaled
 
+    async def close(self) -> None:
+        pass
+
 
 @asynccontextmanager
 async def opened(path: Path, embedder: Embedder | None = None, rows: int = 50_000) -> AsyncIterator[LocalMemory]:
