@@ -125,7 +125,7 @@ async def test_what_happens_while_the_link_is_down_arrives_once_it_is_up_again(s
     await ready(daemon)
     await site.plane.stop_link()
     kernel.xid(79, gpus[0])
-    await eventually(lambda: daemon.ask(lambda local: local.conditions()))
+    await eventually(lambda: daemon.ask(lambda local: list(local.events(None, follow=False))))  # what is on the disk
     await daemon.kill()
     await site.start(*GPUS, settings=kernel.settings)
     await site.plane.start_link()

@@ -8,6 +8,7 @@ import pytest
 
 from control_plane.model.action import StopJob
 from control_plane.model.identity import Role
+from control_plane.model.ids import ActionId
 from control_plane.services.tool_taint import TAINTED_SECONDS
 from control_plane.store import actions
 from control_plane.store.actions import ActionFilter
@@ -143,4 +144,5 @@ async def test_only_ones_own_jobs_can_be_stopped(fleet: Fleet, user: Client) -> 
     assert refusal.error_code == "NOT_THE_OWNER"
     stopped = await call(user, "stop_job", job=mine.id)
     assert stopped.status == tool_pb2.TOOL_STATUS_OK
-    assert isinstance((await newest_action(fleet)).effect, StopJob)
+    action = await fleet.store.read(lambda tx: actions.require(tx, ActionId(stopped.action_id)))
+    assert isinstance(action.effect, StopJob)
