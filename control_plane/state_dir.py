@@ -11,8 +11,9 @@ from control_plane.identity.files import private_directory
 
 
 def claim(stack: AsyncExitStack, state_dir: Path) -> None:
-    """Take the state directory for this process alone."""
+    """Take the state directory for this process alone, with the folder that policies are taken from by default."""
     private_directory(state_dir)
+    (state_dir / "policies").mkdir(mode=0o700, exist_ok=True)  # there from the start, so that its first file is seen
     descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     stack.callback(os.close, descriptor)
     try:

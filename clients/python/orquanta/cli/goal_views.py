@@ -24,6 +24,7 @@ def print_goal(output: Output, view: GoalView) -> None:
             ("by", goal.user_email),
             ("submitted", moment(goal.created_at)),
             ("changed", moment(goal.updated_at)),
+            ("run", goal.run_id),
             ("result", goal.result),
         ]
     )
@@ -33,6 +34,8 @@ def print_goal(output: Output, view: GoalView) -> None:
     if goal.bill.lines or goal.bill.cost_usd or goal.bill.reserved_usd:
         output.say()
         print_bill(output, goal.bill)
+    if goal.run_id:
+        output.note(f"What was thought and done for it: orquanta agent run {goal.run_id}")
     for line in (*next_steps(goal), *_demonstrations(view)):
         output.note(line)
 
@@ -58,8 +61,8 @@ def next_steps(goal: Goal) -> list[str]:
         ]
     if goal.state is GoalState.AWAITING_APPROVAL:
         return [
-            "An operator other than you must approve it: orquanta action list --state awaiting_approval",
-            "If you are alone: make one with `orquanta user create`, or raise the server's --approval-above-usd.",
+            "Somebody other than you must approve it; who and how many: orquanta action list --waiting",
+            "If you are alone: make an operator with `orquanta user create`, or raise the server's --approval-above-usd.",
         ]
     return []
 
