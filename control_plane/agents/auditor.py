@@ -5,6 +5,7 @@ somebody has meddled, it says so in the log itself before it signs on.
 """
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -24,6 +25,7 @@ from control_plane.store.database import Store, Tx
 from orquanta.ledger.checkpoint import Checkpoint, Start
 from orquanta.ledger.export_file import Header, checkpoint_line, erasure_line, header_line, record_line
 from orquanta.ledger.merkle import Frontier
+from orquanta.ledger.records import LedgerRecord
 from orquanta.ledger.signatures import Signer, is_signed_by
 from orquanta.ledger.wire import write_checkpoint
 
@@ -161,12 +163,11 @@ class Auditor(Agent):
                 signed = await self._store.read(
                     partial(checkpoints.between, after=after, up_to=until, limit=_CHUNK)  # one a record at most
                 )
-                for one in signed:  # before what they are signed over, so that who verifies can compare as it passes
-                    file.line(checkpoint_line(one))
-                for record in await self._store.read(partial(audit.ledger, after_id=after, limit=until - after)):
-                    file.line(record_line(record))
-                    last_hash, after = record.hash, record.id
-                    wordless = wordless or record.private is None
+                records = await self._store.read(partial(audit.ledger, after_id=after, limit=until - after))
+                await asyncio.to_thread(_write, file, signed, records)
+                if records:
+                    last_hash, after = records[-1].hash, records[-1].id
+                wordless = wordless or any(record.private is None for record in records)
                 if after != until:
                     raise Conflict(f"the audit ends at record {after}, though it had {until}; restore a backup")
             if wordless:
@@ -182,6 +183,14 @@ class Auditor(Agent):
 
         await self._store.write(drop)
         return f"archived {checkpoint.size - start.after_id} records to {name}"
+
+
+def _write(file: Archiving, signed: Iterable[Checkpoint], records: Iterable[LedgerRecord]) -> None:
+    # Checkpoints first: who verifies computes each root as it passes by.
+    for one in signed:
+        file.line(checkpoint_line(one))
+    for record in records:
+        file.line(record_line(record))
 
 
 def _fault(standing: Standing, kept: Checkpoint | None, public_key: bytes) -> str:
