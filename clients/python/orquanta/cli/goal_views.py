@@ -62,7 +62,7 @@ def next_steps(goal: Goal) -> list[str]:
     if goal.state is GoalState.AWAITING_APPROVAL:
         return [
             "Somebody other than you must approve it; who and how many: orquanta action list --waiting",
-            "If you are alone: make an operator with `orquanta user create`, or raise the server's --approval-above-usd.",
+            "Alone? Make an operator with `orquanta user create`, or raise the server's --approval-above-usd.",
         ]
     return []
 
