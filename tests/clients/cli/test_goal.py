@@ -81,6 +81,18 @@ async def test_watch_exits_with_what_became_of_the_goal(
     assert (await cli("goal", "watch", "g-1")).code == code
 
 
+async def test_a_goal_names_its_run_and_how_to_look_at_it(server: ScriptedServer, cli: RunCli) -> None:
+    worked_on = goal(SUCCEEDED)
+    worked_on.run_id = "run-1"
+    server.answer(
+        "GoalService/GetGoal", goal_pb2.GetGoalResponse(goal=worked_on), goal_pb2.GetGoalResponse(goal=goal(SUCCEEDED))
+    )
+    shown, other = await cli("goal", "show", "g-1"), await cli("goal", "show", "g-1")
+    assert ["run", "run-1"] in [line.split() for line in shown.stdout.splitlines()]
+    assert "orquanta agent run run-1" in shown.stderr
+    assert "agent run" not in other.stderr
+
+
 async def test_detached_submit_returns_at_once(server: ScriptedServer, cli: RunCli) -> None:
     follow(server, RUNNING)
     result = await cli("goal", "submit", "--detach", "train it")

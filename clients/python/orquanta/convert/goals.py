@@ -32,6 +32,7 @@ def read_goal(message: pb.Goal) -> Goal:
         created_at=read_time(message.created_at),
         updated_at=read_time(message.updated_at),
         version=message.version,
+        run_id=message.run_id,
     )
 
 

@@ -114,7 +114,7 @@ class Bill:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A goal. `plan` is None until it was planned; `result` is empty until it ended."""
+    """A goal. `plan` is None until it was planned; `result` is empty until it ended, `run_id` if it needed no run."""
 
     id: str
     user_id: str
@@ -128,6 +128,7 @@ class Goal:
     created_at: datetime | None
     updated_at: datetime | None
     version: int
+    run_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
