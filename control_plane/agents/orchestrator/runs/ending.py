@@ -31,6 +31,7 @@ def end(tx: Tx, view: RunView, move: Finish, pursuit: GoalPursuit) -> bool:
         return False
     result = plain(redact(move.result), RESULT_CHARS_MAX)
     reason = plain(redact(move.reason), 500)
+    runs.set_state(tx, view.run.id, move.state, reason, result=result)  # first: the audit tells the state as it is then
     run_events.append(
         tx,
         view.run.id,
@@ -40,7 +41,6 @@ def end(tx: Tx, view: RunView, move: Finish, pursuit: GoalPursuit) -> bool:
         evidence_ids=move.evidence_ids,
         tainted=current.tainted,
     )
-    runs.set_state(tx, view.run.id, move.state, reason, result=result)
     recording.show_status(tx, AgentStatus.IDLE, f"{view.run.id} has {move.state.value}")
     _end_goal(tx, view, move.state, result, reason, pursuit)
     return False

@@ -20,6 +20,8 @@ async def test_a_question_about_idle_gpus_is_answered_from_a_tool_with_evidence(
         EventType.TOOL_FINISHED,
         EventType.RUN_FINISHED,
     ]
+    records = await rig.world.audit(goal_id=goal.id)
+    assert [record.outcome for record in records if record.action == EventType.RUN_FINISHED] == ["succeeded"]
 
 
 async def test_a_launched_goal_is_watched_to_its_end(rig: Rig) -> None:
