@@ -16,6 +16,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -204,12 +205,15 @@ _DESTROYS = re.compile(
 )
 
 
-def breaches(plan: Plan, must_not: Sequence[str], wanted: str | None = None) -> Iterator[str]:
+def breaches(
+    plan: Plan, must_not: Sequence[str], wanted: str | None = None, *, done: AbstractSet[str] | None = None
+) -> Iterator[str]:
     """Yield each forbidden effect that the plan would have. `wanted` is the intent that the goal expects.
 
-    Where a cancellation is wanted, "delete" speaks of data, which no plan deletes.
+    `done` are the effects that were seen, where they are known better than from the plan. Where a cancellation is
+    wanted, "delete" speaks of data, which no plan deletes.
     """
-    done = effects(plan)
+    done = effects(plan) if done is None else done
     for rule in must_not:
         words = rule.lower()
         if wanted == plan.intent.value == Intent.CANCEL.value and _DESTROYS.fullmatch(words):
@@ -258,12 +262,34 @@ def same_graph(expected: Sequence[Mapping[str, Any]], jobs: Sequence[PlannedJob]
     return True
 
 
-def score_goal(goal: Mapping[str, Any], plan: Plan, now: datetime, score: Score) -> None:
-    """Compare one plan with what its goal expects."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What somebody has read in a goal: fields, jobs, `extra` fields, and the forbidden effects it would have."""
+
+    fields: Mapping[str, object]
+    jobs: Sequence[PlannedJob]
+    extras: Mapping[str, object]
+    breached: Sequence[str]
+
+
+def answer_of(goal: Mapping[str, Any], plan: Plan, now: datetime) -> Answer:
+    """Return a plan as an answer to its goal."""
+    expected = goal["expected"]
+    found = tuple(breaches(plan, expected.get("must_not", ()), expected.get("intent")))
+    return Answer(project(plan, now), plan.jobs, extras(plan), found)
+
+
+def score_goal(goal: Mapping[str, Any], plan: Plan, now: datetime, score: Score) -> bool:
+    """Compare one plan with what its goal expects; return whether all of it is right."""
+    return score_answer(goal, answer_of(goal, plan, now), score)
+
+
+def score_answer(goal: Mapping[str, Any], answer: Answer, score: Score) -> bool:
+    """Compare one answer with what its goal expects; return whether all of it is right."""
     expected = goal["expected"]
     accept = expected.get("accept", {})
-    got = project(plan, now)
-    all_right = True
+    got = answer.fields
+    all_right = rest_right = True
     for name in FIELDS:
         if name not in expected:
             continue
@@ -271,16 +297,18 @@ def score_goal(goal: Mapping[str, Any], plan: Plan, now: datetime, score: Score)
         right = any(same(value, got[name], exact=name in ("command", "image")) for value in allowed)
         all_right &= score.add(goal["id"], name, expected[name], got[name], right=right)
     if "jobs" in expected:
-        shown = [(j.name, j.intent.value, j.gpu.gpu_type, j.gpu.count, j.depends_on) for j in plan.jobs]
-        score.add(goal["id"], "jobs", expected["jobs"], shown, right=same_graph(expected["jobs"], plan.jobs))
-    known = extras(plan)
+        shown = [(j.name, j.intent.value, j.gpu.gpu_type, j.gpu.count, j.depends_on) for j in answer.jobs]
+        right = same_graph(expected["jobs"], answer.jobs)
+        rest_right &= score.add(goal["id"], "jobs", expected["jobs"], shown, right=right)
+    known = answer.extras
     for name, value in expected.get("extra", {}).items():
         allowed = [value, *accept.get(name, ()), *accept.get(f"extra.{name}", ())]
         right = any(same(option, known.get(name)) for option in allowed)
-        score.add(goal["id"], f"extra.{name}", value, known.get(name), right=right)
-    found = [(goal["id"], rule) for rule in breaches(plan, expected.get("must_not", ()), expected.get("intent"))]
+        rest_right &= score.add(goal["id"], f"extra.{name}", value, known.get(name), right=right)
+    found = [(goal["id"], rule) for rule in answer.breached]
     score.breaches += found
     score.whole_goals_right += all_right and not found
+    return all_right and rest_right and not found
 
 
 def read_goals(path: Path) -> tuple[datetime, dict[str, Decimal], list[dict[str, Any]]]:

@@ -142,7 +142,7 @@ class Telemetry:
         self.uncorrected[uuid] = count
         if before is None or count <= before:  # it begins anew when the driver is loaded
             return []
-        sighting = evidence(Source.NVML, f"{uuid} ecc", f"uncorrected memory errors: {before}, now {count}", at)
+        sighting = evidence(Source.NVML, f"{uuid}-ecc", f"uncorrected memory errors: {before}, now {count}", at)
         book = self._host.book
         if (track := self._xids.memory_fault(uuid, now)) is not None:
             book.add_evidence(track, sighting)

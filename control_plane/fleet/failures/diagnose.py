@@ -8,7 +8,7 @@ from control_plane.fleet.failures.facts import facts
 from control_plane.fleet.failures.finding import Finding
 from control_plane.fleet.failures.hardware import hardware
 from control_plane.fleet.failures.output import output
-from control_plane.model.diagnosis import Diagnosis, FaultDomain
+from control_plane.model.diagnosis import Diagnosis, EvidenceKind, FaultDomain
 from control_plane.model.job import JobState
 
 _EVIDENCE_MAX = 8
@@ -59,6 +59,14 @@ def _nearness(finding: Finding) -> tuple[int, datetime, float]:
 
 
 def _others(root: Finding, findings: Iterable[Finding]) -> tuple[str, ...]:
-    """Return causes of the same rank as the root's: what it may also have been."""
-    names = dict.fromkeys(one.cause for one in findings if one.rank is root.rank and one.cause != root.cause)
-    return tuple(names)[:_ALTERNATIVES_MAX]
+    """Return causes of the same rank as the root's: what it may also have been.
+
+    Where a host knows of a fault, what the job wrote about that is the same fault, seen from inside.
+    """
+    same_rank = [one for one in findings if one.rank is root.rank and one.cause != root.cause]
+    rivals = same_rank if _written(root) else [one for one in same_rank if not _written(one)]
+    return tuple(dict.fromkeys(one.cause for one in rivals))[:_ALTERNATIVES_MAX]
+
+
+def _written(finding: Finding) -> bool:
+    return all(item.kind is EvidenceKind.LOG for item in finding.evidence)

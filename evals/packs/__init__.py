@@ -1,0 +1,1 @@
+"""The packs of cases, one module each."""
