@@ -194,6 +194,7 @@ class ControlPlane:
                     audit_signer=audit_signer,
                     deltas=self._deltas,
                     reasoning=reasoner,
+                    memory=memory,
                     access_log=settings.log_level == "debug",
                 )
             )

@@ -80,9 +80,17 @@ class MemoryStore(Protocol):
         ...
 
     async def page(
-        self, *, kind: MemoryKind | None, limit: int, before: tuple[datetime, MemoryId] | None
+        self,
+        *,
+        kind: MemoryKind | None,
+        limit: int,
+        before: tuple[datetime, MemoryId] | None,
+        tenant: str | None = None,
     ) -> tuple[Memory, ...]:
-        """Return memories, newest first, that come after `before` in this order."""
+        """Return memories, newest first, that come after `before` in this order.
+
+        Where a tenant is given, only its own and the fleet's.
+        """
         ...
 
     async def forget(self, memory_id: MemoryId) -> bool:

@@ -70,10 +70,15 @@ class LocalMemory:
         return await self._run(lambda: self._file.get(memory_id))
 
     async def page(
-        self, *, kind: MemoryKind | None, limit: int, before: tuple[datetime, MemoryId] | None
+        self,
+        *,
+        kind: MemoryKind | None,
+        limit: int,
+        before: tuple[datetime, MemoryId] | None,
+        tenant: str | None = None,
     ) -> tuple[Memory, ...]:
         """Return memories, newest first, that come after `before`. Raises Unavailable."""
-        return await self._run(lambda: self._file.page(kind, limit, before))
+        return await self._run(lambda: self._file.page(kind, limit, before, tenant=tenant))
 
     async def forget(self, memory_id: MemoryId) -> bool:
         """Delete one for good; false if there was none. Raises Unavailable."""

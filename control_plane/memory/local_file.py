@@ -21,7 +21,7 @@ from control_plane.memory.local_rows import (
     vector_of,
     words_of,
 )
-from control_plane.memory.sameness import is_told_already, merged, same_key
+from control_plane.memory.sameness import is_told_already, merged, plain_name, same_key
 from control_plane.memory.vector_index import Filter, VectorIndex
 from control_plane.model.ids import MemoryId
 from control_plane.model.memory import FoundMemory, Memory, MemoryKind, MemoryQuery
@@ -87,7 +87,13 @@ class MemoryFile:
         return None if row is None else memory_of(row)
 
     def page(
-        self, kind: MemoryKind | None, limit: int, before: tuple[datetime, MemoryId] | None, *, oldest: bool = False
+        self,
+        kind: MemoryKind | None,
+        limit: int,
+        before: tuple[datetime, MemoryId] | None,
+        *,
+        oldest: bool = False,
+        tenant: str | None = None,
     ) -> tuple[Memory, ...]:
         """Return those after `before`, newest first, or oldest first."""
         order, sign = ("ASC", ">") if oldest else ("DESC", "<")
@@ -95,6 +101,9 @@ class MemoryFile:
         if kind is not None:
             where.append("kind = ?")
             values.append(kind.value)
+        if tenant is not None:
+            where.append("tenant IN ('', ?)")
+            values.append(plain_name(tenant))
         if before is not None:
             where.append(f"(created_at, id) {sign} (?, ?)")
             values += [micros(before[0]), before[1]]

@@ -38,7 +38,7 @@ def bounded(memory: Memory) -> Memory:
     fixed = memory.fixed_count or (count if memory.outcome is MemoryOutcome.FIXED else 0)
     return replace(
         memory,
-        tenant=_plain(memory.tenant, NAME_MAX),
+        tenant=plain_name(memory.tenant),
         text=_told(memory.text, TEXT_MAX),
         symptoms=tuple(dict.fromkeys(_names(memory.symptoms, SYMPTOM_MAX)))[:SYMPTOMS_MAX],
         root_cause=_told(memory.root_cause, CAUSE_MAX),
@@ -59,11 +59,16 @@ def bounded_query(query: MemoryQuery) -> MemoryQuery:
     return replace(
         query,
         text=_plain(query.text, TEXT_MAX),
-        tenant=_plain(query.tenant, NAME_MAX),
+        tenant=plain_name(query.tenant),
         # No memory has the symptom "": what was asked for must not become everything.
         symptoms=symptoms or (("",) if query.symptoms else ()),
         gpu_type=_plain(query.gpu_type, NAME_MAX),
     )
+
+
+def plain_name(name: str) -> str:
+    """Return the name of a tenant as it is kept."""
+    return _plain(name, NAME_MAX)
 
 
 def is_told_already(kept: Memory, memory: Memory) -> bool:

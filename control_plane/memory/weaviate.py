@@ -16,7 +16,7 @@ from control_plane.errors import Unavailable
 from control_plane.memory.contract import Embedder, MemoryStatus, Vectors
 from control_plane.memory.fusion import CANDIDATES, EXACT_WEIGHT, VECTOR_WEIGHT, fuse, terms_of
 from control_plane.memory.local_rows import micros
-from control_plane.memory.sameness import bounded, bounded_query, embedded_text, is_told_already, merged
+from control_plane.memory.sameness import bounded, bounded_query, embedded_text, is_told_already, merged, plain_name
 from control_plane.model.ids import MemoryId
 from control_plane.model.memory import FoundMemory, Memory, MemoryKind, MemoryQuery
 
@@ -134,10 +134,15 @@ class WeaviateMemory:
             return None if found is None else rows.memory_of(found[1])
 
     async def page(
-        self, *, kind: MemoryKind | None, limit: int, before: tuple[datetime, MemoryId] | None
+        self,
+        *,
+        kind: MemoryKind | None,
+        limit: int,
+        before: tuple[datetime, MemoryId] | None,
+        tenant: str | None = None,
     ) -> tuple[Memory, ...]:
         """Return memories, newest first, that come after `before`. Raises Unavailable."""
-        return await self._page(kind, limit, before, oldest=False)
+        return await self._page(kind, limit, before, oldest=False, tenant=tenant)
 
     async def forget(self, memory_id: MemoryId) -> bool:
         """Delete one for good; false if there was none. Raises Unavailable."""
@@ -263,9 +268,12 @@ class WeaviateMemory:
             self._tenants.add(name)
         return collection.with_tenant(name)
 
-    async def _every(self) -> list[Any]:  # Any: as _collection
+    async def _every(self, tenant: str | None = None) -> list[Any]:  # Any: as _collection
+        """Return every tenant, or this one and the fleet."""
         collection = await self._collection()
         names = set(await collection.tenants.get())
+        if tenant is not None:
+            names &= {rows.tenant_name(""), rows.tenant_name(plain_name(tenant))}
         return [collection.with_tenant(name) for name in sorted(names)]
 
     async def _find(self, memory_id: MemoryId) -> tuple[Any, Any] | None:  # Any: tenant and object
@@ -344,17 +352,23 @@ class WeaviateMemory:
             )
 
     async def _page(
-        self, kind: MemoryKind | None, limit: int, after: tuple[datetime, MemoryId] | None, *, oldest: bool
+        self,
+        kind: MemoryKind | None,
+        limit: int,
+        after: tuple[datetime, MemoryId] | None,
+        *,
+        oldest: bool,
+        tenant: str | None = None,
     ) -> tuple[Memory, ...]:
         order = Sort.by_property("created_at", ascending=oldest).by_property("memory_id", ascending=oldest)
         kinds = None if kind is None else Filter.by_property("kind").equal(kind.value)
         found: list[Memory] = []
         with _guarded():
-            for tenant in await self._every():
+            for one in await self._every(tenant):
                 for wanted, at_most in _places(after, limit, oldest=oldest):
                     both = wanted if kinds is None else kinds if wanted is None else wanted & kinds
-                    objects = (await tenant.query.fetch_objects(filters=both, sort=order, limit=at_most)).objects
-                    found += [rows.memory_of(one) for one in objects]
+                    objects = (await one.query.fetch_objects(filters=both, sort=order, limit=at_most)).objects
+                    found += [rows.memory_of(told) for told in objects]
         found.sort(key=lambda one: (one.created_at, one.id), reverse=not oldest)
         if after is not None:
             found = [

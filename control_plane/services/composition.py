@@ -15,6 +15,7 @@ from control_plane.governor.governor import Governor
 from control_plane.identity.credentials import Credentials
 from control_plane.identity.passwords import Passwords
 from control_plane.identity.tokens import AccessTokens
+from control_plane.memory.contract import MemoryStore
 from control_plane.reasoning.contract import ReasoningReport
 from control_plane.reasoning.rules_only import NO_MODELS
 from control_plane.services.access import PACKAGE, Port
@@ -33,6 +34,7 @@ from control_plane.services.interceptors import Gate
 from control_plane.services.job_cache import GET_JOB, JobCache
 from control_plane.services.jobs import Jobs
 from control_plane.services.logs import JobLogs
+from control_plane.services.memories import Memories
 from control_plane.services.metrics import Metrics
 from control_plane.services.nodes import JoinDetails, Nodes
 from control_plane.services.policies import Policies
@@ -56,6 +58,7 @@ from orquanta.v1 import (
     grant_pb2_grpc,
     incident_pb2_grpc,
     job_pb2_grpc,
+    memory_pb2_grpc,
     metrics_pb2_grpc,
     node_pb2_grpc,
     policy_pb2_grpc,
@@ -107,6 +110,7 @@ class ServiceDependencies:
     reasoning: ReasoningReport = NO_MODELS
     access_log: bool = False
     deltas: Deltas = field(default_factory=Deltas)
+    memory: MemoryStore | None = None
 
 
 class PeopleServices:
@@ -174,6 +178,7 @@ class PeopleServices:
             checking=Bounded(at_once=1, waiting=_POLICIES_WAITING),
             replaying=Bounded(at_once=1, waiting=_POLICIES_WAITING),
         )
+        self._memories = Memories(store=deps.store, memory=deps.memory)
         self._tools = Tools(store=deps.store, toolbox=deps.toolbox, taint=TaintBook(deps.clock))
 
     def add_to(self, server: aio.Server) -> list[str]:
@@ -190,6 +195,7 @@ class PeopleServices:
         metrics_pb2_grpc.add_MetricsServiceServicer_to_server(self._metrics, server)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(self._catalog, server)
         tool_pb2_grpc.add_ToolServiceServicer_to_server(self._tools, server)
+        memory_pb2_grpc.add_MemoryServiceServicer_to_server(self._memories, server)
         policy_pb2_grpc.add_PolicyServiceServicer_to_server(self._policies, server)
         return [f"{PACKAGE}.{name}" for name in _SERVICES]
 
@@ -204,6 +210,7 @@ _SERVICES: Final = (
     "GrantService",
     "IncidentService",
     "JobService",
+    "MemoryService",
     "MetricsService",
     "NodeService",
     "PolicyService",

@@ -14,6 +14,7 @@ from orquanta.nouns.goals import AsyncGoals
 from orquanta.nouns.grants import AsyncGrants
 from orquanta.nouns.incidents import AsyncIncidents
 from orquanta.nouns.jobs import AsyncJobs
+from orquanta.nouns.memories import AsyncMemories
 from orquanta.nouns.metrics import AsyncMetrics
 from orquanta.nouns.nodes import AsyncNodes
 from orquanta.nouns.policies import AsyncPolicies
@@ -76,6 +77,7 @@ class AsyncClient:
         self.policies = AsyncPolicies(transport)
         self.audit = AsyncAudit(transport)
         self.auth = AsyncAuth(transport)
+        self.memories = AsyncMemories(transport)
         self.metrics = AsyncMetrics(transport)
         self.catalog = AsyncCatalog(transport)
         self.tools = AsyncTools(transport)

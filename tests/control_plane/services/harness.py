@@ -24,6 +24,8 @@ from control_plane.identity.ca import CertificateAuthority
 from control_plane.identity.credentials import Credentials
 from control_plane.identity.passwords import Passwords
 from control_plane.identity.tokens import AccessTokens
+from control_plane.memory.hashed_ngrams import HashedNgrams
+from control_plane.memory.local import LocalMemory
 from control_plane.model.account import User
 from control_plane.model.action import PlaceJob, Placement, Proposal
 from control_plane.model.identity import CertificateSerial, Role
@@ -247,6 +249,7 @@ async def running_fleet(store: Store, clock: FakeClock, directory: Path) -> Asyn
     await logs.start()
     telemetry = TelemetryWindows(clock=clock)
     deltas = Deltas()
+    memory = LocalMemory(directory / "memory.db", HashedNgrams(), clock=clock)
     toolbox = Toolbox(store, governor, logs=logs, telemetry=telemetry, memory=None, prices=prices, clock=clock)
     services = PeopleServices(
         ServiceDependencies(
@@ -264,6 +267,7 @@ async def running_fleet(store: Store, clock: FakeClock, directory: Path) -> Asyn
             audit_signer=Signer(bytes(range(32))),
             deltas=deltas,
             clock=clock,
+            memory=memory,
         )
     )
     server = aio.server(interceptors=[services.gate], options=SERVER_OPTIONS)
@@ -293,6 +297,7 @@ async def running_fleet(store: Store, clock: FakeClock, directory: Path) -> Asyn
         await fleet.close()
         await health.enter_graceful_shutdown()
         await server.stop(0)
+        await memory.close()
 
 
 @dataclass(frozen=True)

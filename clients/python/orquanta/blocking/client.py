@@ -15,6 +15,7 @@ from orquanta.blocking.nouns import (
     Grants,
     Incidents,
     Jobs,
+    Memories,
     Metrics,
     Nodes,
     Policies,
@@ -77,6 +78,7 @@ class Client:
         self.policies = Policies(self._loop, self._client.policies)
         self.audit = Audit(self._loop, self._client.audit)
         self.auth = Auth(self._loop, self._client.auth)
+        self.memories = Memories(self._loop, self._client.memories)
         self.metrics = Metrics(self._loop, self._client.metrics)
         self.catalog = Catalog(self._loop, self._client.catalog)
         self.tools = Tools(self._loop, self._client.tools)

@@ -10,6 +10,7 @@ from orquanta.nouns.goals import AsyncGoals
 from orquanta.nouns.grants import AsyncGrants
 from orquanta.nouns.incidents import AsyncIncidents
 from orquanta.nouns.jobs import AsyncJobs
+from orquanta.nouns.memories import AsyncMemories
 from orquanta.nouns.metrics import AsyncMetrics
 from orquanta.nouns.nodes import AsyncNodes
 from orquanta.nouns.policies import AsyncPolicies
@@ -144,6 +145,18 @@ class Auth(Blocking[AsyncAuth]):
     create_api_key = call(AsyncAuth.create_api_key)
     list_api_keys = stream(AsyncAuth.list_api_keys)
     revoke_api_key = call(AsyncAuth.revoke_api_key)
+
+
+class Memories(Blocking[AsyncMemories]):
+    """Search what the fleet remembers, forget some of it, take it along and bring it."""
+
+    search = call(AsyncMemories.search)
+    get = call(AsyncMemories.get)
+    list = stream(AsyncMemories.list)
+    forget = call(AsyncMemories.forget)
+    export = stream(AsyncMemories.export)
+    import_ = call(AsyncMemories.import_)
+    status = call(AsyncMemories.status)
 
 
 class Metrics(Blocking[AsyncMetrics]):

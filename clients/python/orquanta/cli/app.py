@@ -19,6 +19,7 @@ from orquanta.cli.incident import incident_commands
 from orquanta.cli.job import job_commands
 from orquanta.cli.key import key_commands
 from orquanta.cli.mcp import mcp
+from orquanta.cli.memory import memory_commands
 from orquanta.cli.metrics import metrics
 from orquanta.cli.node import node_commands
 from orquanta.cli.options import AsJson
@@ -79,6 +80,7 @@ app.add_typer(action_commands, name="action", cls=WholeSentences)
 app.add_typer(grant_commands, name="grant", cls=WholeSentences)
 app.add_typer(agent_commands, name="agent", cls=WholeSentences)
 app.add_typer(policy_commands, name="policy", cls=WholeSentences)
+app.add_typer(memory_commands, name="memory", cls=WholeSentences)
 app.add_typer(audit_commands, name="audit", cls=WholeSentences)
 app.add_typer(user_commands, name="user", cls=WholeSentences)
 app.add_typer(key_commands, name="key", cls=WholeSentences)

@@ -46,6 +46,15 @@ from orquanta.types.jobs import (
     ResourceRequest,
     Submission,
 )
+from orquanta.types.memories import (
+    FoundMemory,
+    ImportedMemories,
+    Memory,
+    MemoryAction,
+    MemoryKind,
+    MemoryOutcome,
+    MemoryStatus,
+)
 from orquanta.types.metrics import FleetMetrics, GpuSample, GpuTypeMetrics, HostSample, NodeTelemetry
 from orquanta.types.nodes import (
     Drain,
@@ -110,6 +119,7 @@ __all__ = [
     "ExitReason",
     "Explanation",
     "FleetMetrics",
+    "FoundMemory",
     "Goal",
     "GoalState",
     "GoalView",
@@ -121,6 +131,7 @@ __all__ = [
     "Grant",
     "HostInventory",
     "HostSample",
+    "ImportedMemories",
     "Incident",
     "IncidentEntry",
     "IncidentState",
@@ -134,6 +145,11 @@ __all__ = [
     "KillSwitch",
     "LogChunk",
     "LogStream",
+    "Memory",
+    "MemoryAction",
+    "MemoryKind",
+    "MemoryOutcome",
+    "MemoryStatus",
     "ModelEndpoint",
     "NewApiKey",
     "NewJoinToken",

@@ -129,6 +129,7 @@ class Memory(message.Message):
     USES_FIELD_NUMBER: builtins.int
     EXPIRES_AT_FIELD_NUMBER: builtins.int
     COUNT_FIELD_NUMBER: builtins.int
+    FIXED_COUNT_FIELD_NUMBER: builtins.int
     id: builtins.str
     """Its id, `m-...`."""
     tenant: builtins.str
@@ -151,6 +152,8 @@ class Memory(message.Message):
     """How often it was recalled."""
     count: builtins.int
     """Times the same was seen."""
+    fixed_count: builtins.int
+    """Times of these that it was fixed."""
     @builtins.property
     def symptoms(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """What was seen, for example "xid:79"."""
@@ -195,10 +198,11 @@ class Memory(message.Message):
         uses: builtins.int = ...,
         expires_at: timestamp_pb2.Timestamp | None = ...,
         count: builtins.int = ...,
+        fixed_count: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["created_at", b"created_at", "expires_at", b"expires_at", "last_used_at", b"last_used_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["actions", b"actions", "count", b"count", "created_at", b"created_at", "evidence_ids", b"evidence_ids", "expires_at", b"expires_at", "gpu_type", b"gpu_type", "id", b"id", "kind", b"kind", "last_used_at", b"last_used_at", "node_class", b"node_class", "outcome", b"outcome", "root_cause", b"root_cause", "source", b"source", "symptoms", b"symptoms", "tenant", b"tenant", "text", b"text", "uses", b"uses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["actions", b"actions", "count", b"count", "created_at", b"created_at", "evidence_ids", b"evidence_ids", "expires_at", b"expires_at", "fixed_count", b"fixed_count", "gpu_type", b"gpu_type", "id", b"id", "kind", b"kind", "last_used_at", b"last_used_at", "node_class", b"node_class", "outcome", b"outcome", "root_cause", b"root_cause", "source", b"source", "symptoms", b"symptoms", "tenant", b"tenant", "text", b"text", "uses", b"uses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
