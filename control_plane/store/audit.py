@@ -28,6 +28,8 @@ from orquanta.ledger.records import ARCHIVED, DISCONTINUED, ERASED, LedgerRecord
 WORDS_CHARACTERS_MAX = 256 << 10
 """Of a record's words as JSON; of longer ones the beginning is kept. An export's line stays far below its bound."""
 _KEPT_CHARACTERS = 16 << 10
+UNREADABLE = "audit.unreadable"
+"""Is shown in place of the action of a record that somebody has made unreadable; verification says more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,9 +272,21 @@ def _words(tx: Tx, rows: Sequence[AuditRow]) -> dict[int, AuditWordsRow]:
 
 
 def _model(row: AuditRow, words: AuditWordsRow | None) -> AuditRecord:
-    """Return what was hashed: the columns are there to search by."""
-    said = {} if words is None else json.loads(words.document)
-    hashed = read_canonical(row.canonical)
+    """Return what was hashed: the columns are there to search by. What somebody made unreadable is shown empty."""
+    try:
+        said = {} if words is None else json.loads(words.document)
+        return _shown(row, said, read_canonical(row.canonical), erased=words is None)
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
+        return _shown(row, {}, {"action": UNREADABLE, "at": row.created_at.isoformat()}, erased=words is None)
+
+
+def _shown(
+    row: AuditRow,
+    said: Mapping[str, Any],  # Any: JSON
+    hashed: Mapping[str, Any],  # Any: JSON
+    *,
+    erased: bool,
+) -> AuditRecord:
     return AuditRecord(
         id=row.id,
         agent_name=said.get("agent_name") or hashed.get("agent", ""),
@@ -288,7 +302,7 @@ def _model(row: AuditRow, words: AuditWordsRow | None) -> AuditRecord:
         node_id=hashed.get("node_id", ""),
         run_id=hashed.get("run_id", ""),
         hash=row.hash,
-        erased=words is None,
+        erased=erased,
     )
 
 

@@ -130,6 +130,18 @@ async def test_a_list_shows_what_was_hashed_whatever_the_columns_say(store: Stor
     assert await store.read(lambda tx: audit.page(tx, AuditFilter(), PageRequest())) == before
 
 
+@pytest.mark.parametrize("column", ["canonical", "document"])
+async def test_a_record_that_was_made_unreadable_does_not_hide_the_others(store: Store, column: str) -> None:
+    await fill(store, 3)
+    table, key = ("audit_records", "id") if column == "canonical" else ("audit_words", "record_id")
+    meddle(store, f"UPDATE {table} SET {column} = '[7' WHERE {key} = 2")
+
+    page = await store.read(lambda tx: audit.page(tx, AuditFilter(), PageRequest()))
+
+    assert [one.action for one in page.items] == ["x.done", audit.UNREADABLE, "x.done"]
+    assert not (await verify(store)).intact
+
+
 async def test_a_deletion_and_a_truncation_are_found(store: Store) -> None:
     await fill(store)
     kept = await checkpoint(store)
