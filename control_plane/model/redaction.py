@@ -56,6 +56,11 @@ _FORMS: Final = (
     ("key", r"AGE-SECRET-KEY-1[A-Z0-9]{16,}"),
     ("key", r"S[ACNOPUX][A-Z2-7]{56}"),  # NATS seeds
     ("token", r"[0-9]{8,10}:AA[A-Za-z0-9_\-]{32,}"),  # Telegram
+    ("token", r"sbp_[a-f0-9]{32,}"),  # Supabase
+    ("token", r"pul-[a-f0-9]{32,}"),  # Pulumi
+    ("token", r"lsv2_(?:pt|sk)_[A-Za-z0-9_]{24,}"),  # LangSmith
+    ("key", r"NRAK-[A-Z0-9]{20,}"),  # New Relic
+    ("key", r"key-[a-f0-9]{32}(?![A-Za-z0-9])"),  # Mailgun
     ("token", r"eyJ[A-Za-z0-9_\-]{8,}(?:\.[A-Za-z0-9_\-]*){0,4}"),  # JWT and JWE, also cut ones
 )
 _KNOWN: Final = tuple((kind, re.compile(r"(?<![A-Za-z0-9])" + form)) for kind, form in _FORMS)
@@ -79,13 +84,20 @@ _BEARER: Final = re.compile(r"(?i)(\bbearer[ \t]{1,4})(?=[^\s\"']{0,64}[0-9])([A
 _CURL_USER: Final = re.compile(
     r"(\bcurl\b[^\n]{0,512}?\s(?:-u|--user)[ =]?\s{0,4}[\"']?[^\s:\"']{1,128}:)(?!\[hidden)[^\s\"']+"
 )
+# wandb login KEY; docker login, sshpass and snowsql with -p PASSWORD; mysql with -pPASSWORD. -p of ssh is a port.
+_LOGIN: Final = re.compile(
+    r"((?:\b(?:(?:docker|podman|helm[ \t]{1,4}registry)[ \t]{1,4}login|sshpass|snowsql)\b"
+    r"[^\n|;&]{0,256}?[ \t]-p[ \t]{0,4}|"
+    r"\b(?:mysql|mysqldump|mysqladmin|mariadb)\b[^\n|;&]{0,256}?[ \t]-p)[\"']?)(?!\[hidden|-)[^\s\"']+"
+)
+_WANDB: Final = re.compile(r"(\bwandb[ \t]{1,4}login(?:[ \t]{1,4}--[a-z\-]{1,32}){0,4}[ \t]{1,4})[A-Za-z0-9_\-]{32,}")
 _NETRC: Final = re.compile(r"(\blogin\s{1,8}\S{1,256}\s{1,8}password\s{1,8})(?!\[hidden)\S+")
 _SPOKEN: Final = re.compile(
     r"(?i)((?:password|passphrase|passwd)\s{1,4}(?:is|was)[ \t]{0,4}:?[ \t]{1,4}[\"']?)(?!\[hidden)[^\s\"']+"
 )
 
 _STRONG: Final = (
-    r"pass(?:word|wd|phrase|code)|passwd|pwd|secret(?:[_\-.]?(?:access)?[_\-.]?key)?|"
+    r"pass(?:word|wd|phrase|code|wort)|passwd|pwd|kennwort|mot[_\-]?de[_\-]?passe|contrase(?:ñ|n)a|senha|secret(?:[_\-.]?(?:access)?[_\-.]?key)?|"
     r"(?:api|access|private|account|encryption|signing|master|auth|ssh|license|shared[_\-.]?access|subscription)[_\-.]?key|"
     r"(?:access|refresh|id|bearer|session|security|api|auth|bot|app|hub|user|oauth2?|registry|deploy|hf|gh|github|gitlab|"
     r"slack|join|bootstrap|service|personal)[_\-.]?token|credentials?|connection[_\-.]?string|conn[_\-.]?str"
@@ -112,6 +124,9 @@ _HARMLESS: Final = re.compile(
     r"(?i:true|false|null|none|nil|yes|no|unset|undefined|\*+|x{3,}|\.{3,})[,;)\]}]*|\$\{[^}]*\}[,;)\]}]*|\$[A-Z_][A-Z0-9_]*|"
     r"<[^>]*>|\{\{.*|\[hidden.*|[{\[(]+|[,;)\]}]+"
 )
+_MANGLED: Final = re.compile(
+    r"_{1,3}Z(?:N[A-Za-z0-9]{0,4})?[0-9]{1,3}[A-Za-z_]"
+)  # names of C++: stacks are full of them
 _RUN: Final = re.compile(rf"(?<![A-Za-z0-9+/_\-])[A-Za-z0-9+/_\-]{{{_RANDOM_LENGTH},}}={{0,2}}")
 
 # Without any of these in it, in small letters, no pattern above can match; with one, one may.
@@ -121,6 +136,7 @@ _MARKS: Final = (
     "pplx_", "tgp_v1_", "xai-", "sg.", "hvs.", "hvb.", "hvr.", "_v1_", "dapi", "atatt", "shpat_", "shpca_", "shppa_",
     "shpss_", ":aa", "eyj", "://", "hooks.slack", "discord", "webhook", "auth", "cookie", "bearer", "curl", "login",
     "pass", "pwd", "secret", "token", "key", "credential", "conn", "sig",
+    "sbp_", "pul-", "lsv2_", "nrak-", "mysql", "mariadb", "snowsql", "kennwort", "contrase", "senha",
 )  # fmt: skip
 _FOLDED: Final = {0x130: "i", 0x131: "i", 0x17F: "s", 0x212A: "k"}  # what patterns take for a letter of ASCII
 _MARKED: Final = re.compile(rf"gh[a-z]_|gl[a-z]{{2,8}}-|[A-Za-z0-9+/_\-]{{{_RANDOM_LENGTH},}}")
@@ -150,6 +166,8 @@ def redact(text: str) -> str:
     text = _COOKIE.sub(r"\1[hidden cookie]", text)
     text = _BEARER.sub(r"\1[hidden token]", text)
     text = _CURL_USER.sub(r"\1[hidden password]", text)
+    text = _LOGIN.sub(r"\1[hidden password]", text)
+    text = _WANDB.sub(r"\1[hidden key]", text)
     text = _NETRC.sub(r"\1[hidden password]", text)
     text = _SPOKEN.sub(r"\1[hidden password]", text)
     text = _QUERY.sub(r"\1=[hidden value]", text)
@@ -206,7 +224,7 @@ def _random(match: re.Match[str]) -> str:
     text = match.group()
     # Digests are hexadecimal; paths have many slashes, or a dash beside one, which neither alphabet of base64 has.
     is_path = text.count("/") > 2 + len(text) // 24 or ("/" in text and ("-" in text or "_" in text))
-    if is_path or text.upper() == text or text.lower() == text:
+    if is_path or text.upper() == text or text.lower() == text or _MANGLED.match(text):
         return text
     return "[hidden random text]" if _looks_random(text, _RANDOM_LENGTH, _RANDOM_BITS) else text
 

@@ -48,7 +48,15 @@ FORMS = {
     "netrc": "machine example.com login bob password {}",
     "spoken": "the password is {}",
     "webhook": "https://hooks.slack.com/services/T00/B00/{}",
+    "wandb login": "wandb login --relogin {}",
+    "docker login": "docker login -u bob -p {} registry.example.com",
+    "sshpass": "sshpass -p{} ssh host",
+    "mysql": "mysql -u root -p{} -h db",
+    "german": "Passwort: {}",
+    "french": "mot_de_passe={}",
+    "langsmith": "lsv2_pt_{}",
 }
+HEX_FORMS = ("sbp_{}", "pul-{}", "wandb login {}")
 HARMLESS = [
     "job_01hq3v5k6m7n8p9q0r failed on node gpu-a-17: Xid 79, GPU has fallen off the bus",
     "GPU-8d9f1c2a-1111-2222-3333-444455556666 at 0000:3b:00.0",
@@ -64,6 +72,9 @@ HARMLESS = [
     "https://user@example.com:8080/path?x=1&sort=asc",
     "password authentication failed for user bob",
     "train-Llama3-8B-instruct-2026-11-22-run-with-a-long-name",
+    "_ZN2at6native13reduce_kernelILi512ELi1ENS0_8ReduceOpIfNS0_14func_wrapper_tEEEEvT1_ in libtorch_cuda.so",
+    "wandb login failed, wandb login: currently logged in as bob",
+    "docker login succeeded; ssh -p 2222 host; mysql -P 3306 --port 3306 -h db",
 ]
 
 
@@ -95,6 +106,13 @@ def test_private_keys_are_hidden_also_cut_and_escaped_ones(data: bytes, *, cut: 
 @pytest.mark.parametrize("text", HARMLESS, ids=range(len(HARMLESS)))
 def test_what_diagnoses_need_is_left_as_it_is(text: str) -> None:
     assert redact(text) == text
+
+
+@pytest.mark.parametrize("form", HEX_FORMS)
+def test_hexadecimal_keys_of_known_forms_are_hidden(form: str) -> None:
+    found = redact(form.format(HEX_KEY))
+    assert HEX_KEY not in found
+    assert redact(found) == found
 
 
 def test_a_hexadecimal_key_is_hidden_by_its_name_alone() -> None:
