@@ -18,15 +18,15 @@ from control_plane.agents.orchestrator.runs.driver import Driver
 from control_plane.agents.orchestrator.runs.effects import Effects
 from control_plane.memory.contract import MemoryStore
 from control_plane.model.action import Action, ActionState
-from control_plane.model.diagnosis import Diagnosis
 from control_plane.model.goal import Goal
 from control_plane.model.identity import CredentialKind, Principal, Role
-from control_plane.model.ids import ActionId, GoalId, JobId, RunId
+from control_plane.model.ids import ActionId, GoalId, RunId
 from control_plane.model.node import Node
 from control_plane.model.run import Run
 from control_plane.model.run_step import RunStep
 from control_plane.model.tool import ToolCall, ToolContext, ToolResult
 from control_plane.reasoning.contract import Reasoner
+from control_plane.run_terms import diagnoser
 from control_plane.store import actions, goals, nodes, runs
 from control_plane.store.actions import ActionFilter
 from control_plane.store.database import Store
@@ -35,7 +35,6 @@ from control_plane.store.pages import PageRequest
 from control_plane.telemetry.log_file import LogChunk, LogRecord, LogStream
 from control_plane.telemetry.logs import LogStore
 from control_plane.telemetry.windows import TelemetryWindows
-from control_plane.tools.diagnoses import diagnose_job
 from control_plane.tools.imported.server import ForeignTools
 from control_plane.tools.toolbox import Toolbox
 from tests.control_plane.world import DEFAULTS, World, job_id
@@ -103,7 +102,7 @@ class Lab:
             Effects(self.toolbox, self.model, policy=self.policy, clock=world.clock),
             self.orchestrator.pursuit,
             policy=self.policy,
-            diagnose=_Diagnosed(self),
+            diagnose=diagnoser(world.store, self.logs),
         )
 
     async def person(self, name: str = "ada", role: Role = Role.USER) -> Principal:
@@ -171,17 +170,6 @@ class Lab:
     async def steps_of(self, run: Run) -> tuple[RunStep, ...]:
         """Return a run's steps."""
         return await self.world.store.read(lambda tx: runs.steps(tx, run.id))
-
-
-@dataclass(frozen=True, slots=True)
-class _Diagnosed:
-    """Says by rules why a job failed."""
-
-    lab: Lab
-
-    async def __call__(self, principal: Principal, job_id: JobId) -> Diagnosis:
-        _, found = await diagnose_job(self.lab.world.store, self.lab.logs, principal, job_id)
-        return found
 
 
 @cache

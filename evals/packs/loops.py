@@ -96,7 +96,7 @@ _MANY = ScriptedReply(
 _RESTED = (RunState.SUCCEEDED, RunState.FAILED, RunState.LIMITED)
 
 LOOPS: tuple[Loop, ...] = (
-    Loop("same-read", _always(lambda n: _call("list_jobs", number=n, limit=5)), 
+    Loop("same-read", _always(lambda n: _call("list_jobs", number=n, limit=5)),
         tells=("3 identical calls of list_jobs",),
     ),
     Loop("same-read-spelled-otherwise", _always(lambda n: _call("list_jobs", raw=' { "limit":5 }' + " " * n)),
