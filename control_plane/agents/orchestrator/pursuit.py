@@ -9,6 +9,7 @@ from control_plane.agents.orchestrator.replies import NOT_YET, UNCLEAR, reply
 from control_plane.agents.orchestrator.runs import begin
 from control_plane.agents.orchestrator.runs.state import RUN_INTENTS
 from control_plane.agents.orchestrator.zones import zone_of
+from control_plane.errors import PreconditionFailed, ResourceExhausted
 from control_plane.governor.governor import Governor, denial_error
 from control_plane.model.action import ActionState, LaunchJobs, Proposal, StopJob
 from control_plane.model.goal import Goal, GoalState
@@ -124,6 +125,7 @@ class Pursuit:
         owner = goal.user_id
         anybodys = principal.user_id == owner and principal.role.allows(Role.OPERATOR)
         lines = []
+        denied = False
         found = list(_named_jobs(tx, goal, plan))
         for text, job in found:
             if job is None:
@@ -133,8 +135,12 @@ class Pursuit:
             elif job.state.ended:
                 lines.append(f"{text} has {job.state.value} already")
             else:
-                lines.append(self.stop(tx, principal, goal_id, job.id, f"goal {goal_id} asked for it", goal_id))
-        done = any(job is not None for _, job in found)
+                try:
+                    lines.append(self.stop(tx, principal, goal_id, job.id, f"goal {goal_id} asked for it", goal_id))
+                except (PreconditionFailed, ResourceExhausted) as error:  # the denial is on record; say why
+                    denied = True
+                    lines.append(f"{text}: {error.message}")
+        done = any(job is not None for _, job in found) and not denied
         result = "\n".join(lines) or "name the job to cancel; list them with: orquanta job list"
         return self._end(tx, principal, goal_id, GoalState.SUCCEEDED if done else GoalState.FAILED, result)
 

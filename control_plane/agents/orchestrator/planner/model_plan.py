@@ -251,7 +251,8 @@ def _contradiction(field: str, text: str) -> Question:
 
 
 def _question(said: SaidQuestion) -> Question:
-    text = " ".join(re.sub(r"[^\x20-\x7e\u00a0-\uffff]+", " ", redact(said.text)).split())
+    # A person reads it: nothing that cannot be seen, and nothing that turns the direction of words.
+    text = " ".join("".join(one if one.isprintable() else " " for one in redact(said.text)).split())
     return Question(said.field, text or f"What about {said.field}?", QuestionReason.MISSING)
 
 

@@ -23,6 +23,7 @@ from control_plane.agents.orchestrator.runs.moves import (
     Watch,
 )
 from control_plane.agents.orchestrator.runs.ports import Diagnoser, GoalPursuit
+from control_plane.agents.orchestrator.runs.report import partial
 from control_plane.agents.orchestrator.runs.state import BY_RULES, arguments_of, next_move
 from control_plane.agents.orchestrator.runs.view import RunView, load_view
 from control_plane.errors import OrQuantaError, Unavailable
@@ -77,6 +78,16 @@ class Driver:
                 return await self._find_cause(view, JobId(move.job_id))
             case _:
                 return await self._store.write(lambda tx: self._record(tx, view, move))
+
+    async def give_up(self, run_id: RunId, why: str) -> None:
+        """End a run that cannot go on by itself, with what it has found out."""
+
+        def write(tx: Tx) -> None:
+            view = load_view(tx, run_id)
+            if view is not None and not view.run.state.ended:
+                end(tx, view, partial(view, RunState.FAILED, why), self._pursuit)
+
+        await self._store.write(write)
 
     def _record(self, tx: Tx, view: RunView, move: Pursue | Decided | AwaitApproval | ByRules | Finish) -> bool:
         """Make a move that takes nothing but a transaction."""

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -118,7 +119,10 @@ class Effects:
         except TimeoutError:
             return _failed("TIMEOUT", self._clock.monotonic() - began)
         except ReasoningError as error:
-            return _failed(type(error).__name__, self._clock.monotonic() - began, str(error))
+            failed = _failed(type(error).__name__, self._clock.monotonic() - began, str(error))
+            return replace(
+                failed, input_tokens=error.input_tokens, output_tokens=error.output_tokens, cost_usd=error.cost_usd
+            )
         except Exception as error:
             log.exception("run.model_failed", run_id=view.run.id)
             return _failed("INTERNAL", self._clock.monotonic() - began, type(error).__name__)
@@ -170,7 +174,7 @@ class Effects:
         before = limits.done_before(view, step.intent.name, step.intent.arguments_json)
         if before is not None:
             return _error("DONE_BEFORE", f"you made this very call in step {before}; it is made once")
-        if view.plan.intent is Intent.HEAL and view.plan.targets.nodes:
+        if view.plan.intent is Intent.HEAL:  # a goal that names no host changes none
             call = ToolCall(step.intent.name, step.intent.arguments_json)
             target = await self._tools.resolve_target(call, view.principal)
             named = {target_id for _, target_id in view.book.planned}

@@ -1,6 +1,7 @@
 """The loop that drives runs: it picks those that have a move to take, and takes a bounded number at once."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
 from functools import partial
 
@@ -20,6 +21,8 @@ log = structlog.get_logger()
 _AT_ONCE = 4
 _LOOK_SECONDS = 1.0
 _RETRY_SECONDS = 1.0
+_FAILURES_MAX = 5
+"""Times in a row that a run may fail by itself before it is ended: it would hold one of the places for ever."""
 _PAGE = 500
 _READY_MAX = 10_000
 _JOB_ENDS = ("job.failed", "job.succeeded", "job.cancelled")
@@ -34,6 +37,7 @@ class RunLoop:
         self._at_once = at_once
         self._ready: dict[RunId, None] = {}
         self._active: set[RunId] = set()
+        self._failures: Counter[RunId] = Counter()
         self._learned = False
         self._position = 0
         self._free = asyncio.Event()
@@ -83,7 +87,9 @@ class RunLoop:
                 if not await self._may_work():
                     self._add([run_id])
                     return
-                if await self._driver.advance(run_id):
+                more = await self._driver.advance(run_id)
+                self._failures.pop(run_id, None)
+                if more:
                     continue
                 # What changed before the loop knew what to look for has woken nobody: look once more.
                 if not await self._remember(run_id):
@@ -92,13 +98,24 @@ class RunLoop:
             log.warning("run.waiting", run_id=run_id, reason=error.reason)
             await asyncio.sleep(_RETRY_SECONDS)
             self._add([run_id])
-        except Exception:
+        except Exception as error:
             log.exception("run.failed", run_id=run_id)
             await asyncio.sleep(_RETRY_SECONDS)
-            self._add([run_id])
+            await self._failed(run_id, error)
         finally:
             self._active.discard(run_id)
             self._free.set()
+
+    async def _failed(self, run_id: RunId, error: Exception) -> None:
+        """Try again, unless the run has failed too often: then end it."""
+        self._add([run_id])
+        self._failures[run_id] += 1
+        if self._failures[run_id] < _FAILURES_MAX:
+            return
+        try:
+            await self._driver.give_up(run_id, f"it failed by itself ({type(error).__name__}); see the server's log")
+        except Exception:
+            log.exception("run.not_ended", run_id=run_id)
 
     async def _remember(self, run_id: RunId) -> bool:
         """Learn what the run waits for, so that its change wakes it. Return whether that is other than before."""
