@@ -13,7 +13,7 @@ from control_plane.governor import grants
 from control_plane.governor.carrying import carry_out
 from control_plane.governor.judging import Judge, Judgement
 from control_plane.governor.needs import DEFAULT_NEED, who_may
-from control_plane.governor.recording import denials, follow_goal, lines, record
+from control_plane.governor.recording import denials, follow_goal, lines, record, told
 from control_plane.governor.rules import Ruling
 from control_plane.governor.standing import (
     check_approver,
@@ -23,7 +23,6 @@ from control_plane.governor.standing import (
     has_risen,
     standing,
 )
-from control_plane.governor.summary import summarize
 from control_plane.model.action import Action, ActionState, Proposal
 from control_plane.model.approval import Approval, ApprovalNeed
 from control_plane.model.effects import effect_hash
@@ -186,7 +185,7 @@ class Approvals:
             decision=(*decision, *said),
             policy_version=judgement.policy_version,
             estimate_usd=judgement.estimate_usd,
-            summary=summarize(action.effect, judgement.estimate_usd),
+            summary=told(tx, action.effect, judgement.estimate_usd),
         )
 
     def _execute(

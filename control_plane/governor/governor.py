@@ -15,9 +15,8 @@ from control_plane.governor.defaults import JobDefaults, complete
 from control_plane.governor.judging import Examined, Judgement, as_denial, examine
 from control_plane.governor.policy.book import PolicyBook
 from control_plane.governor.policy.model import PolicySet
-from control_plane.governor.recording import denials, follow_goal, lines, record
+from control_plane.governor.recording import denials, follow_goal, lines, record, told
 from control_plane.governor.ruling import BLAST_RADIUS, Limits, Ruling
-from control_plane.governor.summary import summarize
 from control_plane.model.action import Action, ActionState, KillSwitch, LaunchJobs, Proposal
 from control_plane.model.effects import effect_hash, effect_kind, effect_to_json
 from control_plane.model.identity import Principal
@@ -74,7 +73,7 @@ class Governor:
             job_id=proposal.job_id,
             node_id=proposal.node_id,
             state=ActionState.PROPOSED,
-            summary=summarize(proposal.effect, judgement.estimate_usd),
+            summary=told(tx, proposal.effect, judgement.estimate_usd),
             reasoning=proposal.reasoning,
             decision=lines(judgement.verdicts),
             hash=effect_hash(frozen),

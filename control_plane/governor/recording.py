@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 from control_plane.governor.rules import Ruling, Verdict
-from control_plane.model.action import Action, ActionState, LaunchJobs
+from control_plane.governor.summary import node_of, summarize
+from control_plane.model.action import Action, ActionState, Effect, LaunchJobs
 from control_plane.model.goal import GoalState
-from control_plane.store import audit, goals
+from control_plane.store import audit, goals, nodes
 from control_plane.store.database import Tx
 
 _GOAL_STATES: Mapping[ActionState, GoalState] = {
@@ -30,6 +31,13 @@ def follow_goal(tx: Tx, action: Action) -> None:
     else:
         reason = action.outcome
     goals.update(tx, action.goal_id, state=_GOAL_STATES[action.state], status_reason=reason)
+
+
+def told(tx: Tx, effect: Effect, estimate_usd: Decimal) -> str:
+    """Return the effect in one line, with its node called by its name."""
+    node_id = node_of(effect)
+    node = None if node_id is None else nodes.get(tx, node_id)
+    return summarize(effect, estimate_usd, node_name="" if node is None else node.name)
 
 
 def lines(verdicts: tuple[Verdict, ...]) -> tuple[str, ...]:

@@ -20,12 +20,28 @@ from control_plane.model.action import (
     UncordonNode,
     UpdateCondition,
 )
+from control_plane.model.ids import NodeId
 from control_plane.model.money import format_usd
 from control_plane.model.repair import Rung
 
 
-def summarize(effect: Effect, estimate_usd: Decimal) -> str:
-    """Return the effect in one line."""
+def summarize(effect: Effect, estimate_usd: Decimal, *, node_name: str = "") -> str:
+    """Return the effect in one line. `node_name` is how people call the one node that it is about."""
+    line = _line(effect, estimate_usd)
+    node_id = node_of(effect)
+    return line.replace(node_id, node_name, 1) if node_id and node_name else line
+
+
+def node_of(effect: Effect) -> NodeId | None:
+    """Return the one node that an effect is about, if it is about one that its summary names."""
+    match effect:
+        case LaunchJobs() | PlaceJob() | StopJob() | RequeueJob():
+            return None
+        case _:
+            return effect.node_id
+
+
+def _line(effect: Effect, estimate_usd: Decimal) -> str:
     match effect:
         case LaunchJobs():
             return f"run {'; '.join(_job(job) for job in effect.jobs)}, for at most {format_usd(estimate_usd)}"

@@ -133,7 +133,7 @@ async def test_dry_run_only_does_nothing_and_says_what_it_would_have_done(world:
     node = await world.node()
     action = await world.propose(DrainNode(node.id, "a test"))
     assert action.state is ActionState.DENIED
-    assert action.outcome == f"dry run only, nothing was done; it would have been: drain {node.id}: a test"
+    assert action.outcome == f"dry run only, nothing was done; it would have been: drain {node.name}: a test"
     assert (await world.node_now(node)).hold is None
     assert denial_error(action).reason == "DRY_RUN_ONLY"
 

@@ -5,8 +5,8 @@ from decimal import Decimal
 import pytest
 
 from control_plane.governor.summary import summarize
-from control_plane.model.action import LaunchJobs, NewJob
-from control_plane.model.ids import JobId
+from control_plane.model.action import DrainNode, LaunchJobs, NewJob
+from control_plane.model.ids import JobId, NodeId
 from control_plane.model.job import JobSpec, ResourceRequest
 
 
@@ -21,3 +21,9 @@ def test_a_time_limit_is_told_in_units_that_people_use(seconds: int, told: str) 
     )
     line = summarize(LaunchJobs(jobs=(NewJob(id=JobId("j-0123456789ab"), spec=spec),)), Decimal(3))
     assert line == f"run train [python train.py] on 1 GPU for at most {told}, for at most $3.00"
+
+
+def test_a_node_is_called_by_its_name() -> None:
+    effect = DrainNode(node_id=NodeId("n-0123456789ab"), reason="new fans")
+    assert summarize(effect, Decimal(0), node_name="gpu-host-7") == "drain gpu-host-7: new fans"
+    assert summarize(effect, Decimal(0)) == "drain n-0123456789ab: new fans"

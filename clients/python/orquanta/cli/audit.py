@@ -9,8 +9,8 @@ from typing import Annotated, TextIO
 
 import typer
 
-from orquanta.cli.exits import ExitCode
-from orquanta.cli.formats import moment, money, now, or_dash
+from orquanta.cli.exits import CommandError, ExitCode
+from orquanta.cli.formats import moment, money, now, or_dash, short
 from orquanta.cli.options import AsJson, Limit, Reason, first, page_size, parse_span
 from orquanta.cli.session import session_of
 from orquanta.ledger.checkpoint import Checkpoint
@@ -63,7 +63,7 @@ def list_records(
                 record.outcome,
                 money(record.cost_impact_usd) if record.cost_impact_usd else "-",
                 or_dash(record.job_id or record.goal_id or record.node_id or record.action_id),
-                "(erased)" if record.erased else record.reasoning,
+                "(erased)" if record.erased else short(record.reasoning),
             )
             for record in records
         ],
@@ -174,6 +174,12 @@ def erase(
     if bool(user) == bool(record):
         raise typer.BadParameter("give either --user or --record")
     if not yes:
+        if not session.output.interactive:
+            raise CommandError(
+                "nobody can be asked here; add --yes to erase them for good",
+                reason="CONFIRMATION_NEEDED",
+                code=ExitCode.USAGE,
+            )
         typer.confirm(f"Erase the words of {user or f'record {record}'} for good?", abort=True)
     with session.connect() as client:
         count = client.audit.erase(user=user, record_id=record, reason=reason)

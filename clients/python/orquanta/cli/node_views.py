@@ -36,7 +36,8 @@ def print_state(output: Output, node: Node) -> None:
     """What a change made of a node."""
     if output.as_json:
         output.document(node)
-    output.say(f"{node.name} ({node.id}) {words(node.state)}. {node.status_reason}".rstrip())
+    because = f": {node.status_reason}" if node.status_reason else ""
+    output.say(f"{node.name} ({node.id}) {words(node.state)}{because}.")
 
 
 def print_node(output: Output, node: Node) -> None:

@@ -86,6 +86,7 @@ def print_replay(output: Output, found: Replay) -> None:
         empty="No difference.",
     )
     output.say(f"{len(found.differences)} of {found.actions} actions would have been judged otherwise.")
+    output.note("Compared is what files say; built-in rules judge as before.")
 
 
 def _values(verdict: RuleVerdict) -> str:
