@@ -166,13 +166,14 @@ class Constraints:
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """The existing things a goal is about."""
+    """The existing things a goal is about. `all_of_mine`: every job of the caller's own that has not ended."""
 
     job_ids: tuple[str, ...] = ()
     nodes: tuple[str, ...] = ()
     gpu_index: int | None = None
     team: str | None = None
     pool: str | None = None
+    all_of_mine: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -264,7 +264,7 @@ class Orchestrator:
         if reasoner is None or limits is None or blocked or not reasoner.available:
             return self.pursuit.pursue(tx, principal, goal_id, plan, attempt=attempt)
         goal = goals.update(tx, goal_id, state=GoalState.PLANNING, plan=plan, status_reason="")
-        begin.begin_reading(tx, goal, reasoner.model_name, limits)
+        begin.begin_reading(tx, goal, reasoner.model_name, limits, for_agent=principal.for_agent)
         return goal
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from graphlib import TopologicalSorter
 
 from control_plane.agents.orchestrator.jobs import jobs_of
 from control_plane.agents.orchestrator.names import NAME
@@ -15,11 +16,16 @@ from control_plane.model.action import ActionState, LaunchJobs, Proposal, StopJo
 from control_plane.model.goal import Goal, GoalState
 from control_plane.model.identity import Principal, Role
 from control_plane.model.ids import ACTION, GoalId, JobId, derived_id
-from control_plane.model.job import Job
+from control_plane.model.job import Job, JobState
 from control_plane.model.plan import BudgetPeriod, Intent, Plan
 from control_plane.model.run import RunUsage
 from control_plane.store import actions, audit, goals, job_names, jobs, runs
 from control_plane.store.database import Tx
+from control_plane.store.jobs import JobFilter
+from control_plane.store.pages import PageRequest
+
+_UNENDED = tuple(state for state in JobState if not state.ended)
+_CANCELLED_AT_ONCE_MAX = 200  # each is an action of its own, all in one transaction
 
 
 class Pursuit:
@@ -124,6 +130,8 @@ class Pursuit:
         goal = goals.require(tx, goal_id)
         owner = goal.user_id
         anybodys = principal.user_id == owner and principal.role.allows(Role.OPERATOR)
+        if plan.targets.all_of_mine:
+            return self._cancel_all(tx, principal, goal)
         lines = []
         denied = False
         found = list(_named_jobs(tx, goal, plan))
@@ -144,8 +152,34 @@ class Pursuit:
         result = "\n".join(lines) or "name the job to cancel; list them with: orquanta job list"
         return self._end(tx, principal, goal_id, GoalState.SUCCEEDED if done else GoalState.FAILED, result)
 
+    def _cancel_all(self, tx: Tx, principal: Principal, goal: Goal) -> Goal:
+        """Stop every job of the goal's owner that has not ended, each as an act of its own, and tell of each."""
+        which = JobFilter(states=_UNENDED, user_id=goal.user_id)
+        found = jobs.page(tx, which, PageRequest(_CANCELLED_AT_ONCE_MAX))
+        lines, done = [], False
+        for job in _last_first(found.items):
+            current = jobs.require(tx, job.id, with_allocations=False)
+            if current.state.ended:
+                lines.append(f"{job.spec.name} ({job.id}) is {current.state.value} with what it waited for")
+            elif current.cancel_requested:
+                lines.append(f"{job.spec.name} ({job.id}) is being stopped already")
+            else:
+                try:
+                    reason = f"goal {goal.id} asked for it"
+                    lines.append(self.stop(tx, principal, goal.id, job.id, reason, goal.id))
+                except (PreconditionFailed, ResourceExhausted) as denied:
+                    lines.append(f"{job.spec.name} ({job.id}) goes on: {denied}")
+                    continue
+            done = True
+        if not found.items:
+            return self._end(tx, principal, goal.id, GoalState.SUCCEEDED, "you have no job that has not ended")
+        if found.next_token:
+            lines.append(f"these are {len(lines)}; there are more: ask again for the rest")
+        state = GoalState.SUCCEEDED if done else GoalState.FAILED
+        return self._end(tx, principal, goal.id, state, "\n".join(lines))
+
     def stop(self, tx: Tx, principal: Principal, goal_id: GoalId, job_id: JobId, reason: str, request_id: str) -> str:
-        """Propose to stop a job as a person's own act; return what came of it. Raises the error of a denial."""
+        """Propose to stop a job as the act of who asks; return what came of it. Raises the error of a denial."""
         action = self._governor.propose_in(
             tx,
             Proposal(
@@ -153,7 +187,7 @@ class Pursuit:
                 effect=StopJob(job_id, reason),
                 proposer=principal.email,
                 reasoning=reason,
-                is_person=True,
+                is_person=not principal.for_agent,
                 user_id=principal.user_id,
                 goal_id=goal_id,
                 job_id=job_id,
@@ -161,6 +195,8 @@ class Pursuit:
         )
         if action.state in (ActionState.DENIED, ActionState.FAILED):
             raise denial_error(action)
+        if action.state is ActionState.AWAITING_APPROVAL:
+            return f"{action.summary}: needs approval: orquanta action approve {action.id}"
         return action.outcome
 
     def _end(self, tx: Tx, principal: Principal, goal_id: GoalId, state: GoalState, text: str) -> Goal:
@@ -193,6 +229,13 @@ def _named_jobs(tx: Tx, goal: Goal, plan: Plan) -> Iterable[tuple[str, Job | Non
             named = job_names.newest(tx, text, limit=1, user_id=goal.user_id, unended=True)
             job = jobs.get(tx, named[0], with_allocations=False) if named else None
         yield text, job
+
+
+def _last_first(found: Iterable[Job]) -> Iterable[Job]:
+    """Order jobs so that stopping one cancels none that comes behind it, for another reason than that asked for."""
+    by_id = {job.id: job for job in found}
+    order = TopologicalSorter({job.id: job.spec.depends_on for job in by_id.values()}).static_order()
+    return [by_id[job_id] for job_id in reversed(tuple(order)) if job_id in by_id]
 
 
 def _budget(plan: Plan, goal: Goal) -> Decimal | None:

@@ -69,6 +69,7 @@ def build_targets(draft: Draft) -> Targets:
         gpu_index=value_of(targets.gpu_index),
         team=value_of(targets.team),
         pool=value_of(targets.pool),
+        all_of_mine=bool(value_of(targets.all_of_mine)),
     )
 
 
@@ -158,7 +159,7 @@ def _facts(draft: Draft) -> Iterator[tuple[str, Fact[object]]]:
         ("priority", draft.priority),
     )
     yield from ((f"constraints.{name}", fact) for name, fact in constraints if fact is not None)
-    targets = ("job_ids", "nodes", "gpu_index", "team", "pool")
+    targets = ("job_ids", "nodes", "gpu_index", "team", "pool", "all_of_mine")
     yield from ((f"targets.{name}", fact) for name in targets if (fact := getattr(draft.targets, name)) is not None)
     if draft.plan_only is not None:
         yield "plan_only", draft.plan_only

@@ -26,6 +26,7 @@ from control_plane.agents.orchestrator.planner.resize import resized
 from control_plane.agents.orchestrator.planner.shadow import Kind, Shadow, mark, words
 from control_plane.agents.orchestrator.planner.spot import SpotReading, read_spot
 from control_plane.agents.orchestrator.planner.targets import (
+    read_all_of_mine,
     read_gpu_index,
     read_jobs,
     read_nodes,
@@ -245,12 +246,21 @@ def _grouped(found: list[tuple[str, int]], shadow: Shadow) -> Fact[tuple[str, ..
 
 def _targets(shadow: Shadow) -> TargetFacts:
     nodes = read_nodes(shadow)
-    return TargetFacts(read_jobs(shadow, nodes), nodes, read_gpu_index(shadow), read_team(shadow), read_pool(shadow))
+    return TargetFacts(
+        read_jobs(shadow, nodes),
+        nodes,
+        read_gpu_index(shadow),
+        read_team(shadow),
+        read_pool(shadow),
+        read_all_of_mine(shadow),
+    )
 
 
 def _reduced(draft: Draft, *, hypothetical: bool) -> Draft:
     """Leave out what only describes existing things in a goal that does not ask for GPUs."""
     intent = draft.intent.value
+    if intent is not Intent.CANCEL:
+        draft = replace(draft, targets=replace(draft.targets, all_of_mine=None))
     if draft.launches or intent is Intent.AMBIGUOUS:
         return replace(draft, targets=replace(draft.targets, nodes=None, gpu_index=None))
     job = replace(draft.jobs[0], command=None, image=None)

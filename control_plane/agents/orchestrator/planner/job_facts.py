@@ -44,6 +44,7 @@ class TargetFacts:
     gpu_index: Fact[int] | None = None
     team: Fact[str] | None = None
     pool: Fact[str] | None = None
+    all_of_mine: Fact[bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)

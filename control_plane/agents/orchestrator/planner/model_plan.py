@@ -225,7 +225,7 @@ def _open_questions(rules: Plan, reading: Reading) -> Iterator[Question]:
         "budget": rules.constraints.budget is not None,
         "deadline": rules.constraints.deadline_at is not None,
         "max_hours": any(job.max_seconds for job in rules.jobs),
-        "job_ids": bool(rules.targets.job_ids),
+        "job_ids": bool(rules.targets.job_ids) or rules.targets.all_of_mine,
         "node": bool(rules.targets.nodes),
         "pool": rules.targets.pool is not None,
         "command": any(job.command for job in rules.jobs),

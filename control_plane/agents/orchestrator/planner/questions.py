@@ -41,6 +41,7 @@ def _questions(draft: Draft, text: str) -> Iterator[Question]:
         intent is Intent.CANCEL
         and draft.targets.job_ids is None
         and draft.targets.pool is None
+        and draft.targets.all_of_mine is None
         and not _ALL_OF_MINE.search(text)
     ):
         yield _missing("job_ids", "Which job should be cancelled? Name its id, such as j-0a1b2c3d4e5f.")

@@ -61,6 +61,19 @@ _GPU_INDEX = re.compile(
 )
 _GPU_NAME = re.compile(r"gpu-?(\d{1,2})")
 _MAX_GPU_INDEX = 31
+_ALL_OF_MINE = re.compile(
+    r"[ \n]*(?:(?:please|pls|now|ok|okay|can you|could you) )*"
+    r"(?:(?:cancel|stop|kill|abort|terminate|end|halt)"
+    r"(?P<en> (?:all |all of |every one of |each of )?(?:my|my own)(?: own| current)? (?:jobs|runs|trainings|tasks|"
+    r"workloads)| (?:all of |all )mine| (?:everything|all) (?:of mine|(?:that )?i(?:'m| am| have| started| run)"
+    r"(?: running)?))|"
+    r"(?:cancela|deten|para)(?P<es> (?:todos )?mis (?:trabajos|tareas))|"
+    r"(?:stoppe|storniere|beende)(?P<de> alle meine (?:jobs|auftrage|laufe))|"
+    r"(?:annule|arrete)(?P<fr> tous mes (?:jobs|travaux))|"
+    r"(?:取消|停止)(?P<zh>我的?(?:所有|全部)的?(?:任务|作业)))"
+    r"(?: (?:please|pls|now|right now|right away|immediately|at once|asap|today|thanks))*[ .!\n]*"
+)
+"""All of a wish: what says more, such as "except", "on node-3" or "older than", means fewer than all."""
 _STOP = (
     "the|a|an|my|our|your|which|what|this|that|each|every|per|whole|entire|did|has|have|is|was|all|any|"
     "other|another|and|or|of|for|to|in|on|from|how|much|by|same|gpu|pool|team|does|equipo|el|la"
@@ -147,6 +160,15 @@ def read_team(shadow: Shadow) -> Fact[str] | None:
 def read_pool(shadow: Shadow) -> Fact[str] | None:
     """Read the pool (or cluster, or endpoint called something) that a goal names."""
     return _named(shadow, _POOL)
+
+
+def read_all_of_mine(shadow: Shadow) -> Fact[bool] | None:
+    """Read the wish to cancel every job of one's own, where it is all that a goal says."""
+    match = _ALL_OF_MINE.fullmatch(shadow.text)
+    if match is None or match.lastgroup is None:
+        return None
+    start, end = match.span(match.lastgroup)
+    return Fact(value=True, spans=(shadow.span(start + (shadow.text[start] == " "), end),))
 
 
 def _named(shadow: Shadow, pattern: re.Pattern[str]) -> Fact[str] | None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from control_plane.agents.orchestrator.names import NAME
 from control_plane.agents.orchestrator.runs.state import BY_RULES, LAUNCHED, PHASE, READING, WORKING
+from control_plane.agents.orchestrator.runs.view import FOR_AGENT
 from control_plane.model.action import Action
 from control_plane.model.goal import Goal
 from control_plane.model.ids import RUN, ActionId, GoalId, JobId, RunId, derived_id
@@ -22,10 +23,10 @@ def run_id_of(goal_id: GoalId) -> RunId:
     return derived_id(RUN, goal_id)
 
 
-def begin_reading(tx: Tx, goal: Goal, model_name: str, limits: RunUsage) -> RunId:
-    """Begin a run whose first step has a model read the goal."""
+def begin_reading(tx: Tx, goal: Goal, model_name: str, limits: RunUsage, *, for_agent: bool) -> RunId:
+    """Begin a run whose first step has a model read the goal. `for_agent`: an agent's credential asked for it."""
     run_id = _insert(tx, goal, model_name, limits)
-    runs.note(tx, run_id, notes={PHASE: READING})
+    runs.note(tx, run_id, notes={PHASE: READING, FOR_AGENT: for_agent})
     runs.set_state(tx, run_id, RunState.RUNNING, "")
     return run_id
 

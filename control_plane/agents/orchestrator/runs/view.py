@@ -25,6 +25,9 @@ from control_plane.store.database import Tx
 Json = Mapping[str, Any]  # Any: JSON of any shape
 
 
+FOR_AGENT = "for_agent"
+"""The note of a run that an agent's credential asked for: what it stops is no person's own act."""
+
 _TELLING = (ToolStatus.OK.value, ToolStatus.NO_DATA.value)
 
 
@@ -68,7 +71,10 @@ class RunView:
         """On whose behalf it acts, with the role that they have now. Raises LookupError if they are gone."""
         if self.owner is None:
             raise LookupError(f"run {self.run.id} belongs to nobody")
-        return Principal(self.owner.id, self.owner.email, self.owner.role, CredentialKind.LOCAL, self.run.id)
+        for_agent = bool(self.book.notes.get(FOR_AGENT))
+        return Principal(
+            self.owner.id, self.owner.email, self.owner.role, CredentialKind.LOCAL, self.run.id, for_agent=for_agent
+        )
 
     @property
     def number(self) -> int:

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
 
@@ -17,6 +18,7 @@ from control_plane.errors import (
     PreconditionFailed,
     ResourceExhausted,
 )
+from control_plane.governor.ruling import PROTECTED_LABEL
 from control_plane.model.account import User
 from control_plane.model.action import Action, ActionState
 from control_plane.model.goal import Goal, GoalState
@@ -108,6 +110,10 @@ def plan_by_table(
     if text.startswith("how many"):
         return PLANS["how many?"]
     return PLANS[text]
+
+
+def cancel_all(text: str, **_: object) -> Plan:
+    return Plan(Intent.CANCEL, text, targets=Targets(all_of_mine=True))
 
 
 class Desk:
@@ -440,3 +446,47 @@ async def test_the_planner_that_ships_turns_words_into_a_running_goal(any_world:
         2,
         10800,
     )
+
+
+async def test_all_of_ones_own_jobs_are_cancelled_each_by_an_action_and_nobody_elses(desk: Desk) -> None:
+    chain, single = await desk.ask("chain"), await desk.ask("train", request_id="r-2")
+    eve = principal(await desk.world.user("eve", budget_usd=100))
+    hers = await desk.ask("train", who=eve)
+    await desk.world.node()
+    await desk.scheduler.round()
+    desk.orchestrator._planner = cancel_all
+    done = await desk.ask("cancel all my jobs", request_id="r-3")
+    assert done.state is GoalState.SUCCEEDED
+    recorded = await desk.world.store.read(lambda tx: actions.page(tx, ActionFilter(goal_id=done.id), PageRequest()))
+    assert [(action.kind, action.state.value) for action in recorded.items] == [("stop_job", "done")] * 4
+    for job in (*await desk.jobs(chain), *await desk.jobs(single)):
+        assert job.state is JobState.CANCELLED or job.cancel_requested
+        assert job.id in done.result
+    (other,) = await desk.jobs(hers)
+    assert not other.state.ended
+    assert not other.cancel_requested
+    again = await desk.ask("cancel all my jobs", request_id="r-4")
+    assert again.result.count("is being stopped already") == done.result.count("stopping ") > 0
+
+
+async def test_who_has_no_job_to_cancel_is_told_so(desk: Desk) -> None:
+    desk.orchestrator._planner = cancel_all
+    done = await desk.ask("cancel all my jobs")
+    assert (done.state, done.result) == (GoalState.SUCCEEDED, "you have no job that has not ended")
+
+
+@pytest.mark.parametrize("for_agent", [False, True])
+async def test_what_an_agents_credential_stops_is_no_persons_act(desk: Desk, for_agent: bool) -> None:
+    (job,) = await desk.jobs(await desk.ask("train"))
+    goal = await desk.ask(f"cancel {job.id}", who=replace(desk.ada, for_agent=for_agent), request_id="r-2")
+    recorded = await desk.world.store.read(lambda tx: actions.page(tx, ActionFilter(goal_id=goal.id), PageRequest()))
+    assert [action.is_person for action in recorded.items] == [not for_agent]
+
+
+async def test_a_stop_that_waits_for_approval_says_how_to_approve_it(desk: Desk) -> None:
+    await desk.world.node(labels=dict([PROTECTED_LABEL]))
+    (job,) = await desk.jobs(await desk.ask("train"))
+    await desk.scheduler.round()
+    goal = await desk.ask(f"cancel {job.id}", request_id="r-2")
+    action = await desk.waiting(goal)
+    assert goal.result == f"{action.summary}: needs approval: orquanta action approve {action.id}"
