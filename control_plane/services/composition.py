@@ -179,7 +179,7 @@ class PeopleServices:
             replaying=Bounded(at_once=1, waiting=_POLICIES_WAITING),
         )
         self._memories = Memories(store=deps.store, memory=deps.memory)
-        self._tools = Tools(store=deps.store, toolbox=deps.toolbox, taint=TaintBook(deps.clock))
+        self._tools = Tools(store=deps.store, toolbox=deps.toolbox, taint=TaintBook(deps.store, deps.clock))
 
     def add_to(self, server: aio.Server) -> list[str]:
         """Register every service; return their full names, for reflection and health."""

@@ -7,7 +7,6 @@ from typing import Final
 
 from typing_extensions import override
 
-from control_plane.model.identity import Principal
 from control_plane.model.tool import ToolCall, ToolContext
 from control_plane.services.caller import person
 from control_plane.services.convert import tools as convert
@@ -45,19 +44,20 @@ class Tools(ToolServiceServicer):
         fields.check()
         caller = person()
         change = mutation("CallTool", request, request.request_id)
-        if self._toolbox.changes(name) and not request.dry_run:
+        changes = self._toolbox.changes(name)
+        if changes and not request.dry_run:
             await self._remember(change)
         called = ToolContext(
             principal=caller,
             caller=f"mcp:{caller.email}",
             step_key=f"{caller.user_id}/{change.request_id}",
             reasoning=reasoning,
-            tainted=self._taint.is_tainted(_credential(caller)),
+            tainted=changes and await self._taint.is_tainted(caller),
             dry_run=request.dry_run,
         )
         result = await self._toolbox.call(ToolCall(name, arguments_json), called)
         if result.untrusted:
-            self._taint.read(_credential(caller))
+            await self._taint.read(caller)
         return convert.result(result)
 
     async def _remember(self, change: Mutation) -> None:
@@ -68,7 +68,3 @@ class Tools(ToolServiceServicer):
                 change.remember(tx, change.method)
 
         await self._store.write(remember)
-
-
-def _credential(caller: Principal) -> str:
-    return f"{caller.user_id}/{caller.credential_id}"

@@ -1,6 +1,7 @@
 """Tools as other agents call them: judged as an agent's acts, never as the person's."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -9,7 +10,7 @@ import pytest
 from control_plane.model.action import StopJob
 from control_plane.model.identity import Role
 from control_plane.model.ids import ActionId
-from control_plane.services.tool_taint import TAINTED_SECONDS
+from control_plane.services.tool_taint import TAINTED_SECONDS, TaintBook
 from control_plane.store import actions
 from control_plane.store.actions import ActionFilter
 from control_plane.store.pages import PageRequest
@@ -146,3 +147,21 @@ async def test_only_ones_own_jobs_can_be_stopped(fleet: Fleet, user: Client) -> 
     assert stopped.status == tool_pb2.TOOL_STATUS_OK
     action = await fleet.store.read(lambda tx: actions.require(tx, ActionId(stopped.action_id)))
     assert isinstance(action.effect, StopJob)
+
+
+async def test_a_restart_forgets_no_strangers_words(fleet: Fleet, operator: Client) -> None:
+    assert operator.user is not None
+    reader = principal(operator.user)
+    other = replace(reader, credential_id="another")
+    book = TaintBook(fleet.store, fleet.clock)
+    await book.read(reader)
+    fleet.clock.advance(200)
+    await book.read(reader)
+    fleet.clock.advance(TAINTED_SECONDS)
+    assert await book.is_tainted(reader)
+    restarted = TaintBook(fleet.store, fleet.clock)
+    assert await restarted.is_tainted(reader)
+    assert not await restarted.is_tainted(other)
+    fleet.clock.advance(200)
+    assert not await book.is_tainted(reader)
+    assert not await restarted.is_tainted(reader)
