@@ -87,7 +87,7 @@ def pack(stack: ExitStack, goals_file: Path | None = None, *, every: bool = Fals
     if files is None:
         return Pack("goals_model", title, skipped="llama-server is not built; build it once with: make llm")
     stack.enter_context(loopback_allowed())
-    url = stack.enter_context(serving(files))
+    url = stack.enter_context(serving(files, threads=1))  # more of them wait for each other on a busy machine
     goals = goal_set(goals_file)
     asked = list(goals.goals)
     random.Random(1).shuffle(asked)  # whatever is left out for want of time is then of every kind

@@ -2,7 +2,7 @@
 
 import re
 
-from control_plane.agents.orchestrator.planner.shadow import words
+from control_plane.agents.orchestrator.planner.shadow import Kind, mark, words
 from control_plane.model.plan import RefusalCode
 
 NEAR = r"[^.;!?\n]{0,44}?"
@@ -22,7 +22,8 @@ TAKE = words(
 )
 SECRET = words(
     "(?:api|secret|private|ssh|access|encryption|signing|master|root|aws|cloud|admin|license|"
-    "service account|tls|ca|wandb|hf|openai|user)[ -]?keys?|keys (?:to|for) (?:the|all)|secrets?|"
+    f"service account|tls|ca|wandb|hf|openai|user|{mark(Kind.PROVIDER)})[ -]?keys?|"
+    "keys (?:to|for) (?:the|all)|secrets?|"
     "credentials?|creds|passwords?|passphrases?|(?:access|auth|bearer|api|join|session|refresh|hf|"
     "huggingface|login|jwt|oauth|github|service|admin|cluster|root|kube|kubernetes|"
     "registry|deploy|personal access|admin access|superuser) tokens?|env(?:ironment)? (?:vars?|variables|"
