@@ -11,7 +11,7 @@ import numpy as np
 import openai
 from typing_extensions import override
 
-from control_plane.errors import OrQuantaError, Unavailable
+from control_plane.errors import Unavailable
 from control_plane.memory.contract import Vectors
 from control_plane.model.redaction import redact
 
@@ -83,8 +83,8 @@ class HttpEmbedder:
         await self._client.close()
 
     async def _embed(self, texts: list[str]) -> Vectors:
+        self._check()
         try:
-            self._permit(self._endpoint.base_url)
             async with asyncio.timeout(self._endpoint.timeout_seconds):
                 answer = await self._client.embeddings.create(
                     model=self._endpoint.model,
@@ -93,13 +93,19 @@ class HttpEmbedder:
                     timeout=self._endpoint.timeout_seconds,
                 )
             return self._vectors([(one.index, one.embedding) for one in answer.data], len(texts))
-        except (openai.OpenAIError, httpx2.HTTPError, TimeoutError, OrQuantaError) as error:
+        except (openai.OpenAIError, httpx2.HTTPError, TimeoutError) as error:
             why = "it did not answer in time" if isinstance(error, TimeoutError) else type(error).__name__
             status = getattr(error, "status_code", None)
             told = f"it answered {status}" if status else why
             raise Unavailable(f"the embedder at {self._endpoint.base_url} cannot be used: {told}") from error
         except (ValueError, TypeError, AttributeError, OverflowError) as error:
             raise Unavailable(f"the embedder at {self._endpoint.base_url} answered nonsense: {error}") from error
+
+    def _check(self) -> None:
+        try:
+            self._permit(self._endpoint.base_url)
+        except Exception as error:  # whatever forbids it
+            raise Unavailable(f"the embedder at {self._endpoint.base_url} must not be called: {error}") from error
 
     def _vectors(self, rows: list[tuple[int, list[float]]], count: int) -> Vectors:
         if sorted(index for index, _ in rows) != list(range(count)):

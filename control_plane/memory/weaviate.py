@@ -26,7 +26,7 @@ with warnings.catch_warnings():
     from weaviate.classes.config import Configure
     from weaviate.classes.data import DataObject
     from weaviate.classes.init import AdditionalConfig, Auth, Timeout
-    from weaviate.classes.query import BM25Operator, Filter, HybridFusion, MetadataQuery, Sort
+    from weaviate.classes.query import BM25Operator, Filter, MetadataQuery, Sort
     from weaviate.exceptions import WeaviateBaseError
 
     from control_plane.memory import weaviate_rows as rows
@@ -122,7 +122,7 @@ class WeaviateMemory:
                 for (ranking, _), (objects, _) in zip(rankings, of_tenant, strict=True):
                     for rank, one in enumerate(objects):
                         found[str(one.uuid)] = (tenant, one)
-                        ranking.append((one.metadata.score or -rank, str(one.uuid)))
+                        ranking.append((_nearness(one, rank), str(one.uuid)))
             keys = [([key for _, key in sorted(ranking, key=_score)], weight) for ranking, weight in rankings]
             scored = fuse(keys)[:limit] if clean.text else _newest(found)[:limit]
             return tuple([await self._used(*found[key], score, now) for key, score in scored])
@@ -291,23 +291,23 @@ class WeaviateMemory:
         if not query.text:
             newest = Sort.by_property("created_at", ascending=False).by_property("memory_id", ascending=False)
             return [((await tenant.query.fetch_objects(sort=newest, **asked)).objects, 1.0)]
+        # Fused here and not by the server: its hybrid search with a bound on the distance finds nothing by words that
+        # has no vector of this embedder yet.
+        near: Sequence[Any] = ()  # Any: as above
+        if vector is not None:
+            near = (
+                await tenant.query.near_vector(
+                    near_vector=vector.tolist(),
+                    target_vector=self._vector_name,
+                    distance=1 - self._embedder.floor,
+                    return_metadata=MetadataQuery(distance=True),
+                    **asked,
+                )
+            ).objects
         asked |= {"query_properties": ["words"], "return_metadata": MetadataQuery(score=True)}
         words = " ".join(terms.words)
-        if vector is not None and vector.any():
-            near = await tenant.query.hybrid(
-                query=words or None,
-                vector={self._vector_name: vector.tolist()},
-                target_vector=self._vector_name,
-                alpha=VECTOR_WEIGHT if words else 1.0,
-                fusion_type=HybridFusion.RANKED,
-                max_vector_distance=1 - self._embedder.floor,
-                **asked,
-            )
-        elif words:
-            near = await tenant.query.bm25(query=words, **asked)
-        else:
-            return [((), 1.0), ((), EXACT_WEIGHT)] if terms.exact else [((), 1.0)]
-        rankings: list[tuple[Sequence[Any], float]] = [(near.objects, 1.0)]
+        by_words = (await tenant.query.bm25(query=words, **asked)).objects if words else ()
+        rankings: list[tuple[Sequence[Any], float]] = [(near, VECTOR_WEIGHT), (by_words, 1 - VECTOR_WEIGHT)]
         if terms.exact:
             # Each as a whole: `gpu-a-17` is three words to the server, and all of them have to be there.
             exact = [
@@ -404,6 +404,14 @@ def _guarded() -> Iterator[None]:
     except (WeaviateBaseError, grpc.RpcError, OSError, TimeoutError) as error:
         told = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
         raise Unavailable(f"the Weaviate server cannot be used: {told}") from error
+
+
+def _nearness(found: Any, rank: int) -> float:  # Any: an object as the client gives it
+    """Return what objects of several tenants can be ordered by: the larger the nearer."""
+    told = found.metadata
+    if told.distance is not None:
+        return -float(told.distance)
+    return float(told.score) if told.score is not None else -float(rank)
 
 
 def _score(one: tuple[float, str]) -> float:
