@@ -25,7 +25,7 @@ NAMES = ("goals_rules", "goals_chance", "goals_model", "injection", "no_fault", 
 
 
 def _packs(wanted: argparse.Namespace, stack: ExitStack) -> Iterator[Pack]:
-    """Yield the packs in their order; each is made when its turn comes."""
+    """Yield the packs in their order."""
     makers: Mapping[str, Callable[[], Pack]] = {
         "goals_rules": lambda: goals_rules.pack(wanted.goals),
         "goals_chance": lambda: goals_model.by_chance(wanted.goals),
@@ -41,12 +41,18 @@ def _packs(wanted: argparse.Namespace, stack: ExitStack) -> Iterator[Pack]:
 
 
 async def _run(wanted: argparse.Namespace) -> list[Outcome]:
-    outcomes = []
+    """Run one pack after the other, and the one that waits for the local model beside them."""
+
+    async def tried(one: Pack) -> Outcome:
+        print(f"{one.name}: {one.title}" + (f" (skipped: {one.skipped})" if one.skipped else ""), flush=True)
+        return await run_pack(one, wanted.repeats, lambda text: print(text, flush=True))
+
     with ExitStack() as stack:
-        for one in _packs(wanted, stack):
-            print(f"{one.name}: {one.title}" + (f" (skipped: {one.skipped})" if one.skipped else ""), flush=True)
-            outcomes.append(await run_pack(one, wanted.repeats, lambda text: print(text, flush=True)))
-    return outcomes
+        packs = list(_packs(wanted, stack))
+        async with asyncio.TaskGroup() as group:
+            beside = {one.name: group.create_task(tried(one)) for one in packs if one.waits}
+            alone = {one.name: await tried(one) for one in packs if not one.waits}
+    return [alone[one.name] if one.name in alone else beside[one.name].result() for one in packs]
 
 
 def main() -> int:

@@ -42,7 +42,8 @@ class Pack:
 
     `seconds` bounds a pack that takes long: attempts that were not begun by then are left out and counted.
     `at_once` are tried at the same time. `once` says that a repeat would prove nothing. `skipped` says why there are no
-    cases. `close` ends what the cases share.
+    cases. `close` ends what the cases share. `waits` says that it waits for
+    another program most of its time, so that other packs may run meanwhile.
     """
 
     name: str
@@ -53,4 +54,5 @@ class Pack:
     once: bool = False
     at_once: int = 4
     close: Callable[[], Awaitable[None]] | None = None
+    waits: bool = False
     skipped: str = ""

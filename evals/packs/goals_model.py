@@ -33,7 +33,7 @@ from evals.lab import Lab, open_lab
 from tools.llama_server import CONTEXT_TOKENS, MODEL_NAME, installed, serving
 
 GOALS_ASKED = 20
-SECONDS = 100.0
+SECONDS = 120.0
 """So long are goals begun with the local model; those that are not are counted as left out."""
 
 _CASE_SECONDS = 150.0
@@ -103,6 +103,7 @@ def pack(stack: ExitStack, goals_file: Path | None = None, *, every: bool = Fals
         seconds=36_000.0 if every else SECONDS,
         at_once=1,
         close=model.close,
+        waits=True,
     )
 
 
