@@ -13,8 +13,6 @@ from orquanta.cli.formats import moment, or_dash, relative
 from orquanta.cli.options import AsJson, Limit, Reason, RequestId, first, page_size
 from orquanta.cli.output import Output
 from orquanta.cli.session import session_of
-from orquanta.convert.memories import memory_line, read_memory_line
-from orquanta.nouns.memories import IMPORTED_MAX
 from orquanta.types.memories import Memory, MemoryKind
 
 memory_commands = typer.Typer(no_args_is_help=True, help="Memory: what worked before, and what did not.")
@@ -78,6 +76,8 @@ def export(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; stdout without.")] = None,
 ) -> None:
     """Write every memory as JSON lines, oldest first."""
+    from orquanta.convert.memories import memory_line  # noqa: PLC0415 - gRPC is not loaded for help
+
     session = session_of(ctx, as_json=False)
     count = 0
     with session.connect() as client, _opened(output) as file, closing(client.memories.export()) as memories:
@@ -94,6 +94,8 @@ def import_memories(
     as_json: AsJson = False,
 ) -> None:
     """Bring the memories of an export; those that are known stay as they are."""
+    from orquanta.nouns.memories import IMPORTED_MAX  # noqa: PLC0415 - gRPC is not loaded for help
+
     session = session_of(ctx, as_json=as_json)
     added = known = 0
     with file.open(encoding="utf-8") as lines, session.connect() as client:
@@ -178,6 +180,8 @@ def _print_memory(output: Output, memory: Memory) -> None:
 
 
 def _read(lines: Iterable[str], file: Path) -> Iterator[Memory]:
+    from orquanta.convert.memories import read_memory_line  # noqa: PLC0415 - gRPC is not loaded for help
+
     for number, line in enumerate(lines, start=1):
         if len(line) > _LINE_CHARACTERS_MAX:
             raise typer.BadParameter(f"{file}, line {number}: it is too long for a memory")
