@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -304,6 +305,13 @@ def finish_step(tx: Tx, run_id: RunId, number: int, outcome: Outcome, *, turns: 
     run.tainted = run.tainted or outcome.untrusted
     _changed(tx, run)
     return True
+
+
+def spent_at_least(tx: Tx, run_id: RunId, cost_usd: Decimal) -> None:
+    """Raise the run's account to what its models are known to have cost; it is never lowered."""
+    row = _row(tx, run_id)
+    row.cost_usd_micros = max(row.cost_usd_micros, to_micros(cost_usd))
+    tx.session.add(row)
 
 
 def prune(tx: Tx, *, before: datetime, limit: int = 500) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from control_plane.agents.orchestrator.names import NAME
 from control_plane.agents.orchestrator.runs import limits
 from control_plane.agents.orchestrator.runs.bounds import RunPolicy
-from control_plane.agents.orchestrator.runs.view import RunView
+from control_plane.agents.orchestrator.runs.view import RunView, model_cost
 from control_plane.model.agent import AgentStatus
 from control_plane.model.ids import RunId
 from control_plane.model.redaction import Json
@@ -49,6 +49,8 @@ def finish(tx: Tx, step: RunStep, outcome: Outcome, policy: RunPolicy) -> bool:
     calls = int(step.intent.kind is StepKind.TOOL)
     if not runs.finish_step(tx, step.run_id, step.number, outcome, turns=turns, tool_calls=calls):
         return False
+    if turns:
+        runs.spent_at_least(tx, step.run_id, model_cost(tx, runs.require(tx, step.run_id)))
     kind, message, data = _told(step, outcome)
     run_events.append(
         tx,

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from control_plane.model.account import User
@@ -13,13 +14,14 @@ from control_plane.model.identity import CredentialKind, Principal
 from control_plane.model.ids import ActionId, NodeId, RunId
 from control_plane.model.incident import Incident
 from control_plane.model.job import Job
+from control_plane.model.money import from_micros
 from control_plane.model.node import Node
 from control_plane.model.plan import Plan
 from control_plane.model.repair import Repair
 from control_plane.model.run import Run
 from control_plane.model.run_step import Outcome, RunBook, RunStep, StepKind
 from control_plane.model.tool import ToolEffect, ToolStatus
-from control_plane.store import actions, goals, incidents, jobs, nodes, repairs, runs, users
+from control_plane.store import actions, goals, incidents, jobs, model_usage, nodes, repairs, runs, users
 from control_plane.store.database import Tx
 
 Json = Mapping[str, Any]  # Any: JSON of any shape
@@ -124,6 +126,7 @@ def load_view(tx: Tx, run_id: RunId) -> RunView | None:
     book = runs.book(tx, run_id)
     if book is None:
         return None
+    book = _with_all_costs(tx, book)
     run = book.run
     goal = None if run.goal_id is None else goals.get(tx, run.goal_id)
     waited = {action_id: actions.get(tx, action_id) for action_id in book.waits_for}
@@ -137,6 +140,20 @@ def load_view(tx: Tx, run_id: RunId) -> RunView | None:
         patients=tuple(one for one in (_patient(tx, node_id) for node_id in book.watches) if one is not None),
         now=tx.now,
     )
+
+
+def _with_all_costs(tx: Tx, book: RunBook) -> RunBook:
+    """Return the run with what its models cost also where no step tells of it: a question cut off, a crash."""
+    run = book.run
+    spent = model_cost(tx, run)
+    if spent <= run.used.cost_usd:
+        return book
+    return replace(book, run=replace(run, used=replace(run.used, cost_usd=spent)))
+
+
+def model_cost(tx: Tx, run: Run) -> Decimal:
+    """Return what models cost for the run's goal by the books of the reasoning engine; a goal has one run."""
+    return Decimal(0) if run.goal_id is None else from_micros(model_usage.of_goal(tx, run.goal_id).cost_usd_micros)
 
 
 def _patient(tx: Tx, node_id: NodeId) -> Patient | None:

@@ -13,9 +13,12 @@ from control_plane.governor.policy.checking import check
 from control_plane.governor.policy.model import PolicyFile
 from control_plane.model.goal import GoalState
 from control_plane.model.job import JobState
+from control_plane.model.money import from_micros, to_micros
 from control_plane.model.run import RunState
 from control_plane.reasoning.errors import ModelReplyInvalid
 from control_plane.reasoning.scripted import ScriptedReply
+from control_plane.store import model_usage
+from control_plane.store.model_usage import UsageKey
 from tests.control_plane.agents.orchestrator.runs.rig import Rig, call, calls, said
 from tests.control_plane.clinic import Clinic
 from tests.control_plane.world import spec
@@ -121,3 +124,22 @@ async def test_a_run_that_fails_by_itself_again_and_again_ends(rig: Rig, monkeyp
     assert run.state is RunState.FAILED
     assert "RuntimeError" in run.result
     assert (await rig.goal(goal.id)).state is GoalState.FAILED
+
+
+async def test_what_a_question_cost_that_a_crash_cut_off_counts_against_the_limit(rig: Rig) -> None:
+    await rig.node()
+    model = rig.think(said("query", "how many"), calls(call("fleet_summary")), "All are idle [fleet].")
+    limit = rig.policy.limits.cost_usd
+    goal = await rig.orchestrator.create_goal(
+        rig.ada, text="how many H100 idle?", request_id="r", budget_usd=None, timezone=""
+    )
+    run = await rig.run(goal)
+    key = UsageKey(run.user_id, run.goal_id, run.id, run.agent_name, "m")
+    lost = to_micros(limit) * 3 // 4
+    await rig.world.store.write(lambda tx: model_usage.reserve(tx, key, lost, per_day_usd_micros=lost))
+    await rig.world.store.write(model_usage.settle_all)  # as the next control plane does
+    await rig.settle()
+    assert {request.cost_usd_max for request in model.requests[:1]} == {limit - from_micros(lost)}
+    assert all((request.cost_usd_max or 0) <= limit - from_micros(lost) for request in model.requests)
+    used = (await rig.run(goal)).used.cost_usd
+    assert used >= from_micros(lost)
