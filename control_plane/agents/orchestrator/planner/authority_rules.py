@@ -159,6 +159,23 @@ HAVE_DELETED = re.compile(
     rf"sollen|debe|doit|deve)(?: (?:all|now|just))? (?:be |go|disappear|ser |etre |essere )?{_GONE}(?![a-z])"
 )
 """Destruction in the passive: somebody is to have the data deleted."""
+_SOMEBODY_ELSE = (
+    r"(?:(?:every(?:one|body)|some(?:one|body)|any(?:one|body))(?: else)?'?s|(?:all |the )?others'?|"
+    r"(?:(?:all|every|any|the|other|another|different) )*(?:all|every|any|other|another|different) (?:people|persons?|"
+    r"users?|teams?|groups?|researchers?|tenants?|customers?)(?:'s?)?|"
+    r"(?:(?:all|my|our|the) )*(?:colleagues?|co-?workers?)(?:'s?)?)"
+)
+OTHERS_DATA = re.compile(
+    r"(?<![a-z])(?:delete|deleting|erase|erasing|wipe|wiping|destroy|destroying|purge|purging|shred|nuke|trash|"
+    r"remove|removing|clear|clean up|clear out|get rid of|overwrite|corrupt|drop)(?: (?:all|of|the|out|off|up|each|any|"
+    rf"every))* {_SOMEBODY_ELSE} (?:(?:old|own|training|shared|project|personal|private|home|model|saved|stored|"
+    r"experiment|research|remaining|entire|whole) )*"
+    r"(?:data|files?|folders?|director(?:y|ies)|weights|models?|results?|outputs?|checkpoints?|datasets?|stuff|work|"
+    r"things|logs|records|artifacts?|notebooks?|repos?(?:itories)?)(?![a-z-])"
+    r"(?! from (?:(?:the|my|our|this|each) )*(?:[a-z]+ )?(?:training|test|validation|evaluation|plot|chart|report|"
+    r"prompt|batch|sample|query|csv|table|set|split)(?![a-z]))"
+)
+"""Destroying what belongs to other people, whatever it is."""
 NOT_MINE = re.compile(
     r"(?<![a-z])(?:suspending|pausing|pause|terminating|aborting|bumping|throttling|throttle|ending|kill|killing|preempt|preempting|evict|evicting|terminate|cancel|cancelling|stop|stopping|suspend)"
     r"(?: \S{1,3})? (?:everyone|everybody|everything (?:on|in|across) (?:the |our )?(?:whole |entire )?(?:cluster|"

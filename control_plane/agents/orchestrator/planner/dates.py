@@ -15,7 +15,7 @@ _AM_PM = re.compile(
 )
 _COLON = re.compile(
     r"(?<![0-9a-z.:/])(?P<hour>[01]?\d|2[0-4]):(?P<minute>[0-5]\d)(?::[0-5]\d)?(?P<zulu>z)?(?: ?(?:uh"
-    r"r|hs|hrs|h|o'clock)(?![a-z]))?(?![:\d])(?!x)"
+    r"r|hs|hrs|h|o'clock)(?![a-z]))?(?!:?\d)(?!x)"
 )
 _HOUR_WORD = re.compile(
     r"(?<![0-9a-z.:/])(?P<hour>\d{1,2})(?:[.:](?P<minute>\d\d))? ?(?:uhr|o'?clock|"

@@ -169,7 +169,8 @@ def _authority(shadow: Shadow) -> Iterator[Danger]:
     for match in authority.SPLIT_UNDER.finditer(shadow.text):
         if authority.splits(shadow.text, match):
             yield Danger(RefusalCode.BYPASSES_LIMITS, shadow.span(*match.span()))
-    yield from _matches(shadow, authority.HAVE_DELETED, RefusalCode.DESTRUCTIVE)
+    for pattern in (authority.HAVE_DELETED, authority.OTHERS_DATA):
+        yield from _matches(shadow, pattern, RefusalCode.DESTRUCTIVE)
 
 
 def _claims(shadow: Shadow) -> Iterator[Danger]:

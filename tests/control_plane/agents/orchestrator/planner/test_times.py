@@ -65,6 +65,11 @@ def test_a_deadline_is_computed_from_now(words: str, expected: str) -> None:
     assert made.constraints.deadline_at == datetime.fromisoformat(expected).replace(tzinfo=UTC)
 
 
+@pytest.mark.parametrize("words", ["by Friday 18:00: train on 2 A100", "Needed by Friday 18:00:\ntrain on 2 A100"])
+def test_a_colon_behind_a_time_is_no_part_of_it(words: str) -> None:
+    assert plan(words).constraints.deadline_at == datetime(2026, 11, 27, 18, tzinfo=UTC)
+
+
 def test_times_without_a_zone_are_read_in_the_callers_zone() -> None:
     tokyo = timezone(timedelta(hours=9))
 
