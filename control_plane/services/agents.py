@@ -18,7 +18,8 @@ from control_plane.store import agents, audit, model_usage
 from control_plane.store.database import Store, Tx
 from orquanta.v1 import agent_pb2
 
-_NEVER_PAUSED = frozenset({"auditor"})
+_NEVER_PAUSED = frozenset({"auditor", "memory_keeper", "policy_keeper", "safety_governor"})
+"""They propose nothing: they sign, remember, and keep rules and approvals up to date."""
 
 
 class Agents(Runs):

@@ -46,7 +46,7 @@ class AsyncAgents:
         return read_agent(response.agent)
 
     async def pause_all(self, *, reason: str = "", request_id: str | None = None) -> tuple[Agent, ...]:
-        """Pause every agent at once; the auditor goes on, for it proposes nothing."""
+        """Pause every agent that proposes anything; those that only keep books, rules and memories go on."""
         request = pb.PauseAllAgentsRequest(reason=reason, request_id=request_id_or_new(request_id))
         response = await self._transport.call(self._stub.PauseAllAgents, request)
         return tuple(read_agent(agent) for agent in response.agents)

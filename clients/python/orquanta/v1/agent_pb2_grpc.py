@@ -125,7 +125,7 @@ class AgentServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def PauseAllAgents(self, request, context):
-        """Pauses every agent at once. Role: operator.
+        """Pauses every agent that proposes anything; those that only keep books, rules and memories go on. Role: operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -25,7 +25,7 @@ class AgentServiceStub:
     ResumeAgent: aio.UnaryUnaryMultiCallable[agent_pb2.ResumeAgentRequest, agent_pb2.ResumeAgentResponse]
     """Resumes a paused agent. Role: operator."""
     PauseAllAgents: aio.UnaryUnaryMultiCallable[agent_pb2.PauseAllAgentsRequest, agent_pb2.PauseAllAgentsResponse]
-    """Pauses every agent at once. Role: operator."""
+    """Pauses every agent that proposes anything; those that only keep books, rules and memories go on. Role: operator."""
     ResumeAllAgents: aio.UnaryUnaryMultiCallable[agent_pb2.ResumeAllAgentsRequest, agent_pb2.ResumeAllAgentsResponse]
     """Resumes every agent. Role: operator."""
     GetRun: aio.UnaryUnaryMultiCallable[agent_pb2.GetRunRequest, agent_pb2.GetRunResponse]
@@ -82,7 +82,7 @@ class AgentServiceServicer(metaclass=abc_1.ABCMeta):
         request: agent_pb2.PauseAllAgentsRequest,
         context: aio.ServicerContext[agent_pb2.PauseAllAgentsRequest, abc.Awaitable[agent_pb2.PauseAllAgentsResponse]],
     ) -> abc.Awaitable[agent_pb2.PauseAllAgentsResponse]:
-        """Pauses every agent at once. Role: operator."""
+        """Pauses every agent that proposes anything; those that only keep books, rules and memories go on. Role: operator."""
 
     @abc_1.abstractmethod
     def ResumeAllAgents(

@@ -322,7 +322,7 @@ class ExportAuditResponse(message.Message):
 
     @builtins.property
     def checkpoints(self) -> containers.RepeatedCompositeFieldContainer[AuditCheckpoint]:
-        """Checkpoints over records that were sent."""
+        """Checkpoints over records that follow; after the last record, those over records that are missing."""
 
     @builtins.property
     def start(self) -> AuditExportStart:
