@@ -178,7 +178,10 @@ class Effects:
             call = ToolCall(step.intent.name, step.intent.arguments_json)
             target = await self._tools.resolve_target(call, view.principal)
             named = {target_id for _, target_id in view.book.planned}
-            if target and target.partition("/")[0] not in named:
+            if not target:  # it cannot be told now; by the time of the call it may be another matter
+                target = str(load(step.intent.arguments_json).get("node", ""))
+                named |= set(view.plan.targets.nodes)
+            if target.partition("/")[0] not in named:
                 return _error("NOT_IN_GOAL", "the goal does not name this host; change only what it names")
         return None
 

@@ -41,6 +41,22 @@ async def test_a_repair_that_names_no_host_changes_none_that_a_model_picks(rig: 
     assert refused == ["NOT_IN_GOAL", "NOT_IN_GOAL"]
 
 
+async def test_another_host_is_not_asked_for_even_while_nothing_would_fit_it(rig: Rig) -> None:
+    clinic = Clinic.of(rig.world)
+    rig.ada = await rig.operator()
+    node, _ = await rig.node(gpu=1), await rig.node("beta", gpu=1)
+    await clinic.raised(node)
+    rig.think(
+        said("heal", "sort it out"),
+        calls(call("get_node", "w-0", node=node.name)),
+        calls(call("repair_node", "w-1", node="beta"), call("repair_node", "w-2", node="nowhere")),
+        "Done.",
+    )
+    goal = await rig.ask(f"{node.name} keeps throwing Xid 79, sort it out")
+    refused = [step.outcome.error_code for step in await rig.steps(goal) if step.outcome and step.outcome.error_code]
+    assert refused == ["NOT_IN_GOAL", "NOT_IN_GOAL"]
+
+
 async def test_what_a_model_cost_without_an_answer_is_counted(rig: Rig) -> None:
     await rig.node()
     wasted = ModelReplyInvalid("no data")
