@@ -8,6 +8,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Protocol
 
+from control_plane.agents.orchestrator import known
 from control_plane.agents.orchestrator.jobs import jobs_of
 from control_plane.agents.orchestrator.names import NAME
 from control_plane.agents.orchestrator.pursuit import Pursuit, record
@@ -21,7 +22,7 @@ from control_plane.governor.governor import Governor
 from control_plane.model.action import LaunchJobs
 from control_plane.model.goal import Goal, GoalState
 from control_plane.model.identity import Principal, Role
-from control_plane.model.ids import GOAL, GoalId, derived_id
+from control_plane.model.ids import GOAL, GoalId, UserId, derived_id
 from control_plane.model.plan import Plan
 from control_plane.model.run import RunUsage
 from control_plane.reasoning.contract import Reasoner
@@ -129,7 +130,7 @@ class Orchestrator:
         ResourceExhausted when too many are being planned.
         """
         now = self._clock.now()
-        plan = await self._plan(text, timezone, now, {})
+        plan = await self._plan(principal.user_id, text, timezone, now, {})
         goal_id = derived_id(GOAL, principal.user_id, "CreateGoal", request_id)
         fingerprint = hashlib.sha256(repr((text, budget_usd, timezone)).encode()).hexdigest()
 
@@ -180,7 +181,7 @@ class Orchestrator:
         _check_owner(principal, goal)
         together = {**dict(goal.answers), **answers}
         fingerprint = hashlib.sha256(repr((goal_id, sorted(answers.items()))).encode()).hexdigest()
-        plan = await self._plan(goal.text, goal.timezone, self._clock.now(), together)
+        plan = await self._plan(goal.user_id, goal.text, goal.timezone, self._clock.now(), together)
 
         def write(tx: Tx) -> Goal:
             if not _is_first(tx, principal, "AnswerGoal", request_id, fingerprint, goal_id):
@@ -234,7 +235,7 @@ class Orchestrator:
 
         return await self._store.write(write)
 
-    async def _plan(self, text: str, timezone: str, now: datetime, answers: Mapping[str, str]) -> Plan:
+    async def _plan(self, user_id: UserId, text: str, timezone: str, now: datetime, answers: Mapping[str, str]) -> Plan:
         # Planning is pure but may take a second on a long text made to be slow: other calls must not wait for it.
         if self._plans_waiting >= _PLANS_WAITING_MAX:
             raise ResourceExhausted(
@@ -243,7 +244,11 @@ class Orchestrator:
         self._plans_waiting += 1
         try:
             async with self._planning:
-                return await asyncio.to_thread(self._plan_now, text, timezone, now, answers)
+                plan = await asyncio.to_thread(self._plan_now, text, timezone, now, answers)
+                # A plan that lacks a target may name one that the fleet knows: its words are looked up.
+                wanted = await asyncio.to_thread(known.names_wanted, plan, text)
+                named = await self._store.read(lambda tx: known.look_up(tx, user_id, wanted))
+                return await asyncio.to_thread(known.with_known_names, plan, text, named)
         finally:
             self._plans_waiting -= 1
 

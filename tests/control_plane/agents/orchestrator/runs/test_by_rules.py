@@ -28,3 +28,36 @@ async def test_a_launched_goal_is_watched_to_its_end(rig: Rig) -> None:
     goal = await rig.ask("train on 1 H100 for 1 hour: `python train.py`")
     assert goal.state is GoalState.RUNNING
     assert (await rig.run(goal)).state is RunState.WATCHING
+
+
+async def test_a_node_that_the_fleet_knows_by_its_name_alone_is_looked_at(rig: Rig) -> None:
+    await rig.node("local", gpu=1)
+    goal = await rig.ask("local keeps throwing Xid 79, sort it out", who=await rig.operator())
+    assert goal.plan is not None
+    assert (goal.plan.targets.nodes, goal.plan.questions) == (("local",), ())
+    assert "has no fault now" in goal.result
+    unknown = await rig.ask("remote keeps throwing Xid 79, sort it out")
+    assert unknown.state is GoalState.NEEDS_INPUT
+
+
+async def test_a_job_of_ones_own_is_stopped_by_its_name_and_a_strangers_is_not(rig: Rig) -> None:
+    eve = await rig.operator("eve")
+    own = await rig.ask("train on 1 H100 for 1 hour: `python train.py`")
+    hers = await rig.ask("train on 1 H100 for 1 hour: `python train.py`", who=eve)
+    assert (await rig.ask("stop job train")).state is GoalState.SUCCEEDED
+    assert [job.state.ended for goal in (own, hers) for job in await rig.jobs(goal)] == [True, False]
+    again = await rig.ask("stop job train")
+    assert again.state is GoalState.NEEDS_INPUT
+
+
+async def test_of_two_jobs_of_one_name_a_goal_asks_which_and_the_answer_stops_that_one(rig: Rig) -> None:
+    goals = [await rig.ask("train on 1 H100 for 1 hour: `python train.py`") for _ in range(2)]
+    first, second = [(await rig.jobs(goal))[0] for goal in goals]
+    asked = await rig.ask("stop train")
+    assert asked.state is GoalState.NEEDS_INPUT
+    assert first.id in asked.status_reason
+    assert second.id in asked.status_reason
+    assert asked.plan is not None
+    done = await rig.orchestrator.answer(rig.ada, asked.id, {"job_ids": second.id}, "a-1")
+    assert done.state is GoalState.SUCCEEDED
+    assert [(await rig.jobs(goal))[0].state.ended for goal in goals] == [False, True]
