@@ -38,6 +38,7 @@ _UNSUPPORTED: Final = re.compile(
     re.IGNORECASE,
 )
 _PARAMETERS: Final = ("stream_options", "max_completion_tokens", "max_tokens", "temperature", "tool_choice", "tools")
+_GATEWAY: Final = frozenset({502, 504, 524})  # a proxy that lost the answer: the model may have written it
 _BAD_REQUEST, _UNPROCESSABLE, _TOO_MANY, _TIMEOUT_STATUS, _CONFLICT, _SERVER = 400, 422, 429, 408, 409, 500
 
 
@@ -193,7 +194,8 @@ def _by_status(error: openai.APIStatusError) -> AttemptFailed:
             return Unsupported(fault, parameter=named)
         if status < _SERVER:
             return Refused(fault)
-        return Retryable(fault, retry_after_seconds=_retry_after(error.response.headers.get("Retry-After")))
+        retry_after = _retry_after(error.response.headers.get("Retry-After"))
+        return Retryable(fault, may_cost=status in _GATEWAY, retry_after_seconds=retry_after)
     return Refused(fault, lasting=True)
 
 

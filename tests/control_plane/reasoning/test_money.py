@@ -109,6 +109,15 @@ async def test_a_call_that_may_have_been_made_costs_its_worst_case_and_one_that_
     assert caught.value.output_tokens == 100
 
 
+async def test_an_answer_that_a_proxy_has_lost_costs_its_worst_case(bench: Bench, server: ModelServer) -> None:
+    engine = await bench.engine(endpoint(server, **PRICES), per_day=Decimal(10_000))
+    await engine.ask(asked())
+    server.say = lambda _body: failure(504, "upstream request timeout")
+    with pytest.raises(ModelUnavailable) as caught:
+        await engine.ask(asked(output_tokens_max=100))
+    assert caught.value.cost_usd > Decimal("0.1")
+
+
 async def test_what_a_control_plane_that_ended_had_set_aside_counts_as_spent(store: Store) -> None:
     key = UsageKey(ALICE, None, None, "tester", "m")
     limit = to_micros(Decimal(20))
