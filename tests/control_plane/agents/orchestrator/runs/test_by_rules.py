@@ -1,8 +1,12 @@
 """Runs without a model: the same machinery, and tools chosen by rules."""
 
+from dataclasses import replace
+
+import pytest
+
 from control_plane.model.goal import GoalState
 from control_plane.model.run import EventType, RunState
-from tests.control_plane.agents.orchestrator.runs.rig import Rig
+from tests.control_plane.agents.orchestrator.runs.rig import Rig, said
 
 
 async def test_a_question_about_idle_gpus_is_answered_from_a_tool_with_evidence(rig: Rig) -> None:
@@ -61,3 +65,13 @@ async def test_of_two_jobs_of_one_name_a_goal_asks_which_and_the_answer_stops_th
     done = await rig.orchestrator.answer(rig.ada, asked.id, {"job_ids": second.id}, "a-1")
     assert done.state is GoalState.SUCCEEDED
     assert [(await rig.jobs(goal))[0].state.ended for goal in goals] == [False, True]
+
+
+@pytest.mark.parametrize("for_agent", [False, True])
+async def test_what_a_model_has_read_first_stays_the_act_of_who_asked(rig: Rig, for_agent: bool) -> None:
+    own = await rig.ask("train on 1 H100 for 1 hour: `python train.py`")
+    rig.think(said("cancel", "stop job train"))
+    goal = await rig.ask("stop job train", who=replace(rig.ada, for_agent=for_agent))
+    assert goal.state is GoalState.SUCCEEDED
+    assert all(job.state.ended for job in await rig.jobs(own))
+    assert [action.is_person for action in await rig.actions() if action.kind == "stop_job"] == [not for_agent]
