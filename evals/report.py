@@ -37,7 +37,8 @@ def table(outcomes: Sequence[Outcome]) -> str:
         lines.append(
             f"{one.pack.name:<14}{len(one.pack.cases):>6}{one.tried:>7}{one.mean:>8.3f}"
             f"{f'{one.always_right}/{one.complete}':>14}{f'{low:.2f} to {high:.2f}':>17}"
-            f"{len(one.broken):>10}{len(one.errors):>8}{one.left_out:>10}{one.seconds:>7.1f}s  {'ok' if one.passed else 'FAILED'}"
+            f"{len(one.broken):>10}{len(one.errors):>8}{one.left_out:>10}"
+            f"{one.seconds:>7.1f}s  {'ok' if one.passed else 'FAILED'}"
         )
     return "\n".join(lines)
 
