@@ -173,7 +173,7 @@ async def test_everything_that_a_stream_shows_is_in_the_audit(fleet: Fleet, user
     ]
 
 
-async def test_all_agents_are_paused_and_resumed_at_once_but_those_that_propose_nothing(fleet: Fleet, operator: Client) -> None:
+async def test_all_that_propose_are_paused_and_resumed_at_once(fleet: Fleet, operator: Client) -> None:
     await fleet.register_agents("auditor", "policy_keeper", "safety_governor", "scheduler_agent")
     paused = (await operator.agents.PauseAllAgents(agent_pb2.PauseAllAgentsRequest(reason="incident"))).agents
     assert {agent.name: agent.paused for agent in paused} == {

@@ -37,8 +37,8 @@ _JOB_BEHIND = rf"(?<![\w.-]){_NAME}\s+(?:job|run)\b(?!\s+[\w.-]*\d)"
 _HEALED = _of(
     _NODE_BEHIND,
     rf"\b{_HEAL_VERB}\s+{_NAME}{_END}",
-    rf"(?:\A|[.!?;\n]\s{0,3}|\b(?:please|hey|because|since|as)\s+){_NAME}\s+(?:keeps?|is|has|was|shows?|reports?|throws?|"
-    r"fails?|failed|hangs?|died|dies|seems|looks|got|went|won't|doesn't|can't|cannot|crash(?:ed|es)?|fell|dropped|"
+    rf"(?:\A|[.!?;\n]\s{{0,3}}|\b(?:please|hey|because|since|as)\s+){_NAME}\s+(?:keeps?|is|has|was|shows?|reports?|"
+    r"throws?|fails?|failed|hangs?|died|dies|seems|looks|got|went|won't|doesn't|can't|cannot|crash(?:ed|es)?|fell|dropped|"
     r"overheats?|lost)\b",
     rf"\b(?:on|at|from|with)\s+{_NAME}{_END}",
 )

@@ -33,6 +33,7 @@ def known(text: str, answers: dict[str, str] | None = None) -> Plan:
     ("text", "intent", "nodes", "job_ids"),
     [
         ("local keeps throwing Xid 79, sort it out", Intent.HEAL, ("local",), ()),
+        ("Bad news. beta keeps throwing Xid 79, sort it out", Intent.HEAL, ("beta",), ()),
         ("fix node alpha", Intent.HEAL, ("alpha",), ()),
         ("Please repair beta.", Intent.HEAL, ("beta",), ()),
         ("restart alpha", Intent.HEAL, ("alpha",), ()),
