@@ -33,17 +33,17 @@ from evals.lab import Lab, open_lab
 from tools.llama_server import CONTEXT_TOKENS, MODEL_NAME, installed, serving
 
 GOALS_ASKED = 20
-SECONDS = 120.0
+SECONDS = 150.0
 """So long are goals begun with the local model; those that are not are counted as left out."""
 
 _CASE_SECONDS = 150.0
 _AWAY = ("ModelUnavailable", "TIMEOUT", "NoModel", "INTERNAL")
 _POLICY = RunPolicy(
     limits=RunUsage(
-        turns=3, tool_calls=8, input_tokens=30_000, output_tokens=2_000, cost_usd=Decimal("0.50"), seconds=120.0
+        turns=3, tool_calls=8, input_tokens=30_000, output_tokens=6_000, cost_usd=Decimal("0.50"), seconds=120.0
     ),
     model_seconds=120.0,
-    reply_tokens=320,
+    reply_tokens=1_000,
     context_tokens=2_500,
     shown_tokens=400,
 )
