@@ -30,6 +30,7 @@ DEFAULT_LIST = "openb_pod_list_default"
 PUBLISHED_FILE = "fgd_published_results.csv"
 PUBLISHED_NAMES = {"fgd": "FGD", "bestfit": "BestFit", "random": "Random"}
 SEEDS = tuple(range(42, 52))
+MAX_SEEDS = 1_000
 PROCESSES = 2
 TARGET_DEFAULT_PERCENT = 96.1
 TARGET_OVER_FGD_POINTS = 0.4
@@ -159,21 +160,23 @@ def last_line(name: str, columns: Mapping[str, Column], misses: Sequence[str], s
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """Seeds from words such as `42-51` or `42,44`. Raises ValueError."""
+    """Seeds from words such as `42-51` or `42,44`. Raises argparse.ArgumentTypeError."""
     seeds: list[int] = []
     for part in text.split(","):
         first, _, last = part.partition("-")
+        if not first.isdecimal() or not (last or first).isdecimal() or int(last or first) - int(first) >= MAX_SEEDS:
+            raise argparse.ArgumentTypeError("give seeds such as 42-51 or 42,44")
         seeds.extend(range(int(first), int(last or first) + 1))
-    if not 0 < len(seeds) <= 1_000:
-        raise ValueError("give 1 to 1,000 seeds")
+    if not 0 < len(seeds) <= MAX_SEEDS:
+        raise argparse.ArgumentTypeError(f"give 1 to {MAX_SEEDS} seeds")
     return tuple(seeds)
 
 
 def parse_policies(text: str) -> list[str]:
-    """Names of policies between commas. Raises ValueError."""
+    """Names of policies between commas. Raises argparse.ArgumentTypeError."""
     names = list(dict.fromkeys(name for name in text.split(",") if name))
     if not names or set(names) - set(POLICIES):
-        raise ValueError(f"give one or more of {','.join(POLICIES)}")
+        raise argparse.ArgumentTypeError(f"give one or more of {','.join(POLICIES)}")
     return names
 
 

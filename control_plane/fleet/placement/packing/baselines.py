@@ -11,7 +11,7 @@ _PARTS_PER_POINT = 2_560
 
 
 class BestFitScorer:
-    """100 x (1 - half the CPU left / 128 cores - half the GPUs left / 8), rounded down; a share fills the tightest GPU."""
+    """100 x (1 - half the CPU left / 128 cores - half the GPUs left / 8), rounded down; the tightest GPU."""
 
     def evaluate(self, state: ClusterState, rows: Ints, demand: Demand) -> tuple[Ints, Ints]:
         """Scores in points; whole numbers throughout, so that ties are ties."""

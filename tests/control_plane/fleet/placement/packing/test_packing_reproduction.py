@@ -1,5 +1,6 @@
 """The protocol and the order of the policies, on a cluster made for the test."""
 
+import argparse
 import statistics
 from pathlib import Path
 
@@ -80,5 +81,6 @@ def test_a_file_that_is_no_list_is_told(tmp_path: Path, text: str, capsys: pytes
 
 def test_seeds_are_ranges_or_lists() -> None:
     assert parse_seeds("42-44,50") == (42, 43, 44, 50)
-    with pytest.raises(ValueError, match="seeds"):
-        parse_seeds("5-4")
+    for text in ("5-4", "x", "-1", "0-1000000000"):
+        with pytest.raises(argparse.ArgumentTypeError, match="seeds"):
+            parse_seeds(text)
