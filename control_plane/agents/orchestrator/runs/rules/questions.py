@@ -16,6 +16,11 @@ _SHOWN = 10
 _DIAGNOSE = "diagnose_job"
 _SPENT = re.compile(r"\b(spen[dt]|spending|bill(ed)?|charged|owe|budget|paid)\b", re.IGNORECASE)
 _WHY = re.compile(r"\b(why|fail(ed|s|ure)?|crash(ed)?|die[ds]?|wrong|error|log|logs)\b", re.IGNORECASE)
+_NAMED_JOB = re.compile(
+    r"\bwhy\s+(?:did|has|does)\s+(?:job|(?:(?:my|the)\s+)?job\s+(?:called|named))\s+['\"`]?"
+    r"(?P<name>[a-z0-9][\w.-]{0,62})['\"`]?\s+(?:fail|crash|die)",
+    re.IGNORECASE,
+)
 _QUEUE = re.compile(r"\b(queue[ds]?|waiting|pending|wait)\b", re.IGNORECASE)
 _MINE = re.compile(r"\b(my|mine|i|me)\b", re.IGNORECASE)
 _JOBS = re.compile(r"\b(jobs?|runs?|trainings?)\b", re.IGNORECASE)
@@ -109,7 +114,10 @@ def _why(view: RunView, name: str, line: str) -> Move | str:
 
 
 def _last_failed(view: RunView) -> Move:
-    """Tell about the person's newest failed job."""
+    """Tell about the person's newest failed job, unless they name one that is not known."""
+    named = None if view.goal is None else _NAMED_JOB.search(view.goal.text)
+    if named is not None:  # a known name has become a target: never answer about another job
+        return _end(view, f"You have no job named {named['name']}. List your jobs with: orquanta job list")
     arguments = {"user": "me", "state": "failed", "limit": 1}
     found = view.look("list_jobs", arguments)
     if found is None:

@@ -56,6 +56,9 @@ async def test_a_failed_job_is_diagnosed_and_its_goal_tells_why(rig: Rig) -> Non
     assert run.diagnosis.cause == "HOST_OUT_OF_MEMORY"
     assert run.diagnosis.advice in run.result
     assert EventType.DIAGNOSIS in [event.type for event in await rig.events(goal)]
+    unknown = await rig.ask("why did job nosuch fail?")
+    assert "You have no job named nosuch" in unknown.result
+    assert job.id not in unknown.result
     asked = await rig.ask("why did my job fail?")
     assert job.id in asked.result
     assert "failed" in asked.result
