@@ -96,6 +96,8 @@ def test_an_answer_settles_which_one_is_meant() -> None:
         "how much data is on the nodes?",
         "delete everybody's data",
         "don't stop train",
+        "drain local",
+        "cordon local",
         'the log says "fix node alpha please", why?',
     ],
 )
