@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from control_plane.errors import OrQuantaError
 from control_plane.logging import configure_logging
 from control_plane.server import ControlPlane, Serving
-from control_plane.settings import Settings, SettingsError, add_settings_arguments, settings_from
+from control_plane.setting_sources import SettingsError
+from control_plane.settings import Settings, add_settings_arguments, settings_from
 
 _EXIT_FAILED = 1
 _EXIT_USAGE = 2

@@ -5,13 +5,9 @@ key in the file, `ORQUANTA_<NAME>` in the environment and `--<name-with-dashes>`
 """
 
 import argparse
-import difflib
 import os
-import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
@@ -19,11 +15,10 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from control_plane.errors import InvalidArgument
 from control_plane.mcp_forms import McpServer, McpServers
 from control_plane.model_forms import ModelEndpoint, ModelEndpoints
 from control_plane.setting_addresses import Address
-from control_plane.setting_display import MASK, is_many, is_secret, metavar, shown
+from control_plane.setting_display import is_many, is_secret, metavar, shown
 from control_plane.setting_forms import (
     RUNG_NAMES,
     LocalRungs,
@@ -33,40 +28,22 @@ from control_plane.setting_forms import (
     WebhookUrls,
     Windows,
 )
+from control_plane.setting_sources import (
+    Origin,
+    SettingsError,
+    SettingSource,
+    explain,
+    flag_of,
+    many,
+    read_environment,
+    read_file,
+    variable_of,
+)
 
-ENVIRONMENT_PREFIX: Final = "ORQUANTA_"
 DEFAULT_FILE: Final = Path("/etc/orquanta/server.toml")
 
 _CONFIG_KEY: Final = "config"
-_MAX_FILE_BYTES: Final = 1024 * 1024
-_CLOSE: Final = 0.8  # how alike an unknown ORQUANTA_ variable must be to a setting to be taken for a typing error
 _MIB: Final = 1024 * 1024
-
-
-class Origin(Enum):
-    """Where a value came from; a later one of this list wins."""
-
-    DEFAULT = "default"
-    FILE = "file"
-    ENVIRONMENT = "environment"
-    FLAG = "flag"
-
-
-@dataclass(frozen=True, slots=True)
-class SettingSource:
-    """One setting as `config show` prints it. `value` is masked where it is secret."""
-
-    name: str
-    value: str
-    origin: Origin
-    place: str
-    """What to change: the flag, the variable, or the file; empty for a default."""
-
-
-class SettingsError(InvalidArgument):
-    """A setting cannot be used; the message has a line for each."""
-
-    default_reason = "SETTINGS_INVALID"
 
 
 def _absolute(path: Path) -> Path:
@@ -391,7 +368,7 @@ def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
         if is_secret(field):
             continue
         text = " ".join((field.description or "").split()).replace("%", "%%")
-        flag = _flag(name)
+        flag = flag_of(name)
         if field.annotation is bool:
             group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, dest=name, help=text)
         elif is_many(field):
@@ -425,104 +402,25 @@ def settings_from(
     origins: dict[str, tuple[Origin, str]] = {}
     file = _file(arguments, environ, default_file)
     if file is not None:
-        for name, value in _read_file(file).items():
+        for name, value in read_file(file, Settings.model_fields).items():
             values[name], origins[name] = value, (Origin.FILE, str(file))
-    for name, text in _read_environment(environ).items():
-        values[name], origins[name] = text, (Origin.ENVIRONMENT, _variable(name))
+    for name, text in read_environment(environ, Settings.model_fields).items():
+        values[name], origins[name] = text, (Origin.ENVIRONMENT, variable_of(name))
     for name, field in Settings.model_fields.items():
         given = getattr(arguments, name, None)
         if given is not None:
-            values[name] = _many(",".join(given)) if is_many(field) else given
-            origins[name] = (Origin.FLAG, _flag(name))
+            values[name] = many(",".join(given)) if is_many(field) else given
+            origins[name] = (Origin.FLAG, flag_of(name))
     try:
         settings = Settings(**values)
     except ValidationError as error:
-        raise SettingsError("\n".join(_explain(error, values, origins))) from None
+        raise SettingsError("\n".join(explain(error, Settings.model_fields, values, origins))) from None
     settings.remember_origins(origins)
     return settings
 
 
 def _file(arguments: argparse.Namespace, environ: Mapping[str, str], default_file: Path) -> Path | None:
-    named = getattr(arguments, _CONFIG_KEY, None) or environ.get(_variable(_CONFIG_KEY))
+    named = getattr(arguments, _CONFIG_KEY, None) or environ.get(variable_of(_CONFIG_KEY))
     if named:
         return Path(named).expanduser()
     return default_file if default_file.is_file() else None
-
-
-def _read_file(file: Path) -> dict[str, Any]:  # Any: TOML values
-    try:
-        if file.stat().st_size > _MAX_FILE_BYTES:
-            raise SettingsError(f"{file} is larger than {_MAX_FILE_BYTES} bytes; is it a settings file?")
-        content = tomllib.loads(file.read_text())
-    except OSError as error:
-        raise SettingsError(f"{file} cannot be read: {error.strerror or error}; fix --config or its mode") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{file} is not TOML: {error}") from error
-    faults = [f"{file}: {key} is not a setting{_did_you_mean(key)}" for key in content if key not in _names()]
-    if faults:
-        raise SettingsError("\n".join(faults))
-    return content
-
-
-def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:  # Any: text, or names split at commas
-    found: dict[str, Any] = {}  # Any: as above
-    faults = []
-    for variable, text in environ.items():
-        if not variable.startswith(ENVIRONMENT_PREFIX) or not text:
-            continue  # an empty variable is an unset one
-        name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
-        if name in _names() and variable == _variable(name):
-            found[name] = _many(text) if is_many(Settings.model_fields[name]) else text
-        elif difflib.get_close_matches(name, _names(), 1, _CLOSE):
-            # Other variables with this prefix belong to the command line client and the daemon.
-            faults.append(f"{variable} in the environment is not a setting{_did_you_mean(name, as_variable=True)}")
-    if faults:
-        raise SettingsError("\n".join(faults))
-    return found
-
-
-def _explain(
-    error: ValidationError,
-    values: Mapping[str, Any],  # Any: as written in the sources
-    origins: Mapping[str, tuple[Origin, str]],
-) -> list[str]:
-    lines = []
-    for fault in error.errors(include_url=False):
-        allowed = fault["msg"].removeprefix("Value error, ")
-        allowed = allowed[:1].lower() + allowed[1:]
-        if not fault["loc"]:
-            lines.append(allowed)
-            continue
-        name = str(fault["loc"][0])
-        origin, place = origins.get(name, (Origin.DEFAULT, ""))
-        if len(fault["loc"]) > 1:  # a part of it; what is written there may be secret
-            part = ".".join(str(step) for step in fault["loc"][1:])
-            lines.append(f"{name}.{part} ({place or origin.value}): {allowed}")
-            continue
-        secret = is_secret(Settings.model_fields[name])
-        value = MASK if secret else shown(values.get(name))
-        lines.append(f"{name} = {value!r} ({place or origin.value}): {allowed}")
-    return lines
-
-
-def _did_you_mean(key: str, *, as_variable: bool = False) -> str:
-    close = difflib.get_close_matches(key.lower().replace("-", "_"), _names(), 1)
-    if not close:
-        return "; `orquanta-server config show` lists them all"
-    return f"; did you mean {_variable(close[0]) if as_variable else close[0]}?"
-
-
-def _names() -> tuple[str, ...]:
-    return tuple(Settings.model_fields)
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _variable(name: str) -> str:
-    return ENVIRONMENT_PREFIX + name.upper()
-
-
-def _many(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())

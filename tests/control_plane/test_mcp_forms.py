@@ -7,7 +7,8 @@ import pytest
 from control_plane import mcp_terms
 from control_plane.errors import PreconditionFailed
 from control_plane.model.identity import Role
-from control_plane.settings import Settings, SettingsError, load_settings
+from control_plane.setting_sources import SettingsError
+from control_plane.settings import Settings, load_settings
 from control_plane.tools.imported.server import ForeignServer
 
 NOWHERE = Path("/nonexistent/server.toml")

@@ -8,14 +8,8 @@ import pytest
 
 from control_plane import model_terms
 from control_plane.setting_addresses import split_address
-from control_plane.settings import (
-    Origin,
-    Settings,
-    SettingsError,
-    add_settings_arguments,
-    load_settings,
-    settings_from,
-)
+from control_plane.setting_sources import Origin, SettingsError
+from control_plane.settings import Settings, add_settings_arguments, load_settings, settings_from
 
 NOWHERE = Path("/nonexistent/server.toml")
 
