@@ -63,9 +63,25 @@ class JobPriority(IntEnum):
     URGENT = 4
 
 
+class TopologyDomain(Enum):
+    """How near to each other the GPUs of a gang must be; `ANY` means as near as there is room for."""
+
+    ANY = "any"
+    NVLINK = "nvlink"
+    NODE = "node"
+    RACK = "rack"
+    ZONE = "zone"
+
+
 @dataclass(frozen=True, slots=True)
 class ResourceRequest:
-    """What a job needs. Empty and zero mean "any"; `gpu_count` is the total over all nodes."""
+    """What a job needs. Empty and zero mean "any"; `gpu_count` is the total over all nodes.
+
+    `gpu_milli` is a part of one GPU in thousandths, 0 for whole GPUs, and `share_memory_bytes` the GPU memory that goes
+    with it, 0 for a part in proportion. With a `mig_profile`, `gpu_count` counts MIG devices of that profile.
+    `node_labels` must all be there, `exclude_nodes` are names or ids; jobs of one team with the same `anti_affinity`
+    never share a node.
+    """
 
     gpu_types: tuple[str, ...] = ()
     gpu_count: int = 0
@@ -74,6 +90,14 @@ class ResourceRequest:
     exclude_gpu_types: tuple[str, ...] = ()
     cpu_milli: int = 0
     memory_bytes: int = 0
+    gpu_milli: int = 0
+    share_memory_bytes: int = 0
+    mig_profile: str = ""
+    node_labels: tuple[tuple[str, str], ...] = ()
+    exclude_nodes: tuple[str, ...] = ()
+    anti_affinity: str = ""
+    exclusive_nodes: bool = False
+    topology: TopologyDomain = TopologyDomain.ANY
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +105,8 @@ class JobSpec:
     """What a job runs and needs. Exactly one of command, image or template decides the program.
 
     `max_runtime_seconds` counts over all charged attempts. `environment` holds user variables only.
+    `checkpoint_signal` is a signal's name such as SIGUSR1, sent up to `checkpoint_seconds` before SIGTERM when the
+    fleet itself moves or preempts the job. `executor` is empty for our own daemons.
     """
 
     name: str
@@ -94,6 +120,9 @@ class JobSpec:
     priority: JobPriority = JobPriority.NORMAL
     depends_on: tuple[JobId, ...] = ()
     max_attempts: int = 0
+    checkpoint_signal: str = ""
+    checkpoint_seconds: int = 0
+    executor: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +186,7 @@ class Job:
     """A job.
 
     `epoch` is the number of attempts so far, `moves` how many of them the fleet itself has moved elsewhere;
-    `allocations` holds them, newest last.
+    `allocations` holds them, newest last. `team` is a path such as "research/nlp", empty for none.
     """
 
     id: JobId
@@ -180,3 +209,4 @@ class Job:
     finished_at: datetime | None = None
     allocations: tuple[Allocation, ...] = field(default=())
     moves: int = 0
+    team: str = ""

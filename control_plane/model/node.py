@@ -47,6 +47,15 @@ class GpuHealth(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class MigDevice:
+    """A part of a GPU with memory and processors of its own. `profile` is for example "1g.10gb"."""
+
+    uuid: str
+    profile: str
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class GpuInventory:
     """A GPU as its driver describes it."""
 
@@ -63,6 +72,7 @@ class GpuInventory:
     compute_capability: str = ""
     power_limit_watts: float = 0.0
     error: str = ""
+    mig_devices: tuple[MigDevice, ...] = ()
 
     @property
     def health(self) -> GpuHealth:

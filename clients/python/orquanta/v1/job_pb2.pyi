@@ -181,6 +181,37 @@ JOB_PRIORITY_HIGH: JobPriority.ValueType  # 3
 JOB_PRIORITY_URGENT: JobPriority.ValueType  # 4
 """Before everything else."""
 
+class _TopologyDomain:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TopologyDomainEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_TopologyDomain.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    TOPOLOGY_DOMAIN_UNSPECIFIED: _TopologyDomain.ValueType  # 0
+    """As near as there is room for."""
+    TOPOLOGY_DOMAIN_NVLINK: _TopologyDomain.ValueType  # 1
+    """GPUs joined by NVLink."""
+    TOPOLOGY_DOMAIN_NODE: _TopologyDomain.ValueType  # 2
+    """One host."""
+    TOPOLOGY_DOMAIN_RACK: _TopologyDomain.ValueType  # 3
+    """Hosts whose label `rack` is the same."""
+    TOPOLOGY_DOMAIN_ZONE: _TopologyDomain.ValueType  # 4
+    """Hosts whose label `zone` is the same."""
+
+class TopologyDomain(_TopologyDomain, metaclass=_TopologyDomainEnumTypeWrapper):
+    """How near to each other the GPUs of a gang must be."""
+
+TOPOLOGY_DOMAIN_UNSPECIFIED: TopologyDomain.ValueType  # 0
+"""As near as there is room for."""
+TOPOLOGY_DOMAIN_NVLINK: TopologyDomain.ValueType  # 1
+"""GPUs joined by NVLink."""
+TOPOLOGY_DOMAIN_NODE: TopologyDomain.ValueType  # 2
+"""One host."""
+TOPOLOGY_DOMAIN_RACK: TopologyDomain.ValueType  # 3
+"""Hosts whose label `rack` is the same."""
+TOPOLOGY_DOMAIN_ZONE: TopologyDomain.ValueType  # 4
+"""Hosts whose label `zone` is the same."""
+
 class _LogStream:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -210,6 +241,26 @@ class ResourceRequest(message.Message):
 
     DESCRIPTOR: descriptor.Descriptor
 
+    @typing.final
+    class NodeLabelsEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     GPU_TYPES_FIELD_NUMBER: builtins.int
     GPU_COUNT_FIELD_NUMBER: builtins.int
     NODE_COUNT_FIELD_NUMBER: builtins.int
@@ -217,6 +268,14 @@ class ResourceRequest(message.Message):
     EXCLUDE_GPU_TYPES_FIELD_NUMBER: builtins.int
     CPU_MILLI_FIELD_NUMBER: builtins.int
     MEMORY_BYTES_FIELD_NUMBER: builtins.int
+    GPU_MILLI_FIELD_NUMBER: builtins.int
+    SHARE_MEMORY_BYTES_FIELD_NUMBER: builtins.int
+    MIG_PROFILE_FIELD_NUMBER: builtins.int
+    NODE_LABELS_FIELD_NUMBER: builtins.int
+    EXCLUDE_NODES_FIELD_NUMBER: builtins.int
+    ANTI_AFFINITY_FIELD_NUMBER: builtins.int
+    EXCLUSIVE_NODES_FIELD_NUMBER: builtins.int
+    TOPOLOGY_FIELD_NUMBER: builtins.int
     gpu_count: builtins.int
     """GPUs in total, over all nodes; 0 means a job on the CPU alone."""
     node_count: builtins.int
@@ -227,6 +286,18 @@ class ResourceRequest(message.Message):
     """CPU for each node, in thousandths of a core; unlimited if 0."""
     memory_bytes: builtins.int
     """Memory for each node, in bytes; unlimited if 0."""
+    gpu_milli: builtins.int
+    """A part of one GPU, in thousandths, 1 to 999; whole GPUs if 0. Only with a gpu_count of 1."""
+    share_memory_bytes: builtins.int
+    """GPU memory that goes with the part, in bytes; in proportion if 0."""
+    mig_profile: builtins.str
+    """A MIG profile, for example "1g.10gb": gpu_count then counts MIG devices. None if empty."""
+    anti_affinity: builtins.str
+    """Jobs of one team with the same word here never share a node; no such rule if empty."""
+    exclusive_nodes: builtins.bool
+    """True to share its nodes with no other job."""
+    topology: TopologyDomain.ValueType
+    """How near its GPUs must be to each other; as near as there is room for if unset."""
     @builtins.property
     def gpu_types(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """Acceptable GPU models, for example "H100"; any if empty."""
@@ -234,6 +305,14 @@ class ResourceRequest(message.Message):
     @builtins.property
     def exclude_gpu_types(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """GPU models that must not be used."""
+
+    @builtins.property
+    def node_labels(self) -> containers.ScalarMap[builtins.str, builtins.str]:
+        """Labels that every node must have."""
+
+    @builtins.property
+    def exclude_nodes(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Names or ids of nodes that must not be used."""
 
     def __init__(
         self,
@@ -245,10 +324,18 @@ class ResourceRequest(message.Message):
         exclude_gpu_types: abc.Iterable[builtins.str] | None = ...,
         cpu_milli: builtins.int = ...,
         memory_bytes: builtins.int = ...,
+        gpu_milli: builtins.int = ...,
+        share_memory_bytes: builtins.int = ...,
+        mig_profile: builtins.str = ...,
+        node_labels: abc.Mapping[builtins.str, builtins.str] | None = ...,
+        exclude_nodes: abc.Iterable[builtins.str] | None = ...,
+        anti_affinity: builtins.str = ...,
+        exclusive_nodes: builtins.bool = ...,
+        topology: TopologyDomain.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["cpu_milli", b"cpu_milli", "exclude_gpu_types", b"exclude_gpu_types", "gpu_count", b"gpu_count", "gpu_types", b"gpu_types", "memory_bytes", b"memory_bytes", "min_gpu_memory_bytes", b"min_gpu_memory_bytes", "node_count", b"node_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["anti_affinity", b"anti_affinity", "cpu_milli", b"cpu_milli", "exclude_gpu_types", b"exclude_gpu_types", "exclude_nodes", b"exclude_nodes", "exclusive_nodes", b"exclusive_nodes", "gpu_count", b"gpu_count", "gpu_milli", b"gpu_milli", "gpu_types", b"gpu_types", "memory_bytes", b"memory_bytes", "mig_profile", b"mig_profile", "min_gpu_memory_bytes", b"min_gpu_memory_bytes", "node_count", b"node_count", "node_labels", b"node_labels", "share_memory_bytes", b"share_memory_bytes", "topology", b"topology"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -289,6 +376,9 @@ class JobSpec(message.Message):
     PRIORITY_FIELD_NUMBER: builtins.int
     DEPENDS_ON_FIELD_NUMBER: builtins.int
     MAX_ATTEMPTS_FIELD_NUMBER: builtins.int
+    CHECKPOINT_SIGNAL_FIELD_NUMBER: builtins.int
+    CHECKPOINT_SECONDS_FIELD_NUMBER: builtins.int
+    EXECUTOR_FIELD_NUMBER: builtins.int
     name: builtins.str
     """A name for people: letters, digits, `-`, `_`, `.`; at most 63 characters."""
     command: builtins.str
@@ -305,6 +395,12 @@ class JobSpec(message.Message):
     """Priority in the queue."""
     max_attempts: builtins.int
     """Attempts at most when hosts fail; the server's default if 0."""
+    checkpoint_signal: builtins.str
+    """Signal that asks the job for a checkpoint before it is moved or preempted, for example "SIGUSR1"; none if empty."""
+    checkpoint_seconds: builtins.int
+    """Seconds between that signal and SIGTERM, at most; the job goes on to SIGTERM earlier if it exits."""
+    executor: builtins.str
+    """What runs it: "hosts" for our own daemons, or an executor that the server's settings name; "hosts" if empty."""
     @builtins.property
     def resources(self) -> ResourceRequest:
         """GPUs, CPU and memory."""
@@ -331,10 +427,13 @@ class JobSpec(message.Message):
         priority: JobPriority.ValueType = ...,
         depends_on: abc.Iterable[builtins.str] | None = ...,
         max_attempts: builtins.int = ...,
+        checkpoint_signal: builtins.str = ...,
+        checkpoint_seconds: builtins.int = ...,
+        executor: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["resources", b"resources"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["command", b"command", "depends_on", b"depends_on", "environment", b"environment", "image", b"image", "max_attempts", b"max_attempts", "max_runtime_seconds", b"max_runtime_seconds", "name", b"name", "priority", b"priority", "resources", b"resources", "stop_grace_seconds", b"stop_grace_seconds", "template", b"template"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["checkpoint_seconds", b"checkpoint_seconds", "checkpoint_signal", b"checkpoint_signal", "command", b"command", "depends_on", b"depends_on", "environment", b"environment", "executor", b"executor", "image", b"image", "max_attempts", b"max_attempts", "max_runtime_seconds", b"max_runtime_seconds", "name", b"name", "priority", b"priority", "resources", b"resources", "stop_grace_seconds", b"stop_grace_seconds", "template", b"template"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -508,6 +607,7 @@ class Job(message.Message):
     FINISHED_AT_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
     USER_EMAIL_FIELD_NUMBER: builtins.int
+    TEAM_FIELD_NUMBER: builtins.int
     id: builtins.str
     """Its id, `j-...`."""
     goal_id: builtins.str
@@ -532,6 +632,8 @@ class Job(message.Message):
     """Grows by one with each change."""
     user_email: builtins.str
     """E-mail of who submitted it."""
+    team: builtins.str
+    """Team that it counts for, for example "research/nlp"; empty if its submitter has none."""
     @builtins.property
     def spec(self) -> JobSpec:
         """What it runs and needs."""
@@ -572,10 +674,11 @@ class Job(message.Message):
         finished_at: timestamp_pb2.Timestamp | None = ...,
         version: builtins.int = ...,
         user_email: builtins.str = ...,
+        team: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["_exit_code", b"_exit_code", "created_at", b"created_at", "exit_code", b"exit_code", "finished_at", b"finished_at", "spec", b"spec", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_exit_code", b"_exit_code", "allocations", b"allocations", "cost_usd_micros", b"cost_usd_micros", "created_at", b"created_at", "epoch", b"epoch", "exit_code", b"exit_code", "finished_at", b"finished_at", "goal_id", b"goal_id", "id", b"id", "provider", b"provider", "reserved_usd_micros", b"reserved_usd_micros", "spec", b"spec", "started_at", b"started_at", "state", b"state", "status_reason", b"status_reason", "user_email", b"user_email", "user_id", b"user_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_exit_code", b"_exit_code", "allocations", b"allocations", "cost_usd_micros", b"cost_usd_micros", "created_at", b"created_at", "epoch", b"epoch", "exit_code", b"exit_code", "finished_at", b"finished_at", "goal_id", b"goal_id", "id", b"id", "provider", b"provider", "reserved_usd_micros", b"reserved_usd_micros", "spec", b"spec", "started_at", b"started_at", "state", b"state", "status_reason", b"status_reason", "team", b"team", "user_email", b"user_email", "user_id", b"user_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exit_code: _TypeAlias = typing.Literal["exit_code"]  # noqa: Y015
     _WhichOneofArgType__exit_code: _TypeAlias = typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015

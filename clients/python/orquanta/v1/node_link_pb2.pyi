@@ -738,6 +738,10 @@ class MemberAssignment(message.Message):
     MASTER_ADDRESS_FIELD_NUMBER: builtins.int
     MASTER_PORT_FIELD_NUMBER: builtins.int
     TEMPLATE_FIELD_NUMBER: builtins.int
+    GPU_MILLI_FIELD_NUMBER: builtins.int
+    SHARE_MEMORY_BYTES_FIELD_NUMBER: builtins.int
+    CHECKPOINT_SIGNAL_FIELD_NUMBER: builtins.int
+    CHECKPOINT_TIME_FIELD_NUMBER: builtins.int
     allocation_id: builtins.str
     """The allocation."""
     job_id: builtins.str
@@ -764,6 +768,12 @@ class MemberAssignment(message.Message):
     """Port of rank 0, for rendezvous."""
     template: builtins.str
     """Name of a program that ships with the daemon, run with `arguments`; exclusive with `command`."""
+    gpu_milli: builtins.int
+    """Part of its one GPU, in thousandths; the whole GPU if 0."""
+    share_memory_bytes: builtins.int
+    """GPU memory of that part, in bytes."""
+    checkpoint_signal: builtins.int
+    """Number of the signal that asks for a checkpoint before a stop that the fleet wants; none if 0."""
     @builtins.property
     def gpu_uuids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """UUIDs of the GPUs to use on this host."""
@@ -783,6 +793,10 @@ class MemberAssignment(message.Message):
     @builtins.property
     def stop_grace(self) -> duration_pb2.Duration:
         """Time between SIGTERM and SIGKILL."""
+
+    @builtins.property
+    def checkpoint_time(self) -> duration_pb2.Duration:
+        """Time between that signal and SIGTERM, at most."""
 
     def __init__(
         self,
@@ -805,10 +819,14 @@ class MemberAssignment(message.Message):
         master_address: builtins.str = ...,
         master_port: builtins.int = ...,
         template: builtins.str = ...,
+        gpu_milli: builtins.int = ...,
+        share_memory_bytes: builtins.int = ...,
+        checkpoint_signal: builtins.int = ...,
+        checkpoint_time: duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["max_runtime", b"max_runtime", "stop_grace", b"stop_grace"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["checkpoint_time", b"checkpoint_time", "max_runtime", b"max_runtime", "stop_grace", b"stop_grace"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["allocation_id", b"allocation_id", "arguments", b"arguments", "command", b"command", "cpu_milli", b"cpu_milli", "environment", b"environment", "epoch", b"epoch", "gpu_uuids", b"gpu_uuids", "image", b"image", "job_id", b"job_id", "master_address", b"master_address", "master_port", b"master_port", "max_runtime", b"max_runtime", "memory_bytes", b"memory_bytes", "pids", b"pids", "rank", b"rank", "stop_grace", b"stop_grace", "template", b"template", "world_size", b"world_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["allocation_id", b"allocation_id", "arguments", b"arguments", "checkpoint_signal", b"checkpoint_signal", "checkpoint_time", b"checkpoint_time", "command", b"command", "cpu_milli", b"cpu_milli", "environment", b"environment", "epoch", b"epoch", "gpu_milli", b"gpu_milli", "gpu_uuids", b"gpu_uuids", "image", b"image", "job_id", b"job_id", "master_address", b"master_address", "master_port", b"master_port", "max_runtime", b"max_runtime", "memory_bytes", b"memory_bytes", "pids", b"pids", "rank", b"rank", "share_memory_bytes", b"share_memory_bytes", "stop_grace", b"stop_grace", "template", b"template", "world_size", b"world_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -120,6 +120,7 @@ class GpuInventory(message.Message):
     COMPUTE_CAPABILITY_FIELD_NUMBER: builtins.int
     POWER_LIMIT_WATTS_FIELD_NUMBER: builtins.int
     ERROR_FIELD_NUMBER: builtins.int
+    MIG_DEVICES_FIELD_NUMBER: builtins.int
     index: builtins.int
     """Index on the host, in PCI order."""
     uuid: builtins.str
@@ -150,6 +151,10 @@ class GpuInventory(message.Message):
     def mig_device_uuids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """UUIDs of its MIG devices."""
 
+    @builtins.property
+    def mig_devices(self) -> containers.RepeatedCompositeFieldContainer[MigDevice]:
+        """Its MIG devices."""
+
     def __init__(
         self,
         *,
@@ -166,10 +171,39 @@ class GpuInventory(message.Message):
         compute_capability: builtins.str = ...,
         power_limit_watts: builtins.float = ...,
         error: builtins.str = ...,
+        mig_devices: abc.Iterable[MigDevice] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["compute_capability", b"compute_capability", "error", b"error", "gpu_type", b"gpu_type", "index", b"index", "memory_bytes", b"memory_bytes", "mig_device_uuids", b"mig_device_uuids", "mig_enabled", b"mig_enabled", "nvlink_peer_uuids", b"nvlink_peer_uuids", "pci_bus_id", b"pci_bus_id", "power_limit_watts", b"power_limit_watts", "product_name", b"product_name", "serial", b"serial", "uuid", b"uuid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["compute_capability", b"compute_capability", "error", b"error", "gpu_type", b"gpu_type", "index", b"index", "memory_bytes", b"memory_bytes", "mig_device_uuids", b"mig_device_uuids", "mig_devices", b"mig_devices", "mig_enabled", b"mig_enabled", "nvlink_peer_uuids", b"nvlink_peer_uuids", "pci_bus_id", b"pci_bus_id", "power_limit_watts", b"power_limit_watts", "product_name", b"product_name", "serial", b"serial", "uuid", b"uuid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class MigDevice(message.Message):
+    """A MIG device: a part of a GPU with memory and processors of its own."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    UUID_FIELD_NUMBER: builtins.int
+    PROFILE_FIELD_NUMBER: builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: builtins.int
+    uuid: builtins.str
+    """The driver's UUID."""
+    profile: builtins.str
+    """Its profile, for example "1g.10gb"."""
+    memory_bytes: builtins.int
+    """Memory, in bytes."""
+    def __init__(
+        self,
+        *,
+        uuid: builtins.str = ...,
+        profile: builtins.str = ...,
+        memory_bytes: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["memory_bytes", b"memory_bytes", "profile", b"profile", "uuid", b"uuid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -226,7 +260,7 @@ class HostInventory(message.Message):
 
     @builtins.property
     def enforceable_limits(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Resource limits that the daemon can enforce: "memory", "cpu", "pids"."""
+        """Resource limits that the daemon can enforce: "memory", "cpu", "pids"; "gpu_share" where MPS divides GPUs."""
 
     def __init__(
         self,

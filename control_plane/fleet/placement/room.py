@@ -1,0 +1,117 @@
+"""What the order of the queue is decided on: hosts, what is held on them, and who can tell where a job would fit."""
+
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from control_plane.model.action import Placement
+from control_plane.model.ids import AllocationId, JobId, NodeId, UserId
+from control_plane.model.job import JobPriority, ResourceRequest
+
+
+@dataclass(frozen=True, slots=True)
+class GpuSlot:
+    """A GPU or a MIG device that jobs can hold. Slots of one `island` reach each other over NVLink.
+
+    `mig_profile` is empty for a whole GPU; one in MIG mode offers its devices and not itself.
+    """
+
+    uuid: str
+    index: int
+    gpu_type: str
+    memory_bytes: int
+    island: int = 0
+    mig_profile: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A host. One that is not `open` keeps what it holds and takes nothing more; `shares` says whether its GPUs can be
+    divided."""
+
+    node_id: NodeId
+    name: str
+    slots: tuple[GpuSlot, ...]
+    cpu_milli: int
+    memory_bytes: int
+    labels: Mapping[str, str]
+    open: bool = True
+    shares: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one attempt of a job holds.
+
+    `ends_by` is when its time limit ends it at the latest; `protected_until`, from when on it may be preempted;
+    `checkpointed_at`, since when work would be lost (its start if it keeps no checkpoints). `stopping` means that it has
+    been asked to stop already.
+    """
+
+    allocation_id: AllocationId
+    job_id: JobId
+    user_id: UserId
+    team: str
+    priority: JobPriority
+    resources: ResourceRequest
+    placements: tuple[Placement, ...]
+    started_at: datetime
+    ends_by: datetime | None = None
+    protected_until: datetime | None = None
+    checkpointed_at: datetime | None = None
+    stopping: bool = False
+
+    @property
+    def gpus(self) -> float:
+        """GPUs held; parts count as parts."""
+        if self.resources.gpu_milli:
+            return self.resources.gpu_milli / 1000
+        return float(sum(len(one.gpu_uuids) for one in self.placements))
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a job asks for, beside its size: whose it is decides which other jobs it may not sit beside."""
+
+    job_id: JobId
+    team: str
+    resources: ResourceRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where a job goes, and why there."""
+
+    gpu_type: str
+    placements: tuple[Placement, ...]
+    reason: str
+
+
+class Room(Protocol):
+    """The hosts as they are filled now. Changed by one thread at a time."""
+
+    def find(self, asked: Asked) -> Found | None:
+        """Return where the job would best go now, or None. Changes nothing. The same state gives the same answer."""
+        ...
+
+    def put(self, claim: Claim) -> None:
+        """Take what the claim holds. Raises OverCommitError, and changes nothing, if it is not free."""
+        ...
+
+    def drop(self, allocation_id: AllocationId) -> None:
+        """Free what the claim holds; nothing happens if it is not there."""
+        ...
+
+    def claims(self) -> Mapping[AllocationId, Claim]:
+        """Return what is held, in the order in which it was put."""
+        ...
+
+    def without(self, allocation_ids: Iterable[AllocationId]) -> AbstractContextManager[None]:
+        """Free these claims inside the block only, to see what would fit then."""
+        ...
+
+    def could_ever(self, asked: Asked) -> bool:
+        """Return whether the job would fit if its open hosts were empty."""
+        ...
