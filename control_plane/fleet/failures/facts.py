@@ -59,7 +59,11 @@ _SIGNALS: dict[int, tuple[str, str, str]] = {
 _SHELL_SIGNAL = 128  # a shell that waited for a killed program exits with this and the signal's number
 _EXIT_CODES: dict[int, tuple[str, str, str]] = {
     126: ("ACCESS_DENIED", "the shell may not run the command", "make the file executable, or name an interpreter"),
-    127: ("IMPORT_ERROR", "the shell found no such command", "check its name and PATH, or name an image that has it"),
+    127: (
+        "COMMAND_NOT_FOUND",
+        "the shell found no such command",
+        "check its name and PATH, or name an image that has it",
+    ),
     **{_SHELL_SIGNAL + number: told for number, told in _SIGNALS.items()},
 }
 

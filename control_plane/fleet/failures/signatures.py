@@ -143,10 +143,18 @@ SIGNATURES: Final[tuple[Signature, ...]] = (
     _of(
         "IMPORT_ERROR",
         r"ModuleNotFoundError: No module named|^ImportError: |cannot import name .{1,100} from"
-        r"|error while loading shared libraries|: undefined symbol: |: command not found|executable file not found in"
-        r"|^(?:/bin/)?(?:sh|dash|bash|ash): \d+: .{1,200}: not found$",
-        "the job needs a program or library that its image does not have",
+        r"|error while loading shared libraries|: undefined symbol: ",
+        "the job needs a library that its image does not have",
         "install it in the image, or name an image that has it",
+        confidence=0.93,
+    ),
+    # bash and dash; podman and docker
+    _of(
+        "COMMAND_NOT_FOUND",
+        r": command not found$|executable file (?:`.{1,200}` )?not found in"
+        r"|^(?:/bin/)?(?:sh|dash|bash|ash): \d+: .{1,200}: not found$",
+        "the job runs a command that is not there",
+        "check its name and PATH, or name an image that has it",
         confidence=0.93,
     ),
     _of(

@@ -100,8 +100,10 @@ TOLD = [
     ("NO_GPU_VISIBLE", "RuntimeError: No CUDA GPUs are available"),
     ("GPU_ILLEGAL_ACCESS", "RuntimeError: CUDA error: an illegal memory access was encountered"),
     ("IMPORT_ERROR", "ModuleNotFoundError: No module named 'flash_attn'"),
-    ("IMPORT_ERROR", "bash: line 1: torchrun: command not found"),
-    ("IMPORT_ERROR", "sh: 1: python: not found"),
+    ("IMPORT_ERROR", "python: error while loading shared libraries: libcudnn.so.9: cannot open shared object file"),
+    ("COMMAND_NOT_FOUND", "bash: line 1: torchrun: command not found"),
+    ("COMMAND_NOT_FOUND", "sh: 1: python: not found"),
+    ("COMMAND_NOT_FOUND", "Error: crun: executable file `trane` not found in $PATH: No such file or directory: OCI"),
     ("FILE_NOT_FOUND", "python: can't open file '/work/train.py': [Errno 2] No such file or directory"),
     ("ACCESS_DENIED", "huggingface_hub.errors.GatedRepoError: 401 Client Error."),
     ("NETWORK_UNREACHABLE", "socket.gaierror: [Errno -3] Temporary failure in name resolution"),
@@ -210,7 +212,7 @@ def test_a_crash_by_a_signal_is_told_as_one() -> None:
     assert diagnose(case(exit_reason=ExitReason.SIGNALED, exit_code=None, signal=9)).cause == "KILLED"
 
 
-CODES = [(126, "ACCESS_DENIED"), (127, "IMPORT_ERROR"), (139, "CRASH"), (137, "KILLED"), (3, "PROGRAM_FAILED")]
+CODES = [(126, "ACCESS_DENIED"), (127, "COMMAND_NOT_FOUND"), (139, "CRASH"), (137, "KILLED"), (3, "PROGRAM_FAILED")]
 
 
 @pytest.mark.parametrize(("exit_code", "cause"), CODES, ids=[str(code) for code, _ in CODES])
