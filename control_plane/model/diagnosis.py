@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
+
+BY_RULES: Final = "rules"
+"""Who found a diagnosis that no model had a part in."""
 
 
 class EvidenceKind(StrEnum):
@@ -16,6 +20,7 @@ class EvidenceKind(StrEnum):
     ACTION = "action"
     MEMORY = "memory"
     JOB = "job"
+    REPAIR = "repair"
 
 
 class FaultDomain(StrEnum):
@@ -43,8 +48,9 @@ class EvidenceItem:
 class Diagnosis:
     """Why something failed. `cause` is a stable code such as GPU_OUT_OF_MEMORY, NCCL_TIMEOUT, XID_79 or UNKNOWN.
 
-    `confidence` is 0 to 1; `diagnosed_by` is "rules" or a model's name. Evidence is empty only where the cause is
-    UNKNOWN.
+    `confidence` is 0 to 1; `diagnosed_by` is "rules" or a model's name: then cause, summary and advice are a model's
+    words, and nothing may be done because of them alone. Evidence is empty only where the cause is UNKNOWN. `note` says
+    what else is to be known of it, for example that a model was asked in vain.
     """
 
     cause: str
@@ -53,5 +59,11 @@ class Diagnosis:
     fault: FaultDomain
     confidence: float
     evidence: tuple[EvidenceItem, ...]
-    diagnosed_by: str = "rules"
+    diagnosed_by: str = BY_RULES
     alternatives: tuple[str, ...] = ()
+    note: str = ""
+
+    @property
+    def by_rules(self) -> bool:
+        """Whether it was found by rules alone."""
+        return self.diagnosed_by == BY_RULES

@@ -21,4 +21,5 @@ def diagnosis(value: Diagnosis) -> diagnosis_pb2.Diagnosis:
         ],
         diagnosed_by=value.diagnosed_by,
         alternatives=value.alternatives,
+        note=value.note,
     )

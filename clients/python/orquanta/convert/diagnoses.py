@@ -19,4 +19,5 @@ def read_diagnosis(message: pb.Diagnosis) -> Diagnosis:
         ),
         diagnosed_by=message.diagnosed_by,
         alternatives=tuple(message.alternatives),
+        note=message.note,
     )

@@ -16,7 +16,11 @@ class DiagnosisEvidence:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """Why something failed: `cause` is a stable code, `fault` where it lies, `confidence` 0 to 1."""
+    """Why something failed: `cause` is a stable code, `fault` where it lies, `confidence` 0 to 1.
+
+    `diagnosed_by` is "rules" or a model's name: then cause, summary and advice are the model's words. `note` says what
+    else is to be known of it, for example that a model was asked in vain.
+    """
 
     cause: str
     summary: str
@@ -26,3 +30,9 @@ class Diagnosis:
     evidence: tuple[DiagnosisEvidence, ...]
     diagnosed_by: str
     alternatives: tuple[str, ...]
+    note: str = ""
+
+    @property
+    def by_rules(self) -> bool:
+        """Whether it was found by rules alone."""
+        return self.diagnosed_by == "rules"

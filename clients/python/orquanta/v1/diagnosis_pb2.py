@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1borquanta/v1/diagnosis.proto\x12\x0borquanta.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x80\x01\n\x11\x44iagnosisEvidence\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n\x04text\x18\x03 \x01(\tR\x04text\x12\x33\n\x07seen_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x06seenAt\"\x8c\x02\n\tDiagnosis\x12\x14\n\x05\x63\x61use\x18\x01 \x01(\tR\x05\x63\x61use\x12\x18\n\x07summary\x18\x02 \x01(\tR\x07summary\x12\x16\n\x06\x61\x64vice\x18\x03 \x01(\tR\x06\x61\x64vice\x12\x14\n\x05\x66\x61ult\x18\x04 \x01(\tR\x05\x66\x61ult\x12\x1e\n\nconfidence\x18\x05 \x01(\x01R\nconfidence\x12:\n\x08\x65vidence\x18\x06 \x03(\x0b\x32\x1e.orquanta.v1.DiagnosisEvidenceR\x08\x65vidence\x12!\n\x0c\x64iagnosed_by\x18\x07 \x01(\tR\x0b\x64iagnosedBy\x12\"\n\x0c\x61lternatives\x18\x08 \x03(\tR\x0c\x61lternativesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1borquanta/v1/diagnosis.proto\x12\x0borquanta.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x80\x01\n\x11\x44iagnosisEvidence\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n\x04text\x18\x03 \x01(\tR\x04text\x12\x33\n\x07seen_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x06seenAt\"\xa0\x02\n\tDiagnosis\x12\x14\n\x05\x63\x61use\x18\x01 \x01(\tR\x05\x63\x61use\x12\x18\n\x07summary\x18\x02 \x01(\tR\x07summary\x12\x16\n\x06\x61\x64vice\x18\x03 \x01(\tR\x06\x61\x64vice\x12\x14\n\x05\x66\x61ult\x18\x04 \x01(\tR\x05\x66\x61ult\x12\x1e\n\nconfidence\x18\x05 \x01(\x01R\nconfidence\x12:\n\x08\x65vidence\x18\x06 \x03(\x0b\x32\x1e.orquanta.v1.DiagnosisEvidenceR\x08\x65vidence\x12!\n\x0c\x64iagnosed_by\x18\x07 \x01(\tR\x0b\x64iagnosedBy\x12\"\n\x0c\x61lternatives\x18\x08 \x03(\tR\x0c\x61lternatives\x12\x12\n\x04note\x18\t \x01(\tR\x04noteb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,5 +35,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DIAGNOSISEVIDENCE']._serialized_start=78
   _globals['_DIAGNOSISEVIDENCE']._serialized_end=206
   _globals['_DIAGNOSIS']._serialized_start=209
-  _globals['_DIAGNOSIS']._serialized_end=477
+  _globals['_DIAGNOSIS']._serialized_end=497
 # @@protoc_insertion_point(module_scope)

@@ -35,7 +35,7 @@ class DiagnosisEvidence(message.Message):
     id: builtins.str
     """Id to cite it by, for example "log:j-7zk3m09qv2xa/0/18233" or "i-..."."""
     kind: builtins.str
-    """What it is: "log", "telemetry", "event", "condition", "incident", "action", "memory", "job"."""
+    """What it is: "log", "telemetry", "event", "condition", "incident", "action", "memory", "job", "repair"."""
     text: builtins.str
     """What it says, cut to 500 characters. May be a stranger's words."""
     @builtins.property
@@ -70,6 +70,7 @@ class Diagnosis(message.Message):
     EVIDENCE_FIELD_NUMBER: builtins.int
     DIAGNOSED_BY_FIELD_NUMBER: builtins.int
     ALTERNATIVES_FIELD_NUMBER: builtins.int
+    NOTE_FIELD_NUMBER: builtins.int
     cause: builtins.str
     """Machine-readable cause, for example "GPU_OUT_OF_MEMORY", "NCCL_TIMEOUT", "XID_79", "UNKNOWN"."""
     summary: builtins.str
@@ -79,9 +80,11 @@ class Diagnosis(message.Message):
     fault: builtins.str
     """Where the fault lies: "job", "platform", "hardware", "provider", "person", "unknown"."""
     confidence: builtins.float
-    """How sure it is, 0 to 1."""
+    """How sure it is, 0 to 1. A model alone is never surer than 0.7."""
     diagnosed_by: builtins.str
-    """Who found it: "rules", or a model's name."""
+    """Who found it: "rules", or a model's name. What a model found are its words; nothing is done because of them."""
+    note: builtins.str
+    """What else is to be said of it, for example that a model was asked in vain."""
     @builtins.property
     def evidence(self) -> containers.RepeatedCompositeFieldContainer[DiagnosisEvidence]:
         """What says so; never empty unless the cause is UNKNOWN."""
@@ -101,9 +104,10 @@ class Diagnosis(message.Message):
         evidence: abc.Iterable[DiagnosisEvidence] | None = ...,
         diagnosed_by: builtins.str = ...,
         alternatives: abc.Iterable[builtins.str] | None = ...,
+        note: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["advice", b"advice", "alternatives", b"alternatives", "cause", b"cause", "confidence", b"confidence", "diagnosed_by", b"diagnosed_by", "evidence", b"evidence", "fault", b"fault", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["advice", b"advice", "alternatives", b"alternatives", "cause", b"cause", "confidence", b"confidence", "diagnosed_by", b"diagnosed_by", "evidence", b"evidence", "fault", b"fault", "note", b"note", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -24,11 +24,12 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from orquanta.v1 import diagnosis_pb2 as orquanta_dot_v1_dot_diagnosis__pb2
 from orquanta.v1 import health_pb2 as orquanta_dot_v1_dot_health__pb2
 from orquanta.v1 import repair_pb2 as orquanta_dot_v1_dot_repair__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aorquanta/v1/incident.proto\x12\x0borquanta.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18orquanta/v1/health.proto\x1a\x18orquanta/v1/repair.proto\"\xa3\x01\n\rIncidentEntry\x12*\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x02\x61t\x12\x12\n\x04kind\x18\x02 \x01(\tR\x04kind\x12\x18\n\x07message\x18\x03 \x01(\tR\x07message\x12\x1b\n\taction_id\x18\x04 \x01(\tR\x08\x61\x63tionId\x12\x1b\n\trepair_id\x18\x05 \x01(\tR\x08repairId\"\xbf\x02\n\x0fIncidentTimings\x12\x31\n\x06\x64\x65tect\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\x06\x64\x65tect\x12\x31\n\x06\x63ordon\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x06\x63ordon\x12/\n\x05\x64rain\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05\x64rain\x12\x31\n\x06repair\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationR\x06repair\x12\x31\n\x06verify\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationR\x06verify\x12/\n\x05total\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05total\"\xab\x05\n\x08Incident\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n\x07node_id\x18\x02 \x01(\tR\x06nodeId\x12\x1b\n\tnode_name\x18\x03 \x01(\tR\x08nodeName\x12\x30\n\x05state\x18\x04 \x01(\x0e\x32\x1a.orquanta.v1.IncidentStateR\x05state\x12\x18\n\x07summary\x18\x05 \x01(\tR\x07summary\x12\x1c\n\tdiagnosis\x18\x06 \x01(\tR\tdiagnosis\x12#\n\rstatus_reason\x18\x07 \x01(\tR\x0cstatusReason\x12\x36\n\nconditions\x18\x08 \x03(\x0b\x32\x16.orquanta.v1.ConditionR\nconditions\x12\x1b\n\tgpu_uuids\x18\t \x03(\tR\x08gpuUuids\x12\x33\n\x07repairs\x18\n \x03(\x0b\x32\x19.orquanta.v1.RepairReportR\x07repairs\x12\x34\n\x07\x65ntries\x18\x0b \x03(\x0b\x32\x1a.orquanta.v1.IncidentEntryR\x07\x65ntries\x12\x36\n\x07timings\x18\x0c \x01(\x0b\x32\x1c.orquanta.v1.IncidentTimingsR\x07timings\x12\'\n\x0f\x61\x63knowledged_by\x18\r \x01(\tR\x0e\x61\x63knowledgedBy\x12\x1d\n\ntaken_over\x18\x0e \x01(\x08R\ttakenOver\x12\x37\n\topened_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08openedAt\x12\x37\n\tclosed_at\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x63losedAt\x12\x18\n\x07version\x18\x11 \x01(\x04R\x07version\"5\n\x12GetIncidentRequest\x12\x1f\n\x0bincident_id\x18\x01 \x01(\tR\nincidentId\"H\n\x13GetIncidentResponse\x12\x31\n\x08incident\x18\x01 \x01(\x0b\x32\x15.orquanta.v1.IncidentR\x08incident\"\x9f\x01\n\x14ListIncidentsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rR\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\x12\x32\n\x06states\x18\x03 \x03(\x0e\x32\x1a.orquanta.v1.IncidentStateR\x06states\x12\x17\n\x07node_id\x18\x04 \x01(\tR\x06nodeId\"t\n\x15ListIncidentsResponse\x12\x33\n\tincidents\x18\x01 \x03(\x0b\x32\x15.orquanta.v1.IncidentR\tincidents\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"S\n\x15WatchIncidentsRequest\x12\x17\n\x07node_id\x18\x01 \x01(\tR\x06nodeId\x12!\n\x0cresume_token\x18\x02 \x01(\tR\x0bresumeToken\"n\n\x16WatchIncidentsResponse\x12\x31\n\x08incident\x18\x01 \x01(\x0b\x32\x15.orquanta.v1.IncidentR\x08incident\x12!\n\x0cresume_token\x18\x02 \x01(\tR\x0bresumeToken\"\x91\x01\n\x1a\x41\x63knowledgeIncidentRequest\x12\x1f\n\x0bincident_id\x18\x01 \x01(\tR\nincidentId\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1b\n\ttake_over\x18\x03 \x01(\x08R\x08takeOver\x12\x1d\n\nrequest_id\x18\x04 \x01(\tR\trequestId\"P\n\x1b\x41\x63knowledgeIncidentResponse\x12\x31\n\x08incident\x18\x01 \x01(\x0b\x32\x15.orquanta.v1.IncidentR\x08incident*\xbf\x01\n\rIncidentState\x12\x1e\n\x1aINCIDENT_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13INCIDENT_STATE_OPEN\x10\x01\x12\x1c\n\x18INCIDENT_STATE_REPAIRING\x10\x02\x12\x1c\n\x18INCIDENT_STATE_VERIFYING\x10\x03\x12\x1b\n\x17INCIDENT_STATE_RESOLVED\x10\x04\x12\x1c\n\x18INCIDENT_STATE_ESCALATED\x10\x05\x32\x91\x03\n\x0fIncidentService\x12U\n\x0bGetIncident\x12\x1f.orquanta.v1.GetIncidentRequest\x1a .orquanta.v1.GetIncidentResponse\"\x03\x90\x02\x01\x12[\n\rListIncidents\x12!.orquanta.v1.ListIncidentsRequest\x1a\".orquanta.v1.ListIncidentsResponse\"\x03\x90\x02\x01\x12`\n\x0eWatchIncidents\x12\".orquanta.v1.WatchIncidentsRequest\x1a#.orquanta.v1.WatchIncidentsResponse\"\x03\x90\x02\x01\x30\x01\x12h\n\x13\x41\x63knowledgeIncident\x12\'.orquanta.v1.AcknowledgeIncidentRequest\x1a(.orquanta.v1.AcknowledgeIncidentResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aorquanta/v1/incident.proto\x12\x0borquanta.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1borquanta/v1/diagnosis.proto\x1a\x18orquanta/v1/health.proto\x1a\x18orquanta/v1/repair.proto\"\xa3\x01\n\rIncidentEntry\x12*\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x02\x61t\x12\x12\n\x04kind\x18\x02 \x01(\tR\x04kind\x12\x18\n\x07message\x18\x03 \x01(\tR\x07message\x12\x1b\n\taction_id\x18\x04 \x01(\tR\x08\x61\x63tionId\x12\x1b\n\trepair_id\x18\x05 \x01(\tR\x08repairId\"\xbf\x02\n\x0fIncidentTimings\x12\x31\n\x06\x64\x65tect\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\x06\x64\x65tect\x12\x31\n\x06\x63ordon\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x06\x63ordon\x12/\n\x05\x64rain\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05\x64rain\x12\x31\n\x06repair\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationR\x06repair\x12\x31\n\x06verify\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationR\x06verify\x12/\n\x05total\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05total\"\xe5\x05\n\x08Incident\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n\x07node_id\x18\x02 \x01(\tR\x06nodeId\x12\x1b\n\tnode_name\x18\x03 \x01(\tR\x08nodeName\x12\x30\n\x05state\x18\x04 \x01(\x0e\x32\x1a.orquanta.v1.IncidentStateR\x05state\x12\x18\n\x07summary\x18\x05 \x01(\tR\x07summary\x12\x1c\n\tdiagnosis\x18\x06 \x01(\tR\tdiagnosis\x12#\n\rstatus_reason\x18\x07 \x01(\tR\x0cstatusReason\x12\x36\n\nconditions\x18\x08 \x03(\x0b\x32\x16.orquanta.v1.ConditionR\nconditions\x12\x1b\n\tgpu_uuids\x18\t \x03(\tR\x08gpuUuids\x12\x33\n\x07repairs\x18\n \x03(\x0b\x32\x19.orquanta.v1.RepairReportR\x07repairs\x12\x34\n\x07\x65ntries\x18\x0b \x03(\x0b\x32\x1a.orquanta.v1.IncidentEntryR\x07\x65ntries\x12\x36\n\x07timings\x18\x0c \x01(\x0b\x32\x1c.orquanta.v1.IncidentTimingsR\x07timings\x12\'\n\x0f\x61\x63knowledged_by\x18\r \x01(\tR\x0e\x61\x63knowledgedBy\x12\x1d\n\ntaken_over\x18\x0e \x01(\x08R\ttakenOver\x12\x37\n\topened_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08openedAt\x12\x37\n\tclosed_at\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08\x63losedAt\x12\x18\n\x07version\x18\x11 \x01(\x04R\x07version\x12\x38\n\x0b\x65xplanation\x18\x12 \x01(\x0b\x32\x16.orquanta.v1.DiagnosisR\x0b\x65xplanation\"5\n\x12GetIncidentRequest\x12\x1f\n\x0bincident_id\x18\x01 \x01(\tR\nincidentId\"H\n\x13GetIncidentResponse\x12\x31\n\x08incident\x18\x01 \x01(\x0b\x32\x15.orquanta.v1.IncidentR\x08incident\"\x9f\x01\n\x14ListIncidentsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rR\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\x12\x32\n\x06states\x18\x03 \x03(\x0e\x32\x1a.orquanta.v1.IncidentStateR\x06states\x12\x17\n\x07node_id\x18\x04 \x01(\tR\x06nodeId\"t\n\x15ListIncidentsResponse\x12\x33\n\tincidents\x18\x01 \x03(\x0b\x32\x15.orquanta.v1.IncidentR\tincidents\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"S\n\x15WatchIncidentsRequest\x12\x17\n\x07node_id\x18\x01 \x01(\tR\x06nodeId\x12!\n\x0cresume_token\x18\x02 \x01(\tR\x0bresumeToken\"n\n\x16WatchIncidentsResponse\x12\x31\n\x08incident\x18\x01 \x01(\x0b\x32\x15.orquanta.v1.IncidentR\x08incident\x12!\n\x0cresume_token\x18\x02 \x01(\tR\x0bresumeToken\"\x91\x01\n\x1a\x41\x63knowledgeIncidentRequest\x12\x1f\n\x0bincident_id\x18\x01 \x01(\tR\nincidentId\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1b\n\ttake_over\x18\x03 \x01(\x08R\x08takeOver\x12\x1d\n\nrequest_id\x18\x04 \x01(\tR\trequestId\"P\n\x1b\x41\x63knowledgeIncidentResponse\x12\x31\n\x08incident\x18\x01 \x01(\x0b\x32\x15.orquanta.v1.IncidentR\x08incident*\xbf\x01\n\rIncidentState\x12\x1e\n\x1aINCIDENT_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13INCIDENT_STATE_OPEN\x10\x01\x12\x1c\n\x18INCIDENT_STATE_REPAIRING\x10\x02\x12\x1c\n\x18INCIDENT_STATE_VERIFYING\x10\x03\x12\x1b\n\x17INCIDENT_STATE_RESOLVED\x10\x04\x12\x1c\n\x18INCIDENT_STATE_ESCALATED\x10\x05\x32\x91\x03\n\x0fIncidentService\x12U\n\x0bGetIncident\x12\x1f.orquanta.v1.GetIncidentRequest\x1a .orquanta.v1.GetIncidentResponse\"\x03\x90\x02\x01\x12[\n\rListIncidents\x12!.orquanta.v1.ListIncidentsRequest\x1a\".orquanta.v1.ListIncidentsResponse\"\x03\x90\x02\x01\x12`\n\x0eWatchIncidents\x12\".orquanta.v1.WatchIncidentsRequest\x1a#.orquanta.v1.WatchIncidentsResponse\"\x03\x90\x02\x01\x30\x01\x12h\n\x13\x41\x63knowledgeIncident\x12\'.orquanta.v1.AcknowledgeIncidentRequest\x1a(.orquanta.v1.AcknowledgeIncidentResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,30 +42,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INCIDENTSERVICE'].methods_by_name['ListIncidents']._serialized_options = b'\220\002\001'
   _globals['_INCIDENTSERVICE'].methods_by_name['WatchIncidents']._loaded_options = None
   _globals['_INCIDENTSERVICE'].methods_by_name['WatchIncidents']._serialized_options = b'\220\002\001'
-  _globals['_INCIDENTSTATE']._serialized_start=2171
-  _globals['_INCIDENTSTATE']._serialized_end=2362
-  _globals['_INCIDENTENTRY']._serialized_start=161
-  _globals['_INCIDENTENTRY']._serialized_end=324
-  _globals['_INCIDENTTIMINGS']._serialized_start=327
-  _globals['_INCIDENTTIMINGS']._serialized_end=646
-  _globals['_INCIDENT']._serialized_start=649
-  _globals['_INCIDENT']._serialized_end=1332
-  _globals['_GETINCIDENTREQUEST']._serialized_start=1334
-  _globals['_GETINCIDENTREQUEST']._serialized_end=1387
-  _globals['_GETINCIDENTRESPONSE']._serialized_start=1389
-  _globals['_GETINCIDENTRESPONSE']._serialized_end=1461
-  _globals['_LISTINCIDENTSREQUEST']._serialized_start=1464
-  _globals['_LISTINCIDENTSREQUEST']._serialized_end=1623
-  _globals['_LISTINCIDENTSRESPONSE']._serialized_start=1625
-  _globals['_LISTINCIDENTSRESPONSE']._serialized_end=1741
-  _globals['_WATCHINCIDENTSREQUEST']._serialized_start=1743
-  _globals['_WATCHINCIDENTSREQUEST']._serialized_end=1826
-  _globals['_WATCHINCIDENTSRESPONSE']._serialized_start=1828
-  _globals['_WATCHINCIDENTSRESPONSE']._serialized_end=1938
-  _globals['_ACKNOWLEDGEINCIDENTREQUEST']._serialized_start=1941
-  _globals['_ACKNOWLEDGEINCIDENTREQUEST']._serialized_end=2086
-  _globals['_ACKNOWLEDGEINCIDENTRESPONSE']._serialized_start=2088
-  _globals['_ACKNOWLEDGEINCIDENTRESPONSE']._serialized_end=2168
-  _globals['_INCIDENTSERVICE']._serialized_start=2365
-  _globals['_INCIDENTSERVICE']._serialized_end=2766
+  _globals['_INCIDENTSTATE']._serialized_start=2258
+  _globals['_INCIDENTSTATE']._serialized_end=2449
+  _globals['_INCIDENTENTRY']._serialized_start=190
+  _globals['_INCIDENTENTRY']._serialized_end=353
+  _globals['_INCIDENTTIMINGS']._serialized_start=356
+  _globals['_INCIDENTTIMINGS']._serialized_end=675
+  _globals['_INCIDENT']._serialized_start=678
+  _globals['_INCIDENT']._serialized_end=1419
+  _globals['_GETINCIDENTREQUEST']._serialized_start=1421
+  _globals['_GETINCIDENTREQUEST']._serialized_end=1474
+  _globals['_GETINCIDENTRESPONSE']._serialized_start=1476
+  _globals['_GETINCIDENTRESPONSE']._serialized_end=1548
+  _globals['_LISTINCIDENTSREQUEST']._serialized_start=1551
+  _globals['_LISTINCIDENTSREQUEST']._serialized_end=1710
+  _globals['_LISTINCIDENTSRESPONSE']._serialized_start=1712
+  _globals['_LISTINCIDENTSRESPONSE']._serialized_end=1828
+  _globals['_WATCHINCIDENTSREQUEST']._serialized_start=1830
+  _globals['_WATCHINCIDENTSREQUEST']._serialized_end=1913
+  _globals['_WATCHINCIDENTSRESPONSE']._serialized_start=1915
+  _globals['_WATCHINCIDENTSRESPONSE']._serialized_end=2025
+  _globals['_ACKNOWLEDGEINCIDENTREQUEST']._serialized_start=2028
+  _globals['_ACKNOWLEDGEINCIDENTREQUEST']._serialized_end=2173
+  _globals['_ACKNOWLEDGEINCIDENTRESPONSE']._serialized_start=2175
+  _globals['_ACKNOWLEDGEINCIDENTRESPONSE']._serialized_end=2255
+  _globals['_INCIDENTSERVICE']._serialized_start=2452
+  _globals['_INCIDENTSERVICE']._serialized_end=2853
 # @@protoc_insertion_point(module_scope)

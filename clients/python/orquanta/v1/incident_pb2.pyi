@@ -10,6 +10,7 @@ from google.protobuf import message as message
 from google.protobuf import timestamp_pb2 as timestamp_pb2
 from google.protobuf.internal import containers as containers
 from google.protobuf.internal import enum_type_wrapper as enum_type_wrapper
+from orquanta.v1 import diagnosis_pb2 as diagnosis_pb2
 from orquanta.v1 import health_pb2 as health_pb2
 from orquanta.v1 import repair_pb2 as repair_pb2
 import builtins as builtins
@@ -173,6 +174,7 @@ class Incident(message.Message):
     OPENED_AT_FIELD_NUMBER: builtins.int
     CLOSED_AT_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
+    EXPLANATION_FIELD_NUMBER: builtins.int
     id: builtins.str
     """Its id, `i-...`."""
     node_id: builtins.str
@@ -221,6 +223,12 @@ class Incident(message.Message):
     def closed_at(self) -> timestamp_pb2.Timestamp:
         """When it ended."""
 
+    @builtins.property
+    def explanation(self) -> diagnosis_pb2.Diagnosis:
+        """The root cause with the ids of what says so: by rules, or in a model's words where they end. Unset in a list. No
+        repair follows from it.
+        """
+
     def __init__(
         self,
         *,
@@ -241,10 +249,11 @@ class Incident(message.Message):
         opened_at: timestamp_pb2.Timestamp | None = ...,
         closed_at: timestamp_pb2.Timestamp | None = ...,
         version: builtins.int = ...,
+        explanation: diagnosis_pb2.Diagnosis | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["closed_at", b"closed_at", "opened_at", b"opened_at", "timings", b"timings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["closed_at", b"closed_at", "explanation", b"explanation", "opened_at", b"opened_at", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["acknowledged_by", b"acknowledged_by", "closed_at", b"closed_at", "conditions", b"conditions", "diagnosis", b"diagnosis", "entries", b"entries", "gpu_uuids", b"gpu_uuids", "id", b"id", "node_id", b"node_id", "node_name", b"node_name", "opened_at", b"opened_at", "repairs", b"repairs", "state", b"state", "status_reason", b"status_reason", "summary", b"summary", "taken_over", b"taken_over", "timings", b"timings", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["acknowledged_by", b"acknowledged_by", "closed_at", b"closed_at", "conditions", b"conditions", "diagnosis", b"diagnosis", "entries", b"entries", "explanation", b"explanation", "gpu_uuids", b"gpu_uuids", "id", b"id", "node_id", b"node_id", "node_name", b"node_name", "opened_at", b"opened_at", "repairs", b"repairs", "state", b"state", "status_reason", b"status_reason", "summary", b"summary", "taken_over", b"taken_over", "timings", b"timings", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
