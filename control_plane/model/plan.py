@@ -207,6 +207,7 @@ class Plan:
 
     `jobs` are what it launches. `subject` is what a goal that launches nothing speaks of: the GPUs to
     add to a pool, the run to price. `planner` is "rules", or the name of the model that has read the goal as well.
+    `notes` are sentences that a person should know; they keep nothing from being carried out.
     """
 
     intent: Intent
@@ -221,6 +222,7 @@ class Plan:
     evidence: tuple[Evidence, ...] = ()
     plan_only: bool = False
     planner: str = "rules"
+    notes: tuple[str, ...] = ()
 
     @property
     def acts(self) -> bool:

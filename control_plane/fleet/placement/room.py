@@ -28,8 +28,10 @@ class GpuSlot:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A host. One that is not `open` keeps what it holds and takes nothing more; `shares` says whether its GPUs can be
-    divided."""
+    """A host. One that is not `open` keeps what it holds and takes nothing more.
+
+    `shares` says whether its GPUs can be divided.
+    """
 
     node_id: NodeId
     name: str
@@ -46,8 +48,8 @@ class Claim:
     """What one attempt of a job holds.
 
     `ends_by` is when its time limit ends it at the latest; `protected_until`, from when on it may be preempted;
-    `checkpointed_at`, since when work would be lost (its start if it keeps no checkpoints). `stopping` means that it has
-    been asked to stop already.
+    `checkpointed_at`, since when work would be lost (its start if it keeps no checkpoints). `stopping` means that
+    it has been asked to stop already.
     """
 
     allocation_id: AllocationId

@@ -32,8 +32,11 @@ class QueueOrder(Enum):
 
 @dataclass(frozen=True, slots=True)
 class WaitingJob:
-    """A job in the queue. `waits_for` are the jobs that must succeed first and have not; `max_runtime_seconds` 0 means
-    that its end cannot be told."""
+    """A job in the queue.
+
+    `waits_for` are the jobs that must succeed first and have not; `max_runtime_seconds` 0 means that its end cannot be
+    told.
+    """
 
     job_id: JobId
     user_id: UserId
@@ -74,8 +77,10 @@ class Preemption:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a job that stays in the queue stands, from 1, and what it waits for. `would_help` is for people, likeliest
-    first."""
+    """Where a job that stays in the queue stands, from 1, and what it waits for.
+
+    `would_help` is for people, likeliest first.
+    """
 
     job_id: JobId
     position: int

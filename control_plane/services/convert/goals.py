@@ -60,6 +60,7 @@ def plan(value: Plan) -> goal_pb2.Plan:
         ],
         planner=value.planner,
         plan_only=value.plan_only,
+        notes=value.notes,
     )
 
 

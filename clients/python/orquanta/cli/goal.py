@@ -10,7 +10,7 @@ import typer
 from orquanta.cli.exits import CommandError, ExitCode, code_for_goal
 from orquanta.cli.formats import money, one_line, relative, words
 from orquanta.cli.goal_live import follow_goal
-from orquanta.cli.goal_views import print_goal
+from orquanta.cli.goal_views import plan_notes, print_goal
 from orquanta.cli.options import (
     AsJson,
     Limit,
@@ -204,6 +204,8 @@ def _print_detached(session: Session, client: "Client", goal: Goal) -> None:
         session.output.document(client.goals.get(goal.id))
     elif code_for_goal(goal.state) is ExitCode.OK:
         session.output.say(f"{goal.id} {words(goal.state)}")
+        for note in plan_notes(goal):
+            session.output.note(note)
         session.output.note(f"Follow it with: orquanta goal watch {goal.id}")
     else:
         print_goal(session.output, client.goals.get(goal.id))

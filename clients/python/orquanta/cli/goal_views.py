@@ -36,19 +36,13 @@ def print_goal(output: Output, view: GoalView) -> None:
         print_bill(output, goal.bill)
     if goal.run_id:
         output.note(f"What was thought and done for it: orquanta agent run {goal.run_id}")
-    for line in (*next_steps(goal), *_demonstrations(view)):
+    for line in (*plan_notes(goal), *next_steps(goal)):
         output.note(line)
 
 
-def _demonstrations(view: GoalView) -> list[str]:
-    """Tell a person whose goal named no program what has run in its place."""
-    names = [job.spec.name for job in view.jobs if job.spec.template and job.allocations]
-    if not names:
-        return []
-    return [
-        f"{', '.join(names)}: the goal names no program, so a small demonstration that ships with OrQuanta ran.",
-        "To run your own, say so in the goal: run `python train.py` on 2 H100 for 1 hour",
-    ]
+def plan_notes(goal: Goal) -> tuple[str, ...]:
+    """What a person should know of a goal that is on its way; its result tells what came of it."""
+    return goal.plan.notes if goal.plan is not None and not goal.state.ended else ()
 
 
 def next_steps(goal: Goal) -> list[str]:

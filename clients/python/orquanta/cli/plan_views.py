@@ -37,6 +37,8 @@ def print_preview(output: Output, preview: Preview) -> None:
     output.table(("field", "understood", "from the words"), plan_rows(plan), empty="Nothing was understood.")
     for question in plan.questions:
         output.say(f"? {question.field}: {question.text}")
+    for note in plan.notes:
+        output.say(f"! {note}")
     for problem in (plan.refusal, plan.infeasible):
         if problem:
             output.say(f"Would not run: {problem}")

@@ -68,6 +68,7 @@ def read_plan(message: pb.Plan) -> Plan:
         ),
         planner=message.planner,
         plan_only=message.plan_only,
+        notes=tuple(message.notes),
     )
 
 

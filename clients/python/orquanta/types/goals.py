@@ -64,7 +64,10 @@ class PlannedJob:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A goal as it was understood. What was not said is empty or None; nothing is invented."""
+    """A goal as it was understood. What was not said is empty or None; nothing is invented.
+
+    `notes` are sentences that a person should know: that a demonstration runs, that the fleet is too small now.
+    """
 
     intent: str
     summary: str
@@ -83,6 +86,7 @@ class Plan:
     evidence: tuple[Evidence, ...]
     planner: str
     plan_only: bool
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

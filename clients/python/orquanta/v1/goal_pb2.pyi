@@ -211,6 +211,7 @@ class Plan(message.Message):
     EVIDENCE_FIELD_NUMBER: builtins.int
     PLANNER_FIELD_NUMBER: builtins.int
     PLAN_ONLY_FIELD_NUMBER: builtins.int
+    NOTES_FIELD_NUMBER: builtins.int
     intent: builtins.str
     """What kind of goal: train, finetune, inference, batch, benchmark, query, heal, scale, cost, cancel, ambiguous, unsafe."""
     summary: builtins.str
@@ -257,6 +258,12 @@ class Plan(message.Message):
     def evidence(self) -> containers.RepeatedCompositeFieldContainer[Evidence]:
         """The words behind every field above."""
 
+    @builtins.property
+    def notes(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """What a person should know before it runs: that a demonstration runs in place of a program, that the fleet is too
+        small for it now. Sentences; nothing in them keeps the plan from being carried out.
+        """
+
     def __init__(
         self,
         *,
@@ -277,10 +284,11 @@ class Plan(message.Message):
         evidence: abc.Iterable[Evidence] | None = ...,
         planner: builtins.str = ...,
         plan_only: builtins.bool = ...,
+        notes: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["_budget_usd_micros", b"_budget_usd_micros", "budget_usd_micros", b"budget_usd_micros", "deadline", b"deadline"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_budget_usd_micros", b"_budget_usd_micros", "budget_text", b"budget_text", "budget_usd_micros", b"budget_usd_micros", "deadline", b"deadline", "evidence", b"evidence", "infeasible", b"infeasible", "intent", b"intent", "jobs", b"jobs", "plan_only", b"plan_only", "planner", b"planner", "priority", b"priority", "providers", b"providers", "questions", b"questions", "refusal", b"refusal", "refusal_code", b"refusal_code", "regions", b"regions", "spot", b"spot", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_budget_usd_micros", b"_budget_usd_micros", "budget_text", b"budget_text", "budget_usd_micros", b"budget_usd_micros", "deadline", b"deadline", "evidence", b"evidence", "infeasible", b"infeasible", "intent", b"intent", "jobs", b"jobs", "notes", b"notes", "plan_only", b"plan_only", "planner", b"planner", "priority", b"priority", "providers", b"providers", "questions", b"questions", "refusal", b"refusal", "refusal_code", b"refusal_code", "regions", b"regions", "spot", b"spot", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__budget_usd_micros: _TypeAlias = typing.Literal["budget_usd_micros"]  # noqa: Y015
     _WhichOneofArgType__budget_usd_micros: _TypeAlias = typing.Literal["_budget_usd_micros", b"_budget_usd_micros"]  # noqa: Y015
