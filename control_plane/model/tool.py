@@ -35,7 +35,8 @@ class ToolSpec:
     """A tool. `description` has at most 300 characters; the schemas are JSON Schema objects.
 
     `untrusted_result` says that its result may hold words that strangers wrote (logs, names, images, memory): a run
-    that reads it is tainted. `origin` is "orquanta" or the name of an MCP server.
+    that reads it is tainted. `origin` is "orquanta" or the name of an MCP server. `costs_money` says that what it does
+    can cost money: how much at most is the `estimate_usd` of its result, and of a dry run's.
     """
 
     name: str
@@ -51,6 +52,7 @@ class ToolSpec:
     result_bytes_max: int = 16_384
     untrusted_result: bool = True
     origin: str = "orquanta"
+    costs_money: bool = False
 
 
 @dataclass(frozen=True, slots=True)

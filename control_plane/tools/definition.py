@@ -124,6 +124,7 @@ class WriteTool(Generic[InputT]):
     wish: Callable[[Tx, Ask, InputT], Wish]
     undo_tool: str = ""
     role: Role = Role.OPERATOR
+    costs_money: bool = False
 
     def spec(self) -> ToolSpec:
         """Return the tool as callers are told of it."""
@@ -140,6 +141,7 @@ class WriteTool(Generic[InputT]):
             timeout_seconds=WRITE_TIMEOUT_SECONDS,
             result_bytes_max=RESULT_BYTES_MAX,
             untrusted_result=False,
+            costs_money=self.costs_money,
         )
 
 

@@ -126,6 +126,7 @@ LAUNCH_JOBS = WriteTool(
     wish=_launch,
     undo_tool="stop_job",
     role=Role.USER,
+    costs_money=True,
 )
 STOP_JOB = WriteTool(
     name="stop_job",

@@ -25,6 +25,7 @@ def tool(spec: ToolSpec) -> tool_pb2.Tool:
         role=spec.role.value,
         untrusted_result=spec.untrusted_result,
         origin=spec.origin,
+        costs_money=spec.costs_money,
     )
 
 

@@ -32,6 +32,7 @@ async def test_tools_are_listed_and_shown_with_their_arguments(server: ScriptedS
     assert (await cli("tool", "list", "--json")).document()["tools"][0]["effect"] == "destructive"
     shown = await cli("tool", "show", "drain_node")
     assert "release_node" in shown.stdout
+    assert "nothing" in shown.stdout
     assert "Id or name" in shown.stdout
     assert (await cli("tool", "show", "nothing")).code == 2
 

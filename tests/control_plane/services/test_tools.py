@@ -51,6 +51,7 @@ async def test_each_role_is_told_of_the_tools_that_it_may_use(fleet: Fleet, oper
         "operator",
     )
     assert json.loads(drain.input_schema_json)["required"] == ["node"]
+    assert [tool.name for tool in everything.values() if tool.costs_money] == ["launch_jobs"]
     refusal = await call(viewer, "drain_node", node="alpha")
     assert (refusal.status, refusal.error_code) == (tool_pb2.TOOL_STATUS_ERROR, "ROLE_TOO_LOW")
 

@@ -115,6 +115,7 @@ def _print_tool(output: Output, tool: Tool) -> None:
             ("role", tool.role),
             ("undone by", tool.undo_tool),
             ("from", tool.origin),
+            ("costs", "money: --dry-run tells how much at most" if tool.costs_money else "nothing"),
             ("result", "may hold words that strangers wrote" if tool.untrusted_result else "ours alone"),
         ]
     )

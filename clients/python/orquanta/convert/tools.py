@@ -21,6 +21,7 @@ def read_tool(message: pb.Tool) -> Tool:
         role=message.role,
         untrusted_result=message.untrusted_result,
         origin=message.origin,
+        costs_money=message.costs_money,
     )
 
 

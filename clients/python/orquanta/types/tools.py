@@ -36,7 +36,10 @@ class ToolStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool. The schemas are JSON Schema. `untrusted_result`: its result may hold words that strangers wrote."""
+    """A tool. The schemas are JSON Schema. `untrusted_result`: its result may hold words that strangers wrote.
+
+    `costs_money`: what it does can cost money, at most the `estimate_usd` of a dry run.
+    """
 
     name: str
     version: str
@@ -49,6 +52,7 @@ class Tool:
     role: str
     untrusted_result: bool
     origin: str
+    costs_money: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16orquanta/v1/tool.proto\x12\x0borquanta.v1\"\xf5\x02\n\x04Tool\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n\x07version\x18\x02 \x01(\tR\x07version\x12 \n\x0b\x64\x65scription\x18\x03 \x01(\tR\x0b\x64\x65scription\x12*\n\x11input_schema_json\x18\x04 \x01(\tR\x0finputSchemaJson\x12,\n\x12output_schema_json\x18\x05 \x01(\tR\x10outputSchemaJson\x12/\n\x06\x65\x66\x66\x65\x63t\x18\x06 \x01(\x0e\x32\x17.orquanta.v1.ToolEffectR\x06\x65\x66\x66\x65\x63t\x12\x1e\n\nidempotent\x18\x07 \x01(\x08R\nidempotent\x12\x1b\n\tundo_tool\x18\x08 \x01(\tR\x08undoTool\x12\x12\n\x04role\x18\t \x01(\tR\x04role\x12)\n\x10untrusted_result\x18\n \x01(\x08R\x0funtrustedResult\x12\x16\n\x06origin\x18\x0b \x01(\tR\x06origin\"\x12\n\x10ListToolsRequest\"<\n\x11ListToolsResponse\x12\'\n\x05tools\x18\x01 \x03(\x0b\x32\x11.orquanta.v1.ToolR\x05tools\"\xa2\x01\n\x0f\x43\x61llToolRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12%\n\x0e\x61rguments_json\x18\x02 \x01(\tR\rargumentsJson\x12\x17\n\x07\x64ry_run\x18\x03 \x01(\x08R\x06\x64ryRun\x12\x1c\n\treasoning\x18\x04 \x01(\tR\treasoning\x12\x1d\n\nrequest_id\x18\x05 \x01(\tR\trequestId\"\x93\x02\n\x10\x43\x61llToolResponse\x12/\n\x06status\x18\x01 \x01(\x0e\x32\x17.orquanta.v1.ToolStatusR\x06status\x12\x1f\n\x0bresult_json\x18\x02 \x01(\tR\nresultJson\x12\x1d\n\nerror_code\x18\x03 \x01(\tR\terrorCode\x12\x14\n\x05\x65rror\x18\x04 \x01(\tR\x05\x65rror\x12\x1b\n\taction_id\x18\x05 \x01(\tR\x08\x61\x63tionId\x12\x1f\n\x0b\x65vidence_id\x18\x06 \x01(\tR\nevidenceId\x12\x1c\n\ttruncated\x18\x07 \x01(\x08R\ttruncated\x12\x1c\n\tuntrusted\x18\x08 \x01(\x08R\tuntrusted*s\n\nToolEffect\x12\x1b\n\x17TOOL_EFFECT_UNSPECIFIED\x10\x00\x12\x14\n\x10TOOL_EFFECT_READ\x10\x01\x12\x15\n\x11TOOL_EFFECT_WRITE\x10\x02\x12\x1b\n\x17TOOL_EFFECT_DESTRUCTIVE\x10\x03*\xc1\x01\n\nToolStatus\x12\x1b\n\x17TOOL_STATUS_UNSPECIFIED\x10\x00\x12\x12\n\x0eTOOL_STATUS_OK\x10\x01\x12\x17\n\x13TOOL_STATUS_NO_DATA\x10\x02\x12\x15\n\x11TOOL_STATUS_ERROR\x10\x03\x12\x16\n\x12TOOL_STATUS_DENIED\x10\x04\x12!\n\x1dTOOL_STATUS_APPROVAL_REQUIRED\x10\x05\x12\x17\n\x13TOOL_STATUS_DRY_RUN\x10\x06\x32\xa7\x01\n\x0bToolService\x12O\n\tListTools\x12\x1d.orquanta.v1.ListToolsRequest\x1a\x1e.orquanta.v1.ListToolsResponse\"\x03\x90\x02\x01\x12G\n\x08\x43\x61llTool\x12\x1c.orquanta.v1.CallToolRequest\x1a\x1d.orquanta.v1.CallToolResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16orquanta/v1/tool.proto\x12\x0borquanta.v1\"\x96\x03\n\x04Tool\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n\x07version\x18\x02 \x01(\tR\x07version\x12 \n\x0b\x64\x65scription\x18\x03 \x01(\tR\x0b\x64\x65scription\x12*\n\x11input_schema_json\x18\x04 \x01(\tR\x0finputSchemaJson\x12,\n\x12output_schema_json\x18\x05 \x01(\tR\x10outputSchemaJson\x12/\n\x06\x65\x66\x66\x65\x63t\x18\x06 \x01(\x0e\x32\x17.orquanta.v1.ToolEffectR\x06\x65\x66\x66\x65\x63t\x12\x1e\n\nidempotent\x18\x07 \x01(\x08R\nidempotent\x12\x1b\n\tundo_tool\x18\x08 \x01(\tR\x08undoTool\x12\x12\n\x04role\x18\t \x01(\tR\x04role\x12)\n\x10untrusted_result\x18\n \x01(\x08R\x0funtrustedResult\x12\x16\n\x06origin\x18\x0b \x01(\tR\x06origin\x12\x1f\n\x0b\x63osts_money\x18\x0c \x01(\x08R\ncostsMoney\"\x12\n\x10ListToolsRequest\"<\n\x11ListToolsResponse\x12\'\n\x05tools\x18\x01 \x03(\x0b\x32\x11.orquanta.v1.ToolR\x05tools\"\xa2\x01\n\x0f\x43\x61llToolRequest\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12%\n\x0e\x61rguments_json\x18\x02 \x01(\tR\rargumentsJson\x12\x17\n\x07\x64ry_run\x18\x03 \x01(\x08R\x06\x64ryRun\x12\x1c\n\treasoning\x18\x04 \x01(\tR\treasoning\x12\x1d\n\nrequest_id\x18\x05 \x01(\tR\trequestId\"\x93\x02\n\x10\x43\x61llToolResponse\x12/\n\x06status\x18\x01 \x01(\x0e\x32\x17.orquanta.v1.ToolStatusR\x06status\x12\x1f\n\x0bresult_json\x18\x02 \x01(\tR\nresultJson\x12\x1d\n\nerror_code\x18\x03 \x01(\tR\terrorCode\x12\x14\n\x05\x65rror\x18\x04 \x01(\tR\x05\x65rror\x12\x1b\n\taction_id\x18\x05 \x01(\tR\x08\x61\x63tionId\x12\x1f\n\x0b\x65vidence_id\x18\x06 \x01(\tR\nevidenceId\x12\x1c\n\ttruncated\x18\x07 \x01(\x08R\ttruncated\x12\x1c\n\tuntrusted\x18\x08 \x01(\x08R\tuntrusted*s\n\nToolEffect\x12\x1b\n\x17TOOL_EFFECT_UNSPECIFIED\x10\x00\x12\x14\n\x10TOOL_EFFECT_READ\x10\x01\x12\x15\n\x11TOOL_EFFECT_WRITE\x10\x02\x12\x1b\n\x17TOOL_EFFECT_DESTRUCTIVE\x10\x03*\xc1\x01\n\nToolStatus\x12\x1b\n\x17TOOL_STATUS_UNSPECIFIED\x10\x00\x12\x12\n\x0eTOOL_STATUS_OK\x10\x01\x12\x17\n\x13TOOL_STATUS_NO_DATA\x10\x02\x12\x15\n\x11TOOL_STATUS_ERROR\x10\x03\x12\x16\n\x12TOOL_STATUS_DENIED\x10\x04\x12!\n\x1dTOOL_STATUS_APPROVAL_REQUIRED\x10\x05\x12\x17\n\x13TOOL_STATUS_DRY_RUN\x10\x06\x32\xa7\x01\n\x0bToolService\x12O\n\tListTools\x12\x1d.orquanta.v1.ListToolsRequest\x1a\x1e.orquanta.v1.ListToolsResponse\"\x03\x90\x02\x01\x12G\n\x08\x43\x61llTool\x12\x1c.orquanta.v1.CallToolRequest\x1a\x1d.orquanta.v1.CallToolResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,20 +33,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TOOLSERVICE'].methods_by_name['ListTools']._loaded_options = None
   _globals['_TOOLSERVICE'].methods_by_name['ListTools']._serialized_options = b'\220\002\001'
-  _globals['_TOOLEFFECT']._serialized_start=940
-  _globals['_TOOLEFFECT']._serialized_end=1055
-  _globals['_TOOLSTATUS']._serialized_start=1058
-  _globals['_TOOLSTATUS']._serialized_end=1251
+  _globals['_TOOLEFFECT']._serialized_start=973
+  _globals['_TOOLEFFECT']._serialized_end=1088
+  _globals['_TOOLSTATUS']._serialized_start=1091
+  _globals['_TOOLSTATUS']._serialized_end=1284
   _globals['_TOOL']._serialized_start=40
-  _globals['_TOOL']._serialized_end=413
-  _globals['_LISTTOOLSREQUEST']._serialized_start=415
-  _globals['_LISTTOOLSREQUEST']._serialized_end=433
-  _globals['_LISTTOOLSRESPONSE']._serialized_start=435
-  _globals['_LISTTOOLSRESPONSE']._serialized_end=495
-  _globals['_CALLTOOLREQUEST']._serialized_start=498
-  _globals['_CALLTOOLREQUEST']._serialized_end=660
-  _globals['_CALLTOOLRESPONSE']._serialized_start=663
-  _globals['_CALLTOOLRESPONSE']._serialized_end=938
-  _globals['_TOOLSERVICE']._serialized_start=1254
-  _globals['_TOOLSERVICE']._serialized_end=1421
+  _globals['_TOOL']._serialized_end=446
+  _globals['_LISTTOOLSREQUEST']._serialized_start=448
+  _globals['_LISTTOOLSREQUEST']._serialized_end=466
+  _globals['_LISTTOOLSRESPONSE']._serialized_start=468
+  _globals['_LISTTOOLSRESPONSE']._serialized_end=528
+  _globals['_CALLTOOLREQUEST']._serialized_start=531
+  _globals['_CALLTOOLREQUEST']._serialized_end=693
+  _globals['_CALLTOOLRESPONSE']._serialized_start=696
+  _globals['_CALLTOOLRESPONSE']._serialized_end=971
+  _globals['_TOOLSERVICE']._serialized_start=1287
+  _globals['_TOOLSERVICE']._serialized_end=1454
 # @@protoc_insertion_point(module_scope)

@@ -102,6 +102,7 @@ class Tool(message.Message):
     ROLE_FIELD_NUMBER: builtins.int
     UNTRUSTED_RESULT_FIELD_NUMBER: builtins.int
     ORIGIN_FIELD_NUMBER: builtins.int
+    COSTS_MONEY_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Its name, for example "list_nodes"."""
     version: builtins.str
@@ -124,6 +125,8 @@ class Tool(message.Message):
     """True if its result may hold words that strangers wrote."""
     origin: builtins.str
     """Where it is from: "orquanta", or the name of an MCP server."""
+    costs_money: builtins.bool
+    """True if what it does can cost money: `estimate_usd` of a dry run says how much at most."""
     def __init__(
         self,
         *,
@@ -138,10 +141,11 @@ class Tool(message.Message):
         role: builtins.str = ...,
         untrusted_result: builtins.bool = ...,
         origin: builtins.str = ...,
+        costs_money: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["description", b"description", "effect", b"effect", "idempotent", b"idempotent", "input_schema_json", b"input_schema_json", "name", b"name", "origin", b"origin", "output_schema_json", b"output_schema_json", "role", b"role", "undo_tool", b"undo_tool", "untrusted_result", b"untrusted_result", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["costs_money", b"costs_money", "description", b"description", "effect", b"effect", "idempotent", b"idempotent", "input_schema_json", b"input_schema_json", "name", b"name", "origin", b"origin", "output_schema_json", b"output_schema_json", "role", b"role", "undo_tool", b"undo_tool", "untrusted_result", b"untrusted_result", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
