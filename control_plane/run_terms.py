@@ -22,7 +22,8 @@ def run_policy(settings: Settings) -> RunPolicy:
             output_tokens=settings.run_output_tokens_max,
             cost_usd=settings.run_cost_max_usd,
             seconds=settings.run_seconds_max,
-        )
+        ),
+        replans=settings.run_replans_max,
     )
 
 

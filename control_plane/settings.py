@@ -211,6 +211,8 @@ class Settings(BaseSettings):
     """What a model may cost in one reasoning run, in US dollars."""
     run_seconds_max: Annotated[float, Field(ge=1, le=3_600)] = 600.0
     """Work of one reasoning run, in seconds; waiting for people and for jobs does not count."""
+    run_replans_max: Annotated[int, Field(ge=0, le=5)] = 2
+    """Times that a goal's failed jobs may be run again, changed where that helps; 0 leaves them failed."""
     mcp_servers: McpServers = ()
     """MCP servers whose tools agents may use: tables with name, command or url, tools, read (those of the tools that
     change nothing; no other is called), role, timeout_seconds, token_file; in a text, words of the form key=value."""

@@ -21,7 +21,8 @@ class RunPolicy:
 
     `identical_reads` counts since the last write; `errors_in_row` are tool errors of one kind. At `warn_percent` of a
     limit the run is told what is left. A result above `shown_tokens` is shown by its head and tail. What a model is
-    shown of a run stays below `context_tokens`: older observations are folded into one line each.
+    shown of a run stays below `context_tokens`: older observations are folded into one line each. `replans` is how
+    often the failed jobs of its goal may be run again.
     """
 
     limits: RunUsage = field(default=DEFAULT_LIMITS)
@@ -33,6 +34,7 @@ class RunPolicy:
     context_tokens: int = 12_000
     reply_tokens: int = 1_500
     tools_offered: int = 12
+    replans: int = 2
 
 
 def tokens(text: str) -> int:
