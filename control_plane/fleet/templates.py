@@ -17,6 +17,20 @@ class JobTemplate:
 
 _HOUR = 3600
 
+
+def stand_in(template: str) -> str:
+    """Return what a person should know whose goal names work, and no program that does it."""
+    return (
+        f"No program is named, so the built-in template {template!r} runs: a small demonstration that ships with "
+        "OrQuanta. To run your own, name its command: run `python train.py` on 2 H100 for 1 hour."
+    )
+
+
+def stood_in(template: str) -> str:
+    """Return the same of a job that has run."""
+    return f"it ran the built-in template {template!r}, a small demonstration, because no program was named"
+
+
 TEMPLATES: Mapping[str, JobTemplate] = MappingProxyType(
     {
         template.name: template

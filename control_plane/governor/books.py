@@ -7,6 +7,7 @@ from decimal import Decimal
 import structlog
 
 from control_plane.fleet import cost, progress
+from control_plane.fleet.templates import stood_in
 from control_plane.model.goal import GoalState
 from control_plane.model.ids import AllocationId, GoalId, NodeId
 from control_plane.model.job import Allocation, AllocationMember, AllocationState, ExitReason, Job, JobState
@@ -182,6 +183,8 @@ def close_goal_if_done(tx: Tx, goal_id: GoalId) -> None:
     else:
         state, reason = GoalState.CANCELLED, "its jobs were cancelled"
     lines = [f"{job.spec.name}: {job.state.value} ({job.status_reason})" for job in of_goal]
+    shown = [job for job in of_goal if job.spec.template and job.started_at is not None]
+    lines += [f"{job.spec.name}: {stood_in(job.spec.template)}" for job in shown]
     lines.append(f"cost {format_usd(bill.cost_usd)} for {bill.gpu_seconds:,.1f} GPU-seconds")
     goals.update(tx, goal_id, state=state, status_reason=reason, result="\n".join(lines))
     audit.append(

@@ -42,8 +42,8 @@ class GoalPlanner(Protocol):
         """Record, plan and propose a goal; the same request id gives the same goal."""
         ...
 
-    def preview(self, text: str, *, timezone: str) -> Plan:
-        """Return how a text would be understood. May take a while; called in a worker thread."""
+    async def preview(self, principal: Principal, text: str, *, timezone: str) -> Plan:
+        """Return how a goal of this text would be understood if this person submitted it now."""
         ...
 
     def estimate_usd(self, plan: Plan) -> Decimal:
@@ -104,12 +104,9 @@ class Goals(GoalServiceServicer):
         timezone = validate.timezone(fields, request.timezone)
         fields.check()
 
-        def understand() -> tuple[Plan, Decimal]:
-            plan = self._planner.preview(text, timezone=timezone)
-            return plan, self._planner.estimate_usd(plan)
-
-        plan, estimate = await self._planning.run(understand)
-        return goal_pb2.PreviewGoalResponse(plan=convert.plan(plan), estimate_usd_micros=to_micros(estimate))
+        plan = await self._planning.wait(lambda: self._planner.preview(person(), text, timezone=timezone))
+        estimate = to_micros(self._planner.estimate_usd(plan))
+        return goal_pb2.PreviewGoalResponse(plan=convert.plan(plan), estimate_usd_micros=estimate)
 
     @override
     async def GetGoal(self, request: goal_pb2.GetGoalRequest, context: object) -> goal_pb2.GetGoalResponse:

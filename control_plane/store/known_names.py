@@ -40,3 +40,13 @@ def jobs_named(tx: Tx, user_id: UserId, names: Sequence[str]) -> tuple[NamedJob,
     )
     query = query.order_by(col(JobRow.created_at).desc(), col(JobRow.id).desc()).limit(_JOBS_MAX)
     return tuple(NamedJob(JobId(one), name, JobState(state)) for one, name, state in tx.session.execute(query))
+
+
+def live_jobs(tx: Tx, user_id: UserId, *, limit: int) -> tuple[NamedJob, ...]:
+    """Return a user's jobs that have not ended, newest first."""
+    unended = [state.value for state in JobState if not state.ended]
+    query = select(col(JobRow.id), col(JobRow.name), col(JobRow.status)).where(
+        col(JobRow.user_id) == user_id, col(JobRow.status).in_(unended)
+    )
+    query = query.order_by(col(JobRow.created_at).desc(), col(JobRow.id).desc()).limit(limit)
+    return tuple(NamedJob(JobId(one), name, JobState(state)) for one, name, state in tx.session.execute(query))

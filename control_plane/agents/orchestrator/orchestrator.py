@@ -9,6 +9,7 @@ from functools import partial
 from typing import Protocol
 
 from control_plane.agents.orchestrator import known
+from control_plane.agents.orchestrator.fleet_size import FleetSize
 from control_plane.agents.orchestrator.jobs import jobs_of
 from control_plane.agents.orchestrator.names import NAME
 from control_plane.agents.orchestrator.pursuit import Pursuit, record
@@ -113,6 +114,7 @@ class Orchestrator:
         self._run_limits = run_limits
         self._answer_seconds = answer_seconds
         self.pursuit = Pursuit(governor, fx_usd=fx_usd, run_limits=run_limits)
+        self._fleet_size = FleetSize(store, clock)
         self._planning = asyncio.Semaphore(_PLANS_AT_ONCE)
         self._plans_waiting = 0
         self._floor_prices = {price.gpu_type: price.usd_per_gpu_hour for price in governor.prices.prices}
@@ -159,9 +161,9 @@ class Orchestrator:
             pass
         return goal
 
-    def preview(self, text: str, *, timezone: str) -> Plan:
-        """Return how a text is understood, without recording anything. Blocking: milliseconds on a long text."""
-        return self._plan_now(text, timezone, self._clock.now(), {})
+    async def preview(self, principal: Principal, text: str, *, timezone: str) -> Plan:
+        """Return how a goal of this text would be understood, names of the fleet included, and record nothing."""
+        return await self._plan(principal.user_id, text, timezone, self._clock.now(), {})
 
     def estimate_usd(self, plan: Plan) -> Decimal:
         """Return the most the plan's jobs may cost."""
@@ -245,10 +247,8 @@ class Orchestrator:
         try:
             async with self._planning:
                 plan = await asyncio.to_thread(self._plan_now, text, timezone, now, answers)
-                # A plan that lacks a target may name one that the fleet knows: its words are looked up.
-                wanted = await asyncio.to_thread(known.names_wanted, plan, text)
-                named = await self._store.read(lambda tx: known.look_up(tx, user_id, wanted))
-                return await asyncio.to_thread(known.with_known_names, plan, text, named)
+                plan = await known.with_known_names(self._store, user_id, plan, text)
+                return await self._fleet_size.noted(plan)
         finally:
             self._plans_waiting -= 1
 

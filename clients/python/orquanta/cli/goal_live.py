@@ -9,7 +9,7 @@ import typer
 
 from orquanta.cli.exits import ExitCode
 from orquanta.cli.formats import elapsed, money, now, one_line, words
-from orquanta.cli.goal_views import JOB_COLUMNS, job_rows, next_steps
+from orquanta.cli.goal_views import JOB_COLUMNS, job_rows, next_steps, plan_notes
 from orquanta.cli.output import Output
 from orquanta.types.goals import GoalState, GoalView
 
@@ -60,6 +60,7 @@ def _head(view: GoalView) -> list[str]:
     return [
         f"{goal.id}  {one_line(goal.text, _TEXT_WIDTH)}",
         f"{words(goal.state)}  {elapsed(goal.created_at, end)}  {spent}  {one_line(goal.status_reason)}".rstrip(),
+        *plan_notes(goal),
         *([] if goal.state is GoalState.NEEDS_INPUT else next_steps(goal)),
     ]
 
@@ -70,10 +71,15 @@ class _Changes:
     def __init__(self, output: Output) -> None:
         self._output = output
         self._known: dict[str, tuple[str, str]] = {}
+        self._noted: tuple[str, ...] = ()
 
     def show(self, view: GoalView) -> None:
         goal = view.goal
         self._say(goal.id, "goal", goal.state, goal.status_reason)
+        if plan_notes(goal) not in ((), self._noted):
+            self._noted = plan_notes(goal)
+            for note in self._noted:
+                self._output.say(f"{now().astimezone():%H:%M:%S} {note}")
         for job in view.jobs:
             self._say(job.id, f"job {job.spec.name}".rstrip(), job.state, job.status_reason)
 

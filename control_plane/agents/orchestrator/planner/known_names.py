@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from control_plane.agents.orchestrator.planner.assemble import summarise
+from control_plane.agents.orchestrator.planner.assemble import MAX_SUMMARY_CHARS, summarise
+from control_plane.agents.orchestrator.host_wishes import HostCommand, read_host_command
 from control_plane.model.plan import Constraints, Evidence, Intent, Plan, Question, QuestionReason, Targets
 
 NAMES_LOOKED_UP_MAX = 32
@@ -60,6 +61,7 @@ _COMMON = _listed(
 )
 """Words that are names only right behind a word for a node or a job, or as all that a command is about."""
 _TARGETS = ("targets.nodes", "targets.job_ids")
+_HOST_INTENTS = (Intent.HEAL, Intent.SCALE, Intent.CANCEL, Intent.AMBIGUOUS)
 _NEVER = _listed("a all an any everything everyone everybody it its me my that the them these this those")
 
 
@@ -93,11 +95,16 @@ class _Place:
 
 def names_wanted(plan: Plan, text: str) -> tuple[str, ...]:
     """Return the words, in lower case, that may name what the plan lacks; none for a plan that lacks nothing."""
-    return tuple(dict.fromkeys(place.name.lower() for place in _places(plan, text)))[:NAMES_LOOKED_UP_MAX]
+    host = _host_command(plan, text)
+    places = host.names if host is not None else (place.name for place in _places(plan, text))
+    return tuple(dict.fromkeys(name.lower() for name in places))[:NAMES_LOOKED_UP_MAX]
 
 
 def with_known_names(plan: Plan, text: str, known: Known) -> Plan:
     """Return the plan with the one thing that its words name; with a question, where they name several."""
+    host = _host_command(plan, text)
+    if host is not None and (host.of_hosts_alone or plan.targets.nodes or host.names[0].lower() in known.nodes):
+        return _to_hosts(plan, text, host, known)
     answered = tuple(one for one in plan.evidence if one.field in _TARGETS and one.source != "goal")
     if answered and not plan.refusal and _command(plan, text) is not None:
         as_said = _commanded(plan, text)
@@ -119,6 +126,22 @@ def with_known_names(plan: Plan, text: str, known: Known) -> Plan:
         return _asking(plan, tuple(words.items()))
     ((is_node, one), place), *_ = found.items()
     return _about(plan, text, place, one, is_node=is_node)
+
+
+def _host_command(plan: Plan, text: str) -> HostCommand | None:
+    """Return what a goal asks to be done to hosts that is no repair, whatever the rules took its verb for."""
+    if plan.refusal or plan.infeasible or plan.intent not in _HOST_INTENTS:
+        return None
+    return read_host_command(text)
+
+
+def _to_hosts(plan: Plan, text: str, command: HostCommand, known: Known) -> Plan:
+    """Return the plan about the hosts that a command names; a name that nobody bears stays as it was written."""
+    names = tuple((known.nodes.get(name.lower()) or (name,))[0] for name in command.names)
+    spans = (("intent", command.verb_span), ("targets.nodes", command.names_span))
+    evidence = tuple(Evidence(field, text[start:end], start, end) for field, (start, end) in spans)
+    plan = replace(_bare(plan, Intent.HEAL), targets=Targets(nodes=names), evidence=evidence)
+    return replace(plan, summary=f"{command.wish.value} {', '.join(names)}"[:MAX_SUMMARY_CHARS])
 
 
 def _lacks(plan: Plan) -> bool:
@@ -210,6 +233,11 @@ def _commanded(plan: Plan, text: str) -> Plan:
     pattern, intent = command
     match = pattern.match(text)
     start, end = match.span("verb") if match is not None else (0, 0)
+    return replace(_bare(plan, intent), evidence=(Evidence("intent", text[start:end], start, end),))
+
+
+def _bare(plan: Plan, intent: Intent) -> Plan:
+    """Return the plan as one of this intent that says nothing else."""
     subject = plan.subject or (plan.jobs[0] if plan.jobs else None)
     return replace(
         plan,
@@ -219,7 +247,7 @@ def _commanded(plan: Plan, text: str) -> Plan:
         constraints=Constraints(),
         targets=Targets(),
         questions=(),
-        evidence=(Evidence("intent", text[start:end], start, end),),
+        notes=(),
     )
 
 

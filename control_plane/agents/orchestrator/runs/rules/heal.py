@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from control_plane.agents.orchestrator.host_wishes import read_host_command
 from control_plane.agents.orchestrator.runs.moves import Call, Finish, Move, Watch
-from control_plane.agents.orchestrator.runs.rules import remember
+from control_plane.agents.orchestrator.runs.rules import hosts, remember
 from control_plane.agents.orchestrator.runs.view import Json, Patient, RunView, load
 from control_plane.model.ids import NodeId
 from control_plane.model.node import NodeState
@@ -21,6 +22,9 @@ def decide(view: RunView) -> Move:
     names = view.plan.targets.nodes
     if not names:
         return _no_node(view)
+    command = None if view.goal is None else read_host_command(view.goal.text)
+    if command is not None:
+        return hosts.decide(view, command)
     lines: list[str] = []
     states: list[RunState] = []
     for name in names:

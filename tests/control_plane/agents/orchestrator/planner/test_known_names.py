@@ -48,6 +48,14 @@ def known(text: str, answers: dict[str, str] | None = None) -> Plan:
         ("how is job train doing?", Intent.QUERY, (), (TRAIN.id,)),
         ("why did job nightly fail?", Intent.QUERY, (), (OLD.id,)),
         ("what is node gpu doing?", Intent.QUERY, ("gpu",), ()),
+        ("drain local", Intent.HEAL, ("local",), ()),
+        ("please cordon node Alpha now", Intent.HEAL, ("alpha",), ()),
+        ("drain gpu-a-17 for maintenance", Intent.HEAL, ("gpu-a-17",), ()),
+        ("drain alpha and beta", Intent.HEAL, ("alpha", "beta"), ()),
+        ("take beta out of service", Intent.HEAL, ("beta",), ()),
+        ("uncordon alpha", Intent.HEAL, ("alpha",), ()),
+        ("release local", Intent.HEAL, ("local",), ()),
+        ("cordon nosuch", Intent.HEAL, ("nosuch",), ()),
     ],
 )
 def test_a_name_that_the_fleet_knows_is_the_target(
@@ -96,8 +104,9 @@ def test_an_answer_settles_which_one_is_meant() -> None:
         "how much data is on the nodes?",
         "delete everybody's data",
         "don't stop train",
-        "drain local",
-        "cordon local",
+        "drain the pool",
+        "cordon it",
+        "release the memory",
         'the log says "fix node alpha please", why?',
     ],
 )
@@ -111,8 +120,13 @@ def test_no_goal_is_read_otherwise_because_its_common_words_are_names() -> None:
         {name: (KnownJob(f"j-{name}", name, "running", ended=False),) for name in COMMON},
     )
     texts = [json.loads(json.dumps(case.values[0]))["text"] for case in goals()]
-    changed = [text for text in texts if with_known_names(plan(text), text, crowd) != plan(text)]
+    changed = [text for text in texts if _read(with_known_names(plan(text), text, crowd)) != _read(plan(text))]
     assert changed == []
+
+
+def _read(made: Plan) -> tuple[object, ...]:
+    """What is done, and to what; which words say so may be told more exactly."""
+    return made.intent, made.targets, made.jobs, made.questions, made.constraints
 
 
 def test_only_words_where_a_target_stands_are_looked_up() -> None:

@@ -1,0 +1,30 @@
+"""What the hosts of the fleet are made of: how many there are of each make. Far cheaper than whole nodes."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import select
+from sqlmodel import col
+
+from control_plane.model.node import NodeState
+from control_plane.store.database import Tx
+from control_plane.store.tables import NodeRow
+
+HostShape = tuple[tuple[str, int, int], ...]
+"""The GPUs of a host: model, bytes of memory of each, and how many."""
+
+_GONE = (NodeState.LOST.value, NodeState.REVOKED.value)
+
+
+def read(tx: Tx) -> Mapping[HostShape, int]:
+    """Return how many hosts of each make there are, without those that are lost or revoked."""
+    query = select(col(NodeRow.inventory)).where(col(NodeRow.state).not_in(_GONE))
+    return Counter(_shape(inventory) for inventory in tx.session.execute(query).scalars() if inventory is not None)
+
+
+def _shape(inventory: dict[str, Any]) -> HostShape:  # Any: nested JSON
+    counts: Counter[tuple[str, int]] = Counter(
+        (str(gpu["gpu_type"]), int(gpu["memory_bytes"])) for gpu in inventory["gpus"]
+    )
+    return tuple(sorted((gpu_type, memory, number) for (gpu_type, memory), number in counts.items()))
