@@ -7,9 +7,7 @@ from control_plane.model.identity import Principal
 from control_plane.model.ids import JobId
 from control_plane.model.run import RunUsage
 from control_plane.settings import Settings
-from control_plane.store.database import Store
-from control_plane.telemetry.logs import LogStore
-from control_plane.tools.diagnoses import diagnose_job
+from control_plane.tools.job_diagnoses import JobDiagnoses
 
 
 def run_policy(settings: Settings) -> RunPolicy:
@@ -27,11 +25,11 @@ def run_policy(settings: Settings) -> RunPolicy:
     )
 
 
-def diagnoser(store: Store, logs: LogStore) -> Diagnoser:
-    """Return what tells why a job failed, by rules."""
+def diagnoser(diagnoses: JobDiagnoses) -> Diagnoser:
+    """Return what tells why a job failed: by rules, and by a model where they end."""
 
     async def diagnose(principal: Principal, job_id: JobId) -> Diagnosis:
-        _, found = await diagnose_job(store, logs, principal, job_id)
+        _, found = await diagnoses.of_job(principal, job_id)
         return found
 
     return diagnose

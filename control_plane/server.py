@@ -176,6 +176,7 @@ class ControlPlane:
                 prices=prices,
                 clock=self._clock,
                 foreign=_imported(settings),
+                reasoner=reasoner,
             )
             people = PeopleServices(
                 ServiceDependencies(
@@ -224,7 +225,7 @@ class ControlPlane:
                     reasoner=reasoner,
                     policy=self._run_policy,
                     deltas=self._deltas,
-                    diagnose=run_terms.diagnoser(store, logs),
+                    diagnose=run_terms.diagnoser(toolbox.diagnoses),
                 ).run,
                 Auditor(store, broker.bus, audit_signer, self._audit_terms()).run,
                 Scheduler(store, governor, max_gpus_per_user=settings.max_gpus_per_user).run,

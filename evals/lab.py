@@ -102,7 +102,7 @@ class Lab:
             Effects(self.toolbox, self.model, policy=self.policy, clock=world.clock),
             self.orchestrator.pursuit,
             policy=self.policy,
-            diagnose=diagnoser(world.store, self.logs),
+            diagnose=diagnoser(self.toolbox.diagnoses),
         )
 
     async def person(self, name: str = "ada", role: Role = Role.USER) -> Principal:

@@ -20,7 +20,7 @@ from control_plane.store import goals, incidents, jobs, memory_feed, nodes
 from control_plane.store.database import Store, Tx
 from control_plane.store.memory_feed import Cursor
 from control_plane.telemetry.logs import LogStore
-from control_plane.tools.diagnoses import diagnose_job
+from control_plane.tools.job_diagnoses import diagnose_job
 
 log = structlog.get_logger()
 

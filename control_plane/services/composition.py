@@ -142,7 +142,7 @@ class PeopleServices:
             governor=deps.governor,
             watcher=watcher,
             logs=JobLogs(store=deps.store, feed=feed, logs=deps.logs),
-            output=deps.logs,
+            diagnoses=deps.toolbox.diagnoses,
             cache=cache,
         )
         self._nodes = Nodes(

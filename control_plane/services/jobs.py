@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Final
 
+import grpc
 from typing_extensions import override
 
 from control_plane.errors import InvalidArgument
@@ -29,8 +30,8 @@ from control_plane.store import events, goals, jobs
 from control_plane.store.database import Store, Tx
 from control_plane.store.jobs import JobFilter
 from control_plane.store.pages import PageRequest
-from control_plane.telemetry.logs import LogStore
-from control_plane.tools.diagnoses import diagnose_job
+from control_plane.tools.definition import JobDiagnoser
+from control_plane.tools.diagnosing import ANSWER_SECONDS
 from orquanta.v1 import job_pb2
 from orquanta.v1.job_pb2_grpc import JobServiceServicer
 
@@ -38,6 +39,9 @@ _STATES: Final = from_wire(convert.JOB_STATE)
 _WATCHED_MAX: Final = 5_000
 """Jobs that one stream may begin with; a larger fleet is watched by goal or from a list."""
 _PAGE: Final = 500
+_DIAGNOSIS_SECONDS: Final = 25.0
+"""How long a model may take for who names no deadline."""
+_MARGIN_SECONDS: Final = 5.0
 _LIVE: Final = tuple(state for state in JobState if not state.ended)
 
 
@@ -51,11 +55,11 @@ class Jobs(JobServiceServicer):
         governor: Governor,
         watcher: Watcher,
         logs: JobLogs,
-        output: LogStore,
+        diagnoses: JobDiagnoser,
         cache: JobCache,
     ) -> None:
         self._store = store
-        self._output = output
+        self._diagnoses = diagnoses
         self._governor = governor
         self._watcher = watcher
         self._logs = logs
@@ -147,7 +151,7 @@ class Jobs(JobServiceServicer):
     @override
     async def DiagnoseJob(self, request: job_pb2.DiagnoseJobRequest, context: object) -> job_pb2.DiagnoseJobResponse:
         job_id = _job_id(request.job_id)
-        _, found = await diagnose_job(self._store, self._output, person(), job_id)
+        _, found = await self._diagnoses.of_job(person(), job_id, seconds=_model_seconds(context))
         return job_pb2.DiagnoseJobResponse(diagnosis=diagnosis(found))
 
     @override
@@ -165,6 +169,12 @@ class Jobs(JobServiceServicer):
                 for _, template in sorted(TEMPLATES.items())
             ]
         )
+
+
+def _model_seconds(context: object) -> float:
+    """Return how long a model may take: a moment less than the caller waits."""
+    left = context.time_remaining() if isinstance(context, grpc.aio.ServicerContext) else None
+    return _DIAGNOSIS_SECONDS if left is None else max(1.0, min(left, ANSWER_SECONDS) - _MARGIN_SECONDS)
 
 
 def _job_id(text: str) -> JobId:

@@ -3,14 +3,16 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from control_plane.clock import Clock
 from control_plane.fleet.prices import PriceTable
 from control_plane.memory.contract import MemoryStore
 from control_plane.model.action import Effect
+from control_plane.model.diagnosis import Diagnosis
 from control_plane.model.identity import Principal, Role
 from control_plane.model.ids import GoalId, JobId, NodeId, Prefix, derived_id
+from control_plane.model.job import Job
 from control_plane.model.tool import ToolEffect, ToolSpec
 from control_plane.store.database import Store, Tx
 from control_plane.telemetry.logs import LogStore
@@ -28,6 +30,16 @@ WRITE_TIMEOUT_SECONDS = 30.0
 RESULT_BYTES_MAX = 16_384
 
 
+class JobDiagnoser(Protocol):
+    """Tells why jobs failed."""
+
+    async def of_job(
+        self, principal: Principal, reference: str, attempt: int | None = None, *, seconds: float
+    ) -> tuple[Job, Diagnosis]:
+        """Return a job, by id or name, and why it failed; `seconds` is how long a model may take where rules end."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """What read tools read from."""
@@ -38,6 +50,7 @@ class Sources:
     memory: MemoryStore | None
     prices: PriceTable
     clock: Clock
+    diagnoses: JobDiagnoser
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +77,7 @@ class ReadTool(Generic[InputT, OutputT]):
     read: Callable[[Sources, Principal, InputT], Awaitable[Found[OutputT]]]
     untrusted: bool = True
     role: Role = Role.VIEWER
+    timeout_seconds: float = READ_TIMEOUT_SECONDS
 
     def spec(self) -> ToolSpec:
         """Return the tool as callers are told of it."""
@@ -76,7 +90,7 @@ class ReadTool(Generic[InputT, OutputT]):
             effect=ToolEffect.READ,
             idempotent=True,
             role=self.role,
-            timeout_seconds=READ_TIMEOUT_SECONDS,
+            timeout_seconds=self.timeout_seconds,
             result_bytes_max=RESULT_BYTES_MAX,
             untrusted_result=self.untrusted,
         )

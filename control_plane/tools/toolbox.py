@@ -15,13 +15,17 @@ from control_plane.governor.governor import Governor
 from control_plane.memory.contract import MemoryStore
 from control_plane.model.identity import Principal, Role
 from control_plane.model.tool import Json, ToolCall, ToolContext, ToolResult, ToolSpec, ToolStatus
+from control_plane.reasoning.contract import Reasoner
+from control_plane.reasoning.rules_only import NO_MODELS
 from control_plane.store.database import Store
 from control_plane.telemetry.logs import LogStore
 from control_plane.telemetry.windows import TelemetryWindows
 from control_plane.tools.arguments import parse
 from control_plane.tools.catalogue import TOOLS
 from control_plane.tools.definition import RESULT_BYTES_MAX, AnyReadTool, AnyTool, AnyWriteTool, Ask, ReadTool, Sources
+from control_plane.tools.diagnosing import Asker
 from control_plane.tools.imported.server import ForeignTools
+from control_plane.tools.job_diagnoses import JobDiagnoses
 from control_plane.tools.proposals import Proposals, problem, status_of, told
 from control_plane.tools.read_result import reader
 from control_plane.tools.results import Shelf, bounded
@@ -37,7 +41,10 @@ _BETWEEN: Final = "."
 
 
 class Toolbox:
-    """Every tool behind one call. `call` never raises for bad input: a refusal is a result that says what is right."""
+    """Every tool behind one call. `call` never raises for bad input: a refusal is a result that says what is right.
+
+    `diagnoses` is what tells why jobs failed, to whoever asks, `asker` what asks a `reasoner` about causes for it.
+    """
 
     def __init__(
         self,
@@ -50,8 +57,11 @@ class Toolbox:
         prices: PriceTable,
         clock: Clock,
         foreign: ForeignTools | None = None,
+        reasoner: Reasoner = NO_MODELS,
     ) -> None:
-        self._sources = Sources(store, logs, telemetry, memory, prices, clock)
+        self.asker = Asker(store, reasoner)
+        self.diagnoses = JobDiagnoses(store, logs, telemetry, self.asker)
+        self._sources = Sources(store, logs, telemetry, memory, prices, clock, self.diagnoses)
         self._proposals = Proposals(store, governor)
         self._shelf = Shelf()
         self._foreign = foreign

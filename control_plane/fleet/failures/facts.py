@@ -56,16 +56,27 @@ _SIGNALS: dict[int, tuple[str, str, str]] = {
     _SIGTERM: ("KILLED", "something asked the program to end", "look who stopped it: orquanta audit list --job"),
 }
 
+_NO_COMMAND = "the image has no such command"  # as hosts say it
+_NOT_FOUND = 127
 _SHELL_SIGNAL = 128  # a shell that waited for a killed program exits with this and the signal's number
 _EXIT_CODES: dict[int, tuple[str, str, str]] = {
     126: ("ACCESS_DENIED", "the shell may not run the command", "make the file executable, or name an interpreter"),
-    127: (
+    _NOT_FOUND: (
         "COMMAND_NOT_FOUND",
         "the shell found no such command",
         "check its name and PATH, or name an image that has it",
     ),
     **{_SHELL_SIGNAL + number: told for number, told in _SIGNALS.items()},
 }
+
+CAUSES: frozenset[str] = frozenset(
+    (
+        *(cause for cause, *_ in _REASONS.values()),
+        *(cause for cause, *_ in _SIGNALS.values()),
+        *(cause for cause, *_ in _EXIT_CODES.values()),
+    )
+)
+"""Causes that hosts report, or that the way a process ended hints at."""
 
 
 def facts(case: FailureCase) -> Iterator[Finding]:
@@ -108,7 +119,10 @@ def _of_member(case: FailureCase, attempt: Allocation, member: AllocationMember)
             member.ended_at,
         ),
     )
-    if member.exit_reason in _REASONS:
+    if member.exit_reason is ExitReason.START_FAILED and _NO_COMMAND in member.message:
+        cause, _, advice = _EXIT_CODES[_NOT_FOUND]
+        yield Finding(Rank.FACT, cause, FaultDomain.JOB, told, advice, 0.97, evidence, member.ended_at)
+    elif member.exit_reason in _REASONS:
         cause, fault, summary, advice = _REASONS[member.exit_reason]
         text = f"{summary} ({told})"
         # A program that could not be started says itself what is missing.

@@ -7,7 +7,7 @@ from control_plane.fleet.failures.case import FailureCase, HostCondition
 from control_plane.fleet.failures.finding import Finding, Rank
 from control_plane.fleet.faults import APPLICATION_XIDS
 from control_plane.model.diagnosis import EvidenceItem, EvidenceKind, FaultDomain
-from control_plane.model.health import ConditionScope, ConditionSeverity
+from control_plane.model.health import Condition, ConditionScope, ConditionSeverity
 from control_plane.model.job import AllocationMember
 
 _BEFORE = timedelta(minutes=10)
@@ -21,7 +21,7 @@ def hardware(case: FailureCase) -> Iterator[Finding]:
         return
     for host in case.conditions:
         for member in attempt.members:
-            if member.node_id == host.node_id and _concerns(member, host) and _in_time(member, host, attempt.ended_at):
+            if member.node_id == host.node_id and _concerns(member, host) and in_time(member, host, attempt.ended_at):
                 yield _finding(host, member)
                 break
 
@@ -35,7 +35,8 @@ def _concerns(member: AllocationMember, host: HostCondition) -> bool:
     return condition.gpu_uuid in member.gpu_uuids
 
 
-def _in_time(member: AllocationMember, host: HostCondition, ended_at: datetime | None) -> bool:
+def in_time(member: AllocationMember, host: HostCondition, ended_at: datetime | None) -> bool:
+    """Tell whether a condition of a host was seen while a member ran there, shortly before or after its end."""
     end = member.ended_at or ended_at
     seen = host.condition
     if end is None:
@@ -47,7 +48,7 @@ def _in_time(member: AllocationMember, host: HostCondition, ended_at: datetime |
 def _finding(host: HostCondition, member: AllocationMember) -> Finding:
     condition = host.condition
     own = condition.kind == "XID" and condition.code in APPLICATION_XIDS
-    cause = f"XID_{condition.code}" if condition.kind == "XID" and condition.code else _code(condition.kind)
+    cause = cause_of(condition)
     told = condition.summary or condition.kind
     return Finding(
         rank=Rank.CAUSE if own else Rank.HARDWARE,
@@ -71,5 +72,8 @@ def _finding(host: HostCondition, member: AllocationMember) -> Finding:
     )
 
 
-def _code(kind: str) -> str:
-    return "".join(character if character.isalnum() else "_" for character in kind).upper()
+def cause_of(condition: Condition) -> str:
+    """Return the code of a condition as a cause, for example XID_79."""
+    if condition.kind == "XID" and condition.code:
+        return f"XID_{condition.code}"
+    return "".join(character if character.isalnum() else "_" for character in condition.kind).upper()

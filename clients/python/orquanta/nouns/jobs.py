@@ -11,6 +11,9 @@ from orquanta.types.jobs import Job, JobSpec, JobState, JobTemplate, LogChunk, S
 from orquanta.v1 import job_pb2 as pb
 from orquanta.v1.job_pb2_grpc import JobServiceStub
 
+_DIAGNOSIS_SECONDS = 75.0
+"""A model may be asked, which takes longer than other calls."""
+
 
 class AsyncJobs:
     """Submit, follow and cancel jobs, and read their output."""
@@ -114,8 +117,10 @@ class AsyncJobs:
         return read_job(response.job)
 
     async def diagnose(self, job_id: str) -> Diagnosis:
-        """Why a job failed, with the evidence that says so."""
-        response = await self._transport.call(self._stub.DiagnoseJob, pb.DiagnoseJobRequest(job_id=job_id))
+        """Why a job failed, with the evidence that says so: by rules, or by a model where they end."""
+        response = await self._transport.call(
+            self._stub.DiagnoseJob, pb.DiagnoseJobRequest(job_id=job_id), timeout_seconds=_DIAGNOSIS_SECONDS
+        )
         return read_diagnosis(response.diagnosis)
 
     async def templates(self) -> tuple[JobTemplate, ...]:

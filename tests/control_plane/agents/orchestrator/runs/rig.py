@@ -101,7 +101,7 @@ class Rig:
             Effects(toolbox, self.model, policy=self.policy, clock=world.clock),
             self.orchestrator.pursuit,
             policy=self.policy,
-            diagnose=diagnoser(world.store, self.logs),
+            diagnose=diagnoser(self.toolbox.diagnoses),
         )
 
     def think(self, *script: Any, policy: RunPolicy | None = None) -> ScriptedModel:  # Any: what a script may hold
