@@ -9,10 +9,11 @@ from typing import Final
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from control_plane.errors import InvalidArgument
+from control_plane.fleet.signals import CHECKPOINT_SIGNALS
 from control_plane.governor.books import Assignment
 from control_plane.model.ids import ALLOCATION, JOB, parse_id
 from control_plane.model.job import AllocationState, ExitReason
-from control_plane.model.node import GpuInventory, HostInventory
+from control_plane.model.node import GpuInventory, HostInventory, MigDevice
 from control_plane.model.report import MemberReport
 from orquanta.v1 import job_pb2, node_link_pb2, node_pb2
 
@@ -31,7 +32,9 @@ _RANK_MAX: Final = 65_535
 _SIGNALS: Final = range(1, 65)
 _EXIT_CODES: Final = range(-255, 256)
 _OLDEST: Final = datetime(2020, 1, 1, tzinfo=UTC)
-_LIMITS: Final = frozenset({"memory", "cpu", "pids"})
+_MIG_PROFILE: Final = re.compile("[A-Za-z0-9][A-Za-z0-9.+_-]{0,31}")
+_MIG_DEVICES_MAX: Final = 16
+_LIMITS: Final = frozenset({"memory", "cpu", "pids", "gpu_share"})
 _YEAR_9999_SECONDS: Final = 253_402_300_799
 _SECOND_NANOS: Final = 1_000_000_000
 
@@ -51,8 +54,9 @@ def read_inventory(wire: node_pb2.HostInventory) -> HostInventory:
     if len(wire.gpus) > GPUS_MAX:
         raise _inventory_invalid(f"{len(wire.gpus)} GPUs; at most {GPUS_MAX} are taken")
     gpus = tuple(_read_gpu(gpu) for gpu in wire.gpus)
-    if len({gpu.uuid for gpu in gpus}) != len(gpus):
-        raise _inventory_invalid("two GPUs have one UUID")
+    uuids = [uuid for gpu in gpus for uuid in (gpu.uuid, *(device.uuid for device in gpu.mig_devices))]
+    if len(set(uuids)) != len(uuids):
+        raise _inventory_invalid("two GPUs or MIG devices have one UUID")
     if not wire.boot_id or wire.cpu_count > _CPUS_MAX or wire.memory_bytes > _BYTES_MAX:
         raise _inventory_invalid("no boot id, or CPUs or memory out of range")
     return HostInventory(
@@ -94,7 +98,16 @@ def _read_gpu(wire: node_pb2.GpuInventory) -> GpuInventory:
         compute_capability=clean(wire.compute_capability),
         power_limit_watts=wire.power_limit_watts,
         error=clean(wire.error) if known_type or wire.error else "its driver names no model",
+        mig_devices=tuple(_read_mig_device(wire.uuid, device) for device in wire.mig_devices[:_MIG_DEVICES_MAX]),
     )
+
+
+def _read_mig_device(gpu_uuid: str, wire: node_pb2.MigDevice) -> MigDevice:
+    if not _UUID.fullmatch(wire.uuid) or not _MIG_PROFILE.fullmatch(wire.profile):
+        raise _inventory_invalid(f"GPU {gpu_uuid} has a MIG device {wire.uuid[:96]!a} {wire.profile[:32]!a}")
+    if wire.memory_bytes > _BYTES_MAX:
+        raise _inventory_invalid(f"memory of the MIG device {wire.uuid} is out of range")
+    return MigDevice(wire.uuid, wire.profile.lower(), wire.memory_bytes)
 
 
 def _uuids(texts: Iterable[str]) -> tuple[str, ...]:
@@ -187,7 +200,12 @@ def assignment(wanted: Assignment) -> node_link_pb2.MemberAssignment:
         memory_bytes=spec.resources.memory_bytes,
         master_address=allocation.master_address,
         master_port=allocation.master_port,
+        gpu_milli=spec.resources.gpu_milli,
+        share_memory_bytes=spec.resources.share_memory_bytes,
+        checkpoint_signal=CHECKPOINT_SIGNALS.get(spec.checkpoint_signal, 0),
     )
     made.max_runtime.FromTimedelta(timedelta(seconds=allocation.max_runtime_seconds))
     made.stop_grace.FromTimedelta(timedelta(seconds=spec.stop_grace_seconds))
+    if made.checkpoint_signal:
+        made.checkpoint_time.FromTimedelta(timedelta(seconds=spec.checkpoint_seconds))
     return made

@@ -10,7 +10,7 @@ from control_plane.services.convert import nodes as convert
 from control_plane.services.convert.scalars import from_wire
 from control_plane.services.paging import Paging
 from control_plane.services.validate.fields import Fields
-from control_plane.services.validate.jobs import gpu_type
+from control_plane.services.validate.job_resources import gpu_type
 from control_plane.services.validate.others import node_reference
 from control_plane.services.watch import Watcher
 from control_plane.store import nodes

@@ -12,6 +12,7 @@ from control_plane.model.job import (
     JobSpec,
     JobState,
     ResourceRequest,
+    TopologyDomain,
 )
 from control_plane.model.money import to_micros
 from control_plane.services.convert.scalars import timestamp, wire_enum
@@ -19,6 +20,12 @@ from orquanta.v1 import job_pb2
 
 JOB_STATE: Final = wire_enum(JobState, job_pb2.JobState.Value, "JOB_STATE")
 PRIORITY: Final = wire_enum(JobPriority, job_pb2.JobPriority.Value, "JOB_PRIORITY")
+TOPOLOGY: Final = {
+    domain: job_pb2.TopologyDomain.Value(
+        "TOPOLOGY_DOMAIN_UNSPECIFIED" if domain is TopologyDomain.ANY else f"TOPOLOGY_DOMAIN_{domain.name}"
+    )
+    for domain in TopologyDomain
+}
 _ALLOCATION_STATE: Final = wire_enum(AllocationState, job_pb2.AllocationState.Value, "ALLOCATION_STATE")
 _EXIT_REASON: Final = wire_enum(ExitReason, job_pb2.ExitReason.Value, "EXIT_REASON")
 
@@ -44,6 +51,7 @@ def job(value: Job, *, newest_only: bool = False) -> job_pb2.Job:
         started_at=timestamp(value.started_at),
         finished_at=timestamp(value.finished_at),
         version=value.version,
+        team=value.team,
     )
 
 
@@ -61,6 +69,9 @@ def spec(value: JobSpec) -> job_pb2.JobSpec:
         priority=PRIORITY[value.priority],
         depends_on=value.depends_on,
         max_attempts=value.max_attempts,
+        checkpoint_signal=value.checkpoint_signal,
+        checkpoint_seconds=value.checkpoint_seconds,
+        executor=value.executor,
     )
 
 
@@ -74,6 +85,14 @@ def resources(value: ResourceRequest) -> job_pb2.ResourceRequest:
         exclude_gpu_types=value.exclude_gpu_types,
         cpu_milli=value.cpu_milli,
         memory_bytes=value.memory_bytes,
+        gpu_milli=value.gpu_milli,
+        share_memory_bytes=value.share_memory_bytes,
+        mig_profile=value.mig_profile,
+        node_labels=dict(value.node_labels),
+        exclude_nodes=value.exclude_nodes,
+        anti_affinity=value.anti_affinity,
+        exclusive_nodes=value.exclusive_nodes,
+        topology=TOPOLOGY[value.topology],
     )
 
 

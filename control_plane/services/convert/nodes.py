@@ -123,4 +123,8 @@ def _gpu_inventory(value: GpuInventory) -> node_pb2.GpuInventory:
         compute_capability=value.compute_capability,
         power_limit_watts=value.power_limit_watts,
         error=value.error,
+        mig_devices=[
+            node_pb2.MigDevice(uuid=one.uuid, profile=one.profile, memory_bytes=one.memory_bytes)
+            for one in value.mig_devices
+        ],
     )

@@ -5,14 +5,16 @@ from typing import Final
 
 from google.protobuf.internal.containers import ScalarMap
 
+from control_plane.fleet.executors import EXECUTORS, is_known
+from control_plane.fleet.signals import CHECKPOINT_SIGNALS
 from control_plane.model.ids import JOB, JobId
-from control_plane.model.job import JobPriority, JobSpec, ResourceRequest
+from control_plane.model.job import JobPriority, JobSpec
 from control_plane.services.convert.jobs import PRIORITY
 from control_plane.services.convert.scalars import from_wire
 from control_plane.services.validate.fields import Fields, shown
+from control_plane.services.validate.job_resources import resources
 from orquanta.v1 import job_pb2
 
-GPU_COUNT_MAX: Final = 4_096
 COMMAND_BYTES_MAX: Final = 32 * 1024
 ENVIRONMENT_MAX: Final = 256
 ENVIRONMENT_BYTES_MAX: Final = 64 * 1024
@@ -20,12 +22,11 @@ RUNTIME_SECONDS_MAX: Final = 366 * 24 * 3600
 STOP_GRACE_SECONDS_MAX: Final = 3_600
 ATTEMPTS_MAX: Final = 100
 DEPENDENCIES_MAX: Final = 64
-GPU_TYPES_MAX: Final = 16
-MEMORY_BYTES_MAX: Final = 1 << 50  # a pebibyte
-CPU_MILLI_MAX: Final = 10_000_000
+CHECKPOINT_SECONDS_MAX: Final = 3_600
+CHECKPOINT_SECONDS: Final = 30
+"""Time for a checkpoint when a job names a signal and no time."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
-_GPU_TYPE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")
 _TEMPLATE: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _ENVIRONMENT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _RESERVED_PREFIXES: Final = ("ORQUANTA_", "CUDA_VISIBLE")
@@ -49,9 +50,10 @@ def job_spec(fields: Fields, path: str, message: job_pb2.JobSpec) -> JobSpec:
             "NAME_INVALID",
         )
     _program(fields, path, message)
+    signal, seconds = _checkpoint(fields, path, message)
     return JobSpec(
         name=message.name,
-        resources=_resources(fields, f"{path}.resources", message.resources),
+        resources=resources(fields, f"{path}.resources", message.resources),
         command=message.command,
         image=message.image,
         template=message.template,
@@ -65,6 +67,9 @@ def job_spec(fields: Fields, path: str, message: job_pb2.JobSpec) -> JobSpec:
         priority=_priority(fields, f"{path}.priority", message.priority),
         depends_on=_dependencies(fields, f"{path}.depends_on", message),
         max_attempts=fields.integer(f"{path}.max_attempts", message.max_attempts, least=0, most=ATTEMPTS_MAX),
+        checkpoint_signal=signal,
+        checkpoint_seconds=seconds,
+        executor=_executor(fields, f"{path}.executor", message.executor),
     )
 
 
@@ -98,42 +103,6 @@ def _program(fields: Fields, path: str, message: job_pb2.JobSpec) -> None:
         fields.wrong(f"{path}.command", "is missing; give a command, an image or a template", "PROGRAM_MISSING")
 
 
-def _resources(fields: Fields, path: str, message: job_pb2.ResourceRequest) -> ResourceRequest:
-    gpu_count = fields.integer(f"{path}.gpu_count", message.gpu_count, least=0, most=GPU_COUNT_MAX)
-    node_count = fields.integer(f"{path}.node_count", message.node_count, least=0, most=GPU_COUNT_MAX)
-    if gpu_count > 0 and node_count > 0 and gpu_count % node_count:
-        fields.wrong(
-            f"{path}.node_count",
-            f"is {node_count}, over which {gpu_count} GPUs cannot be spread evenly",
-            "GANG_UNEVEN",
-        )
-    return ResourceRequest(
-        gpu_types=_gpu_types(fields, f"{path}.gpu_types", tuple(message.gpu_types)),
-        gpu_count=gpu_count,
-        node_count=node_count,
-        min_gpu_memory_bytes=fields.integer(
-            f"{path}.min_gpu_memory_bytes", message.min_gpu_memory_bytes, least=0, most=MEMORY_BYTES_MAX
-        ),
-        exclude_gpu_types=_gpu_types(fields, f"{path}.exclude_gpu_types", tuple(message.exclude_gpu_types)),
-        cpu_milli=fields.integer(f"{path}.cpu_milli", message.cpu_milli, least=0, most=CPU_MILLI_MAX),
-        memory_bytes=fields.integer(f"{path}.memory_bytes", message.memory_bytes, least=0, most=MEMORY_BYTES_MAX),
-    )
-
-
-def _gpu_types(fields: Fields, path: str, values: tuple[str, ...]) -> tuple[str, ...]:
-    kept = fields.count(path, values, most=GPU_TYPES_MAX)
-    for index, value in enumerate(kept):
-        gpu_type(fields, f"{path}[{index}]", value)
-    return kept
-
-
-def gpu_type(fields: Fields, path: str, value: str) -> str:
-    """Check the name of a GPU model."""
-    if not _GPU_TYPE.fullmatch(value):
-        fields.wrong(path, f"{shown(value)} is not the name of a GPU model such as H100", "GPU_TYPE_INVALID")
-    return value
-
-
 def _environment(fields: Fields, path: str, values: ScalarMap[str, str]) -> tuple[tuple[str, str], ...]:
     total = 0
     for name in fields.count(path, values, most=ENVIRONMENT_MAX):
@@ -161,3 +130,36 @@ def _priority(fields: Fields, path: str, value: int) -> JobPriority:
 def _dependencies(fields: Fields, path: str, message: job_pb2.JobSpec) -> tuple[JobId, ...]:
     values = fields.count(path, message.depends_on, most=DEPENDENCIES_MAX)
     return tuple(dict.fromkeys(fields.id(f"{path}[{index}]", JOB, value) for index, value in enumerate(values)))
+
+
+def _checkpoint(fields: Fields, path: str, message: job_pb2.JobSpec) -> tuple[str, int]:
+    """Return the name of the signal with SIG before it, and the time that the job has; nothing if it keeps none."""
+    seconds = fields.integer(
+        f"{path}.checkpoint_seconds", message.checkpoint_seconds, least=0, most=CHECKPOINT_SECONDS_MAX
+    )
+    if not message.checkpoint_signal:
+        if seconds:
+            fields.wrong(f"{path}.checkpoint_seconds", "is used only with a checkpoint_signal", "CHECKPOINT_SIGNAL")
+        return "", 0
+    name = message.checkpoint_signal.upper()
+    name = name if name.startswith("SIG") else f"SIG{name}"
+    if name not in CHECKPOINT_SIGNALS:
+        fields.wrong(
+            f"{path}.checkpoint_signal",
+            f"{shown(message.checkpoint_signal)} cannot ask for a checkpoint; use one of "
+            f"{', '.join(CHECKPOINT_SIGNALS)}",
+            "CHECKPOINT_SIGNAL",
+        )
+        return "", 0
+    return name, seconds or CHECKPOINT_SECONDS
+
+
+def _executor(fields: Fields, path: str, value: str) -> str:
+    if not is_known(value):
+        fields.wrong(
+            path,
+            f"{shown(value)} is not an executor of this control plane; there are: {', '.join(EXECUTORS)}",
+            "EXECUTOR_UNKNOWN",
+        )
+        return ""
+    return value

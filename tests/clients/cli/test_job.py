@@ -39,6 +39,32 @@ async def test_submit_sends_everything_that_was_asked_for(server: ScriptedServer
     assert request.request_id
 
 
+async def test_submit_sends_where_it_may_run_and_how_it_is_asked_for_a_checkpoint(
+    server: ScriptedServer, cli: RunCli
+) -> None:
+    server.answer("JobService/SubmitJob", job_pb2.SubmitJobResponse())
+    await cli(
+        *("job", "submit", "--gpu-share", "0.25", "--share-memory", "4", "--label", "pool=a", "--not-on", "gpu-7"),
+        *("--apart", "web", "--exclusive", "--near", "rack", "--checkpoint-signal", "SIGUSR1"),
+        *("--checkpoint-time", "90s", "--executor", "hosts", "--", "true"),
+    )
+    (request,) = server.requests("JobService/SubmitJob", job_pb2.SubmitJobRequest)
+    needs = request.spec.resources
+    assert (needs.gpu_count, needs.gpu_milli, needs.share_memory_bytes) == (1, 250, 4 << 30)
+    assert (dict(needs.node_labels), list(needs.exclude_nodes)) == ({"pool": "a"}, ["gpu-7"])
+    assert (needs.anti_affinity, needs.exclusive_nodes) == ("web", True)
+    assert needs.topology == job_pb2.TOPOLOGY_DOMAIN_RACK
+    assert (request.spec.checkpoint_signal, request.spec.checkpoint_seconds) == ("SIGUSR1", 90)
+    assert request.spec.executor == "hosts"
+
+
+@pytest.mark.parametrize("share", ["1", "0", "0m", "1000m", "half", "-0.5"])
+async def test_what_is_no_part_of_a_gpu_is_refused(server: ScriptedServer, cli: RunCli, share: str) -> None:
+    result = await cli("job", "submit", f"--gpu-share={share}", "--", "true")
+    assert (result.code, server.requests("JobService/SubmitJob", job_pb2.SubmitJobRequest)) == (2, [])
+    assert "not a part of a GPU" in result.stderr
+
+
 async def test_one_argument_is_a_shell_command_line_as_it_stands(server: ScriptedServer, cli: RunCli) -> None:
     server.answer("JobService/SubmitJob", job_pb2.SubmitJobResponse())
     await cli("job", "submit", "--", "/usr/bin/nvidia-smi && sleep 1")

@@ -42,6 +42,32 @@ async def test_a_job_comes_back_as_it_was_submitted(user: Client) -> None:
     assert (found.user_id, found.user_email) == (user.user.id, user.user.email)
 
 
+async def test_where_a_job_may_run_comes_back_as_it_was_submitted(user: Client) -> None:
+    spec = job_pb2.JobSpec(
+        name="share",
+        command="python train.py",
+        resources=GPU(
+            gpu_count=1,
+            gpu_milli=250,
+            share_memory_bytes=4 << 30,
+            node_labels={"pool": "a", "rack": "r-1"},
+            exclude_nodes=["gpu-7"],
+            anti_affinity="web",
+            exclusive_nodes=True,
+            topology=job_pb2.TOPOLOGY_DOMAIN_RACK,
+        ),
+        max_runtime_seconds=60,
+        stop_grace_seconds=5,
+        max_attempts=2,
+        priority=job_pb2.JOB_PRIORITY_LOW,
+        checkpoint_signal="SIGUSR1",
+        checkpoint_seconds=90,
+        executor="hosts",
+    )
+    made = (await user.jobs.SubmitJob(job_pb2.SubmitJobRequest(spec=spec))).job
+    assert (await user.jobs.GetJob(job_pb2.GetJobRequest(job_id=made.id))).job.spec == spec
+
+
 async def test_a_retried_submit_makes_one_job(fleet: Fleet, user: Client) -> None:
     first = await submit(user, request_id="r-1")
     again = await submit(user, request_id="r-1")
@@ -77,6 +103,25 @@ BAD: list[tuple[dict[str, Any], str, str]] = [  # Any: fields of a message
     ({"resources": GPU(gpu_types=["H100"] * 17)}, "spec.resources.gpu_types", "LIST_TOO_LONG"),
     ({"resources": GPU(gpu_types=["H100\n"])}, "spec.resources.gpu_types[0]", "GPU_TYPE_INVALID"),
     ({"resources": GPU(memory_bytes=1 << 63)}, "spec.resources.memory_bytes", "NUMBER_OUT_OF_RANGE"),
+    ({"resources": GPU(gpu_count=1, gpu_milli=1000)}, "spec.resources.gpu_milli", "GPU_SHARE_INVALID"),
+    ({"resources": GPU(gpu_count=2, gpu_milli=500)}, "spec.resources.gpu_milli", "GPU_SHARE_INVALID"),
+    (
+        {"resources": GPU(gpu_count=1, gpu_milli=500, mig_profile="1g.10gb")},
+        "spec.resources.gpu_milli",
+        "GPU_SHARE_INVALID",
+    ),
+    ({"resources": GPU(gpu_count=1, share_memory_bytes=1)}, "spec.resources.share_memory_bytes", "GPU_SHARE_INVALID"),
+    ({"resources": GPU(gpu_count=1, mig_profile="big")}, "spec.resources.mig_profile", "MIG_PROFILE_INVALID"),
+    ({"resources": GPU(mig_profile="1g.10gb")}, "spec.resources.mig_profile", "MIG_PROFILE_INVALID"),
+    ({"resources": GPU(node_labels={"a b": "c"})}, "spec.resources.node_labels['a b']", "LABEL_INVALID"),
+    ({"resources": GPU(exclude_nodes=["a", "no/de"])}, "spec.resources.exclude_nodes[1]", "NODE_INVALID"),
+    ({"resources": GPU(anti_affinity="two words")}, "spec.resources.anti_affinity", "ANTI_AFFINITY_INVALID"),
+    ({"resources": GPU(topology=9)}, "spec.resources.topology", "ENUM_UNKNOWN"),
+    ({"resources": GPU(topology=2)}, "spec.resources.topology", "TOPOLOGY_IMPOSSIBLE"),
+    ({"resources": GPU(gpu_count=2, node_count=2, topology=1)}, "spec.resources.topology", "TOPOLOGY_IMPOSSIBLE"),
+    ({"checkpoint_signal": "SIGKILL"}, "spec.checkpoint_signal", "CHECKPOINT_SIGNAL"),
+    ({"checkpoint_seconds": 5}, "spec.checkpoint_seconds", "CHECKPOINT_SIGNAL"),
+    ({"executor": "slurm"}, "spec.executor", "EXECUTOR_UNKNOWN"),
     ({"command": ""}, "spec.command", "PROGRAM_MISSING"),
     ({"command": "a" * 32_769}, "spec.command", "TEXT_TOO_LONG"),
     ({"command": "é" * 16_385}, "spec.command", "TEXT_TOO_LONG"),

@@ -2,7 +2,7 @@
 
 from orquanta.cli.formats import elapsed, gpus, moment, money, or_dash, size, span, words
 from orquanta.cli.output import Output
-from orquanta.types.jobs import Allocation, AllocationMember, Job
+from orquanta.types.jobs import Allocation, AllocationMember, Job, ResourceRequest, TopologyDomain
 
 
 def print_job(output: Output, job: Job) -> None:
@@ -17,13 +17,16 @@ def print_job(output: Output, job: Job) -> None:
             ("exit code", "" if job.exit_code is None else str(job.exit_code)),
             ("goal", job.goal_id),
             ("by", job.user_email),
-            ("needs", _needs(job)),
+            ("team", job.team),
+            ("needs", needs_in_words(spec.resources)),
             ("command", spec.command),
             ("image", spec.image),
             ("template", spec.template),
             ("environment", "\n".join(f"{key}={value}" for key, value in sorted(spec.environment.items()))),
             ("priority", words(spec.priority)),
             ("time limit", span(spec.max_runtime_seconds) if spec.max_runtime_seconds else ""),
+            ("checkpoint", _checkpoint(job)),
+            ("executor", spec.executor),
             ("waits for", ", ".join(spec.depends_on)),
             ("submitted", moment(job.created_at)),
             ("started", moment(job.started_at)),
@@ -38,9 +41,25 @@ def print_job(output: Output, job: Job) -> None:
         _print_attempt(output, allocation)
 
 
-def _needs(job: Job) -> str:
-    needs = job.spec.resources
-    parts = [gpus(needs.gpu_count, needs.gpu_types)]
+def asked_gpus(needs: ResourceRequest) -> str:
+    """`2 x H100`, `0.25 x H100`, `3 x 1g.10gb of A100`, `CPU`."""
+    if needs.gpu_milli:
+        return f"{needs.gpu_milli / 1000:g} x {'|'.join(needs.gpu_types) or 'GPU'}"
+    if needs.mig_profile:
+        of = f" of {'|'.join(needs.gpu_types)}" if needs.gpu_types else ""
+        return f"{needs.gpu_count} x {needs.mig_profile}{of}"
+    return gpus(needs.gpu_count, needs.gpu_types)
+
+
+def needs_in_words(needs: ResourceRequest) -> str:
+    """All that a job needs, on one line."""
+    return ", ".join((asked_gpus(needs), *_sizes(needs), *_where(needs)))
+
+
+def _sizes(needs: ResourceRequest) -> list[str]:
+    parts = []
+    if needs.share_memory_bytes:
+        parts.append(f"with {size(needs.share_memory_bytes)} of its memory")
     if needs.node_count:
         parts.append(f"on {needs.node_count} node" + ("s" if needs.node_count > 1 else ""))
     if needs.min_gpu_memory_bytes:
@@ -51,7 +70,30 @@ def _needs(job: Job) -> str:
         parts.append(f"{needs.cpu_milli / 1000:g} CPUs")
     if needs.memory_bytes:
         parts.append(f"{size(needs.memory_bytes)} memory")
-    return ", ".join(parts)
+    return parts
+
+
+def _where(needs: ResourceRequest) -> list[str]:
+    parts = []
+    if needs.topology is not TopologyDomain.ANY:
+        parts.append(f"in one {_NEAR.get(needs.topology, words(needs.topology))}")
+    if needs.node_labels:
+        parts.append("where " + " and ".join(f"{key}={value}" for key, value in sorted(needs.node_labels.items())))
+    if needs.exclude_nodes:
+        parts.append(f"not on {', '.join(needs.exclude_nodes)}")
+    if needs.anti_affinity:
+        parts.append(f"apart from others of {needs.anti_affinity}")
+    if needs.exclusive_nodes:
+        parts.append("alone on its nodes")
+    return parts
+
+
+_NEAR = {TopologyDomain.NVLINK: "NVLink island"}
+
+
+def _checkpoint(job: Job) -> str:
+    spec = job.spec
+    return f"{spec.checkpoint_signal}, within {span(spec.checkpoint_seconds)}" if spec.checkpoint_signal else ""
 
 
 def _print_attempt(output: Output, allocation: Allocation) -> None:

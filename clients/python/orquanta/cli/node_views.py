@@ -60,6 +60,7 @@ def print_node(output: Output, node: Node) -> None:
         ],
         empty="No GPUs.",
     )
+    _print_mig_devices(output, node)
     gpus = gpu_names(node)
     if node.conditions:
         output.say("\nCONDITIONS")
@@ -69,6 +70,18 @@ def print_node(output: Output, node: Node) -> None:
         print_repair(output, node.repair, gpus)
     if node.incident_id:
         output.note(f"Its incident: orquanta incident show {node.incident_id}")
+
+
+def _print_mig_devices(output: Output, node: Node) -> None:
+    """The parts of GPUs in MIG mode, if there are any."""
+    rows = [
+        (str(gpu.inventory.index), one.profile, size(one.memory_bytes), one.uuid)
+        for gpu in node.gpus
+        for one in gpu.inventory.mig_devices
+    ]
+    if rows:
+        output.say("\nMIG DEVICES")
+        output.table(("gpu", "profile", "memory", "uuid"), rows, empty="")
 
 
 def _print_host(output: Output, node: Node) -> None:

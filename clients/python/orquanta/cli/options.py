@@ -22,6 +22,7 @@ RequestId = Annotated[
     str, typer.Option("--request-id", help="Makes a repeated command safe: same id, same effect, once.")
 ]
 
+_SHARE = re.compile(r"(\d{1,3})m|(0?\.\d{1,6})")
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|w)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -44,6 +45,15 @@ def parse_span(text: str) -> timedelta:
     if match is None:
         raise typer.BadParameter(f"{text!r} is not a duration; write it like 90s, 15m, 8h or 7d")
     return timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
+
+
+def parse_share(text: str) -> int:
+    """A part of one GPU in thousandths: `0.25` and `250m` are both 250. Raises a usage error."""
+    match = _SHARE.fullmatch(text.strip().lower())
+    milli = 0 if match is None else int(match[1]) if match[1] else round(float(match[2]) * 1000)
+    if not 0 < milli < 1000:  # noqa: PLR2004 - a whole GPU is no part
+        raise typer.BadParameter(f"{text!r} is not a part of a GPU; write it like 0.25 or 250m")
+    return milli
 
 
 def parse_pairs(pairs: Iterable[str] | None, what: str) -> dict[str, str]:

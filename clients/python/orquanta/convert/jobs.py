@@ -14,6 +14,7 @@ from orquanta.types.jobs import (
     LogChunk,
     LogStream,
     ResourceRequest,
+    TopologyDomain,
 )
 from orquanta.v1 import job_pb2 as pb
 
@@ -38,6 +39,7 @@ def read_job(message: pb.Job) -> Job:
         started_at=read_time(message.started_at),
         finished_at=read_time(message.finished_at),
         version=message.version,
+        team=message.team,
     )
 
 
@@ -55,6 +57,9 @@ def read_spec(message: pb.JobSpec) -> JobSpec:
         priority=read_set_enum(JobPriority, pb.JobPriority, message.priority) or JobPriority.NORMAL,
         depends_on=tuple(message.depends_on),
         max_attempts=message.max_attempts,
+        checkpoint_signal=message.checkpoint_signal,
+        checkpoint_seconds=message.checkpoint_seconds,
+        executor=message.executor,
     )
 
 
@@ -62,7 +67,7 @@ def write_spec(spec: JobSpec) -> pb.JobSpec:
     """What a job runs and needs, for the wire. Raises ValueError for a number that the wire cannot carry."""
     return pb.JobSpec(
         name=spec.name,
-        resources=_write_resources(spec.resources),
+        resources=write_resources(spec.resources),
         command=spec.command,
         image=spec.image,
         template=spec.template,
@@ -72,6 +77,9 @@ def write_spec(spec: JobSpec) -> pb.JobSpec:
         priority=write_enum(pb.JobPriority, spec.priority),
         depends_on=spec.depends_on,
         max_attempts=spec.max_attempts,
+        checkpoint_signal=spec.checkpoint_signal,
+        checkpoint_seconds=spec.checkpoint_seconds,
+        executor=spec.executor,
     )
 
 
@@ -85,10 +93,19 @@ def read_resources(message: pb.ResourceRequest) -> ResourceRequest:
         exclude_gpu_types=tuple(message.exclude_gpu_types),
         cpu_milli=message.cpu_milli,
         memory_bytes=message.memory_bytes,
+        gpu_milli=message.gpu_milli,
+        share_memory_bytes=message.share_memory_bytes,
+        mig_profile=message.mig_profile,
+        node_labels=dict(message.node_labels),
+        exclude_nodes=tuple(message.exclude_nodes),
+        anti_affinity=message.anti_affinity,
+        exclusive_nodes=message.exclusive_nodes,
+        topology=read_set_enum(TopologyDomain, pb.TopologyDomain, message.topology) or TopologyDomain.ANY,
     )
 
 
-def _write_resources(resources: ResourceRequest) -> pb.ResourceRequest:
+def write_resources(resources: ResourceRequest) -> pb.ResourceRequest:
+    """What a job needs, for the wire. Raises ValueError for a number that the wire cannot carry."""
     return pb.ResourceRequest(
         gpu_count=resources.gpu_count,
         gpu_types=resources.gpu_types,
@@ -97,6 +114,18 @@ def _write_resources(resources: ResourceRequest) -> pb.ResourceRequest:
         exclude_gpu_types=resources.exclude_gpu_types,
         cpu_milli=resources.cpu_milli,
         memory_bytes=resources.memory_bytes,
+        gpu_milli=resources.gpu_milli,
+        share_memory_bytes=resources.share_memory_bytes,
+        mig_profile=resources.mig_profile,
+        node_labels=resources.node_labels,
+        exclude_nodes=resources.exclude_nodes,
+        anti_affinity=resources.anti_affinity,
+        exclusive_nodes=resources.exclusive_nodes,
+        topology=(
+            pb.TOPOLOGY_DOMAIN_UNSPECIFIED
+            if resources.topology is TopologyDomain.ANY
+            else write_enum(pb.TopologyDomain, resources.topology)
+        ),
     )
 
 

@@ -10,6 +10,7 @@ from orquanta.types.nodes import (
     GpuInventory,
     HostInventory,
     JoinToken,
+    MigDevice,
     NewJoinToken,
     Node,
     NodeState,
@@ -103,6 +104,7 @@ def _read_gpu_inventory(message: pb.GpuInventory) -> GpuInventory:
         compute_capability=message.compute_capability,
         power_limit_watts=message.power_limit_watts,
         error=message.error,
+        mig_devices=tuple(MigDevice(one.uuid, one.profile, one.memory_bytes) for one in message.mig_devices),
     )
 
 

@@ -45,6 +45,7 @@ from orquanta.types.jobs import (
     LogStream,
     ResourceRequest,
     Submission,
+    TopologyDomain,
 )
 from orquanta.types.memories import (
     FoundMemory,
@@ -63,6 +64,7 @@ from orquanta.types.nodes import (
     GpuInventory,
     HostInventory,
     JoinToken,
+    MigDevice,
     NewJoinToken,
     Node,
     NodeState,
@@ -150,6 +152,7 @@ __all__ = [
     "MemoryKind",
     "MemoryOutcome",
     "MemoryStatus",
+    "MigDevice",
     "ModelEndpoint",
     "NewApiKey",
     "NewJoinToken",
@@ -187,6 +190,7 @@ __all__ = [
     "ToolEffect",
     "ToolResult",
     "ToolStatus",
+    "TopologyDomain",
     "User",
     "VerificationCheck",
 ]

@@ -61,6 +61,17 @@ class JobPriority(StrEnum):
     URGENT = "urgent"
 
 
+class TopologyDomain(StrEnum):
+    """How near to each other the GPUs of a gang must be; `ANY` means as near as there is room for."""
+
+    UNKNOWN = "unknown"
+    ANY = "any"
+    NVLINK = "nvlink"
+    NODE = "node"
+    RACK = "rack"
+    ZONE = "zone"
+
+
 class LogStream(StrEnum):
     """Which stream of a process a chunk came from."""
 
@@ -75,6 +86,10 @@ class ResourceRequest:
 
     `gpu_count` counts over all nodes, 0 means the CPU alone; `node_count` 0 lets the scheduler choose;
     `gpu_types` empty means any. CPU and memory are for each node; 0 means unlimited.
+    `gpu_milli` is a part of one GPU in thousandths (0 for whole GPUs) and `share_memory_bytes` the GPU memory that goes
+    with it (0 for a part in proportion); with a `mig_profile`, `gpu_count` counts MIG devices.
+    All `node_labels` must be there, `exclude_nodes` are names or ids; jobs of one team with the same `anti_affinity`
+    never share a node, and a job with `exclusive_nodes` shares its nodes with none.
     """
 
     gpu_count: int = 0
@@ -84,6 +99,14 @@ class ResourceRequest:
     exclude_gpu_types: tuple[str, ...] = ()
     cpu_milli: int = 0
     memory_bytes: int = 0
+    gpu_milli: int = 0
+    share_memory_bytes: int = 0
+    mig_profile: str = ""
+    node_labels: Mapping[str, str] = field(default_factory=dict)
+    exclude_nodes: tuple[str, ...] = ()
+    anti_affinity: str = ""
+    exclusive_nodes: bool = False
+    topology: TopologyDomain = TopologyDomain.ANY
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +115,8 @@ class JobSpec:
 
     `command` is run by `/bin/sh -c`, on the host or in `image`; `template` names a shipped program that runs
     when neither is given. `max_runtime_seconds` counts over all attempts.
+    `checkpoint_signal` (such as SIGUSR1) is sent up to `checkpoint_seconds` before SIGTERM when the fleet itself moves
+    or preempts the job. `executor` empty means the fleet's own daemons.
     """
 
     name: str
@@ -105,6 +130,9 @@ class JobSpec:
     priority: JobPriority = JobPriority.NORMAL
     depends_on: tuple[str, ...] = ()
     max_attempts: int = 0
+    checkpoint_signal: str = ""
+    checkpoint_seconds: int = 0
+    executor: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +173,10 @@ class Allocation:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job. `status_reason` says for a person why it is in its state; `allocations` has the newest last."""
+    """A job. `status_reason` says for a person why it is in its state; `allocations` has the newest last.
+
+    `team` is the team that it counts for, for example "research/nlp"; empty if its submitter has none.
+    """
 
     id: str
     goal_id: str
@@ -164,6 +195,7 @@ class Job:
     started_at: datetime | None
     finished_at: datetime | None
     version: int
+    team: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,15 @@ class GpuHealth(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class MigDevice:
+    """A part of a GPU with memory and processors of its own. `profile` is for example "1g.10gb"."""
+
+    uuid: str
+    profile: str
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class GpuInventory:
     """A GPU as its driver describes it. `error` says why it cannot be read, if it cannot."""
 
@@ -50,6 +59,7 @@ class GpuInventory:
     compute_capability: str
     power_limit_watts: float
     error: str
+    mig_devices: tuple[MigDevice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
