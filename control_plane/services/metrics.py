@@ -24,7 +24,7 @@ from control_plane.services.validate.others import moment, node_reference
 from control_plane.store import allocations, conditions, goals, incidents, jobs, nodes, rollups, users
 from control_plane.store.allocations import GpuHold
 from control_plane.store.database import Store, Tx
-from control_plane.telemetry.windows import TelemetryWindows
+from control_plane.telemetry.windows import TelemetryCounts, TelemetryWindows
 from orquanta.v1 import event_pb2, metrics_pb2
 from orquanta.v1.metrics_pb2_grpc import MetricsServiceServicer
 
@@ -86,6 +86,7 @@ class Metrics(MetricsServiceServicer):
             spent_usd_micros=to_micros(figures.spent_usd),
             reserved_usd_micros=to_micros(figures.reserved_usd),
             measured_at=timestamp(figures.measured_at),
+            telemetry=_intake(self._telemetry.counts),
         )
 
     @override
@@ -131,13 +132,13 @@ class Metrics(MetricsServiceServicer):
         models: defaultdict[str, _Model] = defaultdict(_Model)
         for node in figures.nodes:
             if node.state is not NodeState.LOST and node.inventory is not None:
+                busy = self._telemetry.utilizations(node.id, UTILIZATION_SECONDS)
                 for gpu in node.inventory.gpus:
                     model = models[gpu.gpu_type]
                     model.total += 1
                     if gpu.uuid in figures.holds:
                         model.allocated += 1
-                        busy = self._telemetry.utilization(node.id, gpu.uuid, UTILIZATION_SECONDS)
-                        model.utilizations.extend(() if busy is None else (busy,))
+                        model.utilizations.extend((busy[gpu.uuid],) if gpu.uuid in busy else ())
                     elif _serves(figures, node, gpu):
                         model.free += 1
         return [
@@ -151,6 +152,12 @@ class Metrics(MetricsServiceServicer):
             )
             for gpu_type, model in sorted(models.items())
         ]
+
+
+def _intake(counts: TelemetryCounts) -> metrics_pb2.TelemetryIntake:
+    return metrics_pb2.TelemetryIntake(
+        batches=counts.batches, refused=counts.garbage + counts.no_room, shed=counts.shed, pauses=counts.pauses
+    )
 
 
 def _rollup(value: Rollup) -> event_pb2.TelemetryRollup:

@@ -1,7 +1,13 @@
-"""Telemetry from the broker into the windows. Loss is tolerated; a node's word is checked before it is kept."""
+"""Telemetry from the broker into the windows. Loss is tolerated; a node's word is checked before it is kept.
 
-import math
-from dataclasses import dataclass
+Batches are put aside as they come and taken in slices, between which everything else has its turn: what hosts say about
+their health never waits behind telemetry for longer than one slice. When more comes than can be taken, raw telemetry is
+what is given up first: batches that a newer one of the same host supersedes, then, while the whole process falls
+behind, everything for a moment, so that the broker drops it and not this process.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final, Self
 
 import structlog
@@ -9,91 +15,164 @@ from google.protobuf.message import DecodeError
 
 from control_plane.bus.client import Bus, Message, Subscription
 from control_plane.bus.subjects import ALL_TELEMETRY, parse_node_subject
-from control_plane.errors import InvalidArgument
-from control_plane.telemetry.windows import GPUS_PER_NODE_MAX, TelemetryWindows
-from orquanta.v1 import event_pb2
+from control_plane.clock import Clock, SystemClock
+from control_plane.errors import InvalidArgument, Unavailable
+from control_plane.model.ids import NodeId
+from control_plane.telemetry.reading import read_batch
+from control_plane.telemetry.windows import NODES_MAX, TelemetryWindows
 
 log = structlog.get_logger()
 
-_MAX_BATCH_BYTES: Final = 64 * 1024
-_MAX_UUID_CHARACTERS: Final = 128
-_MAX_ERROR_CHARACTERS: Final = 1000
-_MAX_PERCENT: Final = 100
-_CELSIUS: Final = range(-100, 1000)
-_MAX_WATTS: Final = 100_000.0
-_MAX_BYTES: Final = 2**50
+SLICE_SECONDS: Final = 0.004
+"""How long batches are taken at a stretch, about 400 of them; the check comes after each `_CHECK_EVERY`."""
+
+WAITING_MAX: Final = 16_384
+"""Batches that wait to be taken, about 13 MB; beyond, those go that a newer one supersedes, then the oldest."""
+
+_CHECK_EVERY: Final = 32
+_PAUSE_BETWEEN_SECONDS: Final = 0.02
+"""Batches gather for this long: fifty wake-ups a second, however many hosts send."""
+
+_LATE_SECONDS: Final = 0.25
+_LATE_ROUNDS: Final = 3
+_BUSY_BATCHES: Final = 1_000
+"""So late, so often in a row, with so many batches taken meanwhile: telemetry is what this process is busy with."""
+
+_AWAY_SECONDS: Final = 1.0
 _LOG_EVERY: Final = 1000  # refused batches
-
-
-@dataclass(slots=True)
-class IngestCounts:
-    """What came in since the control plane started."""
-
-    batches: int = 0
-    garbage: int = 0
-    no_room: int = 0
+_SHED_LOG_EVERY: Final = 10_000
 
 
 class TelemetryIngest:
     """Feeds the windows while it is entered (async context manager)."""
 
-    def __init__(self, bus: Bus, windows: TelemetryWindows) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        windows: TelemetryWindows,
+        *,
+        clock: Clock | None = None,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._bus = bus
         self._windows = windows
+        self._clock = clock or SystemClock()
+        self._pause = pause
         self._subscription: Subscription | None = None
-        self.counts = IngestCounts()
+        self._waiting: list[tuple[str, bytes]] = []
+        self._arrived = asyncio.Event()
+        self._known: dict[str, NodeId] = {}
+        self._late_rounds = 0
+        self._taken_while_late = 0
+        self._loop: asyncio.Task[None] | None = None
+        self.counts = windows.counts
 
     async def __aenter__(self) -> Self:
         """Subscribe. Raises Unavailable."""
         self._subscription = await self._bus.subscribe(ALL_TELEMETRY, self.take)
+        self._loop = asyncio.create_task(self._run(), name="telemetry")
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self._loop is not None:
+            self._loop.cancel()
+            await asyncio.wait([self._loop])
         if self._subscription is not None:
             await self._subscription.close()
 
     async def take(self, message: Message) -> None:
-        """Take one message; the node is the one in its subject, for which the broker vouches."""
+        """Put one message aside; the node is the one in its subject, for which the broker vouches."""
+        self._waiting.append((message.subject, message.data))
+        if len(self._waiting) > WAITING_MAX:
+            self._shed()
+        self._arrived.set()
+
+    def work(self, seconds: float) -> int:
+        """Take what waits, oldest first, for so long; return how many batches were looked at."""
+        waiting, self._waiting = self._waiting, []
+        end = self._clock.monotonic() + seconds
+        done = 0
+        for done, (subject, data) in enumerate(waiting, 1):
+            self._add(subject, data)
+            if not done % _CHECK_EVERY and self._clock.monotonic() >= end:
+                break
+        self._waiting = waiting[done:]
+        return done
+
+    async def _run(self) -> None:
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            while self._waiting:
+                looked_at = self._work_safely()
+                # As long as was worked at least: half of this process is always left to everything else.
+                wanted = self._clock.monotonic() + (SLICE_SECONDS if self._waiting else _PAUSE_BETWEEN_SECONDS)
+                await self._pause(wanted - self._clock.monotonic())
+                if self._is_behind(self._clock.monotonic() - wanted, looked_at):
+                    await self._stay_away()
+
+    def _work_safely(self) -> int:
+        """A batch that nobody foresaw costs those that wait with it, not telemetry as a whole."""
         try:
-            node_id = parse_node_subject(message.subject).node_id
-            batch = read_batch(message.data)
+            return self.work(SLICE_SECONDS)
+        except Exception:
+            log.exception("telemetry.failed", shed=len(self._waiting))
+            return 0
+
+    def _is_behind(self, late_seconds: float, batches: int) -> bool:
+        """Return whether this process has not had its turn in time for a while, and telemetry is what it does."""
+        if late_seconds < _LATE_SECONDS:
+            self._late_rounds = self._taken_while_late = 0
+            return False
+        self._late_rounds += 1
+        self._taken_while_late += batches
+        return self._late_rounds >= _LATE_ROUNDS and self._taken_while_late >= _BUSY_BATCHES
+
+    async def _stay_away(self) -> None:
+        """Have the broker drop telemetry for a moment. What waits already is given up."""
+        self._late_rounds = self._taken_while_late = 0
+        self.counts.pauses += 1
+        self.counts.shed += len(self._waiting)
+        log.warning("telemetry.paused", seconds=_AWAY_SECONDS, shed=self.counts.shed, pauses=self.counts.pauses)
+        self._waiting = []
+        if self._subscription is not None:
+            await self._subscription.close()
+            self._subscription = None
+        while self._subscription is None:
+            await self._pause(_AWAY_SECONDS)
+            try:
+                self._subscription = await self._bus.subscribe(ALL_TELEMETRY, self.take)
+            except Unavailable as error:
+                log.warning("telemetry.still_away", why=error.message)
+
+    def _shed(self) -> None:
+        """Give up what a newer batch of the same host supersedes; if that is not enough, the oldest."""
+        before = len(self._waiting)
+        newest = list(dict(self._waiting).items())
+        self._waiting = newest[-(WAITING_MAX // 2) :]  # half, so that the next walk is far away
+        shed = before - len(self._waiting)
+        if (self.counts.shed + shed) // _SHED_LOG_EVERY > self.counts.shed // _SHED_LOG_EVERY or not self.counts.shed:
+            log.warning("telemetry.shed", shed=self.counts.shed + shed, waiting=len(self._waiting))
+        self.counts.shed += shed
+
+    def _add(self, subject: str, data: bytes) -> None:
+        try:
+            node_id = self._known.get(subject) or self._learn(subject)
+            reading = read_batch(data, self._windows.gpus(node_id))
         except (InvalidArgument, DecodeError, ValueError) as error:
             self.counts.garbage += 1
             if self.counts.garbage % _LOG_EVERY == 1:
-                log.warning("telemetry.refused", subject=message.subject, why=str(error), refused=self.counts.garbage)
+                log.warning("telemetry.refused", subject=subject, why=str(error), refused=self.counts.garbage)
             return
-        if self._windows.add(node_id, batch):
+        if self._windows.add(node_id, reading):
             self.counts.batches += 1
         else:
             self.counts.no_room += 1
 
-
-def read_batch(data: bytes) -> event_pb2.TelemetryBatch:
-    """Return the batch in a message's body. Raises DecodeError or ValueError if it makes no sense."""
-    if len(data) > _MAX_BATCH_BYTES:
-        raise ValueError(f"a batch of {len(data)} bytes; at most {_MAX_BATCH_BYTES} are taken")
-    batch = event_pb2.TelemetryBatch.FromString(data)
-    if not batch.HasField("sampled_at") or len(batch.gpus) > GPUS_PER_NODE_MAX:
-        raise ValueError(f"a batch without a time, or of {len(batch.gpus)} GPUs")
-    for sample in batch.gpus:
-        if not _makes_sense(sample):
-            raise ValueError(f"a sample out of range, of GPU {sample.uuid[:_MAX_UUID_CHARACTERS]!a}")
-    if len({sample.uuid for sample in batch.gpus}) != len(batch.gpus):
-        raise ValueError("two samples of one GPU in a batch")
-    batch.DiscardUnknownFields()
-    return batch
-
-
-def _makes_sense(sample: event_pb2.GpuSample) -> bool:
-    """Unset fields read as zero, which is in range."""
-    return (
-        0 < len(sample.uuid) <= _MAX_UUID_CHARACTERS
-        and sample.uuid.isprintable()
-        and sample.utilization_percent <= _MAX_PERCENT
-        and sample.memory_used_bytes <= _MAX_BYTES
-        and sample.memory_total_bytes <= _MAX_BYTES
-        and sample.temperature_celsius in _CELSIUS
-        and math.isfinite(sample.power_watts)
-        and 0 <= sample.power_watts <= _MAX_WATTS
-        and len(sample.error) <= _MAX_ERROR_CHARACTERS
-    )
+    def _learn(self, subject: str) -> NodeId:
+        """Return the node of a subject; parsing it costs more than all the rest of a batch."""
+        node_id = parse_node_subject(subject).node_id
+        if len(self._known) >= NODES_MAX:
+            self._known.clear()
+        self._known[subject] = node_id
+        return node_id

@@ -121,12 +121,11 @@ def _busy(figures: _Figures, telemetry: TelemetryWindows) -> dict[str, list[floa
     """Return the utilisation of each GPU that runs a job, by model."""
     found: dict[str, list[float]] = {}
     for node in figures.nodes:
-        for gpu in node.inventory.gpus if node.inventory is not None else ():
-            if gpu.uuid not in figures.holds:
-                continue
-            percent = telemetry.utilization(node.id, gpu.uuid, UTILIZATION_SECONDS)
-            if percent is not None:
-                found.setdefault(gpu.gpu_type, []).append(percent)
+        held = [gpu for gpu in (node.inventory.gpus if node.inventory is not None else ()) if gpu.uuid in figures.holds]
+        percents = telemetry.utilizations(node.id, UTILIZATION_SECONDS) if held else {}
+        for gpu in held:
+            if gpu.uuid in percents:
+                found.setdefault(gpu.gpu_type, []).append(percents[gpu.uuid])
     return found
 
 

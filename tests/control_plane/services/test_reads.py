@@ -5,6 +5,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from control_plane.model.ids import NodeId
+from control_plane.telemetry.reading import reading_of
 from orquanta.v1 import agent_pb2, audit_pb2, catalog_pb2, event_pb2, job_pb2, metrics_pb2, node_pb2
 from tests.control_plane.services.harness import Client, Fleet, a_job, refused
 
@@ -72,7 +73,7 @@ async def test_the_fleets_figures_count_gpus_nodes_jobs_and_money(fleet: Fleet, 
     job = (await user.jobs.SubmitJob(job_pb2.SubmitJobRequest(spec=a_job()))).job
     await fleet.place(job.id, node, 1)
     batch = event_pb2.TelemetryBatch(gpus=[event_pb2.GpuSample(uuid="GPU-host-1-0", utilization_percent=80)])
-    fleet.telemetry.add(NodeId(node.id), batch)
+    fleet.telemetry.add(NodeId(node.id), reading_of(batch))
     figures = await user.metrics.GetFleetMetrics(metrics_pb2.GetFleetMetricsRequest())
     a100, h100 = figures.gpu_types
     assert (a100.gpu_type, a100.total, a100.allocated, a100.free) == ("A100", 2, 0, 2)
@@ -95,7 +96,8 @@ async def test_a_cordoned_nodes_gpus_are_not_free(fleet: Fleet, operator: Client
 async def test_telemetry_is_given_for_one_node_or_all(fleet: Fleet, user: Client) -> None:
     first, second = await fleet.node("host-1"), await fleet.node("host-2")
     for node in (first, second):
-        fleet.telemetry.add(node.id, event_pb2.TelemetryBatch(gpus=[event_pb2.GpuSample(uuid="x", power_watts=300)]))
+        batch = event_pb2.TelemetryBatch(gpus=[event_pb2.GpuSample(uuid="x", power_watts=300)])
+        fleet.telemetry.add(node.id, reading_of(batch))
     everything = (await user.metrics.GetTelemetry(metrics_pb2.GetTelemetryRequest())).nodes
     assert {found.node_id for found in everything} == {first.id, second.id}
     (one,) = (await user.metrics.GetTelemetry(metrics_pb2.GetTelemetryRequest(node_id="host-2"))).nodes

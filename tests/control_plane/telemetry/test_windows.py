@@ -6,7 +6,8 @@ import pytest
 
 from control_plane.bus.client import Message
 from control_plane.model.ids import NODE, NodeId, new_id
-from control_plane.telemetry.ingest import TelemetryIngest, read_batch
+from control_plane.telemetry.ingest import WAITING_MAX, TelemetryIngest
+from control_plane.telemetry.reading import Reading, read_batch
 from control_plane.telemetry.windows import GPUS_PER_NODE_MAX, WINDOW_SAMPLES, TelemetryWindows
 from orquanta.v1 import event_pb2
 
@@ -27,10 +28,14 @@ class FakeClock:
         return self.seconds
 
 
-def batch(*samples: event_pb2.GpuSample) -> event_pb2.TelemetryBatch:
+def body(*samples: event_pb2.GpuSample) -> bytes:
     made = event_pb2.TelemetryBatch(gpus=samples)
     made.sampled_at.FromSeconds(1_800_000_000)
-    return made
+    return made.SerializeToString()
+
+
+def batch(*samples: event_pb2.GpuSample) -> Reading:
+    return read_batch(body(*samples))
 
 
 def sample(uuid: str = "GPU-1", percent: int | None = 50, **values: float) -> event_pb2.GpuSample:
@@ -94,7 +99,7 @@ def test_a_node_cannot_speak_about_the_gpus_of_another(windows: TelemetryWindows
 def test_gpus_of_a_node_are_bounded_and_replaced_ones_make_room(windows: TelemetryWindows) -> None:
     for round_ in range(3):
         windows.add(ONE, batch(*(sample(f"GPU-{round_}-{i}") for i in range(GPUS_PER_NODE_MAX))))
-    assert len(windows._nodes[ONE].gpus) == GPUS_PER_NODE_MAX
+    assert len(windows.gpus(ONE)) == GPUS_PER_NODE_MAX
     assert windows.utilization(ONE, "GPU-2-0", 10) == 50
 
 
@@ -111,31 +116,69 @@ def test_a_node_that_left_is_forgotten(windows: TelemetryWindows) -> None:
     [
         b"\xff\xff\xff",
         b"",
-        batch(sample(percent=101)).SerializeToString(),
-        batch(sample(uuid="")).SerializeToString(),
-        batch(sample(uuid="x" * 200)).SerializeToString(),
-        batch(sample(power_watts=float("nan"))).SerializeToString(),
-        batch(sample(power_watts=-1)).SerializeToString(),
-        batch(sample(memory_used_bytes=2**60)).SerializeToString(),
-        batch(sample(temperature_celsius=-3000)).SerializeToString(),
-        batch(sample(), sample()).SerializeToString(),
-        batch(*(sample(f"GPU-{i}") for i in range(GPUS_PER_NODE_MAX + 1))).SerializeToString(),
+        body(sample(percent=101)),
+        body(sample(uuid="")),
+        body(sample(uuid="x" * 200)),
+        body(sample(power_watts=float("nan"))),
+        body(sample(power_watts=-1)),
+        body(sample(memory_used_bytes=2**60)),
+        body(sample(temperature_celsius=-3000)),
+        body(sample(), sample()),
+        body(*(sample(f"GPU-{i}") for i in range(GPUS_PER_NODE_MAX + 1))),
         bytes(70_000),
     ],
 )
 async def test_garbage_is_counted_and_changes_nothing(windows: TelemetryWindows, bad: bytes) -> None:
     ingest = TelemetryIngest(None, windows)  # type: ignore[arg-type]  # `take` needs no bus
     await ingest.take(Message(f"orq.node.{ONE}.telemetry", bad, {}))
+    ingest.work(1)
     assert (ingest.counts.garbage, ingest.counts.batches) == (1, 0)
     assert windows.nodes() == ()
 
 
 async def test_the_node_is_the_one_in_the_subject(windows: TelemetryWindows) -> None:
     ingest = TelemetryIngest(None, windows)  # type: ignore[arg-type]  # `take` needs no bus
-    body = batch(sample(percent=7)).SerializeToString()
-    await ingest.take(Message(f"orq.node.{TWO}.telemetry", body, {}))
-    await ingest.take(Message("orq.node.n-nonsense.telemetry", body, {}))
+    said = body(sample(percent=7))
+    await ingest.take(Message(f"orq.node.{TWO}.telemetry", said, {}))
+    await ingest.take(Message("orq.node.n-nonsense.telemetry", said, {}))
+    ingest.work(1)
     assert windows.nodes() == (TWO,)
-    assert windows.newest(TWO) == read_batch(body)
+    assert windows.newest(TWO) == event_pb2.TelemetryBatch.FromString(said)
     assert windows.received_at(TWO) is not None
     assert ingest.counts.garbage == 1
+
+
+async def test_what_a_newer_batch_of_the_same_host_supersedes_is_given_up_first(windows: TelemetryWindows) -> None:
+    ingest = TelemetryIngest(None, windows)  # type: ignore[arg-type]  # `take` needs no bus
+    await ingest.take(Message(f"orq.node.{TWO}.telemetry", body(sample(percent=7)), {}))
+    for number in range(WAITING_MAX):
+        await ingest.take(Message(f"orq.node.{ONE}.telemetry", body(sample(percent=number % 100)), {}))
+    assert windows.counts.shed == WAITING_MAX - 1
+    while ingest.work(1):
+        pass
+    assert windows.utilization(TWO, "GPU-1", 10) == 7
+    assert windows.utilization(ONE, "GPU-1", 10) == (WAITING_MAX - 1) % 100
+    assert windows.counts.batches == 2
+
+
+def test_a_gpu_keeps_its_samples_when_another_one_falls_off_the_bus(windows: TelemetryWindows) -> None:
+    windows.add(ONE, batch(sample("GPU-1", 10), sample("GPU-2", 20)))
+    windows.add(ONE, batch(sample("GPU-2", 40), sample("GPU-3", 60)))
+    assert windows.utilizations(ONE, 10) == {"GPU-2": 30, "GPU-3": 60}
+    assert windows.points(ONE, "GPU-1", 10) == []
+    assert [point.utilization_percent for point in windows.points(ONE, "GPU-3", 10)] == [None, 60]
+
+
+def test_what_is_not_known_here_is_not_kept_for_every_host(windows: TelemetryWindows) -> None:
+    padding = b"\xfa\x3e\xe0\xd4\x03" + bytes(60_000)  # field 1007 of a later version
+    reading = read_batch(body(sample()) + padding)
+    assert len(reading.serialized) < 200
+
+
+def test_half_of_the_time_is_left_to_everything_else_and_falling_behind_ends_in_a_pause(
+    windows: TelemetryWindows,
+) -> None:
+    ingest = TelemetryIngest(None, windows)  # type: ignore[arg-type]  # nothing is subscribed here
+    assert not any(ingest._is_behind(9.0, 10) for _ in range(10)), "late, but not because of telemetry"
+    ingest._is_behind(0.0, 0)
+    assert [ingest._is_behind(9.0, 500) for _ in range(4)] == [False, False, True, True]

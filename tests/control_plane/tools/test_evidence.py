@@ -16,6 +16,7 @@ from control_plane.model.tool import ToolStatus
 from control_plane.store import conditions
 from control_plane.store.database import Tx
 from control_plane.telemetry.log_file import LogChunk, LogRecord, LogStream
+from control_plane.telemetry.reading import reading_of
 from control_plane.tools.text import clean, token
 from orquanta.v1 import event_pb2
 from tests.control_plane.tools.bench import Bench
@@ -169,7 +170,7 @@ async def test_telemetry_is_told_in_figures(bench: Bench) -> None:
         sample = event_pb2.GpuSample(
             uuid="GPU-gamma-0", utilization_percent=percent, temperature_celsius=80, ecc_uncorrected=2, error=""
         )
-        bench.telemetry.add(node.id, event_pb2.TelemetryBatch(gpus=[sample]))
+        bench.telemetry.add(node.id, reading_of(event_pb2.TelemetryBatch(gpus=[sample])))
     result = await bench.call("node_telemetry", node="gamma", gpu=0)
     assert result.evidence_id.startswith(f"telemetry:{node.id}/2026-05-04T12")
     (gpu,) = result.data["gpus"]

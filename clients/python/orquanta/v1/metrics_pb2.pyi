@@ -192,6 +192,7 @@ class GetFleetMetricsResponse(message.Message):
     MEASURED_AT_FIELD_NUMBER: builtins.int
     INCIDENTS_BY_STATE_FIELD_NUMBER: builtins.int
     CONDITIONS_BY_KIND_FIELD_NUMBER: builtins.int
+    TELEMETRY_FIELD_NUMBER: builtins.int
     spent_usd_micros: builtins.int
     """Money spent in total, in millionths of a US dollar."""
     reserved_usd_micros: builtins.int
@@ -224,6 +225,10 @@ class GetFleetMetricsResponse(message.Message):
     def conditions_by_kind(self) -> containers.ScalarMap[builtins.str, builtins.int]:
         """Conditions of now by kind, for example "XID"."""
 
+    @builtins.property
+    def telemetry(self) -> TelemetryIntake:
+        """What became of the telemetry that came in."""
+
     def __init__(
         self,
         *,
@@ -236,10 +241,43 @@ class GetFleetMetricsResponse(message.Message):
         measured_at: timestamp_pb2.Timestamp | None = ...,
         incidents_by_state: abc.Mapping[builtins.str, builtins.int] | None = ...,
         conditions_by_kind: abc.Mapping[builtins.str, builtins.int] | None = ...,
+        telemetry: TelemetryIntake | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["measured_at", b"measured_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["measured_at", b"measured_at", "telemetry", b"telemetry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["conditions_by_kind", b"conditions_by_kind", "goals_by_state", b"goals_by_state", "gpu_types", b"gpu_types", "incidents_by_state", b"incidents_by_state", "jobs_by_state", b"jobs_by_state", "measured_at", b"measured_at", "nodes_by_state", b"nodes_by_state", "reserved_usd_micros", b"reserved_usd_micros", "spent_usd_micros", b"spent_usd_micros"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["conditions_by_kind", b"conditions_by_kind", "goals_by_state", b"goals_by_state", "gpu_types", b"gpu_types", "incidents_by_state", b"incidents_by_state", "jobs_by_state", b"jobs_by_state", "measured_at", b"measured_at", "nodes_by_state", b"nodes_by_state", "reserved_usd_micros", b"reserved_usd_micros", "spent_usd_micros", b"spent_usd_micros", "telemetry", b"telemetry"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class TelemetryIntake(message.Message):
+    """What became of the batches of telemetry that came in since this control plane started."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    BATCHES_FIELD_NUMBER: builtins.int
+    REFUSED_FIELD_NUMBER: builtins.int
+    SHED_FIELD_NUMBER: builtins.int
+    PAUSES_FIELD_NUMBER: builtins.int
+    batches: builtins.int
+    """Batches taken."""
+    refused: builtins.int
+    """Batches that made no sense, or of more nodes than are kept."""
+    shed: builtins.int
+    """Batches given up because more came than could be taken."""
+    pauses: builtins.int
+    """How often nothing was taken for a second, so that everything else could go on; what came then is not counted."""
+    def __init__(
+        self,
+        *,
+        batches: builtins.int = ...,
+        refused: builtins.int = ...,
+        shed: builtins.int = ...,
+        pauses: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["batches", b"batches", "pauses", b"pauses", "refused", b"refused", "shed", b"shed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
