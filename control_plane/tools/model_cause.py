@@ -142,7 +142,7 @@ def read_reply(data: object, question: CauseQuestion, model: str) -> Diagnosis |
         raise ReplyRefused(f"{token(said.cause)} is none of the codes")
     cited = _cited(said.evidence, question)
     summary, advice = (clean(text, most=most, lines=False).strip() for text, most in _texts(said))
-    if not summary:
+    if not any(character.isalnum() for character in summary):
         raise ReplyRefused("it gives no summary")
     if _FETCHES.search(summary) or _FETCHES.search(advice):
         raise ReplyRefused("summary and advice may hold no address, no command and nothing to fetch: plain words only")

@@ -36,12 +36,12 @@ def of_job(case: FailureCase, facts: Sequence[EvidenceItem] = ()) -> tuple[Piece
     if attempt is None:
         return ()
     lines = _distinct(case.lines)
-    telling = [one for one in templates(lines) if one.telling]
+    ordered = templates(lines)
+    telling = [one for one in ordered if one.telling]
     last = _last(lines, attempt)
-    rest = [one for one in templates(lines) if not one.telling]
-    written = {piece.item.id: piece for piece in (*map(_of_template, telling[:_TEMPLATES]), *map(_of_line, last))}
-    for template in rest[: max(0, _TEMPLATES - len(telling))]:
-        piece = _of_template(template)
+    rest = [one for one in ordered if not one.telling][: max(0, _TEMPLATES - len(telling))]
+    written: dict[str, Piece] = {}
+    for piece in (*map(_of_template, telling[:_TEMPLATES]), *map(_of_line, last), *map(_of_template, rest)):
         written.setdefault(piece.item.id, piece)
     found = (
         *_ends(case, attempt),
