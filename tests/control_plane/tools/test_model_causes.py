@@ -259,6 +259,7 @@ async def test_a_model_that_is_less_sure_than_the_rules_does_not_replace_them(be
 
 
 async def test_what_is_shown_is_bounded_and_a_small_context_gets_the_most_telling_part(bench: Bench) -> None:
+    words = "of this and that " * 40
     noise = "".join(f"{chr(97 + number % 26) * 5} {number} speaks {words}\n" for number in range(900))
     answers = iter([ModelBudgetExceeded("too long"), None])
 
