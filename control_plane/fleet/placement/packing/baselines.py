@@ -3,8 +3,8 @@
 import numpy as np
 
 from control_plane.fleet.placement.packing.model import Assignment, Demand, Task
-from control_plane.fleet.placement.packing.policy import ScoredPolicy
-from control_plane.fleet.placement.packing.state import ClusterState, Ints
+from control_plane.fleet.placement.packing.policy import Free, ScoredPolicy
+from control_plane.fleet.placement.packing.state import Bools, ClusterState, Ints
 
 _FULL_SCORE = 256_000  # 100 points of 2,560 parts each
 _PARTS_PER_POINT = 2_560
@@ -13,15 +13,15 @@ _PARTS_PER_POINT = 2_560
 class BestFitScorer:
     """100 x (1 - half the CPU left / 128 cores - half the GPUs left / 8), rounded down; the tightest GPU."""
 
-    def evaluate(self, state: ClusterState, rows: Ints, demand: Demand) -> tuple[Ints, Ints]:
+    def evaluate(self, free: Free, rows: Ints, demand: Demand, usable: Bools) -> tuple[Ints, Ints]:
         """Scores in points; whole numbers throughout, so that ties are ties."""
-        free = state.gpu_free[rows]
-        cpu_left = state.cpu_free[rows] - demand.cpu_milli
-        gpu_left = free.sum(axis=1) - demand.gpu_count * demand.gpu_milli
+        shares = free.gpu_free[rows]
+        cpu_left = free.cpu_free[rows] - demand.cpu_milli
+        gpu_left = shares.sum(axis=1) - demand.gpu_count * demand.gpu_milli
         scores: Ints = (_FULL_SCORE - cpu_left - 16 * gpu_left) // _PARTS_PER_POINT
         if not demand.shared:
             return scores, np.zeros(rows.size, dtype=np.int64)
-        return scores, np.where(free >= demand.gpu_milli, free, np.iinfo(np.int64).max).argmin(axis=1)
+        return scores, np.where(usable, shares, np.iinfo(np.int64).max).argmin(axis=1)
 
 
 def best_fit() -> ScoredPolicy:

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from control_plane.fleet.placement.packing.classes import TaskClass, count_classes, covering
 from control_plane.fleet.placement.packing.model import WHOLE_GPU_MILLI, Demand, Task
-from control_plane.fleet.placement.packing.policy import ScoredPolicy, first_best_gpu
-from control_plane.fleet.placement.packing.state import Bools, ClusterState, Ints
+from control_plane.fleet.placement.packing.policy import Free, ScoredPolicy, first_best_gpu
+from control_plane.fleet.placement.packing.state import Bools, Ints
 
 # Whole numbers below 2**53 held as floats: products of matrices are fast and still exact, in whatever order they add.
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -39,38 +39,38 @@ class FgdScorer:
             dtype=np.bool_,
         ).reshape(len(models), len(classes))
 
-    def evaluate(self, state: ClusterState, rows: Ints, demand: Demand) -> tuple[Ints, Ints]:
-        """Scores from 0 to 100; 50 where the fragments stay as they are."""
-        free = state.gpu_free[rows]
-        unusable, usable = self._unusable[free].sum(axis=1), self._usable[free].sum(axis=1)
-        cpu, model, total = state.cpu_free[rows], state.model[rows], free.sum(axis=1)
-        before = self._fragments(unusable, usable, total, cpu, model)
+    def evaluate(self, free: Free, rows: Ints, demand: Demand, usable: Bools) -> tuple[Ints, Ints]:
+        """Scores from 0 to 100; 50 where the fragments stay as they are. A node counts as of its first GPU's model."""
+        shares = free.gpu_free[rows]
+        wasted, of_use = self._unusable[shares].sum(axis=1), self._usable[shares].sum(axis=1)
+        cpu, model, total = free.cpu_free[rows], free.slot_model[rows, 0], shares.sum(axis=1)
+        before = self._fragments(wasted, of_use, total, cpu, model)
         cpu_after = cpu - demand.cpu_milli
         if demand.shared:
-            at, gpus = np.nonzero(free >= demand.gpu_milli)
-            old = free[at, gpus]
+            at, gpus = np.nonzero(usable)
+            old = shares[at, gpus]
             rest = old - demand.gpu_milli
             after = self._fragments(
-                unusable[at] - self._unusable[old] + self._unusable[rest],
-                usable[at] - self._usable[old] + self._usable[rest],
+                wasted[at] - self._unusable[old] + self._unusable[rest],
+                of_use[at] - self._usable[old] + self._usable[rest],
                 total[at] - demand.gpu_milli,
                 cpu_after[at],
                 model[at],
             )
-            return first_best_gpu(self._points(before[at] - after), at, gpus, free.shape)
+            return first_best_gpu(self._points(before[at] - after), at, gpus, shares.shape)
         taken = demand.gpu_count
         after = self._fragments(
-            unusable - taken * self._unusable[WHOLE_GPU_MILLI] + taken * self._unusable[0],
-            usable - taken * self._usable[WHOLE_GPU_MILLI] + taken * self._usable[0],
+            wasted - taken * self._unusable[WHOLE_GPU_MILLI] + taken * self._unusable[0],
+            of_use - taken * self._usable[WHOLE_GPU_MILLI] + taken * self._usable[0],
             total - taken * WHOLE_GPU_MILLI,
             cpu_after,
             model,
         )
         return self._points(before - after), np.zeros(rows.size, dtype=np.int64)
 
-    def _fragments(self, unusable: Floats, usable: Floats, total: Ints, cpu: Ints, model: Ints) -> Floats:
-        runs = self._accepted[model] & (cpu[:, None] >= self._cpu) & (usable >= self._gpus)
-        fragments: Floats = np.where(runs, unusable, total[:, None]) @ self._weights
+    def _fragments(self, wasted: Floats, of_use: Floats, total: Ints, cpu: Ints, model: Ints) -> Floats:
+        runs = self._accepted[model] & (cpu[:, None] >= self._cpu) & (of_use >= self._gpus)
+        fragments: Floats = np.where(runs, wasted, total[:, None]) @ self._weights
         return fragments
 
     def _points(self, decrease: Floats) -> Ints:

@@ -5,6 +5,7 @@ which that is least (the Lagrangian bound of packing cores and shares together).
 are made once for each GPU model and price of a core, so a score is a few additions.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -13,9 +14,9 @@ import numpy.typing as npt
 
 from control_plane.fleet.placement.packing.classes import TaskClass, count_classes
 from control_plane.fleet.placement.packing.model import WHOLE_GPU_MILLI, Demand, Task
-from control_plane.fleet.placement.packing.policy import ScoredPolicy, first_best_gpu
+from control_plane.fleet.placement.packing.policy import Free, ScoredPolicy, first_best_gpu
 from control_plane.fleet.placement.packing.share_values import share_values
-from control_plane.fleet.placement.packing.state import ClusterState, Ints
+from control_plane.fleet.placement.packing.state import Bools, Ints
 
 NANO = 1_000_000_000  # values in billionths of a GPU: whole numbers, so equal values are equal
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -52,14 +53,20 @@ class Use:
     value_nano: int
 
 
-def uses_of(classes: tuple[TaskClass, ...], model: str, terms: ValueTerms) -> tuple[Use, ...]:
-    """The uses of a GPU of this model by the classes that are common enough."""
-    total = sum(kind.count for kind in classes)
+def values_of(classes: tuple[TaskClass, ...]) -> dict[int, float]:
+    """The value of each share size that the classes ask for."""
     wanted: dict[int, int] = {}
     for kind in classes:
         share = kind.demand.gpu_milli
         wanted[share] = wanted.get(share, 0) + kind.count * kind.demand.gpu_count
-    values = share_values(wanted)
+    return share_values(wanted)
+
+
+def uses_of(
+    classes: tuple[TaskClass, ...], model: str, terms: ValueTerms, values: Mapping[int, float]
+) -> tuple[Use, ...]:
+    """The uses of a GPU of this model by the classes that are common enough; `values` are of their share sizes."""
+    total = sum(kind.count for kind in classes)
     return tuple(
         Use(
             kind.demand.gpu_milli,
@@ -85,36 +92,58 @@ def best_uses(uses: tuple[Use, ...], prices: Ints, grain_milli: int) -> Ints:
 
 
 class NodeValueScorer:
-    """Scores by the change of a node's value, in steps; always 0 or less but for rounding."""
+    """Scores by the change of a node's value, in steps; always 0 or less but for rounding.
+
+    What each node is worth is kept until it changes, so a scorer belongs to one set of nodes.
+    """
 
     def __init__(self, classes: tuple[TaskClass, ...], models: tuple[str, ...], terms: ValueTerms) -> None:
-        """The expected classes, and the GPU models of the state it will score."""
+        """The expected classes, and the GPU models of the nodes it will score."""
         self._prices = core_prices(terms)
         self._grain = terms.grain_milli
         self._step = terms.step_milli * (NANO // 1_000)
-        self._tables: Ints = np.stack(
-            [best_uses(uses_of(classes, model, terms), self._prices, terms.grain_milli) for model in models]
-        )
+        values = values_of(classes)
+        made: dict[tuple[Use, ...], Ints] = {}
+        for model in models:
+            uses = uses_of(classes, model, terms, values)
+            if uses not in made:
+                made[uses] = best_uses(uses, self._prices, terms.grain_milli)
+        self._tables: Ints = np.stack([made[uses_of(classes, model, terms, values)] for model in models])
+        self._worth: Ints = np.zeros((0, self._prices.size), dtype=np.int64)  # of all GPUs of a node, at each price
+        self._before: Ints = np.zeros(0, dtype=np.int64)  # of the node
+        self._made_at: Ints = np.zeros(0, dtype=np.int64)
 
-    def evaluate(self, state: ClusterState, rows: Ints, demand: Demand) -> tuple[Ints, Ints]:
+    def evaluate(self, free: Free, rows: Ints, demand: Demand, usable: Bools) -> tuple[Ints, Ints]:
         """Scores in steps of value lost (as negative numbers), and the first GPU with the best."""
-        free, model = state.gpu_free[rows], state.model[rows]
-        worth: Ints = self._tables[model[:, None], free // self._grain].sum(axis=1)
-        cpu = state.cpu_free[rows]
-        before = (worth + cpu[:, None] * self._prices).min(axis=1)
-        sold = (cpu - demand.cpu_milli)[:, None] * self._prices
+        self._bring_up_to_date(free, rows)
+        worth, before = self._worth[rows], self._before[rows]
+        sold = (free.cpu_free[rows] - demand.cpu_milli)[:, None] * self._prices
         if demand.shared:
-            at, gpus = np.nonzero(free >= demand.gpu_milli)
-            old, kind = free[at, gpus], model[at]
+            at, gpus = np.nonzero(usable)
+            old, kind = free.gpu_free[rows[at], gpus], free.slot_model[rows[at], gpus]
             change = (
                 self._tables[kind, (old - demand.gpu_milli) // self._grain] - self._tables[kind, old // self._grain]
             )
             after = (worth[at] + change + sold[at]).min(axis=1)
-            return first_best_gpu(self._steps(after - before[at]), at, gpus, free.shape)
-        taken = demand.gpu_count
-        whole = self._tables[model, WHOLE_GPU_MILLI // self._grain]
-        after = (worth - taken * whole + sold).min(axis=1)
-        return self._steps(after - before), np.zeros(rows.size, dtype=np.int64)
+            return first_best_gpu(self._steps(after - before[at]), at, gpus, usable.shape)
+        none = np.zeros(rows.size, dtype=np.int64)
+        if demand.gpu_count:
+            model = free.slot_model[rows, usable.argmax(axis=1)]
+            worth = worth - demand.gpu_count * self._tables[model, WHOLE_GPU_MILLI // self._grain]
+        return self._steps((worth + sold).min(axis=1) - before), none
+
+    def _bring_up_to_date(self, free: Free, rows: Ints) -> None:
+        missing = free.changed_at.size - self._before.size
+        if missing:
+            self._worth = np.pad(self._worth, ((0, missing), (0, 0)))
+            self._before = np.pad(self._before, (0, missing))
+            self._made_at = np.pad(self._made_at, (0, missing), constant_values=-1)
+        old = rows[self._made_at[rows] != free.changed_at[rows]]
+        if old.size:
+            worth: Ints = self._tables[free.slot_model[old], free.gpu_free[old] // self._grain].sum(axis=1)
+            self._worth[old] = worth
+            self._before[old] = (worth + free.cpu_free[old][:, None] * self._prices).min(axis=1)
+            self._made_at[old] = free.changed_at[old]
 
     def _steps(self, change: Ints) -> Ints:
         steps: Ints = (change + _STEP_SLACK) // self._step

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from control_plane.fleet.placement.packing.model import Assignment, Demand, Task
-from control_plane.fleet.placement.packing.state import ClusterState, Ints
+from control_plane.fleet.placement.packing.state import Bools, ClusterState, Ints
 
 INFEASIBLE = np.iinfo(np.int64).min
 _MAX_DEMANDS = 4_096  # scores kept at once, one number and one GPU a node each; the oldest goes first
@@ -21,11 +21,38 @@ class Policy(Protocol):
         ...
 
 
+class Free(Protocol):
+    """What a scorer sees of nodes, a row each: free cores and shares, the number of each GPU's model, and changes."""
+
+    @property
+    def cpu_free(self) -> Ints:
+        """In thousandths of a core."""
+        ...
+
+    @property
+    def gpu_free(self) -> Ints:
+        """In thousandths of a GPU, a column a GPU; nothing where there is none."""
+        ...
+
+    @property
+    def slot_model(self) -> Ints:
+        """Of each GPU."""
+        ...
+
+    @property
+    def changed_at(self) -> Ints:
+        """When each row last changed, as a count of changes."""
+        ...
+
+
 class Scorer(Protocol):
     """Scores nodes for a demand; the highest score wins, ties go to the first node."""
 
-    def evaluate(self, state: ClusterState, rows: Ints, demand: Demand) -> tuple[Ints, Ints]:
-        """For each of the nodes `rows`, all of which fit: its score, and the GPU that a share would take (else 0)."""
+    def evaluate(self, free: Free, rows: Ints, demand: Demand, usable: Bools) -> tuple[Ints, Ints]:
+        """For each of the nodes `rows`, all of which fit: its score, and the GPU that a share would take (else 0).
+
+        `usable` says for each row which GPUs the demand may take; for whole GPUs these are of one model.
+        """
         ...
 
 
@@ -74,7 +101,9 @@ class ScoredPolicy:
             known.scores[rows] = INFEASIBLE
             rows = rows[state.fits(rows, demand)]
         if rows.size:
-            known.scores[rows], known.gpus[rows] = self._scorer.evaluate(state, rows, demand)
+            known.scores[rows], known.gpus[rows] = self._scorer.evaluate(
+                state, rows, demand, state.usable(rows, demand)
+            )
         return known
 
 

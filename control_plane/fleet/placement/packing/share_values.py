@@ -4,6 +4,7 @@ The fractional cutting-stock problem, solved by column generation (Gilmore and G
 best way is worth 1; so is an 810-milli share where little that is wanted fits beside it.
 """
 
+import math
 from collections.abc import Mapping
 from typing import TypeAlias
 
@@ -59,21 +60,23 @@ def simple_share_values(wanted: Mapping[int, int]) -> dict[int, float]:
 
 def best_pattern(shares: Ints, prices: Floats) -> tuple[Floats, float]:
     """The most valuable way to cut one GPU: how many of each share, and what they are worth together."""
-    best: list[float] = [0.0] * (WHOLE_GPU_MILLI + 1)
-    last: list[int] = [-1] * (WHOLE_GPU_MILLI + 1)
-    items = [(int(share), float(price)) for share, price in zip(shares, prices, strict=True)]
-    for room in range(1, WHOLE_GPU_MILLI + 1):
+    measure = math.gcd(WHOLE_GPU_MILLI, *shares.tolist())  # nothing changes between its multiples
+    whole = WHOLE_GPU_MILLI // measure
+    best: list[float] = [0.0] * (whole + 1)
+    last: list[int] = [-1] * (whole + 1)
+    items = [(int(share) // measure, float(price)) for share, price in zip(shares, prices, strict=True)]
+    for room in range(1, whole + 1):
         value, chosen = best[room - 1], -1
         for number, (share, price) in enumerate(items):
             if share <= room and best[room - share] + price > value + _TOLERANCE / 1_000:
                 value, chosen = best[room - share] + price, number
         best[room], last[room] = value, chosen
     column: Floats = np.zeros(len(items))
-    room = WHOLE_GPU_MILLI
+    room = whole
     while room > 0:
         if last[room] < 0:
             room -= 1
             continue
         column[last[room]] += 1
         room -= items[last[room]][0]
-    return column, best[WHOLE_GPU_MILLI]
+    return column, best[whole]

@@ -32,6 +32,7 @@ class ClusterState:
         self.memory_free: Ints = np.array([node.memory_mib for node in nodes], dtype=np.int64)
         self.gpu_count: Ints = np.array([node.gpu_count for node in nodes], dtype=np.int64)
         self.model: Ints = np.array([numbers[node.gpu_model] for node in nodes], dtype=np.int64)
+        self.slot_model: Ints = np.repeat(self.model[:, None], width, axis=1)
         present = np.arange(width)[None, :] < self.gpu_count[:, None]
         self.gpu_free: Ints = np.where(present, WHOLE_GPU_MILLI, 0).astype(np.int64)
         self.largest_free: Ints = self.gpu_free.max(axis=1) if nodes else np.zeros(0, dtype=np.int64)
@@ -58,6 +59,11 @@ class ClusterState:
         if demand.shared:
             return cpu & (self.largest_free[rows] >= demand.gpu_milli)
         return cpu & (self.whole_free[rows] >= demand.gpu_count)
+
+    def usable(self, rows: Ints, demand: Demand) -> Bools:
+        """Which GPUs of the nodes `rows` have the share free, or are wholly free."""
+        free: Bools = self.gpu_free[rows] >= demand.gpu_milli
+        return free
 
     def admits(self, task: Task) -> Bools:
         """Which nodes have the memory and a GPU model that the task takes."""

@@ -10,7 +10,14 @@ from control_plane.fleet.placement.packing.baselines import BestFitScorer, Rando
 from control_plane.fleet.placement.packing.classes import TaskClass, count_classes, covering
 from control_plane.fleet.placement.packing.fgd import FgdScorer
 from control_plane.fleet.placement.packing.model import Demand, Node, Task
-from control_plane.fleet.placement.packing.node_value import NodeValueScorer, Use, ValueTerms, core_prices, uses_of
+from control_plane.fleet.placement.packing.node_value import (
+    NodeValueScorer,
+    Use,
+    ValueTerms,
+    core_prices,
+    uses_of,
+    values_of,
+)
 from control_plane.fleet.placement.packing.policy import ScoredPolicy, Scorer, place_all
 from control_plane.fleet.placement.packing.share_values import share_values, simple_share_values
 from control_plane.fleet.placement.packing.state import ClusterState
@@ -52,7 +59,8 @@ def best_use(room: int, uses: tuple[Use, ...], price: int, known: dict[int, int]
 
 def worth(classes: tuple[TaskClass, ...], model: str, cpu: int, free: list[int]) -> int:
     uses = tuple(
-        Use(-(-use.share_milli // 10) * 10, use.cpu_milli, use.value_nano) for use in uses_of(classes, model, TERMS)
+        Use(-(-use.share_milli // 10) * 10, use.cpu_milli, use.value_nano)
+        for use in uses_of(classes, model, TERMS, values_of(classes))
     )
     totals: list[int] = []
     for price in core_prices(TERMS).tolist():
@@ -91,7 +99,7 @@ def test_a_score_is_what_the_plain_rule_gives(name: str, cluster: list[Node], co
     }
     demand = coming[0].demand
     rows = np.flatnonzero(state.fits(np.arange(len(cluster)), demand))
-    scores, gpus = scorers[name].evaluate(state, rows, demand)
+    scores, gpus = scorers[name].evaluate(state, rows, demand, state.usable(rows, demand))
     for row, score, gpu in zip(rows.tolist(), scores.tolist(), gpus.tolist(), strict=True):
         free, cpu = state.gpu_free[row][: cluster[row].gpu_count].tolist(), int(state.cpu_free[row])
         room = [number for number, milli in enumerate(free) if demand.shared and milli >= demand.gpu_milli] or [0]
@@ -131,5 +139,5 @@ def test_shares_that_nobody_asks_for_have_no_value() -> None:
 def test_rare_classes_and_refused_models_are_not_expected() -> None:
     common, rare = Task(Demand(1_000, 1, 500), 0, frozenset({"A"})), Task(Demand(1_000, 1, 250), 0)
     classes = count_classes([common] * 999 + [rare])
-    assert [use.share_milli for use in uses_of(classes, "A", TERMS)] == [500]
-    assert uses_of(classes, "B", TERMS) == ()
+    assert [use.share_milli for use in uses_of(classes, "A", TERMS, values_of(classes))] == [500]
+    assert uses_of(classes, "B", TERMS, values_of(classes)) == ()
