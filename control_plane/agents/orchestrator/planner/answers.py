@@ -28,6 +28,11 @@ _YES = re.compile(
 )
 _NO = re.compile(r"[ \n]*" + words("n|no|nope|false|never|forbid|nein|non|nao", "不|否|いいえ|不可"))
 
+_DEMO = re.compile(
+    r"[ \n]*(?:the |a )?(?:demo(?:nstration)?|(?:built-?in |default )?template|built-?in)(?: template)?[ .!]*\Z"
+)
+_COMMAND_FIELD = re.compile(r"command(?:_\d{1,2})?")
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -104,16 +109,28 @@ def _apply_wish(draft: Draft, answer: Answer) -> Draft:
         case "priority":
             priority = read_priority(answer.shadow) or read_priority(read(f"priority {answer.text}"))
             return replace(draft, priority=answer.whole(priority.value)) if priority else draft
-        case "command":
-            return replace(
-                draft, jobs=(replace(draft.jobs[0], command=answer.whole(answer.text.strip())), *draft.jobs[1:])
-            )
+        case _ if _COMMAND_FIELD.fullmatch(answer.field):
+            return replace(draft, jobs=_with_command(draft.jobs, answer))
         case "image":
             return replace(
                 draft, jobs=(replace(draft.jobs[0], image=answer.whole(answer.text.strip())), *draft.jobs[1:])
             )
         case _:
             return draft
+
+
+def _with_command(jobs: tuple[JobFacts, ...], answer: Answer) -> tuple[JobFacts, ...]:
+    """Return the jobs with the command that starts one, or without its program where a demonstration will do."""
+    index = int(answer.field.partition("_")[2] or 1) - 1
+    if not 0 <= index < len(jobs):
+        return jobs
+    if _DEMO.match(answer.shadow.text):
+        changed = replace(jobs[index], program=None)
+    else:
+        command = answer.text.strip()
+        quoted = len(command) > 1 and command[0] == command[-1] and command[0] in "`'\""
+        changed = replace(jobs[index], command=answer.whole(command[1:-1].strip() if quoted else command))
+    return (*jobs[:index], changed, *jobs[index + 1 :])
 
 
 def _with_gpu(draft: Draft, answer: Answer, *, bare: bool) -> Draft:

@@ -22,6 +22,7 @@ from control_plane.agents.orchestrator.planner.preferences import (
     read_plan_only,
     read_priority,
 )
+from control_plane.agents.orchestrator.planner.programs import read_program
 from control_plane.agents.orchestrator.planner.resize import resized
 from control_plane.agents.orchestrator.planner.shadow import Kind, Shadow, mark, words
 from control_plane.agents.orchestrator.planner.spot import SpotReading, read_spot
@@ -157,6 +158,7 @@ def _job(shadow: Shadow, clause: Clause) -> JobFacts:
         command=_literal(part, Kind.CODE),
         condition=_condition(part),
         depends_on=clause.depends_on,
+        program=read_program(part, kind_known=reading.intent is not None or clause.request is not None),
     )
 
 
@@ -256,13 +258,23 @@ def _targets(shadow: Shadow) -> TargetFacts:
     )
 
 
+def _without(named: Fact[tuple[str, ...]] | None, commands: list[Fact[str]]) -> Fact[tuple[str, ...]] | None:
+    """Leave out what was taken for a job's name behind "run" and is the command to run."""
+    if named is None:
+        return None
+    taken = {span for command in commands for span in command.spans}
+    kept = [(name, span) for name, span in zip(named.value, named.spans, strict=True) if span not in taken]
+    return Fact(tuple(name for name, _ in kept), tuple(span for _, span in kept)) if kept else None
+
+
 def _reduced(draft: Draft, *, hypothetical: bool) -> Draft:
     """Leave out what only describes existing things in a goal that does not ask for GPUs."""
     intent = draft.intent.value
     if intent is not Intent.CANCEL:
         draft = replace(draft, targets=replace(draft.targets, all_of_mine=None))
     if draft.launches or intent is Intent.AMBIGUOUS:
-        return replace(draft, targets=replace(draft.targets, nodes=None, gpu_index=None))
+        jobs = _without(draft.targets.job_ids, [job.command for job in draft.jobs if job.command is not None])
+        return replace(draft, targets=replace(draft.targets, nodes=None, gpu_index=None, job_ids=jobs))
     job = replace(draft.jobs[0], command=None, image=None)
     asks_for_gpus = intent in (Intent.SCALE, Intent.COST) or (intent is Intent.QUERY and hypothetical)
     if not asks_for_gpus:

@@ -12,7 +12,10 @@ from control_plane.model.plan import LAUNCH_INTENTS, Intent, Priority
 
 @dataclass(frozen=True, slots=True)
 class JobFacts:
-    """What is said about one job; `word` is the word that asks for it, `depends_on` are indexes."""
+    """What is said about one job; `word` is the word that asks for it, `depends_on` are indexes.
+
+    `program` is what is to run in the goal's words, where they do not say how it is started.
+    """
 
     intent: Intent
     word: str
@@ -22,6 +25,12 @@ class JobFacts:
     command: Fact[str] | None = None
     condition: Fact[str] | None = None
     depends_on: tuple[int, ...] = ()
+    program: Fact[str] | None = None
+
+    @property
+    def lacks_command(self) -> bool:
+        """Whether it speaks of a program of its own and does not say how that is started."""
+        return self.program is not None and self.command is None and self.image is None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from control_plane.agents.orchestrator.planner.assemble import MAX_SUMMARY_CHARS, summarise
 from control_plane.agents.orchestrator.host_wishes import HostCommand, read_host_command
+from control_plane.agents.orchestrator.planner.assemble import MAX_SUMMARY_CHARS, summarise
 from control_plane.model.plan import Constraints, Evidence, Intent, Plan, Question, QuestionReason, Targets
 
 NAMES_LOOKED_UP_MAX = 32

@@ -1,6 +1,6 @@
 """The rule-based planner: a sentence in, a typed plan out. Pure: no clock, no network, no files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
@@ -24,7 +24,8 @@ from control_plane.agents.orchestrator.planner.reading import read
 from control_plane.agents.orchestrator.planner.safety import Danger, find_danger
 from control_plane.agents.orchestrator.planner.timing import Limits, Window
 from control_plane.errors import InvalidArgument
-from control_plane.model.plan import Evidence, Infeasible, InfeasibleCode, Intent, Plan
+from control_plane.fleet.templates import stand_in
+from control_plane.model.plan import Evidence, Infeasible, InfeasibleCode, Intent, Plan, PlannedJob, Question
 
 MAX_ANSWERS = 32
 
@@ -64,7 +65,7 @@ def plan_goal(
             return _refused(draft, danger, source, sources)
     plan = _planned(draft, sources, now, floor_price_usd_per_hour)
     questions = () if plan.infeasible else ask(draft, shadow.text)
-    plan = replace(plan, questions=questions)
+    plan = replace(plan, questions=questions, notes=() if _asks_for_commands(questions) else plan.notes)
     return replace(plan, summary=summarise(plan, about_money=bool(SPENDING.search(shadow.text))))
 
 
@@ -89,7 +90,18 @@ def _planned(draft: Draft, sources: Mapping[str, str], now: datetime, floors: Ma
         targets=build_targets(draft),
         evidence=build_evidence(draft, sources),
         plan_only=draft.plan_only is not None,
+        notes=_notes(jobs) if draft.launches else (),
     )
+
+
+def _asks_for_commands(questions: Sequence[Question]) -> bool:
+    return any(question.field.startswith("command") for question in questions)
+
+
+def _notes(jobs: Sequence[PlannedJob]) -> tuple[str, ...]:
+    """Return what a person should know of jobs for which no program is named."""
+    templates = (job.template for job in jobs if job.command is None and job.image is None)
+    return tuple(dict.fromkeys(stand_in(template) for template in templates if template is not None))
 
 
 def _refused(draft: Draft, danger: Danger, source: str, sources: Mapping[str, str]) -> Plan:

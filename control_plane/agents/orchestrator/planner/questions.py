@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 from control_plane.agents.orchestrator.planner.job_facts import Draft, JobFacts
+from control_plane.agents.orchestrator.planner.programs import ask_for_command
 from control_plane.agents.orchestrator.planner.shadow import words
 from control_plane.model.plan import Intent, Question, QuestionReason
 
@@ -37,6 +38,7 @@ def _questions(draft: Draft, text: str) -> Iterator[Question]:
     if draft.launches:
         for job in draft.jobs:
             yield from _gpu_questions(job, alone=len(draft.jobs) == 1)
+        yield from _command_questions(draft)
     if (
         intent is Intent.CANCEL
         and draft.targets.job_ids is None
@@ -65,6 +67,17 @@ def _gpu_questions(job: JobFacts, *, alone: bool) -> Iterator[Question]:
         yield _missing("gpu_count", f"How many GPUs on each of the {gpu.nodes.value} nodes, or in total?")
     elif alone and not gpu.says_something:
         yield _missing("gpu", "How many GPUs, and of which type? For example: 2 H100, or 1 with at least 24 GB.")
+
+
+def _command_questions(draft: Draft) -> Iterator[Question]:
+    for index, job in enumerate(draft.jobs):
+        if job.lacks_command and job.program is not None:
+            yield _missing(command_field(index), ask_for_command(job.program.value, job.intent.value))
+
+
+def command_field(index: int) -> str:
+    """Return the field of the question how a job, counted from 0, is started."""
+    return "command" if index == 0 else f"command_{index + 1}"
 
 
 def _contradictions(draft: Draft) -> Iterator[Question]:

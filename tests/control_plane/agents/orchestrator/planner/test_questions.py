@@ -62,6 +62,77 @@ def test_nothing_is_asked_where_a_template_or_the_words_suffice(text: str) -> No
     assert plan(text).questions == ()
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("run nosuchprogram on 1 H100", "nosuchprogram is no program"),
+        ("run train.py on 2 A100", "such as: python train.py?"),
+        ("train with src/train.py on 2 H100", "such as: python src/train.py?"),
+        ("launch start.sh on 4 L4 for 2 hours", "such as: bash start.sh?"),
+        ("run my script on 2 gpus", "the whole command that starts the script"),
+        ("execute my notebook on 1 L4", "the whole command that starts the notebook"),
+        ("run alphafold on 2 A100 at most $20", "alphafold is no program"),
+    ],
+)
+def test_a_program_that_nobody_knows_how_to_start_is_asked_for_and_no_template_runs(text: str, told: str) -> None:
+    made = plan(text)
+    (question,) = made.questions
+    assert question.field == "command"
+    assert told in question.text
+    assert (made.acts, made.notes) == (False, ())
+    answered = plan(text, {"command": "`python real.py --epochs 3`"})
+    assert (answered.questions, answered.notes, answered.jobs[0].command) == ((), (), "python real.py --epochs 3")
+
+
+def test_a_demonstration_that_was_asked_for_runs_and_the_plan_says_so() -> None:
+    made = plan("run nosuchprogram on 1 H100", {"command": "demo"})
+    assert made.acts
+    assert made.jobs[0].command is None
+    assert "a small demonstration" in made.notes[0]
+
+
+def test_each_program_of_a_chain_is_asked_for_by_itself() -> None:
+    text = "fine-tune llama with tune.py on 2 H100, then evaluate with eval2.py on 1 H100"
+    assert list(asked(plan(text))) == ["command", "command_2"]
+    made = plan(text, {"command": "python tune.py", "command_2": "python eval2.py --all"})
+    assert made.questions == ()
+    assert [job.command for job in made.jobs] == ["python tune.py", "python eval2.py --all"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'run "python train.py --epochs 3" on 2 H100',
+        "run python train.py on 1 H100",
+        "run ./sim on 2 A100",
+        "run bash start.sh on 2 A100 for 1 hour",
+        "run it in image ghcr.io/acme/sim:1.2 on 1 A100",
+    ],
+)
+def test_a_command_or_an_image_is_taken_as_it_stands(text: str) -> None:
+    made = plan(text)
+    assert (made.questions, made.notes, made.targets.job_ids) == ((), (), ())
+    assert made.jobs[0].command or made.jobs[0].image
+
+
+@pytest.mark.parametrize(
+    ("text", "template"),
+    [
+        ("train on 2 H100 for 3 hours", "train"),
+        ("run a job on 4 H100", "train"),
+        ("run it again on 2 A100 overnight", "train"),
+        ("start tomorrow on 4 L4", "train"),
+        ("benchmark one H100", "benchmark"),
+        ("deploy the model on 2 L4", "inference"),
+    ],
+)
+def test_where_work_is_named_and_no_program_the_plan_says_that_a_demonstration_runs(text: str, template: str) -> None:
+    made = plan(text)
+    assert made.questions == ()
+    (note,) = made.notes
+    assert f"built-in template '{template}'" in note
+
+
 def test_asking_changes_no_field() -> None:
     made = plan("train on 4 A100 for 10 hours, budget $100, budget $300")
 
