@@ -68,6 +68,12 @@ class Bus:
         """Whether there is a connection now."""
         return self._session is not None and not self._session.closed.is_set()
 
+    def connection(self) -> Session:
+        """Return the connection of now. Raises Unavailable, BUS_DISCONNECTED."""
+        if self._session is None or self._session.closed.is_set():
+            raise disconnected()
+        return self._session
+
     async def start(self) -> None:
         """Connect; keep trying for `connect_timeout_seconds` if the broker does not answer.
 
@@ -111,7 +117,7 @@ class Bus:
         Raises:
             Unavailable: BUS_STREAM_FAILED or BUS_DISCONNECTED.
         """
-        session = self._connected()
+        session = self.connection()
         for spec in specs:
             with heeded():
                 await ensure_stream(session.jetstream, spec)
@@ -124,7 +130,7 @@ class Bus:
             Unavailable: BUS_DISCONNECTED. InvalidArgument: BUS_MESSAGE_TOO_LARGE.
         """
         try:
-            await self._connected().client.publish(subject, data)
+            await self.connection().client.publish(subject, data)
         except nats.errors.MaxPayloadError:
             raise too_large(len(data)) from None
         except nats.errors.Error as error:
@@ -139,7 +145,7 @@ class Bus:
             Unavailable: BUS_DISCONNECTED, BUS_NO_CONFIRMATION, BUS_NO_STREAM or BUS_NOT_STORED.
             ResourceExhausted: BUS_STORAGE_FULL. InvalidArgument: BUS_MESSAGE_TOO_LARGE.
         """
-        return await self._connected().publish_event(subject, data, message_id)
+        return await self.connection().publish_event(subject, data, message_id)
 
     async def request(self, subject: str, data: bytes, *, timeout_seconds: float = 2.0) -> bytes:
         """Ask a service of the broker and return its answer.
@@ -149,7 +155,7 @@ class Bus:
         """
         try:
             with heeded():
-                answer = await self._connected().client.request(subject, data, timeout=timeout_seconds)
+                answer = await self.connection().client.request(subject, data, timeout=timeout_seconds)
         except (nats.errors.TimeoutError, nats.errors.NoRespondersError):
             raise Unavailable(f"nobody answers on {subject}: try again", reason="BUS_NO_ANSWER") from None
         except nats.errors.Error as error:
@@ -222,11 +228,6 @@ class Bus:
                     log.warning("bus.consumer_retries", durable=durable, error=str(error) or "timeout")
                     await asyncio.sleep(_CONSUMER_RETRY_SECONDS)
 
-    def _connected(self) -> Session:
-        if self._session is None or self._session.closed.is_set():
-            raise disconnected()
-        return self._session
-
     async def _next_session(self) -> Session | None:
         """Wait for a connection; None when the bus is closed."""
         async with self._changed:
@@ -276,7 +277,7 @@ class Bus:
         for spec in self._specs:
             try:
                 with heeded():
-                    await ensure_stream(self._connected().jetstream, spec, update=False)
+                    await ensure_stream(self.connection().jetstream, spec, update=False)
             except Unavailable as error:
                 log.warning("bus.stream_not_restored", stream=spec.stream.value, error=error.message)
 

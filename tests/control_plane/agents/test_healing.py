@@ -15,7 +15,8 @@ from control_plane.model.job import AllocationState, ExitReason, JobState
 from control_plane.model.node import NodeState
 from control_plane.model.repair import RepairState, Rung
 from control_plane.store import nodes, requests
-from control_plane.store.database import Tx, _Write
+from control_plane.store.database import Tx
+from control_plane.store.writer import Write
 from tests.control_plane.clinic import Clinic
 from tests.control_plane.world import ENDED, LIMITS, RUNNING, World, spec
 
@@ -77,13 +78,14 @@ async def test_many_silent_nodes_are_lost_in_one_write(site: Site, monkeypatch: 
     for number in range(30):
         await site.world.node(f"node-{number}", gpu=1)
     commits: list[int] = []
-    commit = site.world.store._commit
+    writer = site.world.store._database.writer
+    commit = writer._commit
 
-    def counted(batch: list[_Write[object]]) -> None:
+    def counted(batch: list[Write[object]]) -> None:
         commits.append(len(batch))
         commit(batch)
 
-    monkeypatch.setattr(site.world.store, "_commit", counted)
+    monkeypatch.setattr(writer, "_commit", counted)
     await site.passes(20)
     assert commits == [1]
     nodes_now = await site.world.store.read(nodes.states)

@@ -159,7 +159,7 @@ async def test_who_goes_while_money_is_set_aside_leaves_none_set_aside(any_bench
     await asyncio.to_thread(reached.wait, 30)
     calls = len(server.requests)
     asking = asyncio.create_task(engine.ask(asked(purpose=of())))
-    while store._writes.empty():  # noqa: ASYNC110 - until it waits for its money
+    while store._database.writer._writes.empty():  # noqa: ASYNC110 - until it waits for its money
         await asyncio.sleep(0)
     asking.cancel()
     go_on.set()

@@ -20,9 +20,10 @@ from control_plane.model.money import from_micros
 from control_plane.model.record import Noun
 from control_plane.store import audit, events, users
 from control_plane.store.audit import AuditFilter
-from control_plane.store.database import Store, Tx, _Write
+from control_plane.store.database import Store, Tx
 from control_plane.store.pages import PageRequest
 from control_plane.store.tables import UserRow
+from control_plane.store.writer import Write
 from tests.fake_clock import FakeClock
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -65,13 +66,14 @@ async def test_writes_that_wait_share_a_commit_and_a_failing_one_undoes_only_its
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batches: list[int] = []
-    commit = store._commit
+    writer = store._database.writer
+    commit = writer._commit
 
-    def counted(batch: list[_Write[object]]) -> None:
+    def counted(batch: list[Write[object]]) -> None:
         batches.append(len(batch))
         commit(batch)
 
-    monkeypatch.setattr(store, "_commit", counted)
+    monkeypatch.setattr(writer, "_commit", counted)
 
     def violate_a_key(tx: Tx) -> None:
         announce("violated")(tx)

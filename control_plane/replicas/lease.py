@@ -1,0 +1,103 @@
+"""The lease of the leader: one key in the brokers' store, held by whoever renews it.
+
+No wall clock is compared. A holder counts from when it began to ask for the renewal that succeeded last, everybody
+else from when they have seen that renewal, which is later: so the holder stops before another can begin.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Final
+
+from control_plane.bus.bucket import Bucket
+from control_plane.clock import Clock
+
+KEY: Final = "leader"
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTerms:
+    """Seconds: between renewals, for which a renewal holds, after which others may take over, between their looks."""
+
+    renew_seconds: float = 1.0
+    hold_seconds: float = 2.5
+    take_seconds: float = 3.0
+    look_seconds: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """What the key says: which replica leads, since its start (`instance`), under which epoch, reached where."""
+
+    replica: str
+    instance: str
+    epoch: int = 0
+    address: str = ""
+
+    def to_json(self) -> bytes:
+        """Return the value of the key."""
+        return json.dumps(
+            {"replica": self.replica, "instance": self.instance, "epoch": self.epoch, "address": self.address}
+        ).encode()
+
+
+def _instance(value: bytes) -> str:
+    """Return who holds; nothing if the lease was given back."""
+    try:
+        return str(json.loads(value)["instance"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+class Lease:
+    """One replica's hand on the key. `mine` says who that is; the epoch is filled in when it is known."""
+
+    def __init__(self, bucket: Bucket, mine: Holder, *, clock: Clock, terms: LeaseTerms) -> None:
+        self._bucket = bucket
+        self._clock = clock
+        self._terms = terms
+        self.mine = mine
+        self._seen = -1
+        self._seen_at = 0.0
+        self._revision = 0
+        self._held_until = 0.0
+
+    @property
+    def held(self) -> bool:
+        """Whether the lease is surely held at this moment."""
+        return self._clock.monotonic() < self._held_until
+
+    async def try_take(self) -> bool:
+        """Take the lease if nobody has renewed it for long enough, or it was given back. Raises Unavailable."""
+        entry = await self._bucket.get(KEY)
+        now = self._clock.monotonic()
+        revision = 0 if entry is None else entry.revision
+        if revision != self._seen:
+            self._seen, self._seen_at = revision, now
+        is_free = entry is None or not _instance(entry.value)
+        if not is_free and now - self._seen_at < self._terms.take_seconds:
+            return False
+        return await self._set(revision)
+
+    async def renew(self) -> bool:
+        """Hold the lease for longer; False if somebody else has taken it. Raises Unavailable."""
+        if await self._set(self._revision):
+            return True
+        # A renewal whose answer was lost has moved the revision on.
+        entry = await self._bucket.get(KEY)
+        if entry is None or _instance(entry.value) != self.mine.instance:
+            return False
+        return await self._set(entry.revision)
+
+    async def _set(self, revision: int) -> bool:
+        asked_at = self._clock.monotonic()
+        found = await self._bucket.swap(KEY, self.mine.to_json(), revision=revision)
+        if found is None:
+            return False
+        self._revision = found
+        self._held_until = asked_at + self._terms.hold_seconds
+        return True
+
+    async def give_back(self) -> None:
+        """Let others take the lease at once. Raises Unavailable."""
+        self._held_until = 0.0
+        await self._bucket.swap(KEY, Holder("", "").to_json(), revision=self._revision)

@@ -1,0 +1,186 @@
+"""The one thread that writes: what waits at the same time shares a commit, each behind its own savepoint."""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+import structlog
+from sqlalchemy import Engine, event, text
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlmodel import Session
+
+from control_plane.clock import Clock
+from control_plane.errors import Unavailable
+from control_plane.store import epochs
+from control_plane.store.transaction import DATABASE_AWAY, Tx, domain_error
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+_QUEUED_WRITES_MAX: Final = 10_000
+_WRITES_PER_COMMIT_MAX: Final = 64
+_WRITER_LOCK: Final = 7236002
+_IDLE_MILLISECONDS: Final = 3_000
+"""A control plane that is stopped in the middle of a commit (a debugger, a frozen machine) holds up those beside it
+for this long; then PostgreSQL ends its transaction."""
+
+
+@dataclass(slots=True)
+class Fence:
+    """An epoch, and whether a write was refused because a newer one is in force."""
+
+    epoch: int
+    passed: bool = False
+
+    def check(self, in_force: int) -> None:
+        """Raises Unavailable, CONTROL_PLANE_SUPERSEDED, unless this epoch is in force."""
+        if in_force == self.epoch:
+            return
+        if not self.passed:
+            self.passed = True
+            log.error("store.superseded", own_epoch=self.epoch, epoch=in_force)
+        raise epochs.superseded()
+
+
+class Write(Generic[T]):
+    """A queued write: its function, where its result goes, and the epoch that must be in force for it."""
+
+    def __init__(self, function: Callable[[Tx], T], committed: Callable[[T], None] | None, fence: Fence | None) -> None:
+        self.function = function
+        self.committed = committed
+        self.fence = fence
+        self.future: Future[T] = Future()
+
+
+class Writer:
+    """Takes writes until it is closed. `committed` is called in the event loop with the newest event's sequence."""
+
+    def __init__(self, engine: Engine, *, clock: Clock, committed: Callable[[int], None], shared: bool) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._committed = committed
+        self._shared = shared
+        self._loop = asyncio.get_running_loop()
+        self._writes: queue.Queue[Write[Any] | None] = queue.Queue(_QUEUED_WRITES_MAX)  # Any: results of all types
+        self._thread = threading.Thread(target=self._write_loop, name="store-write", daemon=True)
+        self._thread.start()
+
+    def put(self, write: Write[Any]) -> None:  # Any: results of all types
+        """Queue a write. Raises Unavailable when too many wait."""
+        try:
+            self._writes.put_nowait(write)
+        except queue.Full:
+            raise Unavailable(
+                "the control plane is busy: too many writes wait; retry in a moment", reason="STORE_BUSY"
+            ) from None
+
+    def close(self) -> None:
+        """Finish what is queued and end the thread; blocks."""
+        self._writes.put(None)
+        self._thread.join()
+
+    def _write_loop(self) -> None:
+        while True:
+            first = self._writes.get()
+            batch: list[Write[Any]] = []  # Any: results of all types
+            stop = first is None
+            if first is not None:
+                batch.append(first)
+                while len(batch) < _WRITES_PER_COMMIT_MAX:
+                    try:
+                        following = self._writes.get_nowait()
+                    except queue.Empty:
+                        break
+                    if following is None:
+                        stop = True
+                        break
+                    batch.append(following)
+                self._commit(batch)
+            if stop:
+                return
+
+    def _commit(self, batch: list[Write[Any]]) -> None:  # Any: results of all types
+        """Run a batch in one transaction and answer every caller, whatever happens."""
+        done: list[tuple[Write[Any], Any]] = []  # Any: results of all types
+        newest = 0
+        try:
+            with (
+                write_connection(self._engine) as connection,
+                Session(connection, expire_on_commit=False) as session,
+            ):
+                lock(session, shared=self._shared)
+                _remember_rows(session)
+                for write in batch:
+                    outcome = self._run(session, write)
+                    if outcome is not None:
+                        result, sequence = outcome
+                        done.append((write, result))
+                        newest = max(newest, sequence)
+                session.commit()
+                connection.commit()
+        except Exception as error:  # noqa: BLE001 - every caller of the batch must get an answer
+            failure = domain_error(error)
+            for write in batch:
+                if not write.future.done():
+                    write.future.set_exception(failure)
+            return
+        for write, result in done:
+            if write.committed is not None:
+                self._loop.call_soon_threadsafe(write.committed, result)
+        if newest:
+            self._loop.call_soon_threadsafe(self._committed, newest)
+        for write, result in done:
+            write.future.set_result(result)
+
+    def _run(self, session: Session, write: Write[Any]) -> tuple[Any, int] | None:  # Any: results of all types
+        tx = Tx(session, self._clock.now(), writable=True)
+        savepoint = session.begin_nested()
+        try:
+            if write.fence is not None:
+                write.fence.check(epochs.current(session))
+            result = write.function(tx)
+            session.flush()
+            savepoint.commit()
+        except Exception as error:
+            # After trouble with the disk or the server the savepoint may be gone, and everybody's changes with it.
+            if isinstance(error, OperationalError) or getattr(error, "reason", "") == DATABASE_AWAY:
+                raise
+            savepoint.rollback()
+            session.expire_all()
+            write.future.set_exception(domain_error(error) if isinstance(error, SQLAlchemyError) else error)
+            return None
+        return result, max((row.sequence or 0 for row in tx.events), default=0)
+
+
+def write_connection(engine: Engine) -> Any:  # Any: SQLAlchemy's own context manager of a Connection
+    """Return a connection on which the next transaction may write."""
+    connection = engine.connect()
+    if engine.dialect.name == "sqlite":
+        return connection.execution_options(sqlite_begin="IMMEDIATE")
+    # Behind the advisory lock there is no other writer, so each statement may see the newest commit.
+    return connection.execution_options(isolation_level="READ COMMITTED")
+
+
+def lock(session: Session, *, shared: bool = False) -> None:
+    """Keep other control planes' writers out until the commit.
+
+    PostgreSQL gives the lock back after the commit has become visible: events appear in the order of their sequence
+    numbers to everybody, whichever control plane wrote them.
+    """
+    connection = session.connection()
+    if connection.dialect.name == "postgresql":
+        if shared:
+            connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = {_IDLE_MILLISECONDS}"))
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})"))
+
+
+def _remember_rows(session: Session) -> None:
+    """Keep each row that is read until the commit: nobody else writes meanwhile, so it is never read twice."""
+    rows: list[object] = []
+    for moment in ("loaded_as_persistent", "pending_to_persistent"):
+        event.listen(session, moment, lambda _session, row: rows.append(row))
