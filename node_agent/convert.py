@@ -62,6 +62,10 @@ def to_spec(assignment: node_link_pb2.MemberAssignment, *, images: bool = True) 
         pids_limit=assignment.pids or None,
         master_addr=assignment.master_address or "127.0.0.1",
         master_port=assignment.master_port or 29500,
+        gpu_milli=assignment.gpu_milli,
+        share_memory_bytes=assignment.share_memory_bytes,
+        checkpoint_signal=assignment.checkpoint_signal,
+        checkpoint_seconds=assignment.checkpoint_time.ToTimedelta().total_seconds(),
     )
 
 
@@ -142,6 +146,10 @@ def _to_gpu(gpu: GpuInventory) -> node_pb2.GpuInventory:
         nvlink_peer_uuids=gpu.nvlink_peers,
         mig_enabled=bool(gpu.mig_enabled),
         mig_device_uuids=[device.uuid for device in gpu.mig_devices],
+        mig_devices=[
+            node_pb2.MigDevice(uuid=device.uuid, profile=device.profile or "", memory_bytes=device.memory_bytes or 0)
+            for device in gpu.mig_devices
+        ],
         compute_capability="" if capability is None else f"{capability[0]}.{capability[1]}",
         power_limit_watts=gpu.power_limit_watts or 0.0,
         error=_unreadable(gpu),

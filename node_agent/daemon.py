@@ -15,7 +15,8 @@ from node_agent.accounts import account_of_jobs, let_pass
 from node_agent.clock import Clock, SystemClock
 from node_agent.convert import to_report
 from node_agent.errors import AlreadyRunning, StateUnusable, only_agent_error
-from node_agent.hardware import container_settings, find_hardware
+from node_agent.hardware import find_hardware
+from node_agent.host_facts import container_settings, mps_directory
 from node_agent.jobs.proc import boot_id
 from node_agent.jobs.runner import JobRunner, StateDirectoryBusyError
 from node_agent.jobs.settings import RunnerSettings
@@ -219,6 +220,7 @@ async def _enter_runner(
             cgroup_parent=_CGROUP_PARENT,
             run_as=run_as,
             container=container_settings(settings),
+            mps_pipe_directory=mps_directory(settings),
         ),
         clock,
     )

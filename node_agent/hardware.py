@@ -1,12 +1,8 @@
 """What the daemon finds on its host: GPUs, container engine, limits, address."""
 
-import asyncio
-import os
-import socket
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Final, NoReturn
 
 import structlog
@@ -14,9 +10,8 @@ import structlog
 from node_agent.clock import Clock
 from node_agent.convert import to_inventory
 from node_agent.errors import SettingsInvalid
-from node_agent.jobs.container import ContainerSettings, NoEngineError, find_engine
+from node_agent.host_facts import HostFacts, find_facts
 from node_agent.jobs.status import MemberState, MemberStatus
-from node_agent.jobs.supervisor.cgroups import Cgroup
 from node_agent.link.tls import Address
 from node_agent.probe.child_process import RequestFailed, VirtualGpuSettings
 from node_agent.probe.client import BadVirtualGpus, ProbeAway, ProbeClient, ProbeStats
@@ -25,29 +20,17 @@ from node_agent.probe.inventory import HostInventory, NvmlInventory, host_invent
 from node_agent.probe.known import KnownGpus
 from node_agent.probe.observations import ProbeObservations
 from node_agent.probe.samples import NvmlReading, TelemetryBatch
-from node_agent.settings import Engine, Settings
+from node_agent.settings import Settings
 from node_agent.virtual.fault import BadFault, VirtualFault, VirtualRepair
 from orquanta.v1 import node_pb2
 
 log = structlog.get_logger()
 
-_ENGINE_SECONDS = 10.0
 _LOOK_AGAIN_SECONDS = 60.0
-_PROBE_LIMITS = {"memory_bytes": 64 * 1024 * 1024, "cpu_milli": 100, "pids": 16}
 _BUSY_PERCENT = 93  # what a virtual GPU shows while a job holds it
 _BUSY_MEMORY_SHARE = 0.6
 _VIRTUAL_FAULTS = "virtual_gpus.json"
 _NOTHING_FOUND: Final = NvmlInventory(None, None, None, "PROBE_STARTING", virtual=False, gpus=())
-
-
-@dataclass(frozen=True, slots=True)
-class HostFacts:
-    """What the inventory says beside the hardware, and what stays while the daemon runs."""
-
-    agent_version: str
-    address: str
-    container_engine: str
-    enforceable_limits: tuple[str, ...]
 
 
 class Hardware:
@@ -72,6 +55,7 @@ class Hardware:
         """Everything that is known of the host, GPUs that were lost too; replaced whenever the probe has looked."""
         self.inventory = self._for_the_wire()
         """The same for the wire; replaced by another when it has changed."""
+        self._mig_parents = _mig_parents(self.inventory)
 
     @property
     def virtual(self) -> bool:
@@ -185,9 +169,13 @@ class Hardware:
                 )
                 for status in statuses
                 if status.state is MemberState.RUNNING
-                for uuid in status.gpu_uuids
+                for uuid in map(self.gpu_of, status.gpu_uuids)
             ]
         )
+
+    def gpu_of(self, uuid: str) -> str:
+        """Return the GPU that a MIG device is a part of; any other UUID is returned as it is."""
+        return self._mig_parents.get(uuid, uuid)
 
     def _check_virtual(self) -> None:
         if not self._virtual:
@@ -202,6 +190,7 @@ class Hardware:
         inventory = self._for_the_wire()
         if inventory != self.inventory:
             self.inventory = inventory
+            self._mig_parents = _mig_parents(inventory)
 
     def _for_the_wire(self) -> node_pb2.HostInventory:
         facts = self._facts
@@ -214,16 +203,15 @@ class Hardware:
         )
 
 
+def _mig_parents(inventory: node_pb2.HostInventory) -> Mapping[str, str]:
+    return {part.uuid: gpu.uuid for gpu in inventory.gpus for part in gpu.mig_devices}
+
+
 async def find_hardware(
     settings: Settings, *, node_id: str, link_server: Address, clock: Clock, agent_version: str, cgroup_parent: str
 ) -> Hardware:
     """Look at the host. A host without GPUs is a host for CPU jobs; raises SettingsInvalid for a bad setting."""
-    facts = HostFacts(
-        agent_version=agent_version,
-        address=settings.address or await asyncio.to_thread(_address_towards, link_server),
-        container_engine=await _engine_version(settings),
-        enforceable_limits=await asyncio.to_thread(_enforceable_limits, cgroup_parent),
-    )
+    facts = await find_facts(settings, link_server, agent_version=agent_version, cgroup_parent=cgroup_parent)
     observations = ProbeObservations()
     client = ProbeClient(_virtual_gpus(settings, node_id), observe=observations.put, clock=clock)
     try:
@@ -240,74 +228,7 @@ async def find_hardware(
     return hardware
 
 
-def container_settings(settings: Settings) -> ContainerSettings:
-    """Return how containers are to be run."""
-    named = settings.container_engine in {Engine.PODMAN, Engine.DOCKER}
-    return ContainerSettings(
-        engine=settings.container_engine.value if named else None,
-        engine_arguments=settings.engine_args,
-        run_arguments=settings.engine_run_args,
-        network=settings.container_network,
-    )
-
-
 def _virtual_gpus(settings: Settings, node_id: str) -> VirtualGpuSettings | None:
     if not settings.virtual_gpus:
         return None
     return VirtualGpuSettings(settings.virtual_gpus, node_id, settings.state_dir / _VIRTUAL_FAULTS)
-
-
-def _address_towards(server: Address) -> str:
-    """Return the address of this host on the route to `server`; no packet is sent."""
-    try:
-        family, _, _, _, target = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_DGRAM)[0]
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect(target)
-            return str(probe.getsockname()[0])
-    except OSError:
-        return socket.gethostname()
-
-
-async def _engine_version(settings: Settings) -> str:
-    """Return the container engine and its version, for example "podman 5.4.2"; empty if there is none."""
-    if settings.container_engine is Engine.NONE:
-        return ""
-    chosen = container_settings(settings)
-    try:
-        path = find_engine(chosen)
-    except NoEngineError:
-        return ""
-    name = Path(path).name
-    try:
-        child = await asyncio.create_subprocess_exec(
-            path,
-            *chosen.engine_arguments,
-            "--version",
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            env=dict(chosen.environment),
-        )
-    except OSError as error:
-        log.warning("container_engine.unusable", engine=path, error=str(error))
-        return ""
-    try:
-        async with asyncio.timeout(_ENGINE_SECONDS):
-            output, _ = await child.communicate()
-    except TimeoutError:
-        child.kill()
-        await child.wait()
-        log.warning("container_engine.unusable", engine=path, error=f"no answer within {_ENGINE_SECONDS:.0f} s")
-        return ""
-    words = output.decode(errors="replace").replace(",", " ").split()
-    version = next((word for word in words if word[:1].isdigit()), "")
-    return f"{name} {version}".strip()
-
-
-def _enforceable_limits(parent: str) -> tuple[str, ...]:
-    """Return the limits that this host really holds jobs to, found by trying."""
-    group = Cgroup.create(parent, f"probe-{os.getpid()}", dict(_PROBE_LIMITS))
-    try:
-        return tuple(group.enforced)
-    finally:
-        group.remove()

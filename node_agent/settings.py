@@ -15,6 +15,7 @@ from node_agent import settings_values as convert
 from node_agent.errors import SettingsInvalid
 from node_agent.exporter.exporter import parse_address
 from node_agent.health.rules import HealthRules
+from node_agent.jobs.gpu_share import DEFAULT_PIPE_DIRECTORY
 from node_agent.probe.custom.declaration import CustomCheck
 from node_agent.probe.dcgm.fetch import parse_url
 from node_agent.probe.host_checks.settings import HostCheckSettings
@@ -71,6 +72,8 @@ class Settings:
     """Arguments that come after the engine's `run`, such as `--ulimit nofile=1024:1024`."""
     container_network: str = "host"
     """The network of containers, as the engine names it; gangs over several hosts need "host"."""
+    mps_pipe_directory: str = str(DEFAULT_PIPE_DIRECTORY)
+    """Where NVIDIA's MPS control daemon listens, which holds jobs to their parts of GPUs; not looked for if empty."""
     run_as: str = ""
     """USER or USER:GROUP of jobs that name no image, if the daemon is root; its own account if empty."""
     address: str = ""
@@ -197,6 +200,7 @@ _CONVERT: Mapping[str, Callable[[str, Any], object]] = {
     "engine_args": convert.arguments,
     "engine_run_args": convert.arguments,
     "container_network": convert.text,
+    "mps_pipe_directory": convert.absolute_or_empty,
     "run_as": convert.text,
     "address": convert.text,
     "log_level": lambda name, value: convert.choice(LogLevel, name, value),

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from node_agent.jobs.environment import DEFAULT_PATH, MARKER
 from node_agent.jobs.spec import MemberSpec
@@ -58,7 +59,13 @@ def find_engine(settings: ContainerSettings) -> str:
 
 
 def build(
-    spec: MemberSpec, env: Mapping[str, str], env_file: str, settings: ContainerSettings, *, virtual_gpus: bool
+    spec: MemberSpec,
+    env: Mapping[str, str],
+    env_file: str,
+    settings: ContainerSettings,
+    *,
+    virtual_gpus: bool,
+    mps_pipe_directory: Path | None = None,
 ) -> ContainerCommands:
     """Return the command lines for a member that names an image.
 
@@ -75,7 +82,7 @@ def build(
         f"--label={MARKER}={spec.key}",
         f"--label=ORQUANTA_JOB_ID={spec.job_id}",
         f"--network={settings.network}",
-        f"--shm-size={settings.shared_memory}",
+        *_memory_shared(spec, settings, mps_pipe_directory),
         "--security-opt=no-new-privileges",
         f"--env-file={env_file}",
         *(f"--env={key}={value}" for key, value in env.items() if "\n" in value),
@@ -98,6 +105,13 @@ def build(
 def env_file_text(env: Mapping[str, str]) -> str:
     """Return the content of an --env-file; values of several lines cannot go there and are passed one by one."""
     return "".join(f"{key}={value}\n" for key, value in env.items() if "\n" not in value)
+
+
+def _memory_shared(spec: MemberSpec, settings: ContainerSettings, mps_pipe_directory: Path | None) -> tuple[str, ...]:
+    """Return the options for shared memory; clients of MPS share the host's, and need its pipes."""
+    if not spec.gpu_milli or mps_pipe_directory is None:
+        return (f"--shm-size={settings.shared_memory}",)
+    return "--ipc=host", f"--volume={mps_pipe_directory}:{mps_pipe_directory}"
 
 
 def _limits(spec: MemberSpec) -> tuple[str, ...]:

@@ -76,17 +76,20 @@ def identity(spec: MemberSpec, *, virtual_gpus: bool) -> dict[str, str]:
     }
 
 
-def process_environment(spec: MemberSpec, base: Mapping[str, str], *, virtual_gpus: bool) -> dict[str, str]:
+def process_environment(
+    spec: MemberSpec, base: Mapping[str, str], *, virtual_gpus: bool, share: Mapping[str, str]
+) -> dict[str, str]:
     """Return the whole environment of a job that runs as a process of this host."""
-    chosen = {**base, **rendezvous(spec), **spec.env, **identity(spec, virtual_gpus=virtual_gpus)}
+    chosen = {**base, **rendezvous(spec), **spec.env, **share, **identity(spec, virtual_gpus=virtual_gpus)}
     return {**chosen, "NVIDIA_VISIBLE_DEVICES": ",".join(spec.gpu_uuids) or "void"}
 
 
-def container_environment(spec: MemberSpec, *, virtual_gpus: bool) -> dict[str, str]:
+def container_environment(spec: MemberSpec, *, virtual_gpus: bool, share: Mapping[str, str]) -> dict[str, str]:
     """Return what is added to an image's own environment; its GPUs come in as CDI devices."""
     return {
         "PYTHONUNBUFFERED": "1",
         **rendezvous(spec),
         **spec.env,
+        **share,
         **identity(spec, virtual_gpus=virtual_gpus),
     }

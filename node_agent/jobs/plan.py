@@ -2,10 +2,12 @@
 
 import os
 import pwd
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from node_agent.jobs import container, environment, proc
+from node_agent.jobs.gpu_share import share_environment
 from node_agent.jobs.settings import RunnerSettings
 from node_agent.jobs.spec import MemberSpec
 
@@ -29,6 +31,9 @@ def make(spec: MemberSpec, settings: RunnerSettings, directory: Path) -> tuple[d
         "log_segments": settings.log_segments,
         "max_runtime_seconds": spec.max_runtime_seconds,
         "stop_grace_seconds": spec.stop_grace_seconds,
+        "checkpoint_signal": spec.checkpoint_signal,
+        "checkpoint_seconds": spec.checkpoint_seconds,
+        "gpu_share_enforced": bool(spec.gpu_milli) and settings.mps_pipe_directory is not None,
         "fence_grace_seconds": settings.fence_grace_seconds,
         "cgroup_parent": settings.cgroup_parent,
         "isolate": settings.isolate_pids,
@@ -38,11 +43,17 @@ def make(spec: MemberSpec, settings: RunnerSettings, directory: Path) -> tuple[d
             "pids": spec.pids_limit,
         },
     }
+    share = share_environment(spec, settings.mps_pipe_directory)
     if spec.image is None:
-        return {**common, **_process(spec, settings, directory)}, None
-    env = environment.container_environment(spec, virtual_gpus=settings.virtual_gpus)
+        return {**common, **_process(spec, settings, directory, share)}, None
+    env = environment.container_environment(spec, virtual_gpus=settings.virtual_gpus, share=share)
     commands = container.build(
-        spec, env, str(directory / ENV_FILE), settings.container, virtual_gpus=settings.virtual_gpus
+        spec,
+        env,
+        str(directory / ENV_FILE),
+        settings.container,
+        virtual_gpus=settings.virtual_gpus,
+        mps_pipe_directory=settings.mps_pipe_directory,
     )
     client_env = {**settings.container.environment, environment.MARKER: str(spec.key)}
     plan = {
@@ -56,7 +67,7 @@ def make(spec: MemberSpec, settings: RunnerSettings, directory: Path) -> tuple[d
     return plan, container.env_file_text(env)
 
 
-def _process(spec: MemberSpec, settings: RunnerSettings, directory: Path) -> dict[str, Any]:
+def _process(spec: MemberSpec, settings: RunnerSettings, directory: Path, share: Mapping[str, str]) -> dict[str, Any]:
     uid = os.getuid() if settings.run_as is None else settings.run_as[0]
     base = environment.host_environment(
         str(directory / WORK_DIRECTORY), str(directory / TEMPORARY_DIRECTORY), _user_name(uid), settings.base_env
@@ -64,7 +75,7 @@ def _process(spec: MemberSpec, settings: RunnerSettings, directory: Path) -> dic
     command = ("/bin/sh", "-c", spec.command) if isinstance(spec.command, str) else spec.command
     return {
         "argv": command,
-        "env": environment.process_environment(spec, base, virtual_gpus=settings.virtual_gpus),
+        "env": environment.process_environment(spec, base, virtual_gpus=settings.virtual_gpus, share=share),
         "cwd": spec.working_dir or str(directory / WORK_DIRECTORY),
         "user": settings.run_as,
         "container": None,

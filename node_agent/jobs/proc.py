@@ -77,6 +77,16 @@ def first_child(pid: int) -> int | None:
     return int(names[0]) if names else None
 
 
+def catches(pid: int, number: int) -> bool:
+    """Say whether a process has a handler of its own for a signal, which would end it otherwise."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            caught = next((line.split()[1] for line in file if line.startswith(b"SigCgt:")), b"0")
+    except OSError:
+        return False
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
 def own_arguments(pid: int) -> list[str]:
     """Return the arguments of a process of this process's own user; none of anybody else's."""
     try:

@@ -200,7 +200,7 @@ class JobRunner:
                 await anext(changes)
 
     def active_gpu_uuids(self) -> dict[str, MemberKey]:
-        """Return the GPUs that are in use by members that run, are starting or are stopping."""
+        """Return the GPUs that are in use by members that run, are starting or are stopping; of sharers the last."""
         return {gpu: key for key, member in self._members.items() if member.live for gpu in member.spec.gpu_uuids}
 
     # Starting and stopping.
@@ -257,7 +257,7 @@ class JobRunner:
                 continue
             if other.spec.job_id == member.spec.job_id and key.allocation_id != member.spec.allocation_id:
                 return f"waits: {key}, another attempt of this job, has not ended on this host yet"
-            if shared := set(other.spec.gpu_uuids) & set(member.spec.gpu_uuids):
+            if shared := _in_the_way(member.spec, other.spec):
                 return f"waits: {key} still holds {', '.join(sorted(shared))}"
         return ""
 
@@ -443,3 +443,10 @@ class JobRunner:
         task = self._group.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _in_the_way(wanted: MemberSpec, other: MemberSpec) -> set[str]:
+    """Return the GPUs that both want, unless each is content with a part: how many parts fit is decided elsewhere."""
+    if wanted.gpu_milli and other.gpu_milli:
+        return set()
+    return set(wanted.gpu_uuids) & set(other.gpu_uuids)

@@ -18,6 +18,7 @@ class RunnerSettings:
     cgroup hierarchy, None for no cgroups. `isolate_pids` gives each job a process namespace where the host allows it.
     `run_as` is the (uid, gid) of process jobs, None for the daemon's own. A job keeps at most `log_segments` files of
     `log_segment_bytes` each. Acknowledged results are kept up to `retained_members` and `retained_bytes`.
+    `mps_pipe_directory` is where an MPS control daemon listens, None where there is none to enforce parts of GPUs.
     A fenced job gets `fence_grace_seconds` (or its own grace, if that is shorter) between SIGTERM and SIGKILL.
     """
 
@@ -32,6 +33,7 @@ class RunnerSettings:
     retained_members: int = 200
     retained_bytes: int = 10 * 1024 * _MIB
     fence_grace_seconds: float = 5.0
+    mps_pipe_directory: Path | None = None
     parallel_starts: int = 4
     container: ContainerSettings = field(default_factory=ContainerSettings)
 

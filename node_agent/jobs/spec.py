@@ -13,6 +13,9 @@ MAX_ENVIRONMENT_BYTES = 256 * 1024
 MAX_GPUS = 64
 MAX_WORLD = 16_384
 MAX_STOP_GRACE_SECONDS = 3600.0
+MAX_CHECKPOINT_SECONDS = 3600.0
+WHOLE_GPU_MILLI = 1000
+_LAST_SIGNAL = 64
 
 _ID = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
@@ -53,7 +56,8 @@ class MemberSpec:
 
     `command` is a string for `/bin/sh -c`, or an argument list; an empty list runs the image's own command.
     `epoch` is the attempt number from 1. `world` is the number of hosts in the gang and `gpus_per_node` the GPUs that
-    each of them gives. `cpu_limit_milli` counts thousandths of a core.
+    each of them gives. `cpu_limit_milli` counts thousandths of a core. `gpu_milli` is a part of its one GPU in
+    thousandths, 0 for whole GPUs. `checkpoint_signal` is sent up to `checkpoint_seconds` before SIGTERM, 0 for none.
     """
 
     allocation_id: str
@@ -74,6 +78,10 @@ class MemberSpec:
     pids_limit: int | None = None
     master_addr: str = "127.0.0.1"
     master_port: int = 29500
+    gpu_milli: int = 0
+    share_memory_bytes: int = 0
+    checkpoint_signal: int = 0
+    checkpoint_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         MemberKey(self.allocation_id, self.rank)
@@ -96,11 +104,21 @@ class MemberSpec:
             value = getattr(self, name)
             _require(value is None or 0 < value < 2**60, name, "more than zero, or none")
         _require(0 <= self.stop_grace_seconds <= MAX_STOP_GRACE_SECONDS, "stop_grace_seconds", "0 to 3600 seconds")
+        _require(0 <= self.gpu_milli < WHOLE_GPU_MILLI, "gpu_milli", "1 to 999, or 0 for whole GPUs")
+        _require(not self.gpu_milli or len(self.gpu_uuids) == 1, "gpu_milli", "a part of exactly one GPU")
+        _require(0 <= self.share_memory_bytes < 2**60, "share_memory_bytes", "a number of bytes")
+        _require(0 <= self.checkpoint_signal <= _LAST_SIGNAL, "checkpoint_signal", "a signal's number, or 0")
+        _require(0 <= self.checkpoint_seconds <= MAX_CHECKPOINT_SECONDS, "checkpoint_seconds", "0 to 3600 seconds")
 
     @property
     def key(self) -> MemberKey:
         """The member that this specification is for."""
         return MemberKey(self.allocation_id, self.rank)
+
+    @property
+    def gpus(self) -> float:
+        """GPUs held; a part counts as a part."""
+        return self.gpu_milli / WHOLE_GPU_MILLI if self.gpu_milli else float(len(self.gpu_uuids))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for json.dumps."""

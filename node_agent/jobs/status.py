@@ -40,9 +40,9 @@ class MemberStatus:
 
     `outcome` is set once the member is stopping or ended. `exit_code` and `signal` exclude each other, and both are
     None when nothing is known. `runtime_seconds` counts from start to end (or to now) on the clock that runs on while
-    the host sleeps; `gpu_seconds` is that times the GPUs held. `peak_memory_bytes` is the cgroup's figure, page cache
-    included, or else the largest single process. `limits_enforced` names those of "memory", "cpu" and "pids" that the
-    host really holds the job to. `log_bytes` and `log_dropped_bytes` are known at the end.
+    the host sleeps; `gpu_seconds` is that times `gpus`, of which a part counts as a part. `peak_memory_bytes` is the
+    cgroup's figure, page cache included, or else the largest single process. `limits_enforced` names those of "memory",
+    "cpu" and "pids" that the host really holds the job to. `log_bytes` and `log_dropped_bytes` are known at the end.
     """
 
     key: MemberKey
@@ -62,6 +62,7 @@ class MemberStatus:
     message: str = ""
     pid: int | None = None
     gpu_uuids: tuple[str, ...] = ()
+    gpus: float = 0.0
     log_bytes: int | None = None
     log_dropped_bytes: int = 0
     acknowledged: bool = False
@@ -81,7 +82,7 @@ class MemberStatus:
         if self.ended or started_boottime is None:
             return self
         runtime = max(0.0, now_boottime - started_boottime)
-        return replace(self, runtime_seconds=runtime, gpu_seconds=runtime * len(self.gpu_uuids))
+        return replace(self, runtime_seconds=runtime, gpu_seconds=runtime * self.gpus)
 
 
 def waiting(spec: MemberSpec, message: str) -> MemberStatus:
@@ -147,7 +148,7 @@ def from_file(spec: MemberSpec, raw: Mapping[str, Any], *, acknowledged: bool = 
         started_at=_time(raw.get("started_at")),
         ended_at=_time(raw.get("ended_at")),
         runtime_seconds=runtime,
-        gpu_seconds=runtime * len(spec.gpu_uuids),
+        gpu_seconds=runtime * spec.gpus,
         peak_memory_bytes=raw.get("peak_memory_bytes"),
         limits_enforced=frozenset(raw.get("limits_enforced", ())),
         pid=raw.get("pid"),
@@ -165,6 +166,7 @@ def _of(spec: MemberSpec, state: MemberState, *, message: str) -> MemberStatus:
         state=state,
         message=message,
         gpu_uuids=spec.gpu_uuids,
+        gpus=spec.gpus,
     )
 
 

@@ -74,7 +74,7 @@ class Assembly:
         self.broker = Broker(opened.identity, clock=clock)
         self._boots = BootIds(spool, boot_id())
         self.desk = HealthDesk(open_engine(spool, settings.health, clock), spool, clock)
-        self.jobs = HostJobs(opened.runner, on_changed=self._take_jobs)
+        self.jobs = HostJobs(opened.runner, on_changed=self._take_jobs, gpu_of=opened.hardware.gpu_of)
         self.repair_desk = RepairDesk(
             self.desk,
             spool,

@@ -33,10 +33,14 @@ class Root(NamedTuple):
 class HostJobs:
     """Implements the repair engine's `JobControl`, and tells the health engine who holds which GPU."""
 
-    def __init__(self, runner: JobRunner, *, on_changed: Callable[[], None]) -> None:
-        """`on_changed` is called when jobs, or what is known of their processes, have changed."""
+    def __init__(self, runner: JobRunner, *, on_changed: Callable[[], None], gpu_of: Callable[[str], str]) -> None:
+        """`on_changed` is called when jobs, or what is known of their processes, have changed.
+
+        `gpu_of` tells the GPU of a MIG device: what is done to a GPU is done to all its parts.
+        """
         self._runner = runner
         self._on_changed = on_changed
+        self._gpu_of = gpu_of
         self._process_ids: dict[MemberKey, frozenset[int]] = {}
         self._held: frozenset[str] | None = None
         self._cordoned = ""
@@ -48,7 +52,12 @@ class HostJobs:
     def jobs(self) -> Sequence[HostJob]:
         """Return the jobs that have not ended."""
         return [
-            HostJob(status.job_id, key.allocation_id, status.gpu_uuids, self._process_ids.get(key, frozenset()))
+            HostJob(
+                status.job_id,
+                key.allocation_id,
+                tuple(dict.fromkeys(map(self._gpu_of, status.gpu_uuids))),
+                self._process_ids.get(key, frozenset()),
+            )
             for key, status in self._runner.statuses().items()
             if not status.ended
         ]
@@ -126,7 +135,7 @@ class HostJobs:
     def _reason(self, spec: MemberSpec) -> str:
         if self._cordoned:
             return self._cordoned
-        if self._held is None or (self._held and not self._held & set(spec.gpu_uuids)):
+        if self._held is None or (self._held and self._held.isdisjoint(map(self._gpu_of, spec.gpu_uuids))):
             return ""
         return "the host, or a GPU that it needs, is being repaired"
 

@@ -8,7 +8,7 @@ from node_agent.virtual.device import VirtualGpu
 from node_agent.virtual.events import EventHub
 from node_agent.virtual.identity import identify
 from node_agent.virtual.load import Load
-from node_agent.virtual.spec import VirtualSpec
+from node_agent.virtual.spec import BadSpec, VirtualSpec
 from node_agent.virtual.topology import link_ends, nvlink_connected
 
 DRIVER_VERSION: Final = "580.95.05"
@@ -23,6 +23,7 @@ class VirtualHost:
     def __init__(
         self, spec: VirtualSpec, *, host_identity: str, load: Load, clock: Clock, symbols: Collection[str]
     ) -> None:
+        """Raises BadSpec if a GPU cannot be divided as the specification says."""
         self.spec = spec
         self.models = spec.models
         self.events = EventHub()
@@ -37,6 +38,11 @@ class VirtualHost:
             )
             for index, model in enumerate(self.models)
         )
+        for gpu, profiles in zip(self.gpus, spec.partitions, strict=True):
+            try:
+                gpu.partition(profiles or None)
+            except ValueError as error:
+                raise BadSpec(str(error)) from error
 
     def by_uuid(self, uuid: str) -> VirtualGpu:
         """Return the GPU with this UUID.

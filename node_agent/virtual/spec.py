@@ -1,10 +1,11 @@
 """The text after `--virtual-gpus`: which GPUs this host pretends to have.
 
     SPEC   = GROUP { "+" GROUP } [ ":" OPTION { "," OPTION } ]
-    GROUP  = COUNT "x" MODEL            8xH100, 4xA100-80GB
+    GROUP  = COUNT "x" MODEL { "/" MIG }  8xH100, 4xA100-80GB
+    MIG    = [ COUNT "x" ] PROFILE      divides each GPU of the group: 2xH100/3g.40gb/4x1g.10gb
     OPTION = "seed=" NUMBER             another set of UUIDs and serial numbers for the same host
 
-Examples: `8xH100`, `2xH100+2xL4`, `8xH100:seed=7`.
+Examples: `8xH100`, `2xH100+2xL4`, `8xH100:seed=7`, `4xH100+1xH100/7x1g.10gb`.
 """
 
 import re
@@ -18,6 +19,7 @@ MAXIMUM_GPUS: Final = 16
 MAXIMUM_SEED: Final = 2**31 - 1
 _MAXIMUM_LENGTH: Final = 200
 _GROUP: Final = re.compile(r"(?P<count>[0-9]+)[xX](?P<model>.+)", re.ASCII)
+_MIG: Final = re.compile(r"(?:(?P<count>[1-7])[xX])?(?P<profile>[1-7]g\.[0-9]{1,3}gb)", re.ASCII)
 _NUMBER: Final = re.compile(r"[0-9]{1,10}", re.ASCII)
 
 
@@ -27,10 +29,14 @@ class BadSpec(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class GpuGroup:
-    """Some GPUs of one model."""
+    """Some GPUs of one model; with `mig`, each is divided into devices of these profiles."""
 
     count: int
     model: GpuModel
+    mig: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return "/".join((f"{self.count}x{self.model.key}", *self.mig))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +51,13 @@ class VirtualSpec:
         """One model per GPU, in index order."""
         return tuple(group.model for group in self.groups for _ in range(group.count))
 
+    @property
+    def partitions(self) -> tuple[tuple[str, ...], ...]:
+        """The MIG profiles of each GPU, in index order; none for a GPU that is whole."""
+        return tuple(group.mig for group in self.groups for _ in range(group.count))
+
     def __str__(self) -> str:
-        text = "+".join(f"{group.count}x{group.model.key}" for group in self.groups)
+        text = "+".join(map(str, self.groups))
         return f"{text}:seed={self.seed}" if self.seed else text
 
 
@@ -78,10 +89,18 @@ def _parse_group(part: str) -> GpuGroup:
     # The length is looked at first, so that a count of many digits is never turned into a number.
     if len(digits) > len(str(MAXIMUM_GPUS)) or int(digits) > MAXIMUM_GPUS:
         raise BadSpec(f"{part!r} asks for more than {MAXIMUM_GPUS} GPUs, the most that fit one host")
-    model = find_model(match["model"])
+    name, *parts = match["model"].split("/")
+    model = find_model(name)
     if model is None:
-        raise BadSpec(f"unknown GPU model {match['model']!r}: use one of {', '.join(known_words())}")
-    return GpuGroup(int(digits), model)
+        raise BadSpec(f"unknown GPU model {name!r}: use one of {', '.join(known_words())}")
+    return GpuGroup(int(digits), model, tuple(profile for part in parts for profile in _parse_mig(part)))
+
+
+def _parse_mig(part: str) -> tuple[str, ...]:
+    match = _MIG.fullmatch(part)
+    if match is None:
+        raise BadSpec(f"cannot read the MIG device {part!r}: write PROFILE or COUNTxPROFILE, for example 7x1g.10gb")
+    return (match["profile"],) * int(match["count"] or 1)
 
 
 def _parse_seed(options: str) -> int:

@@ -58,6 +58,18 @@ async def test_a_host_without_gpus_is_a_host_for_cpu_jobs(tmp_path: Path) -> Non
         assert list((await hardware.sample()).gpus) == []
 
 
+async def test_mig_devices_are_told_with_their_profiles_and_lead_to_their_gpu(tmp_path: Path) -> None:
+    async with found(tmp_path, SystemClock(), virtual_gpus="1xL4+1xH100/3g.40gb/2x1g.10gb") as hardware:
+        whole, divided = hardware.inventory.gpus
+        assert [part.profile for part in divided.mig_devices] == ["3g.40gb", "1g.10gb", "1g.10gb"]
+        assert not whole.mig_devices
+        assert [hardware.gpu_of(part.uuid) for part in divided.mig_devices] == [divided.uuid] * 3
+        assert hardware.gpu_of(whole.uuid) == whole.uuid
+    with pytest.raises(SettingsInvalid, match="do not fit"):
+        async with found(tmp_path, SystemClock(), virtual_gpus="1xH100/3x4g.40gb"):
+            pass
+
+
 async def test_a_gpu_that_is_lost_changes_the_inventory_within_a_minute(tmp_path: Path) -> None:
     clock = SetClock()
     async with found(tmp_path, clock, virtual_gpus="2xH100") as hardware:

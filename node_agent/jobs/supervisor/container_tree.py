@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 
+from node_agent.jobs import proc
 from node_agent.jobs.supervisor.cgroups import Cgroup, mounts
 from node_agent.jobs.supervisor.child import Command
 from node_agent.jobs.supervisor.tree import Tree
@@ -57,6 +58,11 @@ class ContainerTree(Tree):
     def pids(self) -> list[int]:
         """Return the client: the container's processes belong to the engine."""
         return [self.main_pid]
+
+    def job_pids(self) -> list[int]:
+        """Return the container's live processes."""
+        pid = self._inspect()
+        return [pid, *proc.descendants(pid)] if pid else []
 
     def sample(self) -> None:
         """Note the container's peak memory, which is gone once the engine has removed its cgroup."""

@@ -44,6 +44,7 @@ class Supervisor:
         self._streams: dict[int, int] = {}
         self._stop_asked = False
         self._outcome: str | None = None
+        self._terminate_at: float | None = None
         self._kill_at: float | None = None
         self._kill_since: float | None = None
         self._fence: float | None = None
@@ -78,7 +79,7 @@ class Supervisor:
             pid=tree.main_pid or None,
             init=tree.init,
             isolated=tree.isolated,
-            limits_enforced=self._cgroup.enforced,
+            limits_enforced=[*self._cgroup.enforced, *(["gpu_share"] if self._plan.gpu_share_enforced else [])],
             cgroups=list(self._cgroup.paths.values()),
             started_at=time.time(),
             started_boottime=self._started,
@@ -155,7 +156,7 @@ class Supervisor:
         if self._kill_since is not None or (tree.exit_status is not None and self._outcome is None):
             waits.append(_KILL_AGAIN_SECONDS)
         elif self._kill_at is not None:
-            waits.append(self._kill_at - now)
+            waits.append(min(self._kill_at, self._terminate_at or self._kill_at, self._fence or self._kill_at) - now)
         else:
             if self._stop_asked:
                 waits.append(0.0)
@@ -168,7 +169,7 @@ class Supervisor:
     def _look_after_time(self, tree: Tree) -> None:
         now = proc.boottime_seconds()
         plan = self._plan
-        if self._outcome is None and self._fence is not None and now >= self._fence:
+        if self._fence is not None and now >= self._fence:
             self._read_fence()
         if now >= self._tick_at:
             self._tick_at = now + _TICK_SECONDS
@@ -177,22 +178,49 @@ class Supervisor:
         if tree.exit_status is not None and self._outcome is None:
             self._kill(tree, now)  # what the main process leaves behind has no claim to go on
         elif self._outcome is None and self._stop_asked:
-            self._begin_stop(tree, "stopped", self._stop_grace_seconds(), "")
+            self._begin_stop(tree, "stopped", self._stop_grace_seconds(), "", checkpoint=True)
         elif self._outcome is None and plan.max_runtime_seconds and now >= self._started + plan.max_runtime_seconds:
             text = f"ran for its maximum of {plan.max_runtime_seconds:g} s"
-            self._begin_stop(tree, "timed_out", plan.stop_grace_seconds, text)
+            self._begin_stop(tree, "timed_out", plan.stop_grace_seconds, text, checkpoint=True)
         elif self._outcome is None and self._fence is not None and now >= self._fence:
             text = "this host lost its control plane for longer than the fence allows"
             self._begin_stop(tree, "fenced", min(plan.fence_grace_seconds, plan.stop_grace_seconds), text)
-        elif self._kill_at is not None and now >= self._kill_at:
-            self._kill(tree, now)
+        elif self._kill_at is not None:
+            self._go_on_stopping(tree, now)
 
-    def _begin_stop(self, tree: Tree, outcome: str, grace_seconds: float, message: str) -> None:
+    def _begin_stop(
+        self, tree: Tree, outcome: str, grace_seconds: float, message: str, *, checkpoint: bool = False
+    ) -> None:
+        """Ask the job to end: at once, or once it has had its time for a checkpoint, if it listens for the signal."""
         self._outcome = outcome
-        self._kill_at = proc.boottime_seconds() + grace_seconds
-        tree.terminate(grace_seconds)
+        now = proc.boottime_seconds()
+        plan = self._plan
+        waits = checkpoint and plan.checkpoint_signal > 0 and tree.checkpoint(plan.checkpoint_signal)
+        self._terminate_at = now + (plan.checkpoint_seconds if waits else 0.0)
+        self._kill_at = self._terminate_at + grace_seconds
+        if waits:
+            message = message or f"asked for a checkpoint; it has {plan.checkpoint_seconds:g} s"
+        else:
+            self._terminate(tree, now)
         self._status.update(state="stopping", outcome=outcome, message=message)
         self._notifier.status()
+
+    def _terminate(self, tree: Tree, now: float) -> None:
+        self._terminate_at = None
+        tree.terminate(max(0.0, self._kill_at - now) if self._kill_at is not None else 0.0)
+
+    def _go_on_stopping(self, tree: Tree, now: float) -> None:
+        """Send SIGTERM after the checkpoint, and SIGKILL after the grace; neither may last beyond the fence."""
+        assert self._kill_at is not None
+        if self._fence is not None and now >= self._fence:
+            self._kill_at = min(self._kill_at, self._fence + self._plan.fence_grace_seconds)
+            self._terminate_at = None if self._terminate_at is None else now
+            self._fence = None
+        if self._terminate_at is not None and (now >= self._terminate_at or tree.exit_status is not None):
+            self._kill_at -= max(0.0, self._terminate_at - now)
+            self._terminate(tree, now)
+        if now >= self._kill_at:
+            self._kill(tree, now)
 
     def _kill(self, tree: Tree, now: float) -> None:
         if self._kill_since is None:

@@ -35,5 +35,8 @@ class Plan:
         self.notice_socket: str = raw["notice_socket"]
         self.max_runtime_seconds: float | None = raw["max_runtime_seconds"]
         self.stop_grace_seconds: float = raw["stop_grace_seconds"]
+        self.checkpoint_signal: int = raw.get("checkpoint_signal", 0)  # none in what an older daemon prepared
+        self.checkpoint_seconds: float = raw.get("checkpoint_seconds", 0.0)
+        self.gpu_share_enforced: bool = raw.get("gpu_share_enforced", False)
         self.fence_grace_seconds: float = raw["fence_grace_seconds"]
         self.container: dict[str, list[str]] | None = raw["container"]

@@ -110,6 +110,17 @@ class Tree:
             _send(pid, signal.SIGTERM)
             _send(pid, signal.SIGCONT)
 
+    def checkpoint(self, number: int) -> bool:
+        """Send a signal to the processes that have a handler for it; say whether there is any."""
+        asked = [pid for pid in self.job_pids() if proc.catches(pid, number)]
+        for pid in asked:
+            _send(pid, number)
+        return bool(asked)
+
+    def job_pids(self) -> list[int]:
+        """Return the live processes that the job itself has started."""
+        return self.pids()
+
     def kill(self) -> None:
         """Kill every process of the job; call again until `empty`, for some may fork meanwhile."""
         self.cgroup.kill()

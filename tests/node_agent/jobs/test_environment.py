@@ -1,6 +1,9 @@
 """What a job finds in its environment."""
 
+from pathlib import Path
+
 from node_agent.jobs.environment import container_environment, host_environment, process_environment, rendezvous
+from node_agent.jobs.gpu_share import mps_runs, share_environment
 from tests.node_agent.jobs.host import spec
 
 BASE = host_environment("/work", "/tmp/x", "nobody", {"PATH": "/opt/bin:/usr/bin"})
@@ -37,7 +40,7 @@ def test_a_job_alone_is_not_told_that_it_is_distributed() -> None:
 
 def test_a_job_sees_its_own_gpus_by_uuid_and_cannot_choose_others() -> None:
     job = spec("gpus", "x", gpu_uuids=("GPU-a", "GPU-b"), env={"CUDA_VISIBLE_DEVICES": "0", "HOME": "/h"})
-    env = process_environment(job, BASE, virtual_gpus=True)
+    env = process_environment(job, BASE, virtual_gpus=True, share={})
     assert env["CUDA_VISIBLE_DEVICES"] == env["NVIDIA_VISIBLE_DEVICES"] == "GPU-a,GPU-b"
     assert env["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     assert (env["ORQUANTA_GPU_COUNT"], env["ORQUANTA_VIRTUAL_GPUS"]) == ("2", "1")
@@ -46,11 +49,33 @@ def test_a_job_sees_its_own_gpus_by_uuid_and_cannot_choose_others() -> None:
 
 
 def test_a_job_without_gpus_sees_none() -> None:
-    env = process_environment(spec("cpu", "x"), BASE, virtual_gpus=False)
+    env = process_environment(spec("cpu", "x"), BASE, virtual_gpus=False, share={})
     assert env["CUDA_VISIBLE_DEVICES"] == ""
     assert env["NVIDIA_VISIBLE_DEVICES"] == "void"
 
 
 def test_a_container_keeps_the_images_own_paths() -> None:
-    env = container_environment(spec("image", "x", image="busybox"), virtual_gpus=False)
+    env = container_environment(spec("image", "x", image="busybox"), virtual_gpus=False, share={})
     assert not {"PATH", "HOME", "TMPDIR", "USER", "NVIDIA_VISIBLE_DEVICES"} & set(env)
+
+
+def test_a_job_with_a_part_of_a_gpu_is_held_to_it_by_mps_where_it_runs(tmp_path: Path) -> None:
+    job = spec("part", "x", gpu_uuids=("GPU-a",), gpu_milli=255, share_memory_bytes=20 * 2**30)
+    assert share_environment(spec("whole", "x", gpu_uuids=("GPU-a",)), tmp_path) == {}
+    told = share_environment(job, None)
+    assert told == {"ORQUANTA_GPU_MILLI": "255", "ORQUANTA_GPU_MEMORY_BYTES": str(20 * 2**30)}
+    assert share_environment(job, tmp_path) == {
+        **told,
+        "CUDA_MPS_PIPE_DIRECTORY": str(tmp_path),
+        "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "25.5",
+        "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT": "0=20480M",
+    }
+    assert not mps_runs(tmp_path)
+    (tmp_path / "control").touch()
+    assert mps_runs(tmp_path)
+
+
+def test_a_job_cannot_choose_the_limits_of_its_part() -> None:
+    job = spec("part", "x", gpu_uuids=("GPU-a",), gpu_milli=100, env={"CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "100"})
+    share = share_environment(job, Path("/tmp/nvidia-mps"))
+    assert process_environment(job, BASE, virtual_gpus=False, share=share)["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] == "10"

@@ -136,6 +136,20 @@ async def test_stop_leaves_the_whole_tree_its_grace_even_when_the_shell_is_gone(
     assert (any_host.work_dir(job.key) / "saved").exists()
 
 
+async def test_parts_of_one_gpu_run_side_by_side_and_a_whole_one_waits(host: Host) -> None:
+    gpu = {"gpu_uuids": ("GPU-1",)}
+    parts = [spec(name, "sleep 1000", gpu_milli=400, **gpu) for name in ("one", "two")]
+    whole = spec("whole", "sleep 1000", **gpu)
+    async with host.daemon() as runner:
+        await runner.converge({job.key: job for job in (*parts, whole)})
+        for part in parts:
+            await running(runner, part.key)
+        assert "still holds GPU-1" in runner.statuses()[whole.key].message
+        await runner.converge({})
+        ends = [await ended(runner, part.key) for part in parts]
+    assert all(end.gpu_seconds == pytest.approx(end.runtime_seconds * 0.4) for end in ends)
+
+
 async def test_a_job_is_stopped_at_its_maximum_runtime(host: Host) -> None:
     job = spec("long", "sleep 1000", max_runtime_seconds=0.2)
     async with host.daemon() as runner:

@@ -12,7 +12,7 @@ from tests.node_agent.jobs.host import Host, ended, eventually, running, spec, u
 
 @asynccontextmanager
 async def jobs_of(runner: JobRunner) -> AsyncIterator[HostJobs]:
-    jobs = HostJobs(runner, on_changed=lambda: None)
+    jobs = HostJobs(runner, on_changed=lambda: None, gpu_of=lambda uuid: uuid)
     following = asyncio.ensure_future(jobs.run())
     try:
         yield jobs

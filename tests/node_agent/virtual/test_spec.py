@@ -51,6 +51,9 @@ def test_reads_what_people_write(text: str, groups: list[tuple[int, str]], seed:
         ("8xH100:seed=1,seed=2", "given twice"),
         ("٨xH100", "cannot read"),
         ("8xH100" * 100, "longer than 200"),
+        ("1xH100/", "cannot read the MIG device ''"),
+        ("1xH100/8x1g.10gb", "cannot read the MIG device '8x1g.10gb'"),
+        ("1xH100/1g.10gb:mig=1", "unknown option"),
     ],
 )
 def test_a_bad_specification_names_the_part_that_is_wrong(text: str, says: str) -> None:
@@ -58,7 +61,13 @@ def test_a_bad_specification_names_the_part_that_is_wrong(text: str, says: str) 
         parse_spec(text)
 
 
-group = st.builds(GpuGroup, st.integers(1, 4), st.sampled_from(list(MODELS.values())))
+def test_gpus_of_a_group_are_divided_alike() -> None:
+    spec = parse_spec("1xL4+2xH100/3g.40gb/2x1g.10gb")
+    assert spec.partitions == ((), *[("3g.40gb", "1g.10gb", "1g.10gb")] * 2)
+
+
+profiles = st.lists(st.sampled_from(["1g.10gb", "3g.40gb"]), max_size=3).map(tuple)
+group = st.builds(GpuGroup, st.integers(1, 4), st.sampled_from(list(MODELS.values())), profiles)
 
 
 @given(st.lists(group, min_size=1, max_size=4), st.integers(0, 2**31 - 1))

@@ -955,3 +955,112 @@ class ModelEndpoint(message.Message):
     _ClearFieldArgType: _TypeAlias = typing.Literal["base_url", b"base_url", "breaker", b"breaker", "calls", b"calls", "failures", b"failures", "last_error", b"last_error", "mode", b"mode", "model", b"model", "name", b"name", "streams", b"streams", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListReplicasRequest(message.Message):
+    """Asks for the control planes."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListReplicasResponse(message.Message):
+    """The control planes that were heard within the last minute."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    REPLICAS_FIELD_NUMBER: builtins.int
+    CONTROL_EPOCH_FIELD_NUMBER: builtins.int
+    LEADS_SINCE_FIELD_NUMBER: builtins.int
+    ANSWERED_BY_FIELD_NUMBER: builtins.int
+    control_epoch: builtins.int
+    """The control epoch in force: it grows each time another one takes the lead."""
+    answered_by: builtins.str
+    """Name of the control plane that has answered."""
+    @builtins.property
+    def replicas(self) -> containers.RepeatedCompositeFieldContainer[Replica]:
+        """By name."""
+
+    @builtins.property
+    def leads_since(self) -> timestamp_pb2.Timestamp:
+        """Since when it is."""
+
+    def __init__(
+        self,
+        *,
+        replicas: abc.Iterable[Replica] | None = ...,
+        control_epoch: builtins.int = ...,
+        leads_since: timestamp_pb2.Timestamp | None = ...,
+        answered_by: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["leads_since", b"leads_since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["answered_by", b"answered_by", "control_epoch", b"control_epoch", "leads_since", b"leads_since", "replicas", b"replicas"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Replica(message.Message):
+    """One control plane."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    SERVER_FIELD_NUMBER: builtins.int
+    LINK_SERVER_FIELD_NUMBER: builtins.int
+    LEADS_FIELD_NUMBER: builtins.int
+    LINKS_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    POLICY_VERSION_FIELD_NUMBER: builtins.int
+    SETTINGS_VERSION_FIELD_NUMBER: builtins.int
+    STARTED_AT_FIELD_NUMBER: builtins.int
+    SILENT_SECONDS_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Its name, unique in the fleet."""
+    server: builtins.str
+    """Where people reach it, `host:port`."""
+    link_server: builtins.str
+    """Where daemons reach it, `host:port`."""
+    leads: builtins.bool
+    """True for the one whose agents work."""
+    links: builtins.int
+    """Hosts that are linked to it."""
+    version: builtins.str
+    """Its version."""
+    policy_version: builtins.str
+    """The policies that it goes by."""
+    settings_version: builtins.str
+    """Tells settings that all must share from others: two replicas with different ones were given different settings."""
+    silent_seconds: builtins.float
+    """Seconds since it was heard last."""
+    @builtins.property
+    def started_at(self) -> timestamp_pb2.Timestamp:
+        """When it was started, by its own clock."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        server: builtins.str = ...,
+        link_server: builtins.str = ...,
+        leads: builtins.bool = ...,
+        links: builtins.int = ...,
+        version: builtins.str = ...,
+        policy_version: builtins.str = ...,
+        settings_version: builtins.str = ...,
+        started_at: timestamp_pb2.Timestamp | None = ...,
+        silent_seconds: builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["started_at", b"started_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["leads", b"leads", "link_server", b"link_server", "links", b"links", "name", b"name", "policy_version", b"policy_version", "server", b"server", "settings_version", b"settings_version", "silent_seconds", b"silent_seconds", "started_at", b"started_at", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...

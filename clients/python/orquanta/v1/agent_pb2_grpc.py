@@ -90,6 +90,11 @@ class AgentServiceStub(object):
                 request_serializer=orquanta_dot_v1_dot_agent__pb2.GetReasoningStatusRequest.SerializeToString,
                 response_deserializer=orquanta_dot_v1_dot_agent__pb2.GetReasoningStatusResponse.FromString,
                 _registered_method=True)
+        self.ListReplicas = channel.unary_unary(
+                '/orquanta.v1.AgentService/ListReplicas',
+                request_serializer=orquanta_dot_v1_dot_agent__pb2.ListReplicasRequest.SerializeToString,
+                response_deserializer=orquanta_dot_v1_dot_agent__pb2.ListReplicasResponse.FromString,
+                _registered_method=True)
 
 
 class AgentServiceServicer(object):
@@ -174,6 +179,13 @@ class AgentServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListReplicas(self, request, context):
+        """Lists the control planes of this fleet and tells which of them has its agents work. Role: viewer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -231,6 +243,11 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.GetReasoningStatus,
                     request_deserializer=orquanta_dot_v1_dot_agent__pb2.GetReasoningStatusRequest.FromString,
                     response_serializer=orquanta_dot_v1_dot_agent__pb2.GetReasoningStatusResponse.SerializeToString,
+            ),
+            'ListReplicas': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReplicas,
+                    request_deserializer=orquanta_dot_v1_dot_agent__pb2.ListReplicasRequest.FromString,
+                    response_serializer=orquanta_dot_v1_dot_agent__pb2.ListReplicasResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -531,6 +548,33 @@ class AgentService(object):
             '/orquanta.v1.AgentService/GetReasoningStatus',
             orquanta_dot_v1_dot_agent__pb2.GetReasoningStatusRequest.SerializeToString,
             orquanta_dot_v1_dot_agent__pb2.GetReasoningStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReplicas(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/orquanta.v1.AgentService/ListReplicas',
+            orquanta_dot_v1_dot_agent__pb2.ListReplicasRequest.SerializeToString,
+            orquanta_dot_v1_dot_agent__pb2.ListReplicasResponse.FromString,
             options,
             channel_credentials,
             insecure,

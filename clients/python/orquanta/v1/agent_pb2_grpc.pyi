@@ -40,6 +40,8 @@ class AgentServiceStub:
     """Ends a run at its next step: one of their own, or anybody's for an operator. Role: user."""
     GetReasoningStatus: aio.UnaryUnaryMultiCallable[agent_pb2.GetReasoningStatusRequest, agent_pb2.GetReasoningStatusResponse]
     """Tells which model endpoints there are, what they can do, and what was used. Role: viewer."""
+    ListReplicas: aio.UnaryUnaryMultiCallable[agent_pb2.ListReplicasRequest, agent_pb2.ListReplicasResponse]
+    """Lists the control planes of this fleet and tells which of them has its agents work. Role: viewer."""
 
 class AgentServiceServicer(metaclass=abc_1.ABCMeta):
     """Agents: the loops that propose actions, and what they are doing."""
@@ -133,5 +135,13 @@ class AgentServiceServicer(metaclass=abc_1.ABCMeta):
         context: aio.ServicerContext[agent_pb2.GetReasoningStatusRequest, abc.Awaitable[agent_pb2.GetReasoningStatusResponse]],
     ) -> abc.Awaitable[agent_pb2.GetReasoningStatusResponse]:
         """Tells which model endpoints there are, what they can do, and what was used. Role: viewer."""
+
+    @abc_1.abstractmethod
+    def ListReplicas(
+        self,
+        request: agent_pb2.ListReplicasRequest,
+        context: aio.ServicerContext[agent_pb2.ListReplicasRequest, abc.Awaitable[agent_pb2.ListReplicasResponse]],
+    ) -> abc.Awaitable[agent_pb2.ListReplicasResponse]:
+        """Lists the control planes of this fleet and tells which of them has its agents work. Role: viewer."""
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: aio.Server) -> None: ...

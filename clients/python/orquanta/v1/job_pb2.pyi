@@ -396,9 +396,11 @@ class JobSpec(message.Message):
     max_attempts: builtins.int
     """Attempts at most when hosts fail; the server's default if 0."""
     checkpoint_signal: builtins.str
-    """Signal that asks the job for a checkpoint before it is moved or preempted, for example "SIGUSR1"; none if empty."""
+    """Signal that asks the job for a checkpoint before it is stopped, moved or preempted, for example "SIGUSR1"; none if
+    empty. Only those of its processes get it that have a handler for it.
+    """
     checkpoint_seconds: builtins.int
-    """Seconds between that signal and SIGTERM, at most; the job goes on to SIGTERM earlier if it exits."""
+    """Seconds between that signal and SIGTERM, at most; SIGTERM comes at once if the job exits or does not listen."""
     executor: builtins.str
     """What runs it: "hosts" for our own daemons, or an executor that the server's settings name; "hosts" if empty."""
     @builtins.property

@@ -551,6 +551,7 @@ class Welcome(message.Message):
     FENCE_FIELD_NUMBER: builtins.int
     NATS_SERVERS_FIELD_NUMBER: builtins.int
     SERVER_TIME_FIELD_NUMBER: builtins.int
+    LINK_SERVERS_FIELD_NUMBER: builtins.int
     node_id: builtins.str
     """The node's id, as its certificate says."""
     control_epoch: builtins.int
@@ -575,6 +576,10 @@ class Welcome(message.Message):
     def server_time(self) -> timestamp_pb2.Timestamp:
         """The control plane's wall clock."""
 
+    @builtins.property
+    def link_servers(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Addresses of the daemons' ports of all control planes, `host:port`; if empty, those that are known stay in use."""
+
     def __init__(
         self,
         *,
@@ -585,10 +590,11 @@ class Welcome(message.Message):
         fence: duration_pb2.Duration | None = ...,
         nats_servers: abc.Iterable[builtins.str] | None = ...,
         server_time: timestamp_pb2.Timestamp | None = ...,
+        link_servers: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["fence", b"fence", "heartbeat_interval", b"heartbeat_interval", "lease", b"lease", "server_time", b"server_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["control_epoch", b"control_epoch", "fence", b"fence", "heartbeat_interval", b"heartbeat_interval", "lease", b"lease", "nats_servers", b"nats_servers", "node_id", b"node_id", "server_time", b"server_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["control_epoch", b"control_epoch", "fence", b"fence", "heartbeat_interval", b"heartbeat_interval", "lease", b"lease", "link_servers", b"link_servers", "nats_servers", b"nats_servers", "node_id", b"node_id", "server_time", b"server_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -773,7 +779,7 @@ class MemberAssignment(message.Message):
     share_memory_bytes: builtins.int
     """GPU memory of that part, in bytes."""
     checkpoint_signal: builtins.int
-    """Number of the signal that asks for a checkpoint before a stop that the fleet wants; none if 0."""
+    """Number of the signal that asks for a checkpoint before it is stopped for whatever reason but a fence; none if 0."""
     @builtins.property
     def gpu_uuids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """UUIDs of the GPUs to use on this host."""
