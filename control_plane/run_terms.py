@@ -1,5 +1,8 @@
 """How far reasoning runs may go, as the settings say, and where they learn why a job failed."""
 
+from collections.abc import Awaitable, Callable
+
+from control_plane.agents.incidents.analyst import Analyst
 from control_plane.agents.orchestrator.runs.bounds import RunPolicy
 from control_plane.agents.orchestrator.runs.ports import Diagnoser
 from control_plane.model.diagnosis import Diagnosis
@@ -7,6 +10,9 @@ from control_plane.model.identity import Principal
 from control_plane.model.ids import JobId
 from control_plane.model.run import RunUsage
 from control_plane.settings import Settings
+from control_plane.store.database import Store
+from control_plane.telemetry.windows import TelemetryWindows
+from control_plane.tools.diagnosing import Asker
 from control_plane.tools.job_diagnoses import JobDiagnoses
 
 
@@ -33,3 +39,8 @@ def diagnoser(diagnoses: JobDiagnoses) -> Diagnoser:
         return found
 
     return diagnose
+
+
+def analysts(store: Store, telemetry: TelemetryWindows, asker: Asker) -> list[Callable[[], Awaitable[None]]]:
+    """Return what has models asked about incidents; nobody, without a model."""
+    return [Analyst(store, telemetry, asker).run] if asker.exists else []

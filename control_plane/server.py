@@ -231,6 +231,7 @@ class ControlPlane:
                 Scheduler(store, governor, max_gpus_per_user=settings.max_gpus_per_user).run,
                 healing.run,
                 Incidents(store, governor, healing_terms.healing_policy(settings), memory=memory).run,
+                *run_terms.analysts(store, windows, toolbox.asker),
                 *_memory_keepers(store, memory, logs, settings),
                 Housekeeping(store, governor).run,
                 Policies(store, policy_loader).run,

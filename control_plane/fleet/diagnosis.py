@@ -29,13 +29,14 @@ def diagnose(conditions: Iterable[Condition]) -> str:
     told = list(conditions)
     for one in told[:_CONDITIONS_TOLD]:
         cited = ", ".join(piece.id for piece in one.evidence[:_EVIDENCE_CITED]) or "no evidence kept"
-        lines.append(f"{one.id}: {one.summary or one.kind}, seen {one.count} times [{cited}]; {_fitting(one)}")
+        lines.append(f"{one.id}: {one.summary or one.kind}, seen {one.count} times [{cited}]; {fitting(one)}")
     if len(told) > _CONDITIONS_TOLD:
         lines.append(f"and {len(told) - _CONDITIONS_TOLD} more conditions")
     return "\n".join(lines)
 
 
-def _fitting(condition: Condition) -> str:
+def fitting(condition: Condition) -> str:
+    """Return which repair fits a condition and who says so, or that none is known."""
     if condition.repair is None:
         fatal = condition.severity is ConditionSeverity.FATAL
         return "no repair is known for it" + ("; it takes no jobs until it is over" if fatal else "")

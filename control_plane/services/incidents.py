@@ -6,6 +6,7 @@ from typing import Final
 from typing_extensions import override
 
 from control_plane.errors import PreconditionFailed
+from control_plane.model.diagnosis import Diagnosis
 from control_plane.model.identity import Principal
 from control_plane.model.ids import INCIDENT, IncidentId, NodeId
 from control_plane.model.incident import Incident, IncidentState
@@ -22,6 +23,7 @@ from control_plane.services.watch import Watched, Watcher
 from control_plane.store import audit, incidents, nodes
 from control_plane.store.database import Store, Tx
 from control_plane.store.incidents import IncidentFilter
+from control_plane.tools.incident_diagnoses import explanation
 from orquanta.v1 import incident_pb2
 from orquanta.v1.incident_pb2_grpc import IncidentServiceServicer
 
@@ -42,8 +44,13 @@ class Incidents(IncidentServiceServicer):
         fields = Fields()
         incident_id = fields.id("incident_id", INCIDENT, request.incident_id)
         fields.check()
-        incident = await self._store.read(lambda tx: incidents.require(tx, incident_id))
-        return incident_pb2.GetIncidentResponse(incident=convert.incident(incident))
+
+        def read(tx: Tx) -> tuple[Incident, Diagnosis]:
+            incident = incidents.require(tx, incident_id)
+            return incident, explanation(tx, incident)
+
+        incident, why = await self._store.read(read)
+        return incident_pb2.GetIncidentResponse(incident=convert.incident(incident, why=why))
 
     @override
     async def ListIncidents(

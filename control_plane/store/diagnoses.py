@@ -19,7 +19,8 @@ KEPT: Final = timedelta(days=180)
 ASKS_MAX: Final = 3
 """Times that a subject is asked about, at most: endpoints that were away, and incidents that have changed."""
 
-_AGAIN: Final = timedelta(minutes=10)  # after an endpoint that was away, and for an incident that has changed
+AGAIN: Final = timedelta(minutes=10)
+"""So long after an endpoint that was away, or for an incident that has changed, a model is asked again."""
 _HOUR: Final = timedelta(hours=1)
 _PRUNED_MAX: Final = 500
 
@@ -61,7 +62,7 @@ def may_begin(kept: Kept | None, basis: str, now: datetime) -> bool:
     """Tell whether a model may be asked about a subject now, as far as what came of earlier times goes."""
     if kept is None:
         return True
-    if kept.asks >= ASKS_MAX or now - kept.asked_at < _AGAIN:
+    if kept.asks >= ASKS_MAX or now - kept.asked_at < AGAIN:
         return False
     return kept.basis != basis or not kept.settled
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from control_plane.model.ids import NodeId
 from control_plane.model.node import GpuHealth, Node, NodeState
-from control_plane.store.allocations import GpuHold
+from control_plane.store.gpu_holds import GpuHold
 
 
 @dataclass(frozen=True, slots=True)

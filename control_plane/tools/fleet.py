@@ -10,9 +10,9 @@ from control_plane.model.identity import Principal
 from control_plane.model.incident import IncidentState
 from control_plane.model.job import JobState
 from control_plane.model.node import Node, NodeState
-from control_plane.store import actions, allocations, conditions, goals, incidents, jobs, nodes
-from control_plane.store.allocations import GpuHold
+from control_plane.store import actions, conditions, goals, gpu_holds, incidents, jobs, nodes
 from control_plane.store.database import Tx
+from control_plane.store.gpu_holds import GpuHold
 from control_plane.telemetry.windows import TelemetryWindows
 from control_plane.tools.arguments import Input
 from control_plane.tools.capacity import Wellness, of_fleet
@@ -72,7 +72,7 @@ class _Figures:
 def _figures(tx: Tx) -> _Figures:
     return _Figures(
         nodes=nodes.active(tx),
-        holds=allocations.holds(tx),
+        holds=gpu_holds.holds(tx),
         wellness=Wellness(conditions.gpu_health(tx), conditions.closed_hosts(tx)),
         by_state={
             "nodes": _named(nodes.count_by_state(tx)),

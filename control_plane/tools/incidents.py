@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from control_plane.model.diagnosis import Diagnosis
 from control_plane.model.identity import Principal
 from control_plane.model.incident import Incident, IncidentState
 from control_plane.store import incidents, nodes
@@ -13,6 +14,7 @@ from control_plane.store.pages import PageRequest
 from control_plane.tools.arguments import Input
 from control_plane.tools.conditions import ConditionOut, condition_out
 from control_plane.tools.definition import Found, ReadTool, Sources
+from control_plane.tools.incident_diagnoses import explanation
 from control_plane.tools.output import Line, Moment, Number, Output, PageOutput, Part, Text, Token
 from control_plane.tools.references import IncidentReference, Limit, NodeReference, PageToken, incident_id
 
@@ -80,12 +82,27 @@ class EntryOut(Part):
     action_id: str
 
 
+class CauseOut(Part):
+    """The root cause, with the ids of what says so. `found_by` is "rules", or the name of a model: its words alone."""
+
+    cause: Token
+    fault: Token
+    summary: Line
+    advice: Line
+    confidence: Number
+    found_by: Token
+    note: Line
+    evidence_ids: tuple[Token, ...]
+    alternatives: tuple[Token, ...]
+
+
 class IncidentOut(Output):
     """An incident with its conditions, repairs and newest history, at most 50 entries."""
 
     incident: IncidentLine
     summary: Line
     diagnosis: Text
+    explanation: CauseOut
     status_reason: Line
     total_seconds: Number | None
     conditions: tuple[ConditionOut, ...]
@@ -109,6 +126,20 @@ def _line(incident: Incident) -> IncidentLine:
     )
 
 
+def _cause(why: Diagnosis) -> CauseOut:
+    return CauseOut(
+        cause=why.cause,
+        fault=why.fault.value,
+        summary=why.summary,
+        advice=why.advice,
+        confidence=why.confidence,
+        found_by=why.diagnosed_by,
+        note=why.note,
+        evidence_ids=tuple(one.id for one in why.evidence),
+        alternatives=why.alternatives,
+    )
+
+
 async def _list(sources: Sources, _principal: Principal, wanted: ListIncidents) -> Found[IncidentPage]:
     def read(tx: Tx) -> IncidentPage:
         which = IncidentFilter(
@@ -124,11 +155,17 @@ async def _list(sources: Sources, _principal: Principal, wanted: ListIncidents) 
 
 async def _get(sources: Sources, _principal: Principal, wanted: GetIncident) -> Found[IncidentOut]:
     wanted_id = incident_id(wanted.incident)
-    incident = await sources.store.read(lambda tx: incidents.require(tx, wanted_id))
+
+    def read(tx: Tx) -> tuple[Incident, Diagnosis]:
+        found = incidents.require(tx, wanted_id)
+        return found, explanation(tx, found)
+
+    incident, why = await sources.store.read(read)
     output = IncidentOut(
         incident=_line(incident),
         summary=incident.summary,
         diagnosis=incident.diagnosis,
+        explanation=_cause(why),
         status_reason=incident.status_reason,
         total_seconds=incident.timings.total_seconds,
         conditions=tuple(condition_out(incident.node_id, one) for one in incident.conditions),

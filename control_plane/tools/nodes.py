@@ -11,9 +11,9 @@ from control_plane.model.identity import Principal
 from control_plane.model.ids import IncidentId, NodeId
 from control_plane.model.node import GpuHealth, Node, NodeState
 from control_plane.model.repair import Repair
-from control_plane.store import allocations, conditions, incidents, nodes, repairs
-from control_plane.store.allocations import GpuHold
+from control_plane.store import conditions, gpu_holds, incidents, nodes, repairs
 from control_plane.store.database import Tx
+from control_plane.store.gpu_holds import GpuHold
 from control_plane.store.nodes import POOL, RACK, NodeFilter
 from control_plane.store.pages import PageRequest
 from control_plane.tools.arguments import Input
@@ -129,7 +129,7 @@ def surroundings(tx: Tx, found: Sequence[Node]) -> Surroundings:
     node_ids = [node.id for node in found]
     only = node_ids[0] if len(node_ids) == 1 else None
     return Surroundings(
-        allocations.holds(tx, node_id=only),
+        gpu_holds.holds(tx, node_id=only),
         Wellness(conditions.gpu_health(tx, only), conditions.closed_hosts(tx, only)),
         conditions.of_nodes(tx, node_ids),
         incidents.open_ids(tx, node_ids),

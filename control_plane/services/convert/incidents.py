@@ -2,7 +2,9 @@
 
 from typing import Final
 
+from control_plane.model.diagnosis import Diagnosis
 from control_plane.model.incident import Incident, IncidentEntry, IncidentState, IncidentTimings
+from control_plane.services.convert.diagnoses import diagnosis
 from control_plane.services.convert.health import condition
 from control_plane.services.convert.repairs import repair
 from control_plane.services.convert.scalars import duration, timestamp, wire_enum
@@ -17,7 +19,7 @@ LISTED_MAX: Final = 10
 """Conditions, repairs and entries of an incident in a list, each."""
 
 
-def incident(value: Incident, *, brief: bool = False) -> incident_pb2.Incident:
+def incident(value: Incident, *, brief: bool = False, why: Diagnosis | None = None) -> incident_pb2.Incident:
     """Return an incident with its conditions, repairs and history; in brief, what a list needs of them."""
     newest = slice(-LISTED_MAX, None) if brief else slice(None)
     worst = slice(LISTED_MAX if brief else CONDITIONS_MAX)
@@ -39,6 +41,7 @@ def incident(value: Incident, *, brief: bool = False) -> incident_pb2.Incident:
         opened_at=timestamp(value.opened_at),
         closed_at=timestamp(value.closed_at),
         version=value.version,
+        explanation=None if why is None else diagnosis(why),
     )
 
 

@@ -13,7 +13,8 @@ def print_diagnosis(output: Output, diagnosis: Diagnosis) -> None:
             ("why", diagnosis.summary),
             ("advice", diagnosis.advice),
             ("could also be", ", ".join(diagnosis.alternatives)),
-            ("found by", diagnosis.diagnosed_by),
+            ("found by", _finder(diagnosis)),
+            ("note", diagnosis.note),
         ]
     )
     if diagnosis.evidence:
@@ -23,6 +24,25 @@ def print_diagnosis(output: Output, diagnosis: Diagnosis) -> None:
             [(item.id, or_dash(moment(item.seen_at)), clean(item.text)) for item in diagnosis.evidence],
             empty="",
         )
+
+
+def print_cause(output: Output, diagnosis: Diagnosis) -> None:
+    """The same as a part of another page, with the ids of the evidence alone."""
+    cited = ", ".join(item.id for item in diagnosis.evidence)
+    for name, text in (
+        ("", f"{_cause(diagnosis)}: {diagnosis.summary}"),
+        ("advice: ", diagnosis.advice),
+        ("could also be: ", ", ".join(diagnosis.alternatives)),
+        ("found by: ", _finder(diagnosis)),
+        ("note: ", diagnosis.note),
+        ("evidence: ", cited),
+    ):
+        if text:
+            output.block(f"{name}{text}", indent=2)
+
+
+def _finder(diagnosis: Diagnosis) -> str:
+    return diagnosis.diagnosed_by if diagnosis.by_rules else f"{diagnosis.diagnosed_by}, a model"
 
 
 def _cause(diagnosis: Diagnosis) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from orquanta.cli.condition_views import gpu_names, print_conditions
+from orquanta.cli.diagnosis_views import print_cause
 from orquanta.cli.formats import clock, elapsed, moment, one_line, or_dash, precise, words
 from orquanta.cli.output import Output
 from orquanta.cli.repair_views import print_repair
@@ -50,6 +51,9 @@ def print_incident(output: Output, incident: Incident, node: Node) -> None:
     if incident.diagnosis:
         output.say("\nDIAGNOSIS")
         output.block(incident.diagnosis, indent=2)
+    if incident.explanation is not None:
+        output.say("\nROOT CAUSE")
+        print_cause(output, incident.explanation)
     if incident.conditions:
         output.say("\nWHAT WAS SEEN")
         print_conditions(output, incident.conditions, gpus)

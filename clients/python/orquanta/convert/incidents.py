@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from orquanta.convert.diagnoses import read_diagnosis
 from orquanta.convert.health import read_condition
 from orquanta.convert.repairs import read_repair
 from orquanta.convert.scalars import read_enum, read_seconds, read_time
@@ -31,6 +32,7 @@ def read_incident(message: pb.Incident) -> Incident:
         opened_at=read_time(message.opened_at),
         closed_at=read_time(message.closed_at),
         version=message.version,
+        explanation=read_diagnosis(message.explanation) if message.HasField("explanation") else None,
     )
 
 

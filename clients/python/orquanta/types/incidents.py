@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from orquanta.types.diagnoses import Diagnosis
 from orquanta.types.health import Condition
 from orquanta.types.repairs import Repair
 
@@ -58,7 +59,8 @@ class Incident:
 
     `diagnosis` cites the ids of evidence; `status_reason` says what it waits for, or how it ended. Conditions are
     worst first, repairs and entries oldest first. Without `gpu_uuids` it is about the whole host. While `taken_over`,
-    the healing agent proposes nothing for it.
+    the healing agent proposes nothing for it. `explanation` is its root cause, by rules or in a model's words; only
+    getting one incident tells it.
     """
 
     id: str
@@ -78,3 +80,4 @@ class Incident:
     opened_at: datetime | None
     closed_at: datetime | None
     version: int
+    explanation: Diagnosis | None = None

@@ -225,8 +225,8 @@ class Incident(message.Message):
 
     @builtins.property
     def explanation(self) -> diagnosis_pb2.Diagnosis:
-        """The root cause with the ids of what says so: by rules, or in a model's words where they end. Unset in a list. No
-        repair follows from it.
+        """The root cause with the ids of what says so: by rules, or in a model's words where they end. No repair follows from
+        it. Only GetIncident sends it.
         """
 
     def __init__(
