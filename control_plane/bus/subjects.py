@@ -4,6 +4,10 @@
     orq.node.<node id>.log.<job id>    JetStream: chunks of job output
     orq.event.<noun>.<id>              JetStream: what happened, published by the control plane alone
     orq.run.<run id>                   JetStream: what agents think and do, published by the control plane alone
+    orq.replica.changes                core NATS: something was committed, among replicas of the control plane
+    orq.replica.deltas                 core NATS: what models write just now, among replicas
+    orq.replica.link.<replica>         core NATS: a question about a link that this replica holds
+    $KV.ORQ_REPLICAS.>                 JetStream: who leads, and which replicas there are
     _INBOX.<node id>.>                 replies to a node
 
 Hosts and control plane live in two accounts of the broker. The fleet's account reaches the control plane's
@@ -28,6 +32,10 @@ ALL_TELEMETRY: Final = "orq.node.*.telemetry"
 ALL_LOGS: Final = "orq.node.*.log.*"
 ALL_EVENTS: Final = "orq.event.>"
 ALL_RUNS: Final = "orq.run.*"
+
+REPLICA_BUCKET: Final = "ORQ_REPLICAS"
+REPLICA_CHANGES: Final = "orq.replica.changes"
+REPLICA_DELTAS: Final = "orq.replica.deltas"
 
 _TOKEN: Final = re.compile("[A-Za-z0-9_-]{1,64}")
 
@@ -102,6 +110,13 @@ def event(noun: EventNoun, item_id: str) -> str:
 def run(run_id: RunId) -> str:
     """Return the subject of what a reasoning run thinks and does."""
     return f"orq.run.{parse_id(RUN, run_id)}"
+
+
+def replica_link(replica: str) -> str:
+    """Return the subject on which a replica answers about the links that it holds."""
+    if not _TOKEN.fullmatch(replica):
+        raise _invalid(replica, "a name of up to 64 letters, digits, dashes and underscores")
+    return f"orq.replica.link.{replica}"
 
 
 def events_of(noun: EventNoun) -> str:

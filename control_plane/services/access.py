@@ -120,6 +120,7 @@ _TABLE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "WatchReasoning": _reads(_VIEWER),  # their own; anybody's for an operator
         "StopRun": Rule(_USER),  # their own; anybody's for an operator
         "GetReasoningStatus": _reads(_VIEWER),
+        "ListReplicas": _reads(_VIEWER),
     },
     "AuditService": {
         "ListAuditRecords": _reads(_USER),  # of their own goals and jobs; everything for an operator

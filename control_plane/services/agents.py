@@ -6,9 +6,11 @@ from control_plane.errors import NotFound, PreconditionFailed
 from control_plane.model.agent import AgentRecord
 from control_plane.model.identity import Principal
 from control_plane.reasoning.contract import ReasoningReport
+from control_plane.replicas.directory import Directory
 from control_plane.services.caller import person
 from control_plane.services.convert import records as convert
 from control_plane.services.convert.reasoning import reasoning_status
+from control_plane.services.convert.replicas import replica_list
 from control_plane.services.mutations import mutation
 from control_plane.services.reasoning_stream import ReasoningStream
 from control_plane.services.runs import Runs
@@ -25,9 +27,22 @@ _NEVER_PAUSED = frozenset({"auditor", "memory_keeper", "policy_keeper", "safety_
 class Agents(Runs):
     """Serves agents, and the runs in which they reason."""
 
-    def __init__(self, *, store: Store, reasoning: ReasoningReport, stream: ReasoningStream) -> None:
+    def __init__(
+        self, *, store: Store, reasoning: ReasoningReport, stream: ReasoningStream, directory: Directory | None = None
+    ) -> None:
         super().__init__(store=store, stream=stream)
         self._reasoning = reasoning
+        self._directory = directory
+
+    @override
+    async def ListReplicas(
+        self, request: agent_pb2.ListReplicasRequest, context: object
+    ) -> agent_pb2.ListReplicasResponse:
+        epoch, leader, since = await self._store.leadership()
+        if self._directory is None:
+            return replica_list((), epoch, leader, since, answered_by="")
+        own = self._directory.own_name
+        return replica_list(self._directory.replicas(), epoch, leader or own, since, answered_by=own)
 
     @override
     async def ListAgents(self, request: agent_pb2.ListAgentsRequest, context: object) -> agent_pb2.ListAgentsResponse:

@@ -18,6 +18,7 @@ from control_plane.identity.tokens import AccessTokens
 from control_plane.memory.contract import MemoryStore
 from control_plane.reasoning.contract import ReasoningReport
 from control_plane.reasoning.rules_only import NO_MODELS
+from control_plane.replicas.directory import Directory
 from control_plane.services.access import PACKAGE, Port
 from control_plane.services.actions import Actions
 from control_plane.services.agents import Agents
@@ -111,6 +112,7 @@ class ServiceDependencies:
     access_log: bool = False
     deltas: Deltas = field(default_factory=Deltas)
     memory: MemoryStore | None = None
+    directory: Directory | None = None
 
 
 class PeopleServices:
@@ -159,6 +161,7 @@ class PeopleServices:
             store=deps.store,
             reasoning=deps.reasoning,
             stream=ReasoningStream(deps.store, feed, deps.deltas),
+            directory=deps.directory,
         )
         self._audit = Audit(store=deps.store, signer=deps.audit_signer)
         self._auth = Auth(

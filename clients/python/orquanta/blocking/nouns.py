@@ -105,6 +105,7 @@ class Agents(Blocking[AsyncAgents]):
     pause = call(AsyncAgents.pause)
     resume = call(AsyncAgents.resume)
     models = call(AsyncAgents.models)
+    replicas = call(AsyncAgents.replicas)
     pause_all = call(AsyncAgents.pause_all)
     resume_all = call(AsyncAgents.resume_all)
     run = call(AsyncAgents.run)

@@ -25,6 +25,7 @@ from orquanta.cli.node import node_commands
 from orquanta.cli.options import AsJson
 from orquanta.cli.policy import policy_commands
 from orquanta.cli.price import price_commands
+from orquanta.cli.replica import replica_commands
 from orquanta.cli.session import Session, session_of
 from orquanta.cli.settings import Flags, read_environment
 from orquanta.cli.tool import tool_commands
@@ -79,6 +80,7 @@ app.add_typer(incident_commands, name="incident", cls=WholeSentences)
 app.add_typer(action_commands, name="action", cls=WholeSentences)
 app.add_typer(grant_commands, name="grant", cls=WholeSentences)
 app.add_typer(agent_commands, name="agent", cls=WholeSentences)
+app.add_typer(replica_commands, name="replica", cls=WholeSentences)
 app.add_typer(policy_commands, name="policy", cls=WholeSentences)
 app.add_typer(memory_commands, name="memory", cls=WholeSentences)
 app.add_typer(audit_commands, name="audit", cls=WholeSentences)

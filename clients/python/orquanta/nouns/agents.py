@@ -2,11 +2,11 @@
 
 from collections.abc import AsyncGenerator, Iterable, Sequence
 
-from orquanta.convert.agents import read_agent, read_reasoning_status
+from orquanta.convert.agents import read_agent, read_reasoning_status, read_replicas
 from orquanta.convert.runs import read_event, read_run
 from orquanta.convert.scalars import write_enum
 from orquanta.transport import Transport, paged, request_id_or_new
-from orquanta.types.agents import Agent, ReasoningStatus
+from orquanta.types.agents import Agent, ReasoningStatus, Replicas
 from orquanta.types.runs import ReasoningEvent, Run, RunState, RunView
 from orquanta.v1 import agent_pb2 as pb
 from orquanta.v1.agent_pb2_grpc import AgentServiceStub
@@ -28,6 +28,11 @@ class AsyncAgents:
         """One agent. Raises NotFound."""
         response = await self._transport.call(self._stub.GetAgent, pb.GetAgentRequest(name=name))
         return read_agent(response.agent)
+
+    async def replicas(self) -> Replicas:
+        """The control planes of this fleet, and which of them leads."""
+        response = await self._transport.call(self._stub.ListReplicas, pb.ListReplicasRequest())
+        return read_replicas(response)
 
     async def pause(self, name: str, *, reason: str = "", request_id: str | None = None) -> Agent:
         """Pause an agent: it proposes nothing until resumed."""

@@ -6,7 +6,7 @@ means "none". An enum value that this version does not know reads as `UNKNOWN`.
 
 from orquanta.types.accounts import ApiKey, NewApiKey, Role, Session, User
 from orquanta.types.actions import Action, ActionState, Approval, ApprovalNeed, KillSwitch
-from orquanta.types.agents import Agent, AgentStatus, ModelEndpoint, ReasoningStatus
+from orquanta.types.agents import Agent, AgentStatus, ModelEndpoint, ReasoningStatus, Replica, Replicas
 from orquanta.types.audit import AuditRecord
 from orquanta.types.catalog import Price
 from orquanta.types.goals import (
@@ -181,6 +181,8 @@ __all__ = [
     "RepairStep",
     "Replay",
     "ReplayDifference",
+    "Replica",
+    "Replicas",
     "ResourceRequest",
     "Role",
     "RuleVerdict",

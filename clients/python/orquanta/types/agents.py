@@ -59,3 +59,32 @@ class ReasoningStatus:
     cost_today_usd: Decimal
     cost_per_day_usd: Decimal
     tokens_today: int
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One control plane of a fleet. `leads` for the one whose agents work.
+
+    Replicas with another `settings_version` or `policy_version` were given other settings or policy files.
+    """
+
+    name: str
+    server: str
+    link_server: str
+    leads: bool
+    links: int
+    version: str
+    policy_version: str
+    settings_version: str
+    started_at: datetime | None
+    silent_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Replicas:
+    """The control planes of a fleet, by name, and the epoch under which one of them leads."""
+
+    replicas: tuple[Replica, ...]
+    control_epoch: int
+    leads_since: datetime | None
+    answered_by: str
