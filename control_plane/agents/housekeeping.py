@@ -1,8 +1,9 @@
-"""Keeps the store bounded, and ends approvals that nobody gave in time."""
+"""Keeps the store bounded, and ends approvals that nobody gave in time, and goals that nobody decided about."""
 
 from datetime import timedelta
 
 from control_plane.agents.loop import Agent
+from control_plane.governor import goal_ends
 from control_plane.governor.governor import NAME, Governor
 from control_plane.store import conditions, events, incidents, notices, repairs, requests, rollups, runs
 from control_plane.store.database import Store, Tx
@@ -41,6 +42,10 @@ class Housekeeping(Agent):
             expired = await self._store.write(self._governor.expire)
             self.count("approvals_expired", expired)
             return f"{expired} approvals ran out"
+        if await self._store.read(goal_ends.has_left_over):
+            closed = await self._store.write(goal_ends.close_left_over)
+            self.count("goals_left_over", closed)
+            return f"{closed} goals ended whose runs did not decide in time"
         if self._until_prune == 0:
             await self._store.write(_prune)
         self._until_prune = (self._until_prune - 1) % _PRUNE_EVERY

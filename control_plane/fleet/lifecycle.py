@@ -68,11 +68,16 @@ GOAL = Lifecycle(
                 GoalState.REFUSED,
             }
         ),
-        GoalState.NEEDS_INPUT: frozenset({GoalState.PLANNING, GoalState.CANCELLED}),
+        # Before its jobs are launched it is planned again; a question about a failed job lets it go on, or ends it.
+        GoalState.NEEDS_INPUT: frozenset(
+            {GoalState.PLANNING, GoalState.RUNNING, GoalState.FAILED, GoalState.CANCELLED}
+        ),
         GoalState.AWAITING_APPROVAL: frozenset(
             {GoalState.RUNNING, GoalState.FAILED, GoalState.CANCELLED, GoalState.REFUSED}
         ),
-        GoalState.RUNNING: frozenset({GoalState.SUCCEEDED, GoalState.FAILED, GoalState.CANCELLED}),
+        GoalState.RUNNING: frozenset(
+            {GoalState.NEEDS_INPUT, GoalState.SUCCEEDED, GoalState.FAILED, GoalState.CANCELLED}
+        ),
     },
 )
 

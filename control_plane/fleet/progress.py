@@ -12,6 +12,9 @@ from control_plane.model.report import MemberReport
 STOPPING = "is being stopped: "
 """How the status reason of a job begins that a person has asked to stop."""
 
+NEEDED = ", which it needs, has "
+"""What the status reason of a job holds that was cancelled because another one did not succeed."""
+
 MOVES_MAX = 20
 """Moves of one job that burn none of its attempts; beyond that something is wrong with the job."""
 

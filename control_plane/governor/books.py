@@ -7,13 +7,12 @@ from decimal import Decimal
 import structlog
 
 from control_plane.fleet import cost, progress
-from control_plane.fleet.templates import stood_in
-from control_plane.model.goal import GoalState
-from control_plane.model.ids import AllocationId, GoalId, NodeId
+from control_plane.governor import goal_ends
+from control_plane.model.ids import AllocationId, NodeId
 from control_plane.model.job import Allocation, AllocationMember, AllocationState, ExitReason, Job, JobState
 from control_plane.model.money import format_usd
 from control_plane.model.report import MemberReport
-from control_plane.store import allocations, audit, goals, jobs, users
+from control_plane.store import allocations, audit, jobs, users
 from control_plane.store.database import Tx
 
 log = structlog.get_logger()
@@ -158,44 +157,10 @@ def close_job(tx: Tx, job: Job, state: JobState, reason: str, *, exit_code: int 
     _record(tx, closed, f"job.{state.value}", text, cost_impact_usd=-released)
     if state is not JobState.SUCCEEDED:
         for dependent in jobs.dependents(tx, closed):
-            close_job(
-                tx, dependent, JobState.CANCELLED, f"{job.spec.name} ({job.id}), which it needs, has {state.value}"
-            )
+            close_job(tx, dependent, JobState.CANCELLED, f"{job.spec.name} ({job.id}){progress.NEEDED}{state.value}")
     if closed.goal_id is not None:
-        close_goal_if_done(tx, closed.goal_id)
+        goal_ends.close_if_done(tx, closed.goal_id)
     return closed
-
-
-def close_goal_if_done(tx: Tx, goal_id: GoalId) -> None:
-    """End a running goal whose jobs have all ended."""
-    goal = goals.require(tx, goal_id)
-    if goal.state.ended:
-        return
-    of_goal = jobs.of_goal(tx, goal_id, with_allocations=False)
-    if not all(job.state.ended for job in of_goal):
-        return
-    bill = goals.bill(tx, goal_id)
-    failed = [job for job in of_goal if job.state is JobState.FAILED]
-    if all(job.state is JobState.SUCCEEDED for job in of_goal):
-        state, reason = GoalState.SUCCEEDED, "every job succeeded"
-    elif failed:
-        state, reason = GoalState.FAILED, f"{failed[0].spec.name} failed: {failed[0].status_reason}"
-    else:
-        state, reason = GoalState.CANCELLED, "its jobs were cancelled"
-    lines = [f"{job.spec.name}: {job.state.value} ({job.status_reason})" for job in of_goal]
-    shown = [job for job in of_goal if job.spec.template and job.started_at is not None]
-    lines += [f"{job.spec.name}: {stood_in(job.spec.template)}" for job in shown]
-    lines.append(f"cost {format_usd(bill.cost_usd)} for {bill.gpu_seconds:,.1f} GPU-seconds")
-    goals.update(tx, goal_id, state=state, status_reason=reason, result="\n".join(lines))
-    audit.append(
-        tx,
-        agent_name="master_orchestrator",
-        action=f"goal.{state.value}",
-        reasoning=reason,
-        outcome=state.value,
-        goal_id=goal_id,
-        user_id=goal.user_id,
-    )
 
 
 def _record(tx: Tx, job: Job, action: str, reasoning: str, *, cost_impact_usd: Decimal) -> None:

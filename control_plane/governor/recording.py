@@ -19,11 +19,15 @@ _GOAL_STATES: Mapping[ActionState, GoalState] = {
     ActionState.FAILED: GoalState.FAILED,
 }
 
+_BEFORE_LAUNCH = (GoalState.SUBMITTED, GoalState.PLANNING, GoalState.AWAITING_APPROVAL)
+
 
 def follow_goal(tx: Tx, action: Action) -> None:
     """Let a goal follow what was decided about launching its jobs."""
     if not isinstance(action.effect, LaunchJobs) or action.goal_id is None:
         return
+    if goals.require(tx, action.goal_id).state not in _BEFORE_LAUNCH:
+        return  # what is launched in the place of its failed jobs, or is not, is its run's affair
     if action.state is ActionState.DONE:
         reason = ""
     elif action.state is ActionState.AWAITING_APPROVAL:

@@ -43,6 +43,7 @@ class EventType(StrEnum):
     APPROVAL_DECIDED = "approval.decided"
     LIMIT_WARNING = "limit.warning"
     DIAGNOSIS = "diagnosis"
+    REPLANNED = "run.replanned"
     RUN_WAITING = "run.waiting"
     RUN_RESUMED = "run.resumed"
     RUN_FINISHED = "run.finished"

@@ -7,7 +7,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from control_plane.model.ids import ActionId, GoalId, NodeId, RunId, UserId
+from control_plane.model.diagnosis import Diagnosis
+from control_plane.model.ids import ActionId, GoalId, JobId, NodeId, RunId, UserId
 from control_plane.model.run import Run
 from control_plane.model.tool import ToolEffect
 
@@ -18,21 +19,25 @@ class StepKind(StrEnum):
     """What a step does.
 
     PLAN has a model read the goal, THINK has it choose what to do next, TOOL calls a tool, DECISION records what
-    became of an action that waited for people.
+    became of an action that waited for people. CHOOSE has a model choose what to do about a failed job, REPLAN runs
+    such a job again in another one.
     """
 
     PLAN = "plan"
     THINK = "think"
     TOOL = "tool"
     DECISION = "decision"
+    CHOOSE = "choose"
+    REPLAN = "replan"
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
     """A step that is about to be taken.
 
-    `name` is the tool's, or the action's id of a DECISION. `arguments_json` is as it was asked for. `turn` is the
-    number of the THINK step that asked for it, 0 for rules; `call_id` is the model's own id of the call.
+    `name` is the tool's, the action's id of a DECISION, or the failed job's of a CHOOSE or REPLAN. `arguments_json` is
+    as it was asked for, and of a REPLAN what is done. `turn` is the number of the THINK step that asked for it, 0 for
+    rules; `call_id` is the model's own id of the call.
     """
 
     kind: StepKind
@@ -102,7 +107,8 @@ class RunBook:
 
     `planned` are the (tool, target) pairs that its plan named before anything was read. `waits_for` are actions that
     people must decide. `watches` are nodes whose changes wake it; `wake_at` is when it looks without a reason.
-    `notes` are small facts that it keeps for itself. `events` counts what it has told.
+    `notes` are small facts that it keeps for itself. `events` counts what it has told. `diagnoses` are those of the
+    goal's failed jobs.
     """
 
     run: Run
@@ -113,3 +119,4 @@ class RunBook:
     stop_reason: str = ""
     notes: Json = field(default_factory=dict)
     events: int = 0
+    diagnoses: Mapping[JobId, Diagnosis] = field(default_factory=dict)

@@ -117,7 +117,7 @@ def _stop(tx: Tx, run_id: RunId, caller: Principal, reason: str) -> None:
     before = runs.require(tx, run_id)
     if before.state.ended:
         return
-    runs.request_stop(tx, run_id, f"stopped by {caller.email}: {reason or 'no reason given'}")
+    runs.request_stop(tx, run_id, f"it was stopped by {caller.email}: {reason or 'no reason given'}")
     audit.append(
         tx,
         agent_name=caller.email,

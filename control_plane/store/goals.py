@@ -1,6 +1,7 @@
 """Goals in the database."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 
 from sqlalchemy import func, select
@@ -154,6 +155,13 @@ def bill(tx: Tx, goal_id: GoalId) -> Bill:
         waived_gpu_seconds=sum(line.gpu_seconds for line in lines if line.waived),
         lines=lines,
     )
+
+
+def unchanged_since(tx: Tx, state: GoalState, since: datetime, *, limit: int) -> tuple[GoalId, ...]:
+    """Return the goals in a state that have not changed since then, longest unchanged first."""
+    query = select(col(GoalRow.id)).where(col(GoalRow.status) == state.value, col(GoalRow.updated_at) < since)
+    rows = tx.session.execute(query.order_by(col(GoalRow.updated_at), col(GoalRow.id)).limit(limit)).scalars()
+    return tuple(GoalId(one) for one in rows)
 
 
 def count_by_state(tx: Tx) -> dict[GoalState, int]:

@@ -12,7 +12,7 @@ from sqlmodel import col
 
 from control_plane.errors import NotFound, PreconditionFailed
 from control_plane.model.diagnosis import Diagnosis
-from control_plane.model.ids import ActionId, GoalId, IncidentId, NodeId, RunId, UserId
+from control_plane.model.ids import ActionId, GoalId, IncidentId, JobId, NodeId, RunId, UserId
 from control_plane.model.money import from_micros, to_micros
 from control_plane.model.record import Noun
 from control_plane.model.run import DEFAULT_LIMITS, Run, RunState, RunUsage
@@ -29,6 +29,7 @@ _DIAGNOSIS = Document(TypeAdapter(Diagnosis))
 _USAGE = Document(TypeAdapter(RunUsage))
 _INTENT = Document(TypeAdapter(Intent))
 _OUTCOME = Document(TypeAdapter(Outcome))
+_DIAGNOSES = "diagnoses"
 _ENDED = [state.value for state in RunState if state.ended]
 
 
@@ -78,8 +79,9 @@ def _book(row: RunRow) -> RunBook:
         watches=tuple(NodeId(one) for one in row.watches),
         wake_at=row.wake_at,
         stop_reason=row.stop_reason,
-        notes=row.notes,
+        notes={name: value for name, value in row.notes.items() if name != _DIAGNOSES},
         events=row.events,
+        diagnoses={JobId(job): _DIAGNOSIS.load(one) for job, one in row.notes.get(_DIAGNOSES, {}).items()},
     )
 
 
@@ -218,9 +220,12 @@ def note(
     notes: Mapping[str, Any] | None = None,  # Any: JSON of any shape
     planned: Iterable[tuple[str, str]] | None = None,
     reasoner: str | None = None,
-    diagnosis: Diagnosis | None = None,
+    diagnosis: tuple[JobId, Diagnosis] | None = None,
 ) -> Run:
-    """Keep small facts of the run; what is given of `notes` and `planned` is added to what is there."""
+    """Keep small facts of the run; what is given of `notes` and `planned` is added to what is there.
+
+    `diagnosis` is of a failed job; the run shows the newest.
+    """
     row = _row(tx, run_id)
     if notes is not None:
         row.notes = {**row.notes, **notes}
@@ -229,7 +234,9 @@ def note(
     if reasoner is not None:
         row.reasoner = reasoner
     if diagnosis is not None:
-        row.diagnosis = _DIAGNOSIS.dump(diagnosis)
+        job_id, found = diagnosis
+        row.diagnosis = _DIAGNOSIS.dump(found)
+        row.notes = {**row.notes, _DIAGNOSES: {**row.notes.get(_DIAGNOSES, {}), job_id: row.diagnosis}}
     return _changed(tx, row)
 
 

@@ -3,11 +3,13 @@
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 
 from control_plane.model.action import NewJob
+from control_plane.model.goal import Goal
 from control_plane.model.ids import JOB, GoalId, JobId, derived_id
 from control_plane.model.job import JobPriority, JobSpec, ResourceRequest
-from control_plane.model.plan import Plan, PlannedJob, Priority
+from control_plane.model.plan import BudgetPeriod, Plan, PlannedJob, Priority
 
 _PRIORITIES = {
     Priority.LOW: JobPriority.LOW,
@@ -47,6 +49,13 @@ def _spec(plan: Plan, job: PlannedJob, ids: dict[str, JobId], now: datetime) -> 
         priority=_PRIORITIES[plan.constraints.priority] if plan.constraints.priority else JobPriority.NORMAL,
         depends_on=tuple(ids[name] for name in job.depends_on if name in ids),
     )
+
+
+def budget_of(plan: Plan, goal: Goal) -> Decimal | None:
+    """Return the stricter of the caller's cap and the total that the text names, or None without either."""
+    said = plan.constraints.budget
+    caps = [goal.budget_usd, said.amount_usd if said is not None and said.per is BudgetPeriod.TOTAL else None]
+    return min((cap for cap in caps if cap is not None), default=None)
 
 
 def gpu_count(job: PlannedJob) -> int:

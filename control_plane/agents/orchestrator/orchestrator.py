@@ -8,7 +8,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Protocol
 
-from control_plane.agents.orchestrator import known
+from control_plane.agents.orchestrator import known, run_answers
 from control_plane.agents.orchestrator.fleet_size import FleetSize
 from control_plane.agents.orchestrator.jobs import jobs_of
 from control_plane.agents.orchestrator.names import NAME
@@ -175,15 +175,18 @@ class Orchestrator:
         )
 
     async def answer(self, principal: Principal, goal_id: GoalId, answers: Mapping[str, str], request_id: str) -> Goal:
-        """Plan a goal again with a person's answers. Repeating the same answers changes nothing.
+        """Plan a goal again with a person's answers, or let it go on where its run asked about a failed job.
+
+        Repeating the same answers changes nothing.
 
         Raises NotFound, PermissionDenied, PreconditionFailed if the goal asks nothing, InvalidArgument.
         """
-        goal = await self._store.read(lambda tx: goals.require(tx, goal_id))
+        goal, of_run = await self._store.read(lambda tx: _asking(tx, goal_id))
         _check_owner(principal, goal)
         together = {**dict(goal.answers), **answers}
         fingerprint = hashlib.sha256(repr((goal_id, sorted(answers.items()))).encode()).hexdigest()
-        plan = await self._plan(goal.user_id, goal.text, goal.timezone, self._clock.now(), together)
+        now = self._clock.now()
+        plan = goal.plan if of_run else await self._plan(goal.user_id, goal.text, goal.timezone, now, together)
 
         def write(tx: Tx) -> Goal:
             if not _is_first(tx, principal, "AnswerGoal", request_id, fingerprint, goal_id):
@@ -204,6 +207,8 @@ class Orchestrator:
                     reason="ANSWER_UNKNOWN",
                 )
             record(tx, goal_id, principal, "goal.answered", "a person answered", dict(answers))
+            if of_run or plan is None:
+                return run_answers.take_answer(tx, current, answers)
             goals.update(tx, goal_id, answers=together)
             return self._pursue(tx, principal, goal_id, plan, attempt=str(current.version))
 
@@ -282,6 +287,12 @@ def _is_first(tx: Tx, principal: Principal, method: str, request_id: str, finger
             tx, user_id=user_id, method=method, request_id=request_id, fingerprint=fingerprint, result_id=result_id
         )
     return known is None
+
+
+def _asking(tx: Tx, goal_id: GoalId) -> tuple[Goal, bool]:
+    """Return the goal, and whether it was its run that asked."""
+    goal = goals.require(tx, goal_id)
+    return goal, run_answers.asks_about_a_job(tx, goal)
 
 
 def _new_goal(

@@ -4,21 +4,24 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from graphlib import TopologicalSorter
 
-from control_plane.agents.orchestrator.jobs import jobs_of
+from control_plane.agents.orchestrator.jobs import budget_of, jobs_of
 from control_plane.agents.orchestrator.names import NAME
+from control_plane.agents.orchestrator.relaunch import relaunch
 from control_plane.agents.orchestrator.replies import NOT_YET, UNCLEAR, reply
 from control_plane.agents.orchestrator.runs import begin
 from control_plane.agents.orchestrator.runs.state import RUN_INTENTS
 from control_plane.agents.orchestrator.zones import zone_of
 from control_plane.errors import PreconditionFailed, ResourceExhausted
+from control_plane.fleet.prices import PriceTable
 from control_plane.governor.governor import Governor, denial_error
 from control_plane.model.action import ActionState, LaunchJobs, Proposal, StopJob
 from control_plane.model.goal import Goal, GoalState
 from control_plane.model.identity import Principal, Role
 from control_plane.model.ids import ACTION, GoalId, JobId, derived_id
 from control_plane.model.job import Job, JobState
-from control_plane.model.plan import BudgetPeriod, Intent, Plan
+from control_plane.model.plan import Intent, Plan
 from control_plane.model.run import RunUsage
+from control_plane.model.run_step import Outcome, RunStep
 from control_plane.store import actions, audit, goals, job_names, jobs, runs
 from control_plane.store.database import Tx
 from control_plane.store.jobs import JobFilter
@@ -108,7 +111,7 @@ class Pursuit:
             tx,
             Proposal(
                 id=derived_id(ACTION, NAME, goal.id, attempt),
-                effect=LaunchJobs(new, goal.id, _budget(plan, goal)),
+                effect=LaunchJobs(new, goal.id, budget_of(plan, goal)),
                 proposer=NAME,
                 reasoning=plan.summary,
                 is_person=False,
@@ -178,6 +181,15 @@ class Pursuit:
         state = GoalState.SUCCEEDED if done else GoalState.FAILED
         return self._end(tx, principal, goal.id, state, "\n".join(lines))
 
+    @property
+    def prices(self) -> PriceTable:
+        """What GPUs cost."""
+        return self._governor.prices
+
+    def relaunch(self, tx: Tx, goal: Goal, step: RunStep) -> Outcome:
+        """Propose the jobs that a step of the goal's run wants run again; the same step proposes the same action."""
+        return relaunch(tx, self._governor, goal, step)
+
     def stop(self, tx: Tx, principal: Principal, goal_id: GoalId, job_id: JobId, reason: str, request_id: str) -> str:
         """Propose to stop a job as the act of who asks; return what came of it. Raises the error of a denial."""
         action = self._governor.propose_in(
@@ -236,11 +248,3 @@ def _last_first(found: Iterable[Job]) -> Iterable[Job]:
     by_id = {job.id: job for job in found}
     order = TopologicalSorter({job.id: job.spec.depends_on for job in by_id.values()}).static_order()
     return [by_id[job_id] for job_id in reversed(tuple(order)) if job_id in by_id]
-
-
-def _budget(plan: Plan, goal: Goal) -> Decimal | None:
-    """Return the stricter of the caller's cap and the total that the text names."""
-    said = plan.constraints.budget
-    caps = [goal.budget_usd, said.amount_usd if said is not None and said.per is BudgetPeriod.TOTAL else None]
-    known = [cap for cap in caps if cap is not None]
-    return min(known) if known else None

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from control_plane.agents.orchestrator.names import NAME
-from control_plane.agents.orchestrator.runs.state import BY_RULES, LAUNCHED, PHASE, READING, WORKING
+from control_plane.agents.orchestrator.runs.moves import BY_RULES
+from control_plane.agents.orchestrator.runs.state import LAUNCHED, PHASE, READING, WORKING
 from control_plane.agents.orchestrator.runs.view import FOR_AGENT
 from control_plane.model.action import Action
 from control_plane.model.goal import Goal

@@ -5,32 +5,37 @@ from datetime import timedelta
 
 import structlog
 
-from control_plane.agents.orchestrator.runs import recording
+from control_plane.agents.orchestrator.runs import failures, recording
 from control_plane.agents.orchestrator.runs.bounds import RunPolicy
 from control_plane.agents.orchestrator.runs.effects import Effects
 from control_plane.agents.orchestrator.runs.ending import end, fallback_diagnosis
 from control_plane.agents.orchestrator.runs.moves import (
+    BY_RULES,
+    AskPerson,
     AwaitApproval,
     ByRules,
     Call,
+    Choose,
     Decided,
     Diagnose,
     Finish,
     Pursue,
     ReadGoal,
     Redo,
+    RunAgain,
     Think,
     Watch,
 )
 from control_plane.agents.orchestrator.runs.ports import Diagnoser, GoalPursuit
 from control_plane.agents.orchestrator.runs.report import partial
-from control_plane.agents.orchestrator.runs.state import BY_RULES, arguments_of, next_move
+from control_plane.agents.orchestrator.runs.state import arguments_of, next_move
 from control_plane.agents.orchestrator.runs.view import RunView, load_view
 from control_plane.errors import OrQuantaError, Unavailable
 from control_plane.model.agent import AgentStatus
 from control_plane.model.goal import GoalState
 from control_plane.model.ids import JobId, RunId
 from control_plane.model.run import EventType, RunState
+from control_plane.model.run_replan import replan_to_json
 from control_plane.model.run_step import Intent, Outcome, RunStep, StepKind
 from control_plane.model.tool import ToolEffect
 from control_plane.store import goals, run_events, runs
@@ -65,17 +70,17 @@ class Driver:
         if view is None or view.run.state.ended:
             return False
         effects = self._effects.effects(view)
-        view = replace(view, tools=frozenset(effects))
+        view = replace(view, tools=frozenset(effects), prices=self._pursuit.prices)
         move = next_move(view, self._policy, effects)
         match move:
-            case ReadGoal() | Think() | Call():
+            case ReadGoal() | Think() | Call() | Choose() | RunAgain():
                 return await self._step(view, self._intent(view, move))
             case Redo():
                 return await self._take(view, move.step)
             case Watch():
                 return await self._watch(view, move)
             case Diagnose():
-                return await self._find_cause(view, JobId(move.job_id))
+                return await self._find_cause(view, move.job_id)
             case _:
                 return await self._store.write(lambda tx: self._record(tx, view, move))
 
@@ -89,7 +94,9 @@ class Driver:
 
         await self._store.write(write)
 
-    def _record(self, tx: Tx, view: RunView, move: Pursue | Decided | AwaitApproval | ByRules | Finish) -> bool:
+    def _record(
+        self, tx: Tx, view: RunView, move: Pursue | Decided | AwaitApproval | ByRules | AskPerson | Finish
+    ) -> bool:
         """Make a move that takes nothing but a transaction."""
         match move:
             case Pursue():
@@ -100,14 +107,21 @@ class Driver:
                 return _await(tx, view, move)
             case ByRules():
                 return _by_rules(tx, view, move)
+            case AskPerson():
+                return failures.ask(tx, view, move)
             case Finish():
                 return end(tx, view, move, self._pursuit)
 
-    def _intent(self, view: RunView, move: ReadGoal | Think | Call) -> Intent:
+    def _intent(self, view: RunView, move: ReadGoal | Think | Call | Choose | RunAgain) -> Intent:
         if isinstance(move, ReadGoal):
             return Intent(StepKind.PLAN, "read_goal")
         if isinstance(move, Think):
             return Intent(StepKind.THINK, "think")
+        if isinstance(move, Choose):
+            return Intent(StepKind.CHOOSE, move.job_id)
+        if isinstance(move, RunAgain):
+            arguments = replan_to_json(move.replan)
+            return Intent(StepKind.REPLAN, move.replan.job_id, arguments, ToolEffect.WRITE, reasoning=move.why)
         effect = self._effects.effects(view).get(move.tool, ToolEffect.DESTRUCTIVE)
         return Intent(StepKind.TOOL, move.tool, arguments_of(move), effect, move.turn, move.call_id, move.why)
 
@@ -122,6 +136,11 @@ class Driver:
                 outcome = await self._effects.read_goal(view)
             case StepKind.THINK:
                 outcome = await self._effects.think(view)
+            case StepKind.CHOOSE:
+                outcome = await self._effects.choose(view, step)
+            case StepKind.REPLAN:
+                await self._store.write(lambda tx: failures.run_again(tx, view, step, self._pursuit, self._policy))
+                return True
             case _:
                 outcome = await self._effects.call_tool(view, step)
         await self._store.write(lambda tx: recording.finish(tx, step, outcome, self._policy))
@@ -199,27 +218,7 @@ class Driver:
             except OrQuantaError as error:
                 log.warning("run.not_diagnosed", run_id=view.run.id, job_id=job_id, reason=error.reason)
 
-        def write(tx: Tx) -> None:
-            if runs.require(tx, view.run.id).diagnosis is not None:
-                return
-            runs.note(tx, view.run.id, diagnosis=diagnosis)
-            run_events.append(
-                tx,
-                view.run.id,
-                EventType.DIAGNOSIS,
-                f"{job.spec.name}: {diagnosis.cause}: {diagnosis.summary}",
-                data={
-                    "job_id": job.id,
-                    "cause": diagnosis.cause,
-                    "advice": diagnosis.advice,
-                    "fault": diagnosis.fault.value,
-                    "confidence": diagnosis.confidence,
-                    "by": diagnosis.diagnosed_by,
-                },
-                evidence_ids=[one.id for one in diagnosis.evidence],
-            )
-
-        await self._store.write(write)
+        await self._store.write(lambda tx: failures.note_cause(tx, view, job, diagnosis))
         return True
 
 
@@ -234,6 +233,7 @@ def _await(tx: Tx, view: RunView, move: AwaitApproval) -> bool:
     )
     recording.show_status(tx, AgentStatus.IDLE)
     _move_goal(tx, view, GoalState.PLANNING, GoalState.AWAITING_APPROVAL, text)
+    _move_goal(tx, view, GoalState.RUNNING, GoalState.RUNNING, text)
     return True  # it may have been decided meanwhile
 
 

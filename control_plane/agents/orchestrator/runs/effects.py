@@ -10,13 +10,15 @@ from typing import Any
 import structlog
 
 from control_plane.agents.orchestrator.names import NAME
-from control_plane.agents.orchestrator.runs import context, limits
+from control_plane.agents.orchestrator.runs import choosing, context, limits, replanning
 from control_plane.agents.orchestrator.runs.bounds import CALLS_PER_TURN_MAX, RunPolicy, plain
 from control_plane.agents.orchestrator.runs.ports import Tools
-from control_plane.agents.orchestrator.runs.toolsets import declarations, offered
+from control_plane.agents.orchestrator.runs.toolsets import declarations
+from control_plane.agents.orchestrator.runs.toolsets import offered as tools_offered
 from control_plane.agents.orchestrator.runs.view import RunView, load
 from control_plane.bus.deltas import Deltas
 from control_plane.clock import Clock
+from control_plane.model.ids import JobId
 from control_plane.model.plan import Intent
 from control_plane.model.run import EventType, ReasoningEvent
 from control_plane.model.run_step import Outcome, RunStep
@@ -73,15 +75,11 @@ class Effects:
             reading_messages,
         )
 
-        request = self._request(view, offering=False)
-        request = ModelRequest(
+        request = replace(
+            self._request(view, offering=False),
             messages=reading_messages(goal.text, dict(goal.answers)),
-            purpose=request.purpose,
             schema=SCHEMA,
             schema_name=SCHEMA_NAME,
-            output_tokens_max=request.output_tokens_max,
-            input_tokens_max=request.input_tokens_max,
-            cost_usd_max=request.cost_usd_max,
         )
         return await self._asked(view, request)
 
@@ -89,10 +87,25 @@ class Effects:
         """Have a model choose what to do next."""
         return await self._asked(view, self._request(view, offering=True))
 
+    async def choose(self, view: RunView, step: RunStep) -> Outcome:
+        """Have a model choose among the remedies of a failed job. It is shown words that strangers wrote."""
+        job_id = JobId(step.intent.name)
+        job = next((one for one in view.jobs if one.id == job_id and one.id in view.book.diagnoses), None)
+        if job is None:
+            return _failed("NoJob", 0.0)
+        offered = replanning.offered(view, self._policy, job)
+        request = replace(
+            self._request(view, offering=False),
+            messages=choosing.messages(view, job_id, offered),
+            schema=choosing.schema(offered),
+            schema_name=choosing.SCHEMA_NAME,
+        )
+        return replace(await self._asked(view, request), untrusted=True)
+
     def _request(self, view: RunView, *, offering: bool) -> ModelRequest:
         run, policy = view.run, self._policy
         specs = (
-            offered(self._specs(view).values(), view.plan.intent, policy.tools_offered)
+            tools_offered(self._specs(view).values(), view.plan.intent, policy.tools_offered)
             if offering and view.goal is not None and view.goal.plan is not None
             else ()
         )
@@ -165,7 +178,7 @@ class Effects:
         """Return why a model's call is not made at all, or None: rules call what they need."""
         if step.intent.turn == 0:
             return None
-        known = offered(self._specs(view).values(), view.plan.intent, self._policy.tools_offered)
+        known = tools_offered(self._specs(view).values(), view.plan.intent, self._policy.tools_offered)
         if spec is None or spec.name not in {one.name for one in known}:
             names = ", ".join(one.name for one in known)
             return _error("UNKNOWN_TOOL", f"there is no tool {plain(step.intent.name, 60)!a} here; there are {names}")

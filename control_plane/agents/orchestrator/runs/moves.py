@@ -2,12 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+from control_plane.fleet.remedies import Remedy
 from control_plane.model.action import Action
-from control_plane.model.ids import ActionId, NodeId
+from control_plane.model.ids import ActionId, JobId, NodeId
 from control_plane.model.run import RunState
+from control_plane.model.run_replan import Replan
 from control_plane.model.run_step import RunStep
+
+BY_RULES: Final = "rules"
+"""The reasoner of a run whose moves no model chooses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,32 @@ class ByRules:
 class Diagnose:
     """Look for the cause of a failed job."""
 
-    job_id: str
+    job_id: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class Choose:
+    """Have a model choose what to do about a failed job, among what the table offers."""
+
+    job_id: JobId
+    offered: tuple[Remedy, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunAgain:
+    """Run a failed job again in another one, with those that its failure has cancelled."""
+
+    replan: Replan
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class AskPerson:
+    """Ask the person whose goal it is what to do about a failed job. `field` is the name of the answer."""
+
+    job_id: JobId
+    field: str
+    remedy: Remedy
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,4 +121,19 @@ class Finish:
     evidence_ids: tuple[str, ...] = ()
 
 
-Move = ReadGoal | Pursue | Think | Call | Redo | Decided | AwaitApproval | Watch | ByRules | Diagnose | Finish
+Move = (
+    ReadGoal
+    | Pursue
+    | Think
+    | Call
+    | Redo
+    | Decided
+    | AwaitApproval
+    | Watch
+    | ByRules
+    | Diagnose
+    | Choose
+    | RunAgain
+    | AskPerson
+    | Finish
+)

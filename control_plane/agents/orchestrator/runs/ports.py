@@ -2,11 +2,13 @@
 
 from typing import Protocol
 
+from control_plane.fleet.prices import PriceTable
 from control_plane.model.diagnosis import Diagnosis
 from control_plane.model.goal import Goal
 from control_plane.model.identity import Principal, Role
 from control_plane.model.ids import GoalId, JobId
 from control_plane.model.plan import Plan
+from control_plane.model.run_step import Outcome, RunStep
 from control_plane.model.tool import ToolCall, ToolContext, ToolResult, ToolSpec
 from control_plane.store.database import Tx
 
@@ -44,6 +46,15 @@ class GoalPursuit(Protocol):
 
     def pursue(self, tx: Tx, principal: Principal, goal_id: GoalId, plan: Plan, *, attempt: str) -> Goal:
         """Let a planned goal go as far as it can: ask, refuse, end, propose its jobs, or leave it to its run."""
+        ...
+
+    @property
+    def prices(self) -> PriceTable:
+        """What GPUs cost."""
+        ...
+
+    def relaunch(self, tx: Tx, goal: Goal, step: RunStep) -> Outcome:
+        """Propose the jobs that a step wants run again; the same step proposes the same action."""
         ...
 
     def withdraw(self, tx: Tx, goal_id: GoalId, reason: str) -> None:

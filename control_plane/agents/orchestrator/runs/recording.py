@@ -10,6 +10,7 @@ from control_plane.model.agent import AgentStatus
 from control_plane.model.ids import RunId
 from control_plane.model.redaction import Json
 from control_plane.model.run import EventType
+from control_plane.model.run_replan import replan_from_json
 from control_plane.model.run_step import Intent, Outcome, RunStep, StepKind
 from control_plane.model.tool import ToolStatus
 from control_plane.store import agents, goals, run_events, runs
@@ -17,6 +18,7 @@ from control_plane.store.database import Tx
 
 RECALL = "recall_memory"
 _WARNED = "warned"
+_WHY_CHARS = 300
 _SHOWN_CHARS = 1_500  # of a model's text or a tool's result in an event
 
 
@@ -45,7 +47,7 @@ def begin(tx: Tx, view: RunView, intent: Intent) -> RunStep | None:
 
 def finish(tx: Tx, step: RunStep, outcome: Outcome, policy: RunPolicy) -> bool:
     """Write down what came of a step, account for it once, and tell it."""
-    turns = int(step.intent.kind in (StepKind.PLAN, StepKind.THINK))
+    turns = int(step.intent.kind in (StepKind.PLAN, StepKind.THINK, StepKind.CHOOSE))
     calls = int(step.intent.kind is StepKind.TOOL)
     if not runs.finish_step(tx, step.run_id, step.number, outcome, turns=turns, tool_calls=calls):
         return False
@@ -58,13 +60,13 @@ def finish(tx: Tx, step: RunStep, outcome: Outcome, policy: RunPolicy) -> bool:
         kind,
         message,
         data=data,
-        evidence_ids=(outcome.evidence_id,) if outcome.evidence_id else (),
+        evidence_ids=_evidence(outcome),
         tainted=outcome.untrusted,
         action_id=outcome.action_id or "",
     )
     if step.intent.name == RECALL and outcome.status in (ToolStatus.OK, ToolStatus.NO_DATA):
         _tell_memories(tx, step.run_id, outcome)
-    if outcome.action_id is not None and step.intent.kind is StepKind.TOOL:
+    if outcome.action_id is not None and step.intent.kind in (StepKind.TOOL, StepKind.REPLAN):
         _tell_decision(tx, step.run_id, outcome)
     _warn(tx, step.run_id, policy)
     return True
@@ -84,6 +86,10 @@ def _what(intent: Intent) -> str:
             return "has a model read the goal"
         case StepKind.THINK:
             return "has a model choose what to do next"
+        case StepKind.CHOOSE:
+            return f"has a model choose what to do about {intent.name}"
+        case StepKind.REPLAN:
+            return f"runs {intent.name} again"
         case _:
             return f"calls {intent.name}"
 
@@ -106,6 +112,26 @@ def _told(step: RunStep, outcome: Outcome) -> tuple[EventType, str, dict[str, Js
             data |= _used(outcome) | {"calls": [str(one["name"]) for one in _calls(outcome)]}
             text = str(outcome.data.get("text", "")) or f"wants {len(_calls(outcome))} calls"
             return EventType.MODEL_REPLIED, text if outcome.status == "replied" else outcome.error_code, data
+        case StepKind.CHOOSE:
+            said = outcome.data.get("data")
+            choice = said if isinstance(said, dict) else {}
+            data |= _used(outcome) | {"job_id": step.intent.name, "choice": str(choice.get("choice", ""))}
+            text = f"{choice.get('choice', '')}: {str(choice.get('why', ''))[:_WHY_CHARS]}"
+            return EventType.MODEL_REPLIED, text if choice else f"no choice: {outcome.error_code}", data
+        case StepKind.REPLAN:
+            replan = replan_from_json(step.intent.arguments_json)
+            data |= {
+                "job_id": replan.job_id,
+                "cause": replan.cause,
+                "remedy": replan.remedy.value,
+                "jobs": [{"failed": old, "in_place": new} for old, new in replan.jobs],
+            }
+            return EventType.REPLANNED, f"{step.intent.reasoning}; {outcome.shown}".rstrip("; "), data
+
+
+def _evidence(outcome: Outcome) -> tuple[str, ...]:
+    own = (outcome.evidence_id,) if outcome.evidence_id else ()
+    return (*own, *(str(one) for one in outcome.data.get("evidence_ids", ())))
 
 
 def _calls(outcome: Outcome) -> Sequence[dict[str, Json]]:

@@ -3,6 +3,7 @@
 from control_plane.agents.orchestrator.runs.bounds import RESULT_CHARS_MAX
 from control_plane.agents.orchestrator.runs.moves import Finish
 from control_plane.agents.orchestrator.runs.view import RunView
+from control_plane.fleet import attempts
 from control_plane.model.run import RunState
 from control_plane.model.run_step import Outcome, RunStep
 from control_plane.model.tool import ToolEffect, ToolStatus
@@ -17,7 +18,10 @@ def partial(view: RunView, state: RunState, why: str) -> Finish:
     read = [line for line in map(_found, view.calls()) if line]
     done = [line for line in map(_done, view.calls()) if line]
     lines += ["", "Found so far:", *read[-_LINES_MAX:]] if read else ["", "Nothing was found before that."]
-    lines += ["", "Done so far:", *done[-_LINES_MAX:]] if done else ["", "Nothing was changed."]
+    nothing = [] if view.jobs else ["", "Nothing was changed."]
+    lines += ["", "Done so far:", *done[-_LINES_MAX:]] if done else nothing
+    if view.jobs:
+        lines += ["", "Its jobs:", *attempts.told(view.jobs, view.replans), attempts.cost(view.jobs)]
     if view.unfinished is not None and view.unfinished.intent.effect is not ToolEffect.READ:
         lines.append(f"- {view.unfinished.intent.name} was begun, and what came of it is not known; see the audit")
     return Finish(state, "\n".join(lines)[:RESULT_CHARS_MAX], why, view.evidence())

@@ -2,27 +2,29 @@
 
 import json
 from collections.abc import Mapping
-from datetime import timedelta
 
-from control_plane.agents.orchestrator.runs import context, limits
+from control_plane.agents.orchestrator.runs import choosing, context, limits, replanning
 from control_plane.agents.orchestrator.runs.bounds import RunPolicy
 from control_plane.agents.orchestrator.runs.moves import (
+    BY_RULES,
     AwaitApproval,
     ByRules,
     Call,
+    Choose,
     Decided,
-    Diagnose,
     Finish,
     Move,
     Pursue,
     ReadGoal,
     Redo,
+    RunAgain,
     Think,
     Watch,
 )
 from control_plane.agents.orchestrator.runs.report import partial
 from control_plane.agents.orchestrator.runs.rules import heal, questions, scale
 from control_plane.agents.orchestrator.runs.view import RunView, load
+from control_plane.fleet.remedies_words import sentence
 from control_plane.model.goal import GoalState
 from control_plane.model.job import JobState
 from control_plane.model.plan import Intent
@@ -39,11 +41,6 @@ WORKING = "working"
 LAUNCHED = "launched"
 """The goal's jobs are queued or run; the run watches them."""
 
-BY_RULES = "rules"
-
-_LAST_LINES = timedelta(seconds=2)
-"""What a job has written comes another way than the news of its end."""
-
 RUN_INTENTS = frozenset({Intent.QUERY, Intent.COST, Intent.HEAL, Intent.SCALE})
 """The intents that a run works on with tools; the others are carried out by code as they were planned."""
 
@@ -51,13 +48,13 @@ RUN_INTENTS = frozenset({Intent.QUERY, Intent.COST, Intent.HEAL, Intent.SCALE})
 def next_move(view: RunView, policy: RunPolicy, effects: Mapping[str, ToolEffect]) -> Move:
     """Return the run's next move. `effects` are those of the tools that its person may use."""
     if view.book.stop_reason:
-        return partial(view, RunState.STOPPED, f"a person stopped it: {view.book.stop_reason}")
+        return partial(view, RunState.STOPPED, view.book.stop_reason)
     if view.owner is None or view.owner.disabled:
         return partial(view, RunState.STOPPED, "the person it acted for has no account any more, or it is disabled")
     if view.goal is not None and view.goal.state.ended:
         return _after_goal(view)
     if view.goal is not None and view.goal.state is GoalState.NEEDS_INPUT:
-        return Watch("waits for an answer to its questions")
+        return replanning.waiting(view) or Watch("waits for an answer to its questions")
     if view.unfinished is not None:
         return Redo(view.unfinished)
     move = _waits(view)
@@ -68,7 +65,7 @@ def next_move(view: RunView, policy: RunPolicy, effects: Mapping[str, ToolEffect
             read = any(step.intent.kind is StepKind.PLAN for step in view.steps)
             move = Pursue() if read else ReadGoal()
         case "launched":
-            move = _launched(view)
+            move = replanning.decide(view, policy)
         case _:
             move = _by_rules(view) if view.run.reasoner == BY_RULES else _by_model(view)
     if isinstance(move, Finish) and move.state is RunState.SUCCEEDED and any(not job.state.ended for job in view.jobs):
@@ -81,31 +78,20 @@ def _after_goal(view: RunView) -> Move:
     goal = view.goal
     if goal is None:
         raise LookupError(f"run {view.run.id} has no goal")
-    failed = _undiagnosed(view)
-    if failed is not None:
-        return failed
+    failed = next((job for job in view.current_jobs if job.state is JobState.FAILED), None)
+    look = None if failed is None or view.run.diagnosis is not None else replanning.undiagnosed(view, failed)
+    if look is not None:
+        return look
     state = {
         GoalState.SUCCEEDED: RunState.SUCCEEDED,
         GoalState.CANCELLED: RunState.STOPPED,
     }.get(goal.state, RunState.FAILED)
-    result = goal.result or goal.status_reason
+    result = goal.result or sentence(goal.status_reason)
     diagnosis = view.run.diagnosis
-    if diagnosis is not None:
-        result = f"{result}\n\n{diagnosis.summary}\n{diagnosis.advice}".strip()
+    if diagnosis is not None and state is not RunState.SUCCEEDED:
+        result = f"{result}\n\n{sentence(diagnosis.summary)}\n{sentence(diagnosis.advice)}".strip()
     evidence = view.evidence() + (tuple(one.id for one in diagnosis.evidence) if diagnosis is not None else ())
     return Finish(state, result, goal.status_reason, tuple(dict.fromkeys(evidence)))
-
-
-def _undiagnosed(view: RunView) -> Diagnose | Watch | None:
-    """Return that the cause of a failed job is to be found, once its last lines have had time to come in."""
-    if view.run.diagnosis is not None:
-        return None
-    failed = next((job for job in view.jobs if job.state is JobState.FAILED), None)
-    if failed is None:
-        return None
-    if failed.finished_at is not None and view.now - failed.finished_at < _LAST_LINES:
-        return Watch(f"waits for the last lines of {failed.id}", seconds=_LAST_LINES.total_seconds())
-    return Diagnose(failed.id)
 
 
 def _waits(view: RunView) -> Move | None:
@@ -119,18 +105,12 @@ def _waits(view: RunView) -> Move | None:
             open_ids.append(action_id)
     if open_ids:
         return AwaitApproval(tuple(open_ids))
-    for _, outcome in view.calls():
+    tries = [one.outcome for one in view.steps if one.intent.kind is StepKind.REPLAN and one.outcome is not None]
+    for outcome in (*(one for _, one in view.calls()), *tries):
         asked = outcome.status == ToolStatus.APPROVAL_REQUIRED and outcome.action_id is not None
         if asked and outcome.action_id is not None and view.decision(outcome.action_id) is None:
             return AwaitApproval((outcome.action_id,))
     return None
-
-
-def _launched(view: RunView) -> Move:
-    failed = _undiagnosed(view)
-    if failed is not None:
-        return failed
-    return Watch("its jobs are queued or running")
 
 
 def _by_rules(view: RunView) -> Move:
@@ -188,6 +168,13 @@ def _within(view: RunView, policy: RunPolicy, effects: Mapping[str, ToolEffect],
     match move:
         case Think():
             used_up = limits.before_turn(view, input_tokens=context.size(context.messages(view, policy)))
+        case Choose():
+            shown = context.size(choosing.messages(view, move.job_id, move.offered))
+            if no_more := limits.before_turn(view, input_tokens=shown):
+                return ByRules(f"a limit lets no model be asked: {no_more}")
+        case RunAgain():
+            if late := limits.over_time(view):
+                return replanning.cut_short(view, f"its run has used {late}")
         case Call():
             effect = effects.get(move.tool, ToolEffect.DESTRUCTIVE)
             used_up = limits.before_call(view, policy, move.tool, arguments_of(move), effect)

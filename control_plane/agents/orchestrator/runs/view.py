@@ -2,23 +2,28 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from control_plane.agents.orchestrator.jobs import budget_of
+from control_plane.agents.orchestrator.runs.means import Means, load_means
+from control_plane.fleet import attempts
+from control_plane.fleet.prices import PriceTable
 from control_plane.model.account import User
 from control_plane.model.action import Action
 from control_plane.model.goal import Goal
 from control_plane.model.identity import CredentialKind, Principal
-from control_plane.model.ids import ActionId, NodeId, RunId
+from control_plane.model.ids import ActionId, JobId, NodeId, RunId
 from control_plane.model.incident import Incident
-from control_plane.model.job import Job
+from control_plane.model.job import Job, JobState
 from control_plane.model.money import from_micros
 from control_plane.model.node import Node
 from control_plane.model.plan import Plan
 from control_plane.model.repair import Repair
 from control_plane.model.run import Run
+from control_plane.model.run_replan import Replan
 from control_plane.model.run_step import Outcome, RunBook, RunStep, StepKind
 from control_plane.model.tool import ToolEffect, ToolStatus
 from control_plane.store import actions, goals, incidents, jobs, model_usage, nodes, repairs, runs, users
@@ -44,7 +49,10 @@ class Patient:
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """A run as it is now, with everything that its next move depends on. `tools` may be called."""
+    """A run as it is now, with everything that its next move depends on.
+
+    `tools` may be called. `means` is what the fleet has, known while a job of the goal has failed.
+    """
 
     book: RunBook
     steps: tuple[RunStep, ...]
@@ -55,6 +63,8 @@ class RunView:
     patients: tuple[Patient, ...]
     now: datetime
     tools: frozenset[str] = frozenset()
+    means: Means = field(default_factory=Means)
+    prices: PriceTable = field(default_factory=PriceTable)
 
     @property
     def run(self) -> Run:
@@ -116,6 +126,34 @@ class RunView:
         found = (outcome.evidence_id for _, outcome in self.calls() if outcome.status in _TELLING)
         return tuple(dict.fromkeys(one for one in found if one))
 
+    @property
+    def answers(self) -> Mapping[str, str]:
+        """What the person has answered, by the field of the question."""
+        return {} if self.goal is None else dict(self.goal.answers)
+
+    @property
+    def budget_left_usd(self) -> Decimal | None:
+        """What is left of the goal's budget beside all that its jobs have spent and reserved; None without one."""
+        budget = None if self.goal is None or self.goal.plan is None else budget_of(self.goal.plan, self.goal)
+        if budget is None:
+            return None
+        return budget - sum((job.cost_usd + job.reserved_usd for job in self.jobs), Decimal(0))
+
+    @property
+    def replans(self) -> tuple[Replan, ...]:
+        """What was planned in the places of failed jobs, in its order."""
+        return attempts.replans(self.steps)
+
+    @property
+    def places(self) -> Mapping[JobId, JobId]:
+        """Which job has taken the place of which."""
+        return attempts.replaced(self.jobs, self.replans)
+
+    @property
+    def current_jobs(self) -> tuple[Job, ...]:
+        """The jobs whose places no other took: the goal is done if all of them succeeded."""
+        return attempts.current(self.jobs, self.places)
+
     def wrote(self) -> bool:
         """Tell whether the run has called a tool that changes something."""
         return any(step.intent.effect is not ToolEffect.READ for step, _ in self.calls())
@@ -129,16 +167,19 @@ def load_view(tx: Tx, run_id: RunId) -> RunView | None:
     book = _with_all_costs(tx, book)
     run = book.run
     goal = None if run.goal_id is None else goals.get(tx, run.goal_id)
+    of_goal = () if goal is None else jobs.of_goal(tx, goal.id)
+    any_failed = any(job.state is JobState.FAILED for job in of_goal)
     waited = {action_id: actions.get(tx, action_id) for action_id in book.waits_for}
     return RunView(
         book=book,
         steps=runs.steps(tx, run_id),
         goal=goal,
-        jobs=() if goal is None else jobs.of_goal(tx, goal.id),
+        jobs=of_goal,
         owner=None if run.user_id is None else users.get(tx, run.user_id),
         actions={action_id: action for action_id, action in waited.items() if action is not None},
         patients=tuple(one for one in (_patient(tx, node_id) for node_id in book.watches) if one is not None),
         now=tx.now,
+        means=load_means(tx, of_goal) if any_failed and goal is not None and not goal.state.ended else Means(),
     )
 
 
