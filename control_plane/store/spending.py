@@ -28,10 +28,14 @@ class SpendingKey(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SpendingFilter:
-    """Which attempts: begun at `since` or later, of people whose address holds `who` in any case; "" is everybody."""
+    """Which attempts: begun at `since` or later, of people whose address holds `who` in any case; "" is everybody.
+
+    With `until`, only those begun before it.
+    """
 
     since: datetime
     who: str = ""
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +113,8 @@ def of_goals(tx: Tx, goal_ids: Collection[GoalId]) -> dict[GoalId, Decimal]:
 
 
 def _which(which: SpendingFilter) -> tuple[ColumnElement[bool], ...]:
-    return (col(AllocationRow.created_at) >= which.since, *_of(which.who))
+    before = () if which.until is None else (col(AllocationRow.created_at) < which.until,)
+    return (col(AllocationRow.created_at) >= which.since, *before, *_of(which.who))
 
 
 def _of(who: str) -> tuple[ColumnElement[bool], ...]:

@@ -4,7 +4,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field, WithJsonSchema, model_validator
 
 from control_plane.errors import PermissionDenied
 from control_plane.model.identity import Principal, Role
@@ -16,11 +16,14 @@ from control_plane.tools.definition import Found, ReadTool, Sources
 from control_plane.tools.output import Line, Moment, Number, Output, Part, Token, Usd
 from control_plane.tools.references import GoalReference, Limit, Person, goal_id, user_id
 
+Time = Annotated[AwareDatetime, WithJsonSchema({"type": "string", "maxLength": 40})]
+"""A time with its zone: "2026-10-01T00:00:00Z"."""
+
 _PEOPLE_TOLD = 20
 
 
 class Costs(Input):
-    """Whose spending, since when, added up by what."""
+    """Whose spending, since when, added up by what. Without `since`, of the last `days`."""
 
     by: Literal["user", "goal", "job", "day", "gpu_type"] = "user"
     who: Annotated[
@@ -28,7 +31,17 @@ class Costs(Input):
         Field(min_length=1, max_length=254, description='"me", an e-mail address, or a part of it such as "@vision."'),
     ] = None
     days: Annotated[int, Field(ge=1, le=3_660, description="Attempts begun within the last days")] = 30
+    since: Annotated[Time | None, Field(description='Attempts begun from then on, such as "2026-10-01T00:00:00Z"')] = (
+        None
+    )
+    until: Annotated[Time | None, Field(description="Only attempts begun before then")] = None
     limit: Limit = 50
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Costs":
+        if self.since is not None and self.until is not None and self.until < self.since:
+            raise ValueError("until is before since")
+        return self
 
 
 class CostLine(Part):
@@ -49,6 +62,7 @@ class CostsOut(Output):
 
     by: str
     since: Moment
+    until: Moment
     total_usd: Usd
     reserved_usd: Usd
     people: tuple[Line, ...]
@@ -93,12 +107,15 @@ class PricesOut(Output):
 
 async def _costs(sources: Sources, principal: Principal, wanted: Costs) -> Found[CostsOut]:
     who = principal.email if wanted.who == "me" else (wanted.who or "")
-    which = SpendingFilter(sources.clock.now() - timedelta(days=wanted.days), who)
+    now = sources.clock.now()
+    until = now if wanted.until is None else wanted.until
+    which = SpendingFilter(wanted.since or until - timedelta(days=wanted.days), who, wanted.until)
 
     def read(tx: Tx) -> CostsOut:
         return CostsOut(
             by=wanted.by,
             since=which.since,
+            until=until,
             total_usd=spending.total_usd(tx, which),
             reserved_usd=spending.reserved_usd(tx, who),
             people=spending.people(tx, who, limit=_PEOPLE_TOLD),
@@ -152,8 +169,8 @@ async def _prices(sources: Sources, _principal: Principal, _wanted: Prices) -> F
 
 COSTS = ReadTool(
     name="costs",
-    description="Adds up what was spent on GPUs, by person, goal, job, day or GPU model, for all people whose "
-    'address holds a text. Answers "what did team X spend?".',
+    description="Adds up what was spent on GPUs, by person, goal, job, day or GPU model, in any period, for all people "
+    'whose address holds a text. Answers "what did we spend in October?".',
     arguments=Costs,
     result=CostsOut,
     read=_costs,
