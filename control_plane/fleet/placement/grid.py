@@ -42,6 +42,8 @@ class Grid:
         self.columns: list[dict[str, int]] = []  # of each row: slots by UUID
         self.count = 0
         self.sequence = 0
+        self.hosts_version = 0  # counts the changes of which hosts there are and what they are
+        self._names: dict[str, set[int]] = {}
         self._vacant: list[int] = []
         self._shapes: dict[object, int] = {}
         self._domains: dict[tuple[str, ...], int] = {}
@@ -87,9 +89,11 @@ class Grid:
                 self.count += 1
                 self.hosts.append(None)
                 self.columns.append({})
-        slots = sorted(host.slots, key=lambda slot: (slot.index, slot.uuid))[:MAX_GPUS_PER_NODE]
+        self._rename(row, host)
+        slots = sorted({slot.uuid: slot for slot in host.slots}.values(), key=lambda slot: (slot.index, slot.uuid))
+        slots = slots[:MAX_GPUS_PER_NODE]
         self._grow(len(slots))
-        self.hosts[row], self.columns[row] = host, {slot.uuid: number for number, slot in enumerate(slots)}
+        self.columns[row] = {slot.uuid: number for number, slot in enumerate(slots)}
         self.clear_row(row)
         islands = {island: number for number, island in enumerate(sorted({slot.island for slot in slots}))}
         for number, slot in enumerate(slots):
@@ -104,17 +108,35 @@ class Grid:
         rack, zone = host.labels.get(RACK, ""), host.labels.get(ZONE, "")
         self.rack[row], self.zone[row] = self._domain(ZONE, zone, RACK, rack), self._domain(ZONE, zone)
         key = (host.cpu_milli, self.kind[row].tobytes(), self.island[row].tobytes(), host.open, host.shares)
-        self.shape[row] = self._shapes.setdefault(key, len(self._shapes))
+        self.shape[row] = self._shapes.setdefault(key, len(self._shapes) + 1)
         self._note(row)
         return row
 
     def drop_host(self, node_id: NodeId) -> None:
         """Take a host away."""
         row = self.rows.pop(node_id)
-        self.hosts[row], self.columns[row] = None, {}
+        self._rename(row, None)
+        self.columns[row] = {}
         self.clear_row(row)
         heapq.heappush(self._vacant, row)
         self._note(row)
+
+    def _rename(self, row: int, host: Host | None) -> None:
+        old = self.hosts[row]
+        if old is not None:
+            self._names[old.name].discard(row)
+            if not self._names[old.name]:
+                del self._names[old.name]
+        if host is not None:
+            self._names.setdefault(host.name, set()).add(row)
+        self.hosts[row] = host
+        self.hosts_version += 1
+
+    def named(self, text: str) -> list[int]:
+        """Return the rows of the host of this id, or of hosts of this name."""
+        rows = set(self._names.get(text, ()))
+        row = self.rows.get(NodeId(text))
+        return sorted(rows if row is None else rows | {row})
 
     def clear_row(self, row: int) -> None:
         """Make a row one of a host that is not there."""
@@ -164,9 +186,9 @@ class Grid:
         self._capacity, self._width = rows, width
 
     def numbers(self, row: int, uuids: Sequence[str]) -> tuple[int, ...]:
-        """Return the slots of these UUIDs; those that the host does not have are left out."""
+        """Return the slots of these UUIDs, each once; those that the host does not have are left out."""
         columns = self.columns[row]
-        return tuple(columns[uuid] for uuid in uuids if uuid in columns)
+        return tuple(columns[uuid] for uuid in dict.fromkeys(uuids) if uuid in columns)
 
 
 _ROW_FIELDS = (

@@ -56,7 +56,11 @@ def ways(request: ResourceRequest, kinds: Kinds) -> tuple[tuple[Way, ...], ...]:
     The first liked GPU type that fits is taken; on the fewest hosts, if the request does not say on how many.
     """
     slots = slots_of(request)
+    if request.gpu_milli and request.mig_profile:
+        return ()  # MIG devices are not divided
     if slots == 0:
+        if request.topology in _ONE_HOST and request.node_count > 1:
+            return ()
         return ((Way(max(1, request.node_count), _need(request, 0, ())),),)
     numbers = kinds.wanted(request)
     if request.gpu_types:

@@ -23,7 +23,11 @@ class TaskClass:
 def count_classes(tasks: Iterable[Task]) -> tuple[TaskClass, ...]:
     """All classes, the most common first; of equally common ones the larger first."""
     counts = Counter((task.demand, task.gpu_models) for task in tasks)
-    classes = [TaskClass(demand, models, count) for (demand, models), count in counts.items()]
+    return in_order(TaskClass(demand, models, count) for (demand, models), count in counts.items())
+
+
+def in_order(classes: Iterable[TaskClass]) -> tuple[TaskClass, ...]:
+    """The classes, the most common first; of equally common ones the larger first."""
     return tuple(sorted(classes, key=_order, reverse=True))
 
 

@@ -17,7 +17,7 @@ from control_plane.fleet.placement.packing.state import Bools, Ints
 # Whole numbers below 2**53 held as floats: products of matrices are fast and still exact, in whatever order they add.
 Floats: TypeAlias = npt.NDArray[np.float64]
 
-_COVERED_PERCENT = 95
+COVERED_PERCENT = 95
 
 
 class FgdScorer:
@@ -80,4 +80,4 @@ class FgdScorer:
 
 def fgd(tasks: list[Task], models: tuple[str, ...]) -> ScoredPolicy:
     """FGD for tasks like these: their most common classes up to 95 % of them are what it expects."""
-    return ScoredPolicy(FgdScorer(covering(count_classes(tasks), _COVERED_PERCENT), models))
+    return ScoredPolicy(FgdScorer(covering(count_classes(tasks), COVERED_PERCENT), models))

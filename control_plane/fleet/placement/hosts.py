@@ -1,0 +1,231 @@
+"""The hosts as they are filled: finds room, and takes and frees it."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import count
+from types import MappingProxyType
+
+from control_plane.fleet.placement.admit import Admission, Apart
+from control_plane.fleet.placement.choice import Choice, Chooser
+from control_plane.fleet.placement.fits import hold, lacks, pick
+from control_plane.fleet.placement.grid import Grid, Hold
+from control_plane.fleet.placement.history import History
+from control_plane.fleet.placement.kinds import Kinds
+from control_plane.fleet.placement.packing.state import OverCommitError
+from control_plane.fleet.placement.ranking import EmptyRanking, PackingPolicy, PolicyRanking
+from control_plane.fleet.placement.reasons import why_there
+from control_plane.fleet.placement.room import Asked, Claim, Found, Host
+from control_plane.model.action import Placement
+from control_plane.model.ids import AllocationId, NodeId
+from control_plane.model.job import ResourceRequest
+
+_MAX_REMEMBERED = 50_000  # requests that are known not to fit; all are forgotten then
+
+
+class Hosts:
+    """A Room. Every change costs what it changes, whatever the size of the fleet; belongs to one thread at a time.
+
+    What is put, found and dropped in the same order gives the same answers. `history` is only read here.
+    """
+
+    def __init__(
+        self,
+        hosts: Iterable[Host] = (),
+        *,
+        policy: PackingPolicy = PackingPolicy.NODE_VALUE,
+        history: History | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Hosts in the order in which ties between them are decided; `seed` is for the random policy."""
+        kinds, self._apart, self._nobody = Kinds(), Apart(), Apart()
+        self.grid, self._empty = Grid(kinds), Grid(kinds)
+        self.ranking = PolicyRanking(self.grid, policy, history or History(), seed)
+        self._chooser = Chooser(self.grid, self.ranking, Admission(self.grid, self._apart))
+        self._ever = Chooser(self._empty, EmptyRanking(self._empty), Admission(self._empty, self._nobody))
+        self._claims: dict[AllocationId, Claim] = {}
+        self._away: set[AllocationId] = set()  # freed inside `without`
+        self._on: dict[NodeId, dict[AllocationId, Hold]] = {}  # what is held on each host that is here
+        self._claimed: dict[NodeId, dict[AllocationId, None]] = {}  # on each host, here or not
+        self._numbers = count(1)
+        self._freed = 0  # another number after anything was freed
+        self._no_room: dict[tuple[ResourceRequest, str], int] = {}  # the number of `_freed` at which there was none
+        self._possible: dict[ResourceRequest, bool] = {}
+        for host in hosts:
+            self.put_host(host)
+
+    # Hosts.
+
+    def put_host(self, host: Host) -> None:
+        """Add a host, or describe it anew. What is claimed on it stays claimed, also if it has less than that now."""
+        self._empty.put_host(host)
+        row = self.grid.put_host(host)
+        self._on[host.node_id] = {}
+        for allocation_id in self._claimed.get(host.node_id, ()):
+            if allocation_id not in self._away:
+                self._take(self._claims[allocation_id], host.node_id, row)
+        self._fleet_changed()
+
+    def drop_host(self, node_id: NodeId) -> None:
+        """Take a host away; nothing happens if it is not there. Its claims stay known."""
+        if node_id in self.grid.rows:
+            self.grid.drop_host(node_id)
+            self._empty.drop_host(node_id)
+            del self._on[node_id]
+            self._fleet_changed()
+
+    def host(self, node_id: NodeId) -> Host | None:
+        """Return a host, if it is there."""
+        row = self.grid.rows.get(node_id)
+        return None if row is None else self.grid.hosts[row]
+
+    def _fleet_changed(self) -> None:
+        self._freed = next(self._numbers)
+        self._possible.clear()
+
+    # Finding.
+
+    def find(self, asked: Asked) -> Found | None:
+        """Return where the job would best go now, or None. Changes nothing. The same state gives the same answer."""
+        key = (asked.resources, asked.team if asked.resources.anti_affinity else "")
+        if self._no_room.get(key) == self._freed:  # what did not fit fits no more while hosts only fill up
+            return None
+        choice = self._chooser.choose(asked)
+        if choice is not None:
+            return self._found(asked, choice)
+        if len(self._no_room) >= _MAX_REMEMBERED:
+            self._no_room.clear()
+        self._no_room[key] = self._freed
+        return None
+
+    def _found(self, asked: Asked, choice: Choice) -> Found:
+        grid, need = self.grid, choice.way.need
+        placements = []
+        gpu_type = choice.way.gpu_type
+        for rank, row in enumerate(choice.rows):
+            host = grid.hosts[row]
+            assert host is not None  # a row without a host has no room
+            slots = pick(grid, row, need, choice.slot)
+            uuids = list(grid.columns[row])
+            placements.append(Placement(rank, host.node_id, tuple(uuids[slot] for slot in slots)))
+            if slots:
+                gpu_type = grid.kinds.all[int(grid.kind[row, slots[0]])].gpu_type
+        return Found(gpu_type, tuple(placements), why_there(grid, asked, choice, gpu_type))
+
+    def could_ever(self, asked: Asked) -> bool:
+        """Return whether the job would fit if its open hosts were empty."""
+        known = self._possible.get(asked.resources)
+        if known is None:
+            if len(self._possible) >= _MAX_REMEMBERED:
+                self._possible.clear()
+            known = self._possible[asked.resources] = self._ever.choose(asked) is not None
+        return known
+
+    # Claims.
+
+    def put(self, claim: Claim) -> None:
+        """Take what the claim holds. Raises OverCommitError, and changes nothing, if it is not free.
+
+        What it holds on hosts that are not here is known, and is held once they are.
+        """
+        if claim.allocation_id in self._claims:
+            raise OverCommitError(f"{claim.allocation_id} holds something already; drop it first")
+        for node_id, uuids in _by_host(claim):
+            row = self.grid.rows.get(node_id)
+            if row is not None:
+                slots = self.grid.numbers(row, uuids)
+                missing = lacks(self.grid, row, hold(self.grid, row, slots, claim.resources))
+                if len(slots) < len(uuids):
+                    missing = "it does not have all of these GPUs, or they are named twice"
+                if missing:
+                    raise OverCommitError(f"{claim.allocation_id} cannot be put on {node_id}: {missing}")
+        self.adopt(claim)
+
+    def adopt(self, claim: Claim) -> None:
+        """Take what the claim holds, free or not: for what runs already. In place of a claim of the same id, if any."""
+        self.drop(claim.allocation_id)
+        self._claims[claim.allocation_id] = claim
+        for placement in claim.placements:
+            self._claimed.setdefault(placement.node_id, {})[claim.allocation_id] = None
+        self._hold(claim)
+
+    def drop(self, allocation_id: AllocationId) -> None:
+        """Free what the claim holds; nothing happens if it is not there."""
+        claim = self._claims.get(allocation_id)
+        if claim is None:
+            return
+        if allocation_id in self._away:
+            self._away.discard(allocation_id)
+        else:
+            self._free(claim)
+        del self._claims[allocation_id]
+        for node_id, _ in _by_host(claim):
+            del self._claimed[node_id][allocation_id]
+            if not self._claimed[node_id]:
+                del self._claimed[node_id]
+
+    def claims(self) -> Mapping[AllocationId, Claim]:
+        """Return what is held, in the order in which it was put."""
+        if self._away:
+            return {key: claim for key, claim in self._claims.items() if key not in self._away}
+        return MappingProxyType(self._claims)
+
+    def on_host(self, node_id: NodeId) -> tuple[Claim, ...]:
+        """Return what is held on a host, here or not."""
+        return tuple(self._claims[key] for key in self._claimed.get(node_id, ()) if key not in self._away)
+
+    @contextmanager
+    def without(self, allocation_ids: Iterable[AllocationId]) -> Iterator[None]:
+        """Free these claims inside the block only, to see what would fit then.
+
+        What is put inside the block is dropped inside it. What is not there, or is freed already by a block around this
+        one, is passed over.
+        """
+        freed_before = self._freed
+        away = [key for key in dict.fromkeys(allocation_ids) if key in self._claims and key not in self._away]
+        for key in away:
+            self._free(self._claims[key])
+            self._away.add(key)
+        freed_inside = self._freed
+        try:
+            yield
+        finally:
+            dropped = False
+            for key in away:
+                if key in self._away:
+                    self._away.discard(key)
+                    self._hold(self._claims[key])
+                else:
+                    dropped = True
+            if self._freed == freed_inside and not dropped:
+                self._freed = freed_before  # as full as before, so what did not fit before does not now
+
+    def _hold(self, claim: Claim) -> None:
+        for node_id, _ in _by_host(claim):
+            row = self.grid.rows.get(node_id)
+            if row is not None:
+                self._take(claim, node_id, row)
+        self._apart.change(claim, 1)
+
+    def _take(self, claim: Claim, node_id: NodeId, row: int) -> None:
+        uuids = dict(_by_host(claim))[node_id]
+        slots = self.grid.numbers(row, uuids)
+        held = self._on[node_id][claim.allocation_id] = hold(self.grid, row, slots, claim.resources)
+        self.grid.change(row, held, 1)
+
+    def _free(self, claim: Claim) -> None:
+        for node_id, _ in _by_host(claim):
+            row = self.grid.rows.get(node_id)
+            if row is not None:
+                self.grid.change(row, self._on[node_id].pop(claim.allocation_id), -1)
+        self._apart.change(claim, -1)
+        self._freed = next(self._numbers)
+
+
+def _by_host(claim: Claim) -> list[tuple[NodeId, tuple[str, ...]]]:
+    """Return what a claim has on each host: once a host, whatever the claim says."""
+    if len(claim.placements) == 1:
+        return [(claim.placements[0].node_id, claim.placements[0].gpu_uuids)]
+    found: dict[NodeId, tuple[str, ...]] = {}
+    for one in claim.placements:
+        found[one.node_id] = found.get(one.node_id, ()) + one.gpu_uuids
+    return list(found.items())

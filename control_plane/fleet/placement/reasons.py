@@ -1,0 +1,54 @@
+"""Says why a job was placed where it was, in plain words with figures."""
+
+from control_plane.fleet.placement.choice import Choice
+from control_plane.fleet.placement.grid import RACK, ZONE, Grid
+from control_plane.fleet.placement.needs import Need
+from control_plane.fleet.placement.room import Asked
+from control_plane.model.job import TopologyDomain
+
+_MAX_NAMES = 8  # of hosts in one sentence
+
+
+def why_there(grid: Grid, asked: Asked, choice: Choice, gpu_type: str) -> str:
+    """Return the reason as one sentence. The grid is as it was before the job is there."""
+    hosts = [host for row in choice.rows if (host := grid.hosts[row]) is not None]
+    names = ", ".join(host.name for host in hosts[:_MAX_NAMES])
+    if len(hosts) > _MAX_NAMES:
+        names += f" and {len(hosts) - _MAX_NAMES} more"
+    what = amount(choice.way.need, gpu_type, asked.resources.mig_profile)
+    if len(hosts) > 1:
+        return f"{what} on each of {names}{_near(choice, hosts[0].labels.get(RACK, ''), hosts[0].labels.get(ZONE, ''))}"
+    row, need = choice.rows[0], choice.way.need
+    text = f"{what} on {names}"
+    if choice.with_room == 1:
+        text += ", the one host with room"
+    elif need.count == 0 and not grid.has_gpus[row]:
+        text += f", of {choice.with_room} hosts with room one without GPUs"
+    else:
+        text += f", of {choice.with_room} hosts with room the one where least is lost for other jobs"
+    if need.count:
+        whole = int(grid.whole_free[row])
+        slots = len(grid.columns[row])
+        text += f"; {whole} of its {slots} {'MIG devices or GPUs' if asked.resources.mig_profile else 'GPUs'} were free"
+    return text
+
+
+def amount(need: Need, gpu_type: str, mig_profile: str) -> str:
+    """Return what one member takes of the GPUs of its host, in words."""
+    if need.count == 0:
+        return "no GPU"
+    if need.shared:
+        return f"{need.milli / 10:g} % of one {gpu_type or 'GPU'}"
+    if mig_profile:
+        return f"{need.count} MIG {mig_profile} of {gpu_type or 'any GPU'}"
+    return f"{need.count} {gpu_type or 'GPU'}"
+
+
+def _near(choice: Choice, rack: str, zone: str) -> str:
+    match choice.domain:
+        case TopologyDomain.RACK:
+            return f", all in rack {rack}"
+        case TopologyDomain.ZONE:
+            return f", all in zone {zone}; no one rack holds it"
+        case _:
+            return f"; {choice.with_room} hosts had room"
