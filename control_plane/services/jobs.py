@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Final
 
-import grpc
 from typing_extensions import override
 
 from control_plane.errors import InvalidArgument
@@ -19,6 +18,7 @@ from control_plane.services.convert import jobs as convert
 from control_plane.services.convert.diagnoses import diagnosis
 from control_plane.services.convert.scalars import from_wire, timestamp
 from control_plane.services.job_cache import JobCache
+from control_plane.services.limits import Context
 from control_plane.services.logs import JobLogs
 from control_plane.services.mutations import Mutation, mutation
 from control_plane.services.paging import Paging
@@ -149,7 +149,7 @@ class Jobs(JobServiceServicer):
             yield response
 
     @override
-    async def DiagnoseJob(self, request: job_pb2.DiagnoseJobRequest, context: object) -> job_pb2.DiagnoseJobResponse:
+    async def DiagnoseJob(self, request: job_pb2.DiagnoseJobRequest, context: Context) -> job_pb2.DiagnoseJobResponse:
         job_id = _job_id(request.job_id)
         _, found = await self._diagnoses.of_job(person(), job_id, seconds=_model_seconds(context))
         return job_pb2.DiagnoseJobResponse(diagnosis=diagnosis(found))
@@ -171,9 +171,9 @@ class Jobs(JobServiceServicer):
         )
 
 
-def _model_seconds(context: object) -> float:
+def _model_seconds(context: Context) -> float:
     """Return how long a model may take: a moment less than the caller waits."""
-    left = context.time_remaining() if isinstance(context, grpc.aio.ServicerContext) else None
+    left = context.time_remaining()
     return _DIAGNOSIS_SECONDS if left is None else max(1.0, min(left, ANSWER_SECONDS) - _MARGIN_SECONDS)
 
 

@@ -5,7 +5,7 @@ import json
 import grpc
 import pytest
 
-from orquanta.v1 import incident_pb2, node_pb2, repair_pb2
+from orquanta.v1 import diagnosis_pb2, incident_pb2, node_pb2, repair_pb2
 from tests.clients.cli.conftest import Result, RunCli
 from tests.clients.scripted import Failure, ScriptedServer, json_lines
 from tests.clients.troubles import incident, node, repair
@@ -75,6 +75,38 @@ async def test_the_page_says_what_is_wrong_with_evidence_what_was_done_and_what_
         "orquanta incident ack i-1 --take-over",
     ):
         assert part in page, f"{part!r} is missing in:\n{page}"
+
+
+async def test_the_page_tells_the_root_cause_as_a_models_words_where_they_are(
+    server: ScriptedServer, cli: RunCli
+) -> None:
+    one = incident()
+    one.explanation.CopyFrom(
+        diagnosis_pb2.Diagnosis(
+            cause="POWER_SUPPLY",
+            summary="the power\x1b[2J of the board fails",
+            advice="look at the cables",
+            fault="hardware",
+            confidence=0.6,
+            diagnosed_by="llama",
+            note="a model's words",
+            evidence=[diagnosis_pb2.DiagnosisEvidence(id="condition:n-1/x", kind="condition", text="XID 999")],
+        )
+    )
+    result = await shown(server, cli, one)
+    for part in (
+        "ROOT CAUSE",
+        "POWER_SUPPLY (fault of the hardware), 60% sure: the power",
+        "advice: look at the cables",
+        "found by: llama, a model",
+        "note: a model's words",
+        "evidence: condition:n-1/x",
+    ):
+        assert part in result.stdout, f"{part!r} is missing in:\n{result.stdout}"
+    assert "\x1b" not in result.stdout
+    server.answer("IncidentService/GetIncident", incident_pb2.GetIncidentResponse(incident=one))
+    told = (await cli("incident", "show", "i-1", "--json")).document()["explanation"]
+    assert (told["diagnosed_by"], told["evidence"][0]["id"]) == ("llama", "condition:n-1/x")
 
 
 async def test_the_page_never_lets_a_kernel_line_drive_the_terminal(server: ScriptedServer, cli: RunCli) -> None:

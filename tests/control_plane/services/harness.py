@@ -31,6 +31,7 @@ from control_plane.model.action import PlaceJob, Placement, Proposal
 from control_plane.model.identity import CertificateSerial, Role
 from control_plane.model.ids import ACTION, NODE, JobId, NodeId, new_id, new_user_id
 from control_plane.model.node import GpuInventory, HostInventory, Node, NodeState
+from control_plane.reasoning.scripted import ScriptedModel
 from control_plane.services.composition import (
     SERVER_OPTIONS,
     PeopleServices,
@@ -117,6 +118,8 @@ class Fleet:
     logs: LogStore
     telemetry: TelemetryWindows
     deltas: Deltas
+    model: ScriptedModel
+    """Is not there unless a test gives it a name."""
     ca_pem: bytes
     port: int
     service_names: tuple[str, ...]
@@ -250,7 +253,17 @@ async def running_fleet(store: Store, clock: FakeClock, directory: Path) -> Asyn
     telemetry = TelemetryWindows(clock=clock)
     deltas = Deltas()
     memory = LocalMemory(directory / "memory.db", HashedNgrams(), clock=clock)
-    toolbox = Toolbox(store, governor, logs=logs, telemetry=telemetry, memory=None, prices=prices, clock=clock)
+    model = ScriptedModel([], model_name="")
+    toolbox = Toolbox(
+        store,
+        governor,
+        logs=logs,
+        telemetry=telemetry,
+        memory=None,
+        prices=prices,
+        clock=clock,
+        reasoner=model,
+    )
     services = PeopleServices(
         ServiceDependencies(
             store=store,
@@ -287,6 +300,7 @@ async def running_fleet(store: Store, clock: FakeClock, directory: Path) -> Asyn
         logs=logs,
         telemetry=telemetry,
         deltas=deltas,
+        model=model,
         ca_pem=ca.trust_pem,
         port=port,
         service_names=tuple(names),

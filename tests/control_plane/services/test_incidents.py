@@ -52,6 +52,13 @@ async def test_an_incident_tells_what_is_wrong_what_was_done_and_how_long_it_too
     assert (found.timings.HasField("detect"), found.timings.HasField("total")) == (True, False)
     assert found.timings.detect.seconds == 1
     assert not found.HasField("closed_at")
+    assert (found.explanation.cause, found.explanation.diagnosed_by) == ("XID_79", "rules")
+    assert [one.id for one in found.explanation.evidence][:2] == [
+        f"condition:{found.node_id}/{found.conditions[0].id}",
+        f"condition:{found.node_id}/{found.conditions[0].id}/e-1",
+    ]
+    (listed,) = (await operator.incidents.ListIncidents(incident_pb2.ListIncidentsRequest())).incidents
+    assert not listed.HasField("explanation")
 
 
 @pytest.mark.parametrize("incident_id", ["", "i-1", "j-0123456789ab", "i-0123456789aB"])
