@@ -1,0 +1,116 @@
+"""The jobs that wait, in groups of which all but the first can be passed over at once."""
+
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from control_plane.fleet.placement.room import Asked
+from control_plane.fleet.queueing.model import WaitingJob
+from control_plane.model.ids import JobId, UserId
+from control_plane.model.job import JobPriority, ResourceRequest
+
+
+@dataclass(eq=False, slots=True)
+class Shape:
+    """What jobs that fit in the same places have in common. There is one object for each, compared as an object.
+
+    `team` is empty unless the team decides where the job may go: only jobs of one team keep away from each other.
+    """
+
+    resources: ResourceRequest
+    team: str
+    groups: int = 0
+
+    def asked(self, job: WaitingJob) -> Asked:
+        """Return what a job of this shape asks for."""
+        return Asked(job.job_id, job.team, self.resources)
+
+
+@dataclass(eq=False, slots=True)
+class Group:
+    """Jobs of one user that differ in nothing but their age, and little in how long they may run; oldest first."""
+
+    team: str
+    user_id: UserId
+    priority: JobPriority
+    shape: Shape
+    ages: list[tuple[float, JobId]] = field(default_factory=list)
+
+
+_Key = tuple[str, UserId, JobPriority, Shape, int]
+
+
+class Backlog:
+    """The jobs that wait. Those that wait for other jobs are kept, but are in no group."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[JobId, WaitingJob] = {}
+        self._groups: dict[_Key, Group] = {}
+        self._shapes: dict[tuple[ResourceRequest, str], Shape] = {}
+
+    def put(self, job: WaitingJob) -> None:
+        """Take a job in, or take it as it is now."""
+        self.drop(job.job_id)
+        self._jobs[job.job_id] = job
+        if job.waits_for:
+            return
+        shape = self._shape(job)
+        key = (job.team, job.user_id, job.priority, shape, _runtime_class(job.max_runtime_seconds))
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = Group(job.team, job.user_id, job.priority, shape)
+            shape.groups += 1
+        insort(group.ages, _age(job))
+
+    def drop(self, job_id: JobId) -> None:
+        """Forget a job; nothing happens if it is not there."""
+        job = self._jobs.pop(job_id, None)
+        if job is None or job.waits_for:
+            return
+        shape = self._shape(job)
+        key = (job.team, job.user_id, job.priority, shape, _runtime_class(job.max_runtime_seconds))
+        group = self._groups[key]
+        del group.ages[bisect_left(group.ages, _age(job))]
+        if group.ages:
+            return
+        del self._groups[key]
+        shape.groups -= 1
+        if not shape.groups:
+            del self._shapes[shape.resources, shape.team]
+
+    @property
+    def jobs(self) -> Mapping[JobId, WaitingJob]:
+        """All that wait, in the order in which they were put."""
+        return self._jobs
+
+    def groups(self) -> Iterator[Group]:
+        """Yield the groups; none is empty."""
+        return iter(self._groups.values())
+
+    def shape_of(self, job: WaitingJob) -> Shape:
+        """Return the shape of a job; for one that waits for others it may be one that is not kept."""
+        key = _shape_key(job)
+        return self._shapes.get(key) or Shape(*key)
+
+    def _shape(self, job: WaitingJob) -> Shape:
+        key = _shape_key(job)
+        shape = self._shapes.get(key)
+        if shape is None:
+            shape = self._shapes[key] = Shape(*key)
+        return shape
+
+
+def _shape_key(job: WaitingJob) -> tuple[ResourceRequest, str]:
+    return job.resources, job.team if job.resources.anti_affinity else ""
+
+
+def _age(job: WaitingJob) -> tuple[float, JobId]:
+    return job.queued_at.timestamp(), job.job_id
+
+
+def _runtime_class(seconds: int) -> int:
+    """Four classes for each doubling, so that jobs of all lengths still make few groups; 0 is no limit."""
+    if seconds <= 0:
+        return 0
+    octave = seconds.bit_length() - 1
+    return 4 * octave + (seconds * 4 >> octave) - 3

@@ -1,0 +1,112 @@
+"""The queue: which jobs wait, and what to do now."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from control_plane.fleet.placement.room import Host, Room
+from control_plane.fleet.queueing.backlog import Backlog
+from control_plane.fleet.queueing.keep import Kept
+from control_plane.fleet.queueing.ledger import Ledger
+from control_plane.fleet.queueing.model import QueueDecision, QueueTerms, WaitingJob
+from control_plane.fleet.queueing.round import Round
+from control_plane.fleet.queueing.teams import Amount, Parties, fleet_amount
+from control_plane.model.ids import JobId, UserId
+from control_plane.model.team import Team
+
+_REFRESH: Final = timedelta(seconds=30)  # how long kept room is kept before an earlier time is looked for
+
+
+class Queue:
+    """The jobs that wait, and what was promised to them. Used by one thread at a time.
+
+    The same calls in the same order give the same decisions. What is lost with it in a restart is who makes way for
+    whom and where room is kept: both are decided again.
+    """
+
+    def __init__(self, terms: QueueTerms) -> None:
+        self.terms = terms
+        self._backlog = Backlog()
+        self._ledger = Ledger()
+        self._fleet: tuple[Host, ...] = ()
+        self._amount = Amount()
+        self._teams: tuple[Team, ...] = ()
+        self._parties: Parties | None = None
+        self._promised: dict[JobId, Kept] = {}
+        self._known: dict[JobId, tuple[Kept, datetime]] = {}
+
+    def see(self, hosts: Sequence[Host]) -> None:
+        """Take note of what the fleet is made of: shares are parts of that, and it is what waiting is explained by.
+
+        Called at first and whenever a host comes, goes or changes. As long as it is not called, teams are compared by
+        the GPUs that they hold alone.
+        """
+        self._fleet = tuple(hosts)
+        amount = fleet_amount(hosts)
+        if amount != self._amount:
+            self._amount = amount
+            if self._parties is not None:
+                self._parties.fleet = amount
+
+    def put(self, job: WaitingJob) -> None:
+        """Take a job in, or take it as it is now."""
+        self._backlog.put(job)
+
+    def drop(self, job_id: JobId) -> None:
+        """Forget a job that no longer waits; nothing happens if it is not there."""
+        self._backlog.drop(job_id)
+        self._promised.pop(job_id, None)
+        self._known.pop(job_id, None)
+
+    def jobs(self) -> Mapping[JobId, WaitingJob]:
+        """Return the jobs that wait, in the order in which they were put."""
+        return self._backlog.jobs
+
+    def decide(
+        self,
+        room: Room,
+        teams: Sequence[Team],
+        user_limits: Mapping[UserId, int],
+        *,
+        now: datetime,
+        held_back: Mapping[JobId, str] | None = None,
+    ) -> QueueDecision:
+        """Decide who starts now and who makes way, at most 1,000 placements and 64 jobs that others make way for.
+
+        `user_limits` are the GPUs that a user may hold at most, `held_back` the jobs to pass over this time, with why.
+        What it places is tried in the room, and taken out again before it returns: the caller puts the claims once the
+        placements are agreed to, drops those jobs here, and puts the claims of those who make way again as `stopping`.
+        It may decide again at once for what comes next.
+        """
+        held = held_back or {}
+        parties = self._follow(room, teams)
+        round_ = Round(
+            room,
+            self._backlog,
+            self._ledger,
+            parties,
+            self.terms,
+            user_limits,
+            now,
+            held_back=held,
+            promised=self._promised,
+            known={key: kept for key, (kept, since) in self._known.items() if now < since + _REFRESH},
+        )
+        try:
+            round_.run()
+        finally:
+            round_.undo()
+        self._promised = round_.promised
+        since = {key: one_since for key, (_, one_since) in self._known.items() if now < one_since + _REFRESH}
+        self._known = {
+            one.job.job_id: (one, since.get(one.job.job_id, now)) for one in round_.keeper.kept if not one.soon
+        }
+        return QueueDecision(tuple(round_.placements), tuple(round_.preemptions))
+
+    def _follow(self, room: Room, teams: Sequence[Team]) -> Parties:
+        """Bring the books up to date."""
+        if self._parties is None or self._teams != tuple(teams):
+            self._teams = tuple(teams)
+            self._parties = Parties(self._teams, self._amount)
+        self._ledger.follow(room.claims(), self._parties)
+        return self._parties
