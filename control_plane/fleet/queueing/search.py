@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from control_plane.fleet.placement.packing.state import OverCommitError
 from control_plane.fleet.placement.room import Claim, Found, Room
-from control_plane.model.ids import NodeId
+from control_plane.model.ids import AllocationId, NodeId
 
 Fits = Callable[[Sequence[Claim]], Found | None]  # told what is freed, which is out of the room when it is asked
 
@@ -77,17 +78,21 @@ def _shortest_prefix(room: Room, claims: Sequence[Claim], fits: Fits) -> Freed |
 
 
 def _without_needless(room: Room, prefix: Freed, fits: Fits) -> Freed:
-    """Put claims back one by one, the last ones first, as long as the job still fits."""
+    """Fill again what claims freed, one by one, the last ones first, as long as the job still fits."""
     left, found = list(prefix.claims), prefix.found
     with ExitStack() as stack:
         stack.enter_context(freed(room, left))
         for claim in reversed(prefix.claims):
-            room.put(claim)
+            again = replace(claim, allocation_id=AllocationId(f"again-{claim.allocation_id}"))
+            try:
+                room.put(again)
+            except OverCommitError:  # its host has less than it holds: no use in having it back
+                continue
             fewer = [one for one in left if one is not claim]
             still = fits(fewer)
             if still is None:
-                room.drop(claim.allocation_id)
+                room.drop(again.allocation_id)
             else:
                 left, found = fewer, still
-                stack.callback(room.drop, claim.allocation_id)
+                stack.callback(room.drop, again.allocation_id)
     return Freed(tuple(left), found)

@@ -1,10 +1,11 @@
 """A queue and a room with the loop's part played: what is decided is carried out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import ClassVar
 
-from control_plane.fleet.placement.room import Claim, Host
+from control_plane.fleet.placement.room import Claim, Host, Room
 from control_plane.fleet.queueing.model import QueueDecision, QueueTerms, WaitingJob
 from control_plane.fleet.queueing.queue import Queue
 from control_plane.model.ids import AllocationId, JobId, UserId
@@ -15,8 +16,10 @@ from tests.control_plane.fleet.queueing.rooms import NOW, ListRoom
 class World:
     """Carries decisions out: placed jobs hold what they got, those that make way stop until `stop_all`."""
 
+    room_type: ClassVar[Callable[[Sequence[Host]], Room]] = ListRoom
+
     def __init__(self, hosts: Sequence[Host], teams: Sequence[Team] = (), terms: QueueTerms | None = None) -> None:
-        self.room = ListRoom(hosts)
+        self.room = World.room_type(hosts)
         self.queue = Queue(terms or QueueTerms())
         self.queue.see(hosts)
         self.teams = tuple(teams)

@@ -1,0 +1,12 @@
+"""Every test of the queue runs on the exact room of the tests and on the one of the product."""
+
+import pytest
+
+from control_plane.fleet.placement.hosts import Hosts
+from tests.control_plane.fleet.queueing.rooms import ListRoom
+from tests.control_plane.fleet.queueing.world import World
+
+
+@pytest.fixture(autouse=True, params=["list", "hosts"])
+def room_type(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(World, "room_type", ListRoom if request.param == "list" else Hosts)
