@@ -12,20 +12,22 @@ from control_plane.errors import Unavailable
 from control_plane.governor import books
 from control_plane.model.health import ConditionOrder
 from control_plane.model.ids import NodeId
-from control_plane.model.node import NodeState
+from control_plane.model.node import Node, NodeState
 from control_plane.model.record import Noun
 from control_plane.model.repair import Repair, RepairOrigin, RepairState, Rung
 from control_plane.services.feed import EventFeed
 from control_plane.services.link_books import MemberKey
+from control_plane.services.link_claims import GpuClaims
 from control_plane.services.link_orders import condition_order, repair_order
 from control_plane.services.link_policy import LocalPolicies
 from control_plane.services.link_registry import LinkRegistry
 from control_plane.services.link_session import LinkSession
 from control_plane.services.link_wire import assignment
 from control_plane.services.link_writer import LinkWriter
-from control_plane.store import actions, conditions, nodes, repairs
+from control_plane.store import actions, conditions, link_holders, nodes, repairs
 from control_plane.store.allocations import ASSIGNMENTS_CHANGED
 from control_plane.store.database import Store, Tx
+from control_plane.store.epochs import LEADER_CHANGED
 from orquanta.v1 import node_link_pb2
 
 log = structlog.get_logger()
@@ -37,7 +39,9 @@ _WITHDRAWN_SECONDS: Final = 5.0
 """How long a host may say nothing of a member that it was asked to run and then to stop. An order that a newer one
 overtakes on its way leaves no trace on the host, and only the host's full state tells that it never started."""
 
-_INTERESTING: Final = frozenset({ASSIGNMENTS_CHANGED, repairs.CHANGED, conditions.ORDERED, "node.revoked", "node.lost"})
+_INTERESTING: Final = frozenset(
+    {ASSIGNMENTS_CHANGED, repairs.CHANGED, conditions.ORDERED, link_holders.MOVED, "node.revoked", "node.lost"}
+)
 
 _KILL_SWITCH: Final = frozenset({"kill_switch.engaged", "kill_switch.released"})
 
@@ -47,7 +51,8 @@ class _Orders:
     """What the books say about one node.
 
     `desired` is what should run there, `withdrawn` what was withdrawn before the node spoke of it, `repair` what it has
-    to carry out, and `said` what operators said about its conditions.
+    to carry out, `said` what operators said about its conditions, `epoch` under which all of it is ordered,
+    and `holder` the replica that holds its link, if there are several.
     """
 
     state: NodeState | None
@@ -55,6 +60,8 @@ class _Orders:
     withdrawn: tuple[books.Assignment, ...]
     repair: Repair | None
     said: tuple[ConditionOrder, ...]
+    epoch: int
+    holder: str
 
 
 _View = dict[NodeId, _Orders]
@@ -71,9 +78,14 @@ class LinkDispatch:
         writer: LinkWriter,
         policies: LocalPolicies | None,
         *,
+        claims: GpuClaims,
         clock: Clock,
+        replica: str = "",
     ) -> None:
         self._store = store
+        self._claims = claims
+        self._replica = replica
+        self._elsewhere: dict[NodeId, None] = {}
         self._policies = policies
         self._feed = feed
         self._registry = registry
@@ -116,6 +128,24 @@ class LinkDispatch:
                     self._refresh_all()
                 elif event.noun is Noun.NODE and event.kind in _INTERESTING:
                     self._notice(NodeId(event.id), event.kind)
+                elif event.noun is Noun.AGENT and event.kind == LEADER_CHANGED:
+                    self._refresh_all()  # hosts must know the epoch, to refuse what an older one orders
+                if self._replica and event.noun is Noun.NODE and not self._registry.connected(NodeId(event.id)):
+                    self._elsewhere[NodeId(event.id)] = None
+            await self._follow_claims()
+
+    async def _follow_claims(self) -> None:
+        """Learn which GPUs belong to hosts that are linked to other replicas."""
+        while self._elsewhere:
+            wanted = list(self._elsewhere)[:_NODES_PER_READ]
+            try:
+                found = await self._store.read(partial(_nodes, node_ids=wanted))
+            except Unavailable:
+                await asyncio.sleep(_PAUSE_SECONDS)
+                continue
+            for node_id in wanted:
+                del self._elsewhere[node_id]
+            self._claims.load(node for node in found if node is not None and not self._registry.connected(node.id))
 
     def _notice(self, node_id: NodeId, kind: str) -> None:
         if self._registry.connected(node_id):
@@ -136,13 +166,29 @@ class LinkDispatch:
                 for node_id in wanted:
                     del self._dirty[node_id]
                 try:
-                    view = await self._store.read(partial(_view, node_ids=wanted))
+                    view = await self._store.read(partial(self._view, node_ids=wanted))
                 except Unavailable:
                     self._dirty.update(dict.fromkeys(wanted))
                     await asyncio.sleep(_PAUSE_SECONDS)
                     continue
                 for node_id, orders in view.items():
                     self._tell(node_id, orders)
+
+    def _view(self, tx: Tx, node_ids: list[NodeId]) -> _View:
+        view: _View = {}
+        stopped = actions.kill_switch(tx).engaged
+        epoch = self._store.epoch_of_orders(tx)
+        for node_id in node_ids:
+            node = nodes.get(tx, node_id)
+            view[node_id] = _Orders(
+                None if node is None else node.state,
+                *books.desired_and_withdrawn(tx, node_id),
+                _ordered(repairs.unfinished(tx, node_id), stopped=stopped),
+                conditions.orders(tx, node_id),
+                epoch,
+                link_holders.holder(tx, node_id) if self._replica else "",
+            )
+        return view
 
     async def _chase(self) -> None:
         """Look again at hosts that have been silent about a withdrawn member for too long."""
@@ -166,6 +212,8 @@ class LinkDispatch:
                 "this node was revoked; to bring the host back, join it again with a fresh join token", permanent=True
             )
             self._forget(node_id)
+        elif orders.holder not in ("", self._replica) and session.welcomed:
+            session.end("another control plane of this fleet holds its link now")
         elif state is NodeState.LOST and session.welcomed:
             session.end("it was silent for longer than its lease; its full state is needed")
         else:
@@ -188,7 +236,7 @@ class LinkDispatch:
     def _order(self, session: LinkSession, orders: _Orders) -> None:
         policy = None if self._policies is None else self._policies.signed(session.node_id)
         wanted = node_link_pb2.DesiredState(
-            control_epoch=self._store.control_epoch,
+            control_epoch=orders.epoch,
             members=[assignment(one) for one in orders.desired],
             repair=None if orders.repair is None else repair_order(orders.repair),
             policy=policy,
@@ -204,22 +252,12 @@ class LinkDispatch:
         session.outbox.put_desired(told)
 
 
+def _nodes(tx: Tx, node_ids: list[NodeId]) -> list[Node | None]:
+    return [nodes.get(tx, node_id) for node_id in node_ids]
+
+
 def _key(one: books.Assignment) -> MemberKey:
     return one.allocation.id, one.member.rank
-
-
-def _view(tx: Tx, node_ids: list[NodeId]) -> _View:
-    view: _View = {}
-    stopped = actions.kill_switch(tx).engaged
-    for node_id in node_ids:
-        node = nodes.get(tx, node_id)
-        view[node_id] = _Orders(
-            None if node is None else node.state,
-            *books.desired_and_withdrawn(tx, node_id),
-            _ordered(repairs.unfinished(tx, node_id), stopped=stopped),
-            conditions.orders(tx, node_id),
-        )
-    return view
 
 
 def _ordered(repair: Repair | None, *, stopped: bool) -> Repair | None:

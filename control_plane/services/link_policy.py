@@ -61,9 +61,19 @@ class LocalPolicies:
     """Hands out each host's signed policy. `start` it before the links; `run` is part of their loops.
 
     A version is the fleet's: it grows with every renewal and every change of the terms, and is kept in the store.
+    `may_change` tells whether this control plane may put other terms into force: among replicas, the leader.
     """
 
-    def __init__(self, store: Store, terms: PolicyTerms, *, sign: Callable[[bytes], bytes], clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        terms: PolicyTerms,
+        *,
+        sign: Callable[[bytes], bytes],
+        clock: Clock,
+        may_change: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._may_change = may_change
         self._store = store
         self._terms = terms
         self._sign = sign
@@ -89,7 +99,13 @@ class LocalPolicies:
         fingerprint = self._terms.fingerprint()
         # A fresh one each seventh of a life: a host that was cut off has most of it left.
         renew_before = self._clock.now() - self._terms.lifetime / _RENEWALS_IN_A_LIFE
-        issued = await self._store.write(partial(policies.issue, terms=fingerprint, renew_before=renew_before))
+        issued = await self._store.write(
+            partial(policies.issue, terms=fingerprint, renew_before=renew_before, may_change=self._may_change())
+        )
+        if issued.terms != fingerprint:
+            # Another replica leads, with other terms: its word stands, and ours is not signed beside it.
+            self._issued = None
+            return False
         if issued == self._issued:
             return False
         self._issued = issued

@@ -44,10 +44,13 @@ class LinkRegistry:
     plane was away nobody could be heard, and that is nobody's fault.
 
     Make it after the store was opened: from then on this control plane is the one in charge, until another takes over.
+    With `shared` several are in charge of links at once, and what one hears counts when it is written down.
     """
 
-    def __init__(self, *, clock: Clock) -> None:
+    def __init__(self, *, clock: Clock, shared: bool = False) -> None:
         self._clock = clock
+        self._shared = shared
+        self._reported: dict[NodeId, float] = {}
         self._started = clock.monotonic()
         self._in_charge_at = self._started
         self._links: dict[NodeId, Link] = {}
@@ -76,6 +79,21 @@ class LinkRegistry:
         One that was not may not acknowledge heartbeats: another one may be counting the silence of the same hosts.
         """
         return self._clock.monotonic() - self._in_charge_at <= seconds
+
+    def note_reported(self, node_ids: Iterable[NodeId], at: float) -> None:
+        """Take note that it is written down for all replicas that these nodes were heard before this monotonic time."""
+        self._reported.update(dict.fromkeys(node_ids, at))
+
+    def may_acknowledge(self, node_id: NodeId, seconds: float) -> bool:
+        """Return whether a heartbeat may be acknowledged: whoever counts this node's silence surely knows of it.
+
+        That is so if nobody else counted so many seconds ago; where replicas share the work, if the one that counts
+        could read that recently that the node was heard.
+        """
+        if not self._shared:
+            return self.in_charge_within(seconds)
+        reported_at = self._reported.get(node_id)
+        return reported_at is not None and self._clock.monotonic() - reported_at <= seconds
 
     def last_heard(self, node_id: NodeId) -> float:
         """Return the monotonic time at which the node was last heard, at the earliest this control plane's start."""
@@ -168,6 +186,7 @@ class LinkRegistry:
     def forget(self, node_id: NodeId) -> None:
         """Drop what is known of a node that left the fleet."""
         self._last_heard.pop(node_id, None)
+        self._reported.pop(node_id, None)
         self._heard_since_taken.discard(node_id)
         self._replaced.pop(node_id, None)
         self._rivals.pop(node_id, None)

@@ -57,6 +57,8 @@ class LinkSession:
     ) -> None:
         self.principal = principal
         self.outbox = Outbox()
+        self.control_epoch = 0
+        """The epoch in force when the host's state was taken into the books."""
         self.welcomed = False
         self.revision = 0
         self.desired: node_link_pb2.DesiredState | None = None
@@ -127,7 +129,7 @@ class LinkSession:
             case "heartbeat":
                 self.health.note_clock(request.heartbeat.host_time)
                 # A host without an answer finds who is in charge, or stops its jobs before they start elsewhere.
-                if self._registry.in_charge_within(self._terms.lease_seconds):
+                if self._registry.may_acknowledge(self.node_id, self._terms.lease_seconds):
                     self.outbox.put_heartbeat_ack(request.heartbeat.sequence)
             case "member_report":
                 self._take_report(request.member_report)

@@ -30,10 +30,17 @@ class LinkTerms:
         return min(2.5 * self.heartbeat_seconds, self.lease_seconds)
 
     def welcome(
-        self, node_id: NodeId, control_epoch: int, nats_servers: tuple[str, ...], now: datetime
+        self,
+        node_id: NodeId,
+        control_epoch: int,
+        nats_servers: tuple[str, ...],
+        now: datetime,
+        link_servers: tuple[str, ...] = (),
     ) -> node_link_pb2.ConnectResponse:
         """Return the first message of an accepted stream."""
-        welcome = node_link_pb2.Welcome(node_id=node_id, control_epoch=control_epoch, nats_servers=nats_servers)
+        welcome = node_link_pb2.Welcome(
+            node_id=node_id, control_epoch=control_epoch, nats_servers=nats_servers, link_servers=link_servers
+        )
         welcome.heartbeat_interval.FromTimedelta(timedelta(seconds=self.heartbeat_seconds))
         welcome.lease.FromTimedelta(timedelta(seconds=self.lease_seconds))
         welcome.fence.FromTimedelta(timedelta(seconds=self.fence_seconds))

@@ -19,7 +19,7 @@ from control_plane.services.link_claims import GpuClaims
 from control_plane.services.link_registry import LinkRegistry
 from control_plane.services.link_session import LinkSession
 from control_plane.services.link_terms import LinkTerms
-from control_plane.store import audit, nodes
+from control_plane.store import audit, link_holders, nodes
 from control_plane.store.database import Store, Tx
 
 log = structlog.get_logger()
@@ -44,7 +44,7 @@ class _Batch:
 
 
 class LinkWriter:
-    """The one loop that writes for all links; `run` it in a task group."""
+    """The one loop that writes for all links; `run` it in a task group. `replica`: the name of ours, if we are one."""
 
     def __init__(
         self,
@@ -55,8 +55,10 @@ class LinkWriter:
         *,
         terms: LinkTerms,
         clock: Clock,
+        replica: str = "",
     ) -> None:
         self._store = store
+        self._replica = replica
         self._ca = ca
         self._registry = registry
         self._claims = claims
@@ -269,7 +271,9 @@ class LinkWriter:
 
     async def _disconnect(self, node_id: NodeId) -> None:
         def write(tx: Tx) -> None:
-            if not self._registry.connected(node_id):
+            if self._registry.connected(node_id):
+                return
+            if not self._replica or link_holders.release(tx, node_id, self._replica):
                 hosts.node_disconnected(tx, node_id)
 
         await self._store.write(write)

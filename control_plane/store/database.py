@@ -15,6 +15,7 @@ from sqlmodel import Session
 
 from control_plane.clock import Clock
 from control_plane.errors import Unavailable
+from control_plane.model.record import Noun
 from control_plane.store import epochs
 from control_plane.store.changes import Changes
 from control_plane.store.engine import migrate, open_engine
@@ -106,7 +107,9 @@ class Store:
         def take(tx: Tx) -> int:
             if not allowed():
                 raise epochs.superseded()
-            return epochs.take(tx.session, tx.now, by=by)
+            epoch = epochs.take(tx.session, tx.now, by=by)
+            tx.emit(Noun.AGENT, by, epochs.LEADER_CHANGED, f"{by} leads under epoch {epoch}")
+            return epoch
 
         return await self.write(take)
 

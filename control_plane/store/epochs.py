@@ -10,6 +10,9 @@ from control_plane.store.tables import ControlRow
 
 _KEY: Final = "control_epoch"
 
+LEADER_CHANGED: Final = "leader.changed"
+"""The kind of the event that tells of an epoch which one of several control planes has taken."""
+
 SUPERSEDED: Final = "CONTROL_PLANE_SUPERSEDED"
 
 

@@ -19,8 +19,10 @@ class Issue:
     terms: str
 
 
-def issue(tx: Tx, *, terms: str, renew_before: datetime) -> Issue:
+def issue(tx: Tx, *, terms: str, renew_before: datetime, may_change: bool = True) -> Issue:
     """Return the version in force; a fresh one if the terms have changed, or it was issued before `renew_before`.
+
+    Without `may_change`, other terms than those in force change nothing.
 
     A version is at least the time, in seconds since 1970, so that hosts obey one after the database was restored
     from a backup that knows only older ones.
@@ -31,6 +33,8 @@ def issue(tx: Tx, *, terms: str, renew_before: datetime) -> Issue:
         known = json.loads(row.value)
         version = int(known["version"])
         present = Issue(version, datetime.fromisoformat(known["issued_at"]), known["terms"])
+        if present.terms != terms and not may_change:
+            return present
         if present.terms == terms and present.issued_at >= renew_before:
             return present
     fresh = Issue(max(version + 1, int(tx.now.timestamp())), tx.now, terms)

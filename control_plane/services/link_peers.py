@@ -1,0 +1,70 @@
+"""What a control plane knows of the links that the others hold, where several share one database."""
+
+import json
+from typing import Final, Self
+
+import structlog
+
+from control_plane.bus.client import Bus
+from control_plane.bus.subjects import replica_link
+from control_plane.bus.subscriptions import Subscription
+from control_plane.errors import OrQuantaError
+from control_plane.model.ids import NodeId
+from control_plane.replicas.directory import Directory
+from control_plane.services.link_registry import LinkRegistry
+
+log = structlog.get_logger()
+
+_ANSWER_SECONDS: Final = 0.5
+_REASON_MAX: Final = 300
+_REQUEST_BYTES_MAX: Final = 1_024
+_ANSWERS_AT_ONCE: Final = 8
+
+
+class LinkPeers:
+    """The other replicas, as this one's links need them. An asynchronous context manager: it answers while entered.
+
+    Whether two hosts have one identity is asked of the replica that holds the older link: only its own clock tells when
+    it was heard last. One that does not answer is gone, and so is its link.
+    """
+
+    def __init__(self, bus: Bus, directory: Directory, registry: LinkRegistry, *, alive_seconds: float) -> None:
+        self._bus = bus
+        self._directory = directory
+        self._registry = registry
+        self._alive_seconds = alive_seconds
+        self._subscription: Subscription | None = None
+        self.name = directory.own_name
+        """The name of this replica."""
+
+    async def __aenter__(self) -> Self:
+        self._subscription = await self._bus.serve(replica_link(self.name), self._answer, concurrency=_ANSWERS_AT_ONCE)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._subscription is not None:
+            await self._subscription.close()
+
+    def link_servers(self) -> tuple[str, ...]:
+        """Return every address at which hosts may link."""
+        return self._directory.link_servers()
+
+    async def rival(self, holder: str, node_id: NodeId, boot_id: str) -> str:
+        """Return why a stream here must not replace the one that another replica holds, or nothing if it may."""
+        if holder in ("", self.name):
+            return ""
+        question = json.dumps({"node_id": node_id, "boot_id": boot_id}).encode()
+        try:
+            answer = await self._bus.request(replica_link(holder), question, timeout_seconds=_ANSWER_SECONDS)
+            return str(json.loads(answer)["why"])[:_REASON_MAX]
+        except (OrQuantaError, ValueError, KeyError, TypeError) as error:
+            log.info("link.holder_silent", node_id=node_id, holder=holder, why=str(error)[:_REASON_MAX])
+            return ""
+
+    async def _answer(self, request: bytes) -> bytes | None:
+        if len(request) > _REQUEST_BYTES_MAX:
+            return None
+        asked = json.loads(request)
+        node_id, boot_id = NodeId(str(asked["node_id"])), str(asked["boot_id"])
+        why = self._registry.rival(node_id, boot_id, alive_seconds=self._alive_seconds)
+        return json.dumps({"why": why}).encode()

@@ -1,0 +1,107 @@
+"""Writes down which hosts are heard, and sees to it that only who may do so acknowledges their heartbeats."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final
+
+import structlog
+
+from control_plane.clock import Clock
+from control_plane.errors import Unavailable
+from control_plane.services.link_peers import LinkPeers
+from control_plane.services.link_registry import LinkRegistry
+from control_plane.services.link_session import LinkSession
+from control_plane.services.link_terms import LinkTerms
+from control_plane.store import link_holders, nodes
+from control_plane.store.database import Store, Tx
+
+log = structlog.get_logger()
+
+_SUPERSEDED: Final = "CONTROL_PLANE_SUPERSEDED"
+
+
+class LinkPresence:
+    """Two loops for all links: `superseded` is awaited when another control plane has taken over for good."""
+
+    def __init__(
+        self,
+        store: Store,
+        registry: LinkRegistry,
+        peers: LinkPeers | None,
+        *,
+        clock: Clock,
+        terms: LinkTerms,
+        superseded: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._peers = peers
+        self._clock = clock
+        self._terms = terms
+        self._superseded = superseded
+
+    async def run(self) -> None:
+        """Run the loops until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._flush())
+            tasks.create_task(self._stay_in_charge() if self._peers is None else self._stay_held(self._peers))
+
+    async def _flush(self) -> None:
+        """Write when hosts were last heard, all in one statement."""
+        while True:
+            await asyncio.sleep(self._terms.flush_seconds)
+            taken_at = self._clock.monotonic()
+            heard = self._registry.take_heard()
+            if not heard:
+                continue
+            try:
+                await self._store.write(partial(nodes.seen, node_ids=heard, at=self._clock.now()))
+            except Unavailable:
+                self._registry.give_back_heard(heard)
+            else:
+                self._registry.note_reported(heard, taken_at)
+
+    async def _stay_in_charge(self) -> None:
+        """Look several times in a lease whether another control plane has taken over; if so, send every host away."""
+        pause = min(self._terms.flush_seconds, self._terms.lease_seconds / 4)
+        while True:
+            await asyncio.sleep(pause)
+            asked_at = self._clock.monotonic()
+            try:
+                await self._store.confirm()
+            except Unavailable as error:
+                if error.reason == _SUPERSEDED:
+                    log.warning("link.superseded", why=error.message)
+                    await self._superseded()
+            else:
+                self._registry.note_in_charge(asked_at)
+
+    async def _stay_held(self, peers: LinkPeers) -> None:
+        """Look whether the books still have these links: others drop those of a replica that they do not hear."""
+        while True:
+            await asyncio.sleep(self._terms.lease_seconds / 3)
+            try:
+                held = await self._store.read(partial(link_holders.held_by, replica=peers.name))
+            except Unavailable:
+                continue
+            for link in self._registry.links():
+                if isinstance(link, LinkSession) and link.welcomed and link.node_id not in held:
+                    await self._take_again(link, peers.name)
+
+    async def _take_again(self, session: LinkSession, name: str) -> None:
+        def write(tx: Tx) -> bool:
+            holder = link_holders.holder(tx, session.node_id)
+            if holder not in ("", name):
+                return False
+            link_holders.take(tx, session.node_id, name)
+            return True
+
+        try:
+            taken = await self._store.write(write)
+        except Unavailable:
+            return
+        if not taken:
+            session.end("another control plane of this fleet holds its link")
+        elif session.inventory is not None:
+            session.state_changed(session.fresh_inventory or session.inventory)
