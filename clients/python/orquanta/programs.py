@@ -4,7 +4,7 @@ import sys
 from importlib import import_module
 from typing import Any
 
-_OURS = frozenset({"control_plane", "node_agent", "orquanta", "providers"})
+_OURS = frozenset({"control_plane", "node_agent", "orquanta", "providers", "simulator"})
 _MISSING = 1  # exit status
 
 
