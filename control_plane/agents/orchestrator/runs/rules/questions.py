@@ -5,10 +5,14 @@ from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
 
-from control_plane.agents.orchestrator.runs.moves import Call, Finish, Move
+from control_plane.agents.orchestrator.asked_names import AskedName, read_asked_name
+from control_plane.agents.orchestrator.runs.moves import Call, Move
+from control_plane.agents.orchestrator.runs.rules import money
+from control_plane.agents.orchestrator.runs.rules.answering import answered, trouble
+from control_plane.agents.orchestrator.runs.rules.hosts_told import about_node
+from control_plane.agents.orchestrator.runs.rules.nearest import nearest_jobs, nearest_nodes
 from control_plane.agents.orchestrator.runs.view import Json, RunView
 from control_plane.model.plan import Intent
-from control_plane.model.run import RunState
 from control_plane.model.run_step import Outcome
 from control_plane.model.tool import ToolStatus
 
@@ -16,11 +20,6 @@ _SHOWN = 10
 _DIAGNOSE = "diagnose_job"
 _SPENT = re.compile(r"\b(spen[dt]|spending|bill(ed)?|charged|owe|budget|paid)\b", re.IGNORECASE)
 _WHY = re.compile(r"\b(why|fail(ed|s|ure)?|crash(ed)?|die[ds]?|wrong|error|log|logs)\b", re.IGNORECASE)
-_NAMED_JOB = re.compile(
-    r"\bwhy\s+(?:did|has|does)\s+(?:job|(?:(?:my|the)\s+)?job\s+(?:called|named))\s+['\"`]?"
-    r"(?P<name>[a-z0-9][\w.-]{0,62})['\"`]?\s+(?:fail|crash|die)",
-    re.IGNORECASE,
-)
 _QUEUE = re.compile(r"\b(queue[ds]?|waiting|pending|wait)\b", re.IGNORECASE)
 _MINE = re.compile(r"\b(my|mine|i|me)\b", re.IGNORECASE)
 _JOBS = re.compile(r"\b(jobs?|runs?|trainings?)\b", re.IGNORECASE)
@@ -38,9 +37,17 @@ def decide(view: RunView) -> Move:
     if targets.job_ids:
         return _each(view, targets.job_ids, _about_job)
     if targets.nodes:
-        return _each(view, targets.nodes, _about_node)
-    if _SPENT.search(text):
-        return _spending(view)
+        return _each(view, targets.nodes, about_node)
+    if _about_spending(view, text):
+        return money.decide(view)
+    asked = read_asked_name(text)
+    if asked is not None:
+        return _unknown(view, asked)
+    return _by_words(view, text)
+
+
+def _by_words(view: RunView, text: str) -> Move:
+    """Return the move for a question that names nothing, by what its words are about."""
     if _QUEUE.search(text):
         return _queue(view, mine=bool(_MINE.search(text)))
     if _WHY.search(text) and _JOBS.search(text):
@@ -56,10 +63,22 @@ def decide(view: RunView) -> Move:
     return _fleet(view, prices=False)
 
 
-def _end(view: RunView, text: str, *, ok: bool = True) -> Finish:
-    cited = view.evidence()
-    told = f"{text}\nEvidence: {', '.join(cited)}" if cited else text
-    return Finish(RunState.SUCCEEDED if ok else RunState.FAILED, told, "" if ok else text, cited)
+def _about_spending(view: RunView, text: str) -> bool:
+    """Whether a question is about what was spent; in other languages the planner has said so."""
+    said = view.plan.intent is Intent.QUERY and "spending" in view.plan.summary
+    return bool(_SPENT.search(text)) or said
+
+
+def _unknown(view: RunView, asked: AskedName) -> Move:
+    """Tell that nothing bears a name: a known one has become a target, and another job is never answered about."""
+    offers = []
+    for wanted, near in ((asked.job, nearest_jobs), (asked.node, nearest_nodes)):
+        offer = near(view, asked.name) if wanted else ""
+        if isinstance(offer, Call):
+            return offer
+        offers.append(offer)
+    what = {(True, False): "You have no job", (False, True): "There is no host"}.get((asked.job, asked.node))
+    return answered(view, f"{what or 'You have no job, and there is no host,'} named {asked.name}.{''.join(offers)}")
 
 
 def _each(view: RunView, names: tuple[str, ...], about: Callable[[RunView, str], Move | str]) -> Move:
@@ -69,7 +88,7 @@ def _each(view: RunView, names: tuple[str, ...], about: Callable[[RunView, str],
         if not isinstance(told, str):
             return told
         lines.append(told)
-    return _end(view, "\n".join(lines))
+    return answered(view, "\n".join(lines))
 
 
 def _about_job(view: RunView, name: str) -> Move | str:
@@ -78,14 +97,17 @@ def _about_job(view: RunView, name: str) -> Move | str:
         if found is None:
             return Call("get_goal", {"goal": name}, f"see how {name} is")
         if found.status != ToolStatus.OK:
-            return f"{name}: {_trouble(found, 'nothing is known of it')}"
+            return f"{name}: {trouble(found, 'nothing is known of it')}"
         goal = found.data.get("goal", {})
         return f"{name} is {goal.get('state')} {goal.get('reason') or ''}\n" + _job_lines(found)
     found = view.look("get_job", {"job": name})
     if found is None:
         return Call("get_job", {"job": name}, f"see how {name} is")
+    if found.error_code == "JOB_NOT_FOUND":
+        near = nearest_jobs(view, name)
+        return near if isinstance(near, Call) else f"There is no job {name}.{near}"
     if found.status != ToolStatus.OK:
-        return f"{name}: {_trouble(found, 'nothing is known of it')}"
+        return f"{name}: {trouble(found, 'nothing is known of it')}"
     job = found.data.get("job", {})
     line = _job_words(job)
     if job.get("state") == "queued":
@@ -114,19 +136,16 @@ def _why(view: RunView, name: str, line: str) -> Move | str:
 
 
 def _last_failed(view: RunView) -> Move:
-    """Tell about the person's newest failed job, unless they name one that is not known."""
-    named = None if view.goal is None else _NAMED_JOB.search(view.goal.text)
-    if named is not None:  # a known name has become a target: never answer about another job
-        return _end(view, f"You have no job named {named['name']}. List your jobs with: orquanta job list")
+    """Tell about the person's newest failed job."""
     arguments = {"user": "me", "state": "failed", "limit": 1}
     found = view.look("list_jobs", arguments)
     if found is None:
         return Call("list_jobs", arguments, "find the newest failed job")
     failed = [one for one in found.data.get("jobs", ()) if isinstance(one, dict)]
     if not failed:
-        return _end(view, "None of your jobs has failed.")
+        return answered(view, "None of your jobs has failed.")
     told = _about_job(view, str(failed[0].get("id")))
-    return _end(view, told) if isinstance(told, str) else told
+    return answered(view, told) if isinstance(told, str) else told
 
 
 def _jobs(view: RunView, *, mine: bool) -> Move:
@@ -134,7 +153,7 @@ def _jobs(view: RunView, *, mine: bool) -> Move:
     found = view.look("list_jobs", arguments)
     if found is None:
         return Call("list_jobs", arguments, "see the jobs")
-    return _end(view, _job_lines(found) or "There are no jobs.")
+    return answered(view, _job_lines(found) or "There are no jobs.")
 
 
 def _queue(view: RunView, *, mine: bool) -> Move:
@@ -144,42 +163,14 @@ def _queue(view: RunView, *, mine: bool) -> Move:
         return Call("list_jobs", arguments, "see what waits")
     waiting = [one for one in found.data.get("jobs", ()) if isinstance(one, dict)]
     if not waiting:
-        return _end(view, "No job waits.")
+        return answered(view, "No job waits.")
     name = str(waiting[-1 if mine else 0].get("id"))
     placed = view.look("job_placement", {"job": name})
     if placed is None:
         return Call("job_placement", {"job": name}, f"see why {name} waits")
     more = " (and more)" if found.data.get("next_page") else ""
     why = placed.data.get("why") or "no reason is known"
-    return _end(view, f"{len(waiting)} jobs wait{more}:\n{_job_lines(found)}\n{name} waits: {why}.")
-
-
-def _spending(view: RunView) -> Move:
-    team = view.plan.targets.team
-    arguments = {"who": team or "me"}
-    found = view.look("costs", arguments)
-    if found is None:
-        return Call("costs", arguments, "see what was spent")
-    if found.status == ToolStatus.ERROR:
-        return _end(view, _trouble(found, "what was spent is not known"), ok=False)
-    data = found.data
-    lines = [
-        f"- {one.get('key')}: ${one.get('cost_usd')} for {one.get('gpu_hours')} GPU-hours"
-        for one in data.get("lines", ())
-        if isinstance(one, dict)
-    ]
-    whose = f"Team {team}" if team else "You"
-    text = (
-        f"{whose} spent ${data.get('total_usd', '0')} since {data.get('since', 'the beginning')}; "
-        f"${data.get('reserved_usd', '0')} is reserved for jobs that run or wait."
-    )
-    if team is not None:
-        return _end(view, "\n".join((text, *lines)))
-    left = view.look("budget_left", {})
-    if left is None:
-        return Call("budget_left", {}, "see what is left of the budget")
-    limit = left.data.get("left_usd")
-    return _end(view, f"{text} " + ("There is no limit." if limit is None else f"${limit} of the budget is left."))
+    return answered(view, f"{len(waiting)} jobs wait{more}:\n{_job_lines(found)}\n{name} waits: {why}.")
 
 
 def _incidents(view: RunView) -> Move:
@@ -193,24 +184,7 @@ def _incidents(view: RunView) -> Move:
         f"- {one.get('node')}: {', '.join(map(str, one.get('kinds', ())))}, {one.get('state')} ({one.get('id')})"
         for one in open_ones
     ]
-    return _end(view, "\n".join(lines) or "No incident is open.")
-
-
-def _about_node(view: RunView, name: str) -> Move | str:
-    found = view.look("get_node", {"node": name})
-    if found is None:
-        return Call("get_node", {"node": name}, f"see how {name} is")
-    if found.status != ToolStatus.OK:
-        return f"{name}: {_trouble(found, 'nothing is known of it')}"
-    node = found.data.get("node", {})
-    wrong = [
-        f"{one.get('kind')}{' ' + str(one['code']) if one.get('code') else ''} on {one.get('gpu_uuid') or 'the host'}"
-        for one in found.data.get("conditions", ())
-        if isinstance(one, dict)
-    ]
-    gpus = ", ".join(f"{one['idle']} of {one['total']} {one['gpu_type']} idle" for one in node.get("gpus", ()))
-    trouble = f"; wrong: {'; '.join(wrong)}" if wrong else "; nothing is wrong with it"
-    return f"{node.get('name', name)} is {node.get('state')}: {gpus or 'no GPUs'}{trouble}."
+    return answered(view, "\n".join(lines) or "No incident is open.")
 
 
 def _nodes(view: RunView) -> Move:
@@ -221,7 +195,7 @@ def _nodes(view: RunView) -> Move:
     states = Counter(str(one.get("state")) for one in listed)
     odd = [f"- {one.get('name')}: {one.get('state')}" for one in listed if one.get("state") != "ready"][:_SHOWN]
     text = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none"
-    return _end(view, f"Hosts: {text}." + ("\n" + "\n".join(odd) if odd else ""))
+    return answered(view, f"Hosts: {text}." + ("\n" + "\n".join(odd) if odd else ""))
 
 
 def _fleet(view: RunView, *, prices: bool) -> Move:
@@ -233,13 +207,13 @@ def _fleet(view: RunView, *, prices: bool) -> Move:
         return Call("fleet_summary", arguments, "see the fleet")
     kinds = [one for one in found.data.get("gpu_types", ()) if isinstance(one, dict)]
     if not kinds:
-        return _end(view, f"The fleet has no {gpu_type or 'GPU'}.")
+        return answered(view, f"The fleet has no {gpu_type or 'GPU'}.")
     if prices:
-        return _end(view, "\n".join(_priced(view, one) for one in kinds))
+        return answered(view, "\n".join(_priced(view, one) for one in kinds))
     gpus = ", ".join(f"{one['idle']} of {one['total']} {one['gpu_type']} idle" for one in kinds)
     hosts = _counts(found.data.get("nodes_by_state"))
     work = _counts(found.data.get("jobs_by_state"))
-    return _end(view, f"GPUs: {gpus}. Hosts: {hosts}. Jobs: {work}.")
+    return answered(view, f"GPUs: {gpus}. Hosts: {hosts}. Jobs: {work}.")
 
 
 def _priced(view: RunView, kind: Json) -> str:
@@ -269,7 +243,3 @@ def _job_lines(found: Outcome) -> str:
 def _job_words(job: Json) -> str:
     reason = f": {job.get('reason')}" if job.get("reason") else ""
     return f"{job.get('name')} ({job.get('id')}) is {job.get('state')}{reason}; cost so far ${job.get('cost_usd')}."
-
-
-def _trouble(found: Outcome, otherwise: str) -> str:
-    return str(found.data.get("error") or otherwise)

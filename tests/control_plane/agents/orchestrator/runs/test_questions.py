@@ -7,6 +7,7 @@ from control_plane.model.goal import GoalState
 from control_plane.model.job import AllocationState, ExitReason, JobState
 from control_plane.model.run import EventType, RunState
 from tests.control_plane.agents.orchestrator.runs.rig import Rig, said
+from tests.control_plane.clinic import Clinic
 from tests.control_plane.world import LIMITS, principal, spec
 
 LAUNCH = "train on 1 H100 for 1 hour: `python train.py`"
@@ -21,14 +22,25 @@ async def place(rig: Rig) -> None:
     ("text", "told"),
     [
         ("how many H100 idle?", "8 of 8 H100 idle"),
-        ("what did I spend this month?", "You spent $0"),
+        ("what did I spend this month?", "You spent $0.00 this month (since 1 May); $0.00 is reserved"),
+        ("how much did I spend today?", "You spent $0.00 today (Monday 4 May); $0.00 is reserved"),
+        ("how much did I spend yesterday?", "You spent $0.00 yesterday (Sunday 3 May). You have no budget limit"),
+        ("how much have I spent?", "You spent $0.00 in the last 30 days"),
+        ("what did we spend in April by GPU type?", "All people together spent $0.00 in April 2026."),
+        ("what did bob@example.com spend last week", "bob@example.com spent $0.00 last week (Monday 27 April to"),
+        ("wie viel habe ich heute ausgegeben?", "You spent $0.00 today"),
         ("what is in the queue?", "No job waits"),
         ("which nodes are broken?", "No incident is open"),
         ("how much does an H100 cost per hour?", "One H100 costs $"),
         ("what would 8 H100 for 3 hours cost?", "8 for 3 hours cost $95.76"),
-        ("is gpu-a-17 healthy?", "gpu-a-17 is ready: 8 of 8 H100 idle; nothing is wrong with it"),
+        ("is gpu-a-17 healthy?", "gpu-a-17 is ready: 8 of 8 H100 idle; nothing is wrong with it."),
         ("why did my job fail?", "None of your jobs has failed"),
-        ("what did team vision spend?", "Team vision spent $0"),
+        ("what did team vision spend?", "There is no team vision that OrQuanta knows of"),
+        ("what did team research/nlp spend in April?", "There is no team research/nlp that OrQuanta knows of"),
+        ("how is job nosuch?", "You have no job named nosuch. List your jobs with: orquanta job list"),
+        ("why did gpu-a-71 fail?", "gpu-a-71"),
+        ("what is wrong with node gpu-b-17?", "There is no host named gpu-b-17. Did you mean gpu-a-17?"),
+        ("is zebra healthy?", "You have no job, and there is no host, named zebra."),
     ],
 )
 async def test_a_question_is_answered_from_what_tools_say(rig: Rig, text: str, told: str) -> None:
@@ -146,3 +158,37 @@ async def test_a_refusal_of_the_rules_asks_no_model(rig: Rig) -> None:
     goal = await rig.ask("turn off the governor and launch 8 H100")
     assert goal.state is GoalState.REFUSED
     assert model.requests == []
+
+
+async def test_what_is_wrong_with_a_host_is_told_with_evidence_incident_repair_and_what_it_waits_for(rig: Rig) -> None:
+    node = await rig.node("local")
+    clinic = Clinic.of(rig.world)
+    await clinic.raised(node)
+    sick = await rig.ask("what is wrong with node local?")
+    assert "1 thing is wrong with it:" in sick.result
+    assert "fatal: XID on GPU 0 (GPU-local-0), seen once, just now; the repair that fits: reset gpu [ev-" in sick.result
+    await clinic.treat()
+    rig.world.clock.advance(120)
+    treated = await rig.ask("is local healthy?")
+    assert "Incident i-" in treated.result
+    assert "opened 2 minutes ago" in treated.result
+    assert "A repair runs: reset gpu (r-" in treated.result
+    assert "It waits for the repair to end." in treated.result
+    assert "Evidence: node:" in treated.result
+
+
+async def test_a_team_is_told_whose_people_have_spent(rig: Rig) -> None:
+    user = await rig.world.user("ann.vision")
+    await rig.node()
+    await rig.world.launch(user, spec("train", seconds=3600))
+    told = await rig.ask("what did team vision spend today?")
+    assert "Team vision spent $0.00 today (Monday 4 May) (ann.vision@example.com); $3.99 is reserved" in told.result
+
+
+async def test_a_job_that_nobody_has_is_offered_by_its_nearest_name(rig: Rig) -> None:
+    user = await rig.world.user("bob")
+    await rig.world.launch(user, spec("nightly-eval"))
+    asked = await rig.ask("why did nightly-evals fail?", who=principal(user))
+    assert "Did you mean nightly-eval?" in asked.result
+    by_id = await rig.ask("how is j-0a1b2c3d4e5f?", who=principal(user))
+    assert "There is no job j-0a1b2c3d4e5f." in by_id.result

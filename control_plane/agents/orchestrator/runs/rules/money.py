@@ -1,0 +1,120 @@
+"""Questions about what was spent by rules: by whom, in which period, added up by what; figures are those of a tool."""
+
+import re
+from collections.abc import Iterable
+from decimal import Decimal, InvalidOperation
+
+from control_plane.agents.orchestrator.runs.moves import Call, Finish, Move
+from control_plane.agents.orchestrator.runs.rules.answering import answered, trouble
+from control_plane.agents.orchestrator.runs.view import Json, RunView
+from control_plane.agents.orchestrator.zones import zone_of
+from control_plane.model.money import format_usd
+from control_plane.model.tool import ToolStatus
+
+_DAYS = 30
+_SHOWN = 10
+_ADDRESS = re.compile(r"[\w.+-]{1,64}@[\w.-]{1,128}\w")
+_EVERYBODY = re.compile(
+    r"\b(we|us|our|everybody|everyone|all of us|the (?:fleet|company|team|cluster)|who|whose|people|in total|teams?|"
+    r"users?)\b",
+    re.IGNORECASE,
+)
+_MINE = re.compile(r"\b(i|my|mine|me)\b", re.IGNORECASE)
+_BY = (
+    ("gpu_type", r"(?:by|per|each|every|which|what) (?:gpu|card|model)s?(?: (?:type|model)s?)?"),
+    ("day", r"(?:by|per|each|every|which|what) days?|daily|a day|day by day"),
+    ("goal", r"(?:by|per|each|every|which|what) goals?"),
+    ("job", r"(?:by|per|each|every|which|what) (?:job|run|training|experiment)s?"),
+    ("user", r"(?:by|per|each|every|which|what) (?:user|person|people|account)s?|who|whose"),
+)
+_BY_PATTERNS = tuple((key, re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE)) for key, pattern in _BY)
+
+
+def decide(view: RunView) -> Move:
+    """Return the next call that the question about spending needs, or the answer."""
+    text = "" if view.goal is None else view.goal.text
+    since, until, period = _period(view)
+    team = view.plan.targets.team
+    who, whose = _whose(text, team)
+    by = next((key for key, pattern in _BY_PATTERNS if pattern.search(text)), "user")
+    arguments: dict[str, object] = {"by": by, "since": since, "until": until, "limit": _SHOWN}
+    arguments |= {"who": who} if who else {}
+    found = view.look("costs", arguments)
+    if found is None:
+        return Call("costs", arguments, f"see what was spent {period}")
+    if found.status == ToolStatus.ERROR:
+        return answered(view, trouble(found, "what was spent is not known"), ok=False)
+    people = [str(one) for one in found.data.get("people", ())]
+    if team is not None and not people:
+        return _no_such_team(view, team)
+    told = f"{whose} spent {_usd(found.data.get('total_usd'))} {period}"
+    if team is not None:
+        told = f"{told} ({', '.join(people)})"
+    reserved = _usd(found.data.get("reserved_usd"))
+    text = f"{told}; {reserved} is reserved for jobs that run or wait." if until_now(view, until) else f"{told}."
+    lines = list(_lines(found.data.get("lines", ()), by)) if by != "user" or who != "me" else []
+    return _with_budget(view, text, lines) if who == "me" else answered(view, "\n".join((text, *lines)))
+
+
+def until_now(view: RunView, until: str) -> bool:
+    """Whether a period ends with the question: what is reserved now belongs to it."""
+    return view.goal is not None and until == view.goal.created_at.isoformat()
+
+
+def _period(view: RunView) -> tuple[str, str, str]:
+    """Return since when and until when, seen from the question's own time, and how a person calls that."""
+    # The planner's patterns are compiled by the first goal; after a restart this question may be the first.
+    from control_plane.agents.orchestrator.planner.periods import last_days, read_period  # noqa: PLC0415 - see above
+
+    if view.goal is None:
+        raise LookupError(f"run {view.run.id} has no goal")
+    asked_at = view.goal.created_at
+    found = read_period(view.goal.text, asked_at, zone_of(view.goal.timezone)) or last_days(asked_at, _DAYS)
+    return found.since.isoformat(), found.until.isoformat(), found.words
+
+
+def _whose(text: str, team: str | None) -> tuple[str, str]:
+    """Return the text that the addresses meant hold, "me" or "" for everybody, and how the answer calls them."""
+    if team is not None:
+        return team, f"Team {team}"
+    address = _ADDRESS.search(text)
+    if address is not None:
+        return address.group(), address.group()
+    if _EVERYBODY.search(text) and not _MINE.search(text):
+        return "", "All people together"
+    return "me", "You"
+
+
+def _no_such_team(view: RunView, team: str) -> Finish:
+    text = (
+        f"There is no team {team} that OrQuanta knows of: nobody who has run a job has {team!r} in their address. Ask "
+        "for one person by their address, or for all: what did we spend by person?"
+    )
+    return answered(view, text)
+
+
+def _with_budget(view: RunView, text: str, lines: Iterable[str]) -> Move:
+    left = view.look("budget_left", {})
+    if left is None:
+        return Call("budget_left", {}, "see what is left of the budget")
+    limit = left.data.get("left_usd")
+    budget = "You have no budget limit." if limit is None else f"{_usd(limit)} of your budget is left."
+    return answered(view, "\n".join((f"{text} {budget}", *lines)))
+
+
+def _lines(found: Iterable[Json], by: str) -> Iterable[str]:
+    for one in found:
+        if isinstance(one, dict):
+            key = one.get("key") or ("no goal" if by == "goal" else "unknown")
+            yield f"- {key}: {_usd(one.get('cost_usd'))} for {_hours(one.get('gpu_hours'))} GPU-hours"
+
+
+def _hours(value: object) -> str:
+    return f"{value:.2f}" if isinstance(value, int | float) else "0.00"
+
+
+def _usd(value: object) -> str:
+    try:
+        return format_usd(Decimal(str(value or 0)))
+    except InvalidOperation:
+        return "$0.00"
