@@ -23,6 +23,7 @@ EFFECTS_OF_KINDS: Mapping[str, str] = {
     "stop_job": "cancel",
     "place_job": "launch",
     "requeue_job": "launch",
+    "preempt_job": "cancel",
 }
 """What actions do, in the words of the goals' `must_not`; all that touches hosts heals."""
 

@@ -11,7 +11,7 @@ from control_plane.model.action import ActionState, PlaceJob, Proposal
 from control_plane.model.ids import ACTION, JobId, UserId, derived_id
 from control_plane.model.job import JobState
 from control_plane.model.node import NodeState
-from control_plane.store import actions, allocations, conditions, jobs, nodes, users
+from control_plane.store import actions, conditions, gpu_holds, jobs, nodes, users
 from control_plane.store.database import Store, Tx
 from control_plane.store.pages import batched
 
@@ -65,7 +65,7 @@ class Scheduler(Agent):
         if not queue or actions.kill_switch(tx).engaged:
             return None
         dependencies = {dependency for job in queue for dependency in job.spec.depends_on}
-        held = allocations.holds(tx)
+        held = gpu_holds.holds(tx)
         gpus_held: dict[UserId, int] = {}
         for hold in held.values():
             gpus_held[hold.user_id] = gpus_held.get(hold.user_id, 0) + 1

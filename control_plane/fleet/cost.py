@@ -2,10 +2,13 @@
 
 from decimal import ROUND_HALF_UP, Decimal
 
+from control_plane.fleet.preemption import time_left_seconds
 from control_plane.fleet.prices import PriceTable
-from control_plane.model.job import Allocation, JobSpec
+from control_plane.model.job import Allocation, Job, JobSpec, ResourceRequest
 
 _SECONDS_PER_HOUR = Decimal(3600)
+_SLICES = 7
+_SLICES_OF_A30 = 4
 _MICRO = Decimal("0.000001")
 
 
@@ -15,7 +18,39 @@ def estimate_usd(spec: JobSpec, prices: PriceTable) -> Decimal:
     if resources.gpu_count == 0:
         return Decimal(0)
     price = prices.highest_usd_per_gpu_hour(resources.gpu_types)
-    return usd(price, resources.gpu_count * spec.max_runtime_seconds)
+    if resources.mig_profile:
+        # A device of a GPU with fewer slices is a larger part of it, and which GPU it will be is not known yet.
+        known = resources.gpu_types
+        price = max(
+            (unit_usd_per_hour(resources, gpu_type, prices) for gpu_type in known),
+            default=price * mig_share(resources.mig_profile, ""),
+        )
+    return usd(price, resources.gpus * spec.max_runtime_seconds)
+
+
+def unit_usd_per_hour(resources: ResourceRequest, gpu_type: str, prices: PriceTable) -> Decimal:
+    """Return the price of one GPU of this model, or of one MIG device on it, for one hour."""
+    price = prices.usd_per_gpu_hour(gpu_type)
+    if not resources.mig_profile:
+        return price
+    return (price * mig_share(resources.mig_profile, gpu_type)).quantize(_MICRO, ROUND_HALF_UP)
+
+
+def mig_share(profile: str, gpu_type: str) -> Decimal:
+    """Return which part of a GPU's price a MIG device costs: its compute slices of those of the GPU, at most all.
+
+    GPUs have seven slices, an A30 has four (NVIDIA, MIG User Guide, supported profiles).
+    """
+    slices = int(profile.partition("g")[0])
+    return min(Decimal(slices) / (_SLICES_OF_A30 if gpu_type in ("", "A30") else _SLICES), Decimal(1))
+
+
+def placed_usd(job: Job, gpu_type: str, prices: PriceTable) -> Decimal:
+    """Return the most that the job's next attempt can cost on this model, in the time that it has left."""
+    resources = job.spec.resources
+    if not gpu_type:
+        return Decimal(0)
+    return usd(unit_usd_per_hour(resources, gpu_type, prices), resources.gpus * time_left_seconds(job))
 
 
 def usd(price_usd_per_gpu_hour: Decimal, gpu_seconds: float) -> Decimal:

@@ -6,7 +6,15 @@ from datetime import UTC, datetime
 
 from control_plane.fleet.lifecycle import ALLOCATION
 from control_plane.model.ids import NodeId
-from control_plane.model.job import Allocation, AllocationMember, AllocationState, ExitReason, Job, JobState
+from control_plane.model.job import (
+    WHOLE_GPU_MILLI,
+    Allocation,
+    AllocationMember,
+    AllocationState,
+    ExitReason,
+    Job,
+    JobState,
+)
 from control_plane.model.report import MemberReport
 
 STOPPING = "is being stopped: "
@@ -48,7 +56,8 @@ def _merge_member(allocation: Allocation, member: AllocationMember, report: Memb
         signal=report.signal,
         message=report.message,
         peak_memory_bytes=max(member.peak_memory_bytes, report.peak_memory_bytes),
-        gpu_seconds=max(member.gpu_seconds, report.gpu_seconds),
+        # The host counts its GPUs as whole ones.
+        gpu_seconds=max(member.gpu_seconds, report.gpu_seconds * allocation.gpu_milli / WHOLE_GPU_MILLI),
         started_at=member.started_at or report.started_at,
         ended_at=report.ended_at,
     )
@@ -186,6 +195,11 @@ def judge(job: Job, allocation: Allocation, *, max_attempts: int) -> Verdict:
         return Verdict(JobState.SUCCEEDED, "every process ended with exit code 0", 0)
     if job.cancel_requested:
         return Verdict(JobState.CANCELLED, job.status_reason.removeprefix(STOPPING), cause.exit_code)
+    if allocation.preempted_for is not None and job.moves < MOVES_MAX:
+        return Verdict(
+            JobState.QUEUED,
+            f"attempt {allocation.epoch} made way for {allocation.preempted_for}; it goes on when there is room",
+        )
     if allocation.moved and job.moves < MOVES_MAX:
         return Verdict(
             JobState.QUEUED, f"attempt {allocation.epoch} was moved away ({describe(cause)}); it goes on elsewhere"
@@ -209,6 +223,8 @@ def _judge_live(job: Job, allocation: Allocation) -> Verdict:
     if cause is not None and is_undecided(allocation) and not job.cancel_requested:
         return Verdict(job.state, f"{describe(cause)}; waits a moment for word of a fault of its GPUs")
     if allocation.state is AllocationState.STOPPING:
+        if allocation.preempted_for is not None and not job.cancel_requested:
+            return Verdict(job.state, f"makes way for {allocation.preempted_for}")
         return Verdict(job.state, job.status_reason if job.cancel_requested else f"is being stopped on {nodes}")
     return Verdict(job.state, f"starts on {nodes}")
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from decimal import Decimal
 
 import structlog
 
-from control_plane.fleet import cost, progress
+from control_plane.fleet import cost, preemption, progress
 from control_plane.governor import goal_ends
 from control_plane.model.ids import AllocationId, NodeId
 from control_plane.model.job import Allocation, AllocationMember, AllocationState, ExitReason, Job, JobState
@@ -115,6 +116,7 @@ def advance(tx: Tx, before: Allocation, after: Allocation) -> Job:
     """Write an attempt's new state and all that follows from it for its job, its money and its goal."""
     job = jobs.require(tx, after.job_id, with_allocations=False)
     if after.state is AllocationState.ENDED:
+        after = preemption.settled(job, after)
         charge = cost.attempt_usd(after, reserved_usd=job.reserved_usd)
         after = replace(after, cost_usd=charge)
         job = jobs.update(tx, job.id, cost_usd=job.cost_usd + charge, reserved_usd=job.reserved_usd - charge)
@@ -127,7 +129,13 @@ def advance(tx: Tx, before: Allocation, after: Allocation) -> Job:
     if verdict.state is not job.state or verdict.reason != job.status_reason:
         moved = after.moved and verdict.state is JobState.QUEUED
         job = jobs.update(
-            tx, job.id, state=verdict.state, status_reason=verdict.reason, started_at=started, moved=moved
+            tx,
+            job.id,
+            state=verdict.state,
+            status_reason=verdict.reason,
+            started_at=started,
+            moved=moved,
+            ran_for=tx.now - after.created_at if after.preempted_for else timedelta(),
         )
         if verdict.state is JobState.QUEUED:
             _record(tx, job, "job.requeued", verdict.reason, cost_impact_usd=Decimal(0))

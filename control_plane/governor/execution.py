@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from control_plane.fleet import progress
-from control_plane.fleet.cost import estimate_usd, usd
+from control_plane.fleet.cost import estimate_usd, placed_usd, unit_usd_per_hour
+from control_plane.fleet.placement.slots import parents
+from control_plane.fleet.preemption import request_preemption, time_left_seconds
 from control_plane.fleet.prices import OWNED, PriceTable
 from control_plane.governor import books, holds, incidents, repair_execution, repairs
 from control_plane.governor.hosts import lost_nodes
@@ -14,6 +16,7 @@ from control_plane.model.action import (
     DrainNode,
     LaunchJobs,
     PlaceJob,
+    PreemptJob,
     Proposal,
     QuarantineNode,
     ReleaseNode,
@@ -25,10 +28,10 @@ from control_plane.model.action import (
     UpdateCondition,
 )
 from control_plane.model.ids import ALLOCATION, UserId, new_id
-from control_plane.model.job import Allocation, AllocationMember, AllocationState, Job, JobState
+from control_plane.model.job import WHOLE_GPU_MILLI, Allocation, AllocationMember, AllocationState, Job, JobState
 from control_plane.model.money import format_usd
 from control_plane.model.node import Node, NodeHold, NodeState
-from control_plane.store import allocations, conditions, jobs, nodes, users
+from control_plane.store import allocations, audit, conditions, jobs, nodes, users
 from control_plane.store import repairs as repair_store
 from control_plane.store.database import Tx
 
@@ -56,6 +59,8 @@ def execute(tx: Tx, proposal: Proposal, prices: PriceTable) -> Outcome:
             return _stop(tx, effect)
         case RequeueJob():
             return _requeue(tx, effect)
+        case PreemptJob():
+            return _preempt(tx, effect, proposal)
         case CordonNode() | UncordonNode() | RevokeNode():
             return Outcome(_change_node(tx, effect))
         case DrainNode() | RepairNode() | QuarantineNode() | ReleaseNode() | UpdateCondition():
@@ -86,6 +91,7 @@ def _launch(tx: Tx, effect: LaunchJobs, user_id: UserId | None, prices: PriceTab
                 queued_at=tx.now,
                 version=1,
                 reserved_usd=reserved,
+                team=user.team,
             ),
             position=position,
         )
@@ -95,16 +101,19 @@ def _launch(tx: Tx, effect: LaunchJobs, user_id: UserId | None, prices: PriceTab
 
 
 def _place(tx: Tx, effect: PlaceJob, prices: PriceTable) -> Outcome:
-    job = jobs.require(tx, effect.job_id, with_allocations=False)
-    price = prices.usd_per_gpu_hour(effect.gpu_type) if effect.gpu_type else Decimal(0)
+    job = jobs.require(tx, effect.job_id)
+    resources = job.spec.resources
+    price = unit_usd_per_hour(resources, effect.gpu_type, prices) if effect.gpu_type else Decimal(0)
     # Random: after a database was restored from a backup, an attempt must not be taken for one that it has forgotten.
     allocation_id = new_id(ALLOCATION)
     members = []
     master_address = ""
+    of_devices: dict[str, str] = {}
     for placement in effect.placements:
         node = nodes.resolve(tx, placement.node_id)
-        if placement.rank == 0 and node.inventory is not None:
-            master_address = node.inventory.address
+        if node.inventory is not None:
+            master_address = node.inventory.address if placement.rank == 0 else master_address
+            of_devices |= parents(node.inventory)
         members.append(AllocationMember(placement.rank, node.id, node.name, placement.gpu_uuids))
     allocation = Allocation(
         id=allocation_id,
@@ -113,16 +122,17 @@ def _place(tx: Tx, effect: PlaceJob, prices: PriceTable) -> Outcome:
         state=AllocationState.PENDING,
         gpu_type=effect.gpu_type,
         price_usd_per_gpu_hour=price,
-        max_runtime_seconds=job.spec.max_runtime_seconds,
+        max_runtime_seconds=time_left_seconds(job),
         master_address=master_address,
         master_port=_port(allocation_id),
         placement_reason=effect.reason,
         created_at=tx.now,
         members=tuple(members),
+        gpu_milli=resources.gpu_milli or WHOLE_GPU_MILLI,
     )
-    allocations.insert(tx, allocation, job.user_id)
+    allocations.insert(tx, allocation, job.user_id, team=job.team, parents=of_devices)
     # The model is known now, so what was reserved for the dearest acceptable one becomes what this one can cost.
-    needed = usd(price, allocation.gpu_count * job.spec.max_runtime_seconds)
+    needed = placed_usd(job, effect.gpu_type, prices)
     change = needed - job.reserved_usd
     users.account(tx, job.user_id, spent_usd=Decimal(0), reserved_usd=change)
     jobs.update(
@@ -160,6 +170,26 @@ def _requeue(tx: Tx, effect: RequeueJob) -> Outcome:
     gone = lost_nodes(tx, allocation, effect)
     job = books.advance(tx, allocation, progress.lose(allocation, gone, tx.now))
     return Outcome(f"gave up attempt {allocation.epoch} of {job.spec.name} ({job.id}): {job.status_reason}")
+
+
+def _preempt(tx: Tx, effect: PreemptJob, proposal: Proposal) -> Outcome:
+    allocation = allocations.get(tx, effect.allocation_id)
+    if allocation is None:
+        raise LookupError(f"allocation {effect.allocation_id} vanished")
+    job = books.advance(tx, allocation, request_preemption(allocation, effect.for_job_id, tx.now))
+    audit.append(
+        tx,
+        agent_name=proposal.proposer,
+        action="job.preempted",
+        reasoning=effect.reason,
+        outcome="stopping",
+        payload={"allocation_id": allocation.id, "epoch": allocation.epoch, "for_job_id": effect.for_job_id},
+        action_id=proposal.id,
+        goal_id=job.goal_id or "",
+        job_id=job.id,
+        user_id=job.user_id,
+    )
+    return Outcome(f"{job.spec.name} ({job.id}) makes way for {effect.for_job_id}; it is queued again once it stopped")
 
 
 def _change_node(tx: Tx, effect: CordonNode | UncordonNode | RevokeNode) -> str:

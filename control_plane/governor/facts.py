@@ -4,15 +4,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-from control_plane.fleet.cost import estimate_usd, usd
+from control_plane.fleet.cost import estimate_usd, placed_usd
+from control_plane.fleet.preemption import protected_until
 from control_plane.fleet.prices import PriceTable
-from control_plane.governor.ruling import Facts, Limits
+from control_plane.governor.ruling import Facts, Limits, TeamUse
 from control_plane.governor.validity import invalid
 from control_plane.model.action import (
     DrainNode,
     Effect,
     LaunchJobs,
     PlaceJob,
+    PreemptJob,
     Proposal,
     QuarantineNode,
     RepairNode,
@@ -23,7 +25,8 @@ from control_plane.model.freeze import Freeze, Frozen, frozen
 from control_plane.model.ids import NodeId
 from control_plane.model.job import AllocationState, Job
 from control_plane.model.node import Node
-from control_plane.store import actions, allocations, bounds, jobs, nodes, users
+from control_plane.model.team import levels
+from control_plane.store import actions, allocations, bounds, gpu_holds, jobs, nodes, teams, users
 from control_plane.store.database import Tx
 
 
@@ -57,21 +60,35 @@ def gather(
             return facts
         return replace(facts, levels=bounds.levels(tx, effect.node_id), bounds=bounds.load(tx))
     if isinstance(effect, LaunchJobs):
+        largest = max((job.spec.resources.gpus for job in effect.jobs), default=0.0)
         return replace(
             facts,
+            teams=_teams(tx, "" if facts.user is None else facts.user.team),
             estimate_usd=sum((estimate_usd(job.spec, prices) for job in effect.jobs), Decimal(0)),
             goal_committed_usd=jobs.reserved_of_goal(tx, effect.goal_id) if effect.goal_id else Decimal(0),
-            largest_gpus=max((job.spec.resources.gpu_count for job in effect.jobs), default=0),
+            largest_gpus=largest,
         )
     if isinstance(effect, PlaceJob):
-        job = jobs.get(tx, effect.job_id, with_allocations=False)
+        job = jobs.get(tx, effect.job_id)
         owner = None if job is None else users.get(tx, job.user_id)
         return replace(
             facts,
             user=owner,
             estimate_usd=_missing_usd(job, effect, prices),
-            held_gpus=allocations.held_by_user(tx, owner.id) if owner else 0,
-            wanted_gpus=sum(len(placement.gpu_uuids) for placement in effect.placements),
+            held_gpus=gpu_holds.held_by_user(tx, owner.id) if owner else 0,
+            wanted_gpus=0.0 if job is None else job.spec.resources.gpus,
+            teams=() if job is None else _teams(tx, job.team),
+        )
+    if isinstance(effect, PreemptJob):
+        allocation = allocations.get(tx, effect.allocation_id)
+        others = (count for job_id, count in allocations.preempting(tx).items() if job_id != effect.for_job_id)
+        return replace(
+            facts,
+            making_way=sum(others),
+            safe_until=None
+            if allocation is None
+            else protected_until(allocation, limits.preemption_min_runtime_seconds),
+            now=tx.now,
         )
     return facts
 
@@ -83,7 +100,7 @@ def touched_nodes(tx: Tx, effect: Effect) -> tuple[Node, ...]:
             return ()
         case PlaceJob():
             node_ids = [placement.node_id for placement in effect.placements]
-        case StopJob() | RequeueJob():
+        case StopJob() | RequeueJob() | PreemptJob():
             live = (one for of_job in allocations.of_jobs(tx, [effect.job_id]).values() for one in of_job)
             node_ids = [
                 member.node_id
@@ -122,6 +139,15 @@ def _missing_usd(job: Job | None, effect: PlaceJob, prices: PriceTable) -> Decim
     """Return what is not reserved yet: an earlier attempt may have been placed on a cheaper model."""
     if job is None or not effect.gpu_type:
         return Decimal(0)
-    gpu_count = sum(len(placement.gpu_uuids) for placement in effect.placements)
-    needed = usd(prices.usd_per_gpu_hour(effect.gpu_type), gpu_count * job.spec.max_runtime_seconds)
+    needed = placed_usd(job, effect.gpu_type, prices)
     return max(needed - job.reserved_usd, Decimal(0))
+
+
+def _teams(tx: Tx, path: str) -> tuple[TeamUse, ...]:
+    """Return the team and the teams that it is in, as far as they have a limit, from the top."""
+    found = (teams.get(tx, level) for level in levels(path))
+    return tuple(
+        TeamUse(team.path, gpu_holds.held_by_team(tx, team.path), team.max_gpus)
+        for team in found
+        if team is not None and team.max_gpus is not None
+    )

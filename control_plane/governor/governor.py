@@ -25,7 +25,7 @@ from control_plane.store import actions, audit, policy_sets
 from control_plane.store.database import Store, Tx
 
 NAME = "safety_governor"
-_EXHAUSTED = frozenset({"USER_BUDGET", "GOAL_BUDGET", "GPU_LIMIT", BLAST_RADIUS})
+_EXHAUSTED = frozenset({"USER_BUDGET", "GOAL_BUDGET", "GPU_LIMIT", "TEAM_QUOTA", BLAST_RADIUS})
 _DRY_RUN = "dry run only, nothing was done; it would have been"
 _DENIED_LINE = re.compile(rf"^{Ruling.DENY.value} \((?P<reason>[A-Z_]+)\): (?P<text>.*)$", re.DOTALL)
 

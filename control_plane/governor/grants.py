@@ -13,7 +13,7 @@ from typing import Final
 from control_plane.errors import InvalidArgument, PermissionDenied
 from control_plane.governor.needs import may_approve
 from control_plane.governor.standing import check_person, is_requester
-from control_plane.model.action import Action, Effect, LaunchJobs, PlaceJob, RequeueJob, StopJob
+from control_plane.model.action import Action, Effect, LaunchJobs, PlaceJob, PreemptJob, RequeueJob, StopJob
 from control_plane.model.approval import Approval, ApprovalNeed, Grant
 from control_plane.model.effects import EFFECT_KINDS
 from control_plane.model.identity import Principal, Role
@@ -145,7 +145,7 @@ def _is_in_pool(tx: Tx, effect: Effect, pool: str) -> bool:
 
 def _nodes_of(effect: Effect) -> tuple[NodeId, ...]:
     match effect:
-        case LaunchJobs() | StopJob() | RequeueJob():
+        case LaunchJobs() | StopJob() | RequeueJob() | PreemptJob():
             return ()
         case PlaceJob():
             return tuple(placement.node_id for placement in effect.placements)

@@ -27,15 +27,36 @@ def gpu_limit(facts: Facts) -> Verdict | None:
         return Verdict(
             Ruling.DENY,
             "GPU_LIMIT",
-            f"a job asks for {facts.largest_gpus} GPUs, but {facts.user.email} may hold at most {limit} at once; "
+            f"a job asks for {facts.largest_gpus:g} GPUs, but {facts.user.email} may hold at most {limit} at once; "
             "ask for fewer, or an admin can raise it with: orquanta user update",
         )
     if facts.wanted_gpus and facts.held_gpus + facts.wanted_gpus > limit:
         return Verdict(
             Ruling.DENY,
             "GPU_LIMIT",
-            f"{facts.user.email} holds {facts.held_gpus} of at most {limit} GPUs; {facts.wanted_gpus} more do not fit",
+            f"{facts.user.email} holds {facts.held_gpus:g} of at most {limit} GPUs; {facts.wanted_gpus:g} more do not "
+            "fit",
         )
+    return None
+
+
+def team_quota(facts: Facts) -> Verdict | None:
+    """A team, with the teams in it, holds at most as many GPUs as it may."""
+    for team in facts.teams:
+        if facts.largest_gpus > team.max_gpus:
+            return Verdict(
+                Ruling.DENY,
+                "TEAM_QUOTA",
+                f"a job asks for {facts.largest_gpus:g} GPUs, but team {team.path} may hold at most {team.max_gpus} at "
+                "once; ask for fewer, or an admin can raise it with: orquanta quota set",
+            )
+        if facts.wanted_gpus and team.held_gpus + facts.wanted_gpus > team.max_gpus:
+            return Verdict(
+                Ruling.DENY,
+                "TEAM_QUOTA",
+                f"team {team.path} holds {team.held_gpus:g} of at most {team.max_gpus} GPUs; {facts.wanted_gpus:g} "
+                "more do not fit",
+            )
     return None
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from math import ceil
 
 from control_plane.governor.facts import is_protected
 from control_plane.governor.policy.effects import of_effect, size_of
@@ -19,11 +20,11 @@ from control_plane.governor.policy.inputs import (
     time_input,
 )
 from control_plane.governor.ruling import Facts
-from control_plane.model.action import Effect, LaunchJobs, PlaceJob, Proposal, RequeueJob, StopJob
+from control_plane.model.action import Effect, LaunchJobs, PlaceJob, PreemptJob, Proposal, RequeueJob, StopJob
 from control_plane.model.bounds import BoundScope
 from control_plane.model.job import Job
 from control_plane.model.node import Node
-from control_plane.store import allocations, bounds, goals, jobs, users
+from control_plane.store import allocations, bounds, goals, gpu_holds, jobs, users
 from control_plane.store.database import Tx
 
 
@@ -49,12 +50,13 @@ def _action(tx: Tx, proposal: Proposal, facts: Facts, frozen_json: str) -> Actio
     own = of_effect(effect, frozen=frozen_json)
     found = own.jobs
     if isinstance(effect, LaunchJobs):
-        found = tuple(replace(job, owner="" if facts.user is None else facts.user.email) for job in own.jobs)
+        whose = ("", "") if facts.user is None else (facts.user.email, facts.user.team)
+        found = tuple(replace(job, owner=whose[0], team=whose[1]) for job in own.jobs)
     else:
         protected = any(node.protected for node in seen)
         found = tuple(_job(job, protected=protected) for job in _jobs(tx, effect, facts.nodes))
     gpu_types = own.gpu_types or tuple(sorted({gpu_type for node in seen for gpu_type in node.gpu_types}))
-    about_one_node = not isinstance(effect, LaunchJobs | PlaceJob | StopJob | RequeueJob)
+    about_one_node = not isinstance(effect, LaunchJobs | PlaceJob | StopJob | RequeueJob | PreemptJob)
     return replace(
         own,
         proposer=proposal.proposer,
@@ -69,7 +71,7 @@ def _action(tx: Tx, proposal: Proposal, facts: Facts, frozen_json: str) -> Actio
 
 
 def _jobs(tx: Tx, effect: Effect, touched: Iterable[Node]) -> tuple[Job, ...]:
-    if isinstance(effect, PlaceJob | StopJob | RequeueJob):
+    if isinstance(effect, PlaceJob | StopJob | RequeueJob | PreemptJob):
         found = jobs.get(tx, effect.job_id, with_allocations=False)
         return () if found is None else (found,)
     here = {one.job_id for node in touched for one in allocations.live(tx, node_id=node.id)}
@@ -108,6 +110,8 @@ def _job(job: Job, *, protected: bool) -> JobInput:
         max_attempts=spec.max_attempts,
         priority=spec.priority.name.lower(),
         protected=protected,
+        team=job.team,
+        gpu_milli=spec.resources.gpu_milli,
     )
 
 
@@ -122,9 +126,11 @@ def _tenant(tx: Tx, facts: Facts) -> TenantInput:
     user = facts.user
     if user is None:
         return TenantInput()
-    held = facts.held_gpus if isinstance(facts.effect, PlaceJob) else allocations.held_by_user(tx, user.id)
+    held = facts.held_gpus if isinstance(facts.effect, PlaceJob) else gpu_holds.held_by_user(tx, user.id)
     limit = facts.limits.max_gpus_per_user if user.max_gpus is None else user.max_gpus
-    return TenantInput(user.email, user.role.value, float(user.spent_usd), float(user.reserved_usd), held, limit)
+    return TenantInput(
+        user.email, user.role.value, float(user.spent_usd), float(user.reserved_usd), ceil(held), limit, user.team
+    )
 
 
 def _budget(effect: Effect, facts: Facts) -> BudgetInput:

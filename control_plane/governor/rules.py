@@ -60,6 +60,13 @@ BUILT_IN_RULES: Final = (
         ("largest_gpus", "held_gpus", "wanted_gpus"),
     ),
     BuiltInRule(
+        "team-quota",
+        "the team, or a team that it is in, would hold more GPUs than it may",
+        Ruling.DENY,
+        money_rules.team_quota,
+        ("largest_gpus", "wanted_gpus", "teams"),
+    ),
+    BuiltInRule(
         "user-budget",
         "it may cost more than is left of the account's budget",
         Ruling.DENY,
@@ -86,6 +93,13 @@ BUILT_IN_RULES: Final = (
         Ruling.DENY,
         safety_rules.blast_radius,
         ("levels", "is_person"),
+    ),
+    BuiltInRule(
+        "preemption",
+        "an attempt would make way that has just begun, or more than the setting preemptions_max at once",
+        Ruling.DENY,
+        safety_rules.preemption,
+        ("making_way", "safe_until"),
     ),
     BuiltInRule(
         "repair-approval",

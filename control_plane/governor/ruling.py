@@ -1,6 +1,7 @@
 """What a rule says: rulings, verdicts, and the bounds and facts that the built-in rules look at."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 from typing import Final
@@ -59,6 +60,8 @@ class Verdict:
 class Limits:
     """The fleet's bounds. Money in US dollars. An agent's repair of `approval_rungs` waits for a person's approval.
 
+    `preemptions_max` is how many attempts may be making way at once for other jobs than the one that is asked about,
+    and `preemption_min_runtime_seconds` how long an attempt is safe from it.
     `protected_label` is the name and value of the label of nodes that only people touch, None for none; `freezes` are
     the windows of the settings in which changes are frozen.
     """
@@ -68,6 +71,17 @@ class Limits:
     approval_rungs: frozenset[Rung] = frozenset()
     protected_label: tuple[str, str] | None = PROTECTED_LABEL
     freezes: tuple[Freeze, ...] = ()
+    preemptions_max: int = 64
+    preemption_min_runtime_seconds: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class TeamUse:
+    """A team with a limit: what it and the teams in it hold, and may hold."""
+
+    path: str
+    held_gpus: float
+    max_gpus: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +93,8 @@ class Facts:
     `largest_gpus` the GPUs of its largest job, and `held_gpus` and `wanted_gpus` what the user holds and what the
     effect would add to that. `levels` is how things stand in all that a node belongs to which the effect would take out
     of service, empty if it takes none out that is not out already; `bounds` says how much may be.
+    `teams` are those with a limit that the job counts for, `making_way` the attempts that stop for other jobs, and
+    `safe_until` how long the attempt that is to make way may not.
     `nodes` are those that it touches, `protected` names the protected ones. `frozen` is the change freeze in force, and
     `let_in` says that its job was let in since that began. `tainted` as in Proposal.
     """
@@ -91,9 +107,13 @@ class Facts:
     invalid: tuple[str, str] | None = None
     estimate_usd: Decimal = Decimal(0)
     goal_committed_usd: Decimal = Decimal(0)
-    largest_gpus: int = 0
-    held_gpus: int = 0
-    wanted_gpus: int = 0
+    largest_gpus: float = 0
+    held_gpus: float = 0
+    wanted_gpus: float = 0
+    teams: tuple[TeamUse, ...] = ()
+    making_way: int = 0
+    safe_until: datetime | None = None
+    now: datetime | None = None
     levels: tuple[Level, ...] = ()
     bounds: Bounds = field(default_factory=dict)
     nodes: tuple[Node, ...] = ()

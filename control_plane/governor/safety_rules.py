@@ -8,6 +8,7 @@ from control_plane.governor.ruling import BLAST_RADIUS, Facts, Ruling, Verdict
 from control_plane.model.action import (
     CordonNode,
     PlaceJob,
+    PreemptJob,
     QuarantineNode,
     RepairNode,
     RequeueJob,
@@ -55,6 +56,27 @@ def blast_radius(facts: Facts) -> Verdict | None:
         f"{level.out + 1} of {level.total} of {level.scope.value} {level.name}".rstrip() for level in facts.levels
     )
     return Verdict(Ruling.ALLOW, BLAST_RADIUS, f"out of service with this one: {told}")
+
+
+def preemption(facts: Facts) -> Verdict | None:
+    """Only so many attempts make way at once, and none that has just begun."""
+    if not isinstance(facts.effect, PreemptJob):
+        return None
+    if facts.making_way >= facts.limits.preemptions_max:
+        return Verdict(
+            Ruling.DENY,
+            BLAST_RADIUS,
+            f"{facts.making_way} attempts are making way for other jobs, and {facts.limits.preemptions_max} may at "
+            "once; wait until they have stopped",
+        )
+    if facts.safe_until is not None and facts.now is not None and facts.now < facts.safe_until:
+        left = int((facts.safe_until - facts.now).total_seconds()) + 1
+        return Verdict(
+            Ruling.DENY,
+            "PREEMPTION_TOO_EARLY",
+            f"attempt {facts.effect.allocation_id} may not be preempted for {left} s",
+        )
+    return None
 
 
 def repair_approval(facts: Facts) -> Verdict | None:

@@ -11,6 +11,7 @@ from control_plane.model.action import (
     LaunchJobs,
     NewJob,
     PlaceJob,
+    PreemptJob,
     QuarantineNode,
     ReleaseNode,
     RepairNode,
@@ -21,6 +22,7 @@ from control_plane.model.action import (
     UpdateCondition,
 )
 from control_plane.model.ids import NodeId
+from control_plane.model.job import ResourceRequest
 from control_plane.model.money import format_usd
 from control_plane.model.repair import Rung
 
@@ -35,7 +37,7 @@ def summarize(effect: Effect, estimate_usd: Decimal, *, node_name: str = "") -> 
 def node_of(effect: Effect) -> NodeId | None:
     """Return the one node that an effect is about, if it is about one that its summary names."""
     match effect:
-        case LaunchJobs() | PlaceJob() | StopJob() | RequeueJob():
+        case LaunchJobs() | PlaceJob() | StopJob() | RequeueJob() | PreemptJob():
             return None
         case _:
             return effect.node_id
@@ -51,6 +53,8 @@ def _line(effect: Effect, estimate_usd: Decimal) -> str:
             return f"stop {effect.job_id}: {effect.reason}"
         case RequeueJob():
             return f"give up {effect.allocation_id} and queue {effect.job_id} again: {effect.reason}"
+        case PreemptJob():
+            return f"have {effect.job_id} make way for {effect.for_job_id} and queue it again: {effect.reason}"
         case RepairNode():
             return _repair(effect)
         case UpdateCondition():
@@ -74,13 +78,17 @@ def _job(new: NewJob) -> str:
     spec = new.spec
     resources = spec.resources
     program = spec.command or spec.image or f"template {spec.template}"
-    gpus = (
-        f"{resources.gpu_count} {' or '.join(resources.gpu_types) or ('GPU' if resources.gpu_count == 1 else 'GPUs')}"
-        if resources.gpu_count
-        else "CPU only"
-    )
+    gpus = _gpus(resources) if resources.gpu_count else "CPU only"
     nodes = f" on {resources.node_count} nodes" if resources.node_count > 1 else ""
     return f"{spec.name} [{program}] on {gpus}{nodes} for at most {_duration(spec.max_runtime_seconds)}"
+
+
+def _gpus(resources: ResourceRequest) -> str:
+    kinds = " or ".join(resources.gpu_types)
+    if resources.mig_profile:
+        return f"{resources.gpu_count} MIG {resources.mig_profile}{f' of {kinds}' if kinds else ''}"
+    number = f"{resources.gpus:g}"
+    return f"{number} {kinds or ('GPU' if number == '1' else 'GPUs')}"
 
 
 def _duration(seconds: int) -> str:

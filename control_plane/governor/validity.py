@@ -1,7 +1,10 @@
 """Whether an effect can be carried out in the present state; if not, the first reason why."""
 
+from control_plane.fleet.executors import EXECUTORS, is_known
+from control_plane.fleet.progress import MOVES_MAX
+from control_plane.fleet.signals import CHECKPOINT_SIGNALS
 from control_plane.fleet.templates import TEMPLATES
-from control_plane.governor import repair_validity
+from control_plane.governor import place_validity, repair_validity
 from control_plane.governor.hosts import lost_nodes
 from control_plane.governor.repair_validity import Invalid, node_invalid
 from control_plane.model.action import (
@@ -10,6 +13,7 @@ from control_plane.model.action import (
     Effect,
     LaunchJobs,
     PlaceJob,
+    PreemptJob,
     QuarantineNode,
     ReleaseNode,
     RepairNode,
@@ -20,9 +24,8 @@ from control_plane.model.action import (
     UpdateCondition,
 )
 from control_plane.model.ids import JobId, UserId
-from control_plane.model.job import AllocationState, Job, JobSpec, JobState
-from control_plane.model.node import GpuHealth, Node, NodeState
-from control_plane.store import allocations, conditions, goals, jobs, nodes
+from control_plane.model.job import WHOLE_GPU_MILLI, AllocationState, JobSpec, JobState, ResourceRequest
+from control_plane.store import allocations, goals, jobs
 from control_plane.store.database import Tx
 
 _MAX_JOBS = 100
@@ -38,11 +41,13 @@ def invalid(tx: Tx, effect: Effect, user_id: UserId | None) -> Invalid:
         case LaunchJobs():
             return _launch(tx, effect, user_id)
         case PlaceJob():
-            return _place(tx, effect)
+            return place_validity.invalid(tx, effect)
         case StopJob():
             return _stop(tx, effect)
         case RequeueJob():
             return _requeue(tx, effect)
+        case PreemptJob():
+            return _preempt(tx, effect)
         case CordonNode() | UncordonNode() | RevokeNode():
             return node_invalid(tx, effect.node_id)
         case DrainNode() | RepairNode() | QuarantineNode() | ReleaseNode() | UpdateCondition():
@@ -81,6 +86,26 @@ def _spec(spec: JobSpec) -> Invalid:
         )
     if min(resources.min_gpu_memory_bytes, resources.cpu_milli, resources.memory_bytes) < 0:
         return "RESOURCES", f"{spec.name} asks for less than no memory or CPU"
+    return _part(spec.name, resources) or _limits(spec)
+
+
+def _part(name: str, resources: ResourceRequest) -> Invalid:
+    """A part is of one GPU, and is none of a MIG device."""
+    if resources.gpu_milli and (
+        not 0 < resources.gpu_milli < WHOLE_GPU_MILLI or resources.gpu_count != 1 or resources.mig_profile
+    ):
+        return "GPU_SHARE", f"{name} asks for {resources.gpu_milli} thousandths of {resources.gpu_count} GPUs"
+    if resources.share_memory_bytes and not resources.gpu_milli:
+        return "GPU_SHARE", f"{name} asks for the memory of a part, and for no part of a GPU"
+    return None
+
+
+def _limits(spec: JobSpec) -> Invalid:
+    resources = spec.resources
+    if not is_known(spec.executor):
+        return "EXECUTOR", f"{spec.name}: {spec.executor} is none of the executors {', '.join(EXECUTORS)}"
+    if spec.checkpoint_signal and spec.checkpoint_signal not in CHECKPOINT_SIGNALS:
+        return "CHECKPOINT_SIGNAL", f"{spec.name}: {spec.checkpoint_signal} cannot ask for a checkpoint"
     if not 1 <= spec.max_runtime_seconds <= _MAX_RUNTIME_SECONDS:
         return "RUNTIME", f"{spec.name} may run for 1 to {_MAX_RUNTIME_SECONDS} seconds, not {spec.max_runtime_seconds}"
     if not 0 <= spec.stop_grace_seconds <= _MAX_GRACE_SECONDS:
@@ -113,65 +138,6 @@ def _dependencies(tx: Tx, spec: JobSpec, together: set[JobId], seen: set[JobId],
     return None
 
 
-def _place(tx: Tx, effect: PlaceJob) -> Invalid:
-    job = jobs.get(tx, effect.job_id, with_allocations=False)
-    if job is None or job.state is not JobState.QUEUED or job.epoch + 1 != effect.epoch:
-        return "STALE", f"job {effect.job_id} is no longer queued for attempt {effect.epoch}"
-    waiting = [
-        key for key, state in jobs.states(tx, set(job.spec.depends_on)).items() if state is not JobState.SUCCEEDED
-    ]
-    if waiting:
-        return "DEPENDENCY_UNFINISHED", f"job {job.id} waits for {', '.join(waiting)}"
-    found = _gang(job, effect)
-    if found is not None:
-        return found
-    for placement in effect.placements:
-        node = nodes.get(tx, placement.node_id)
-        found = _gpus(tx, node, placement.gpu_uuids, effect.gpu_type, job.spec.resources.min_gpu_memory_bytes)
-        if found is not None:
-            return found
-    return None
-
-
-def _gang(job: Job, effect: PlaceJob) -> Invalid:
-    """All or nothing, evenly spread, on as many nodes and on a model that the job asked for."""
-    resources, placements = job.spec.resources, effect.placements
-    gpu_count = sum(len(set(placement.gpu_uuids)) for placement in placements)
-    if gpu_count != resources.gpu_count or not placements:
-        return "GANG", f"job {job.id} needs {resources.gpu_count} GPUs, not {gpu_count}: all or nothing"
-    if len({placement.node_id for placement in placements}) != len(placements):
-        return "GANG", f"job {job.id} has two members on one node"
-    if [placement.rank for placement in placements] != list(range(len(placements))):
-        return "GANG", f"the members of job {job.id} are not numbered from 0"
-    if len(placements) != (resources.node_count or len(placements)):
-        return "GANG", f"job {job.id} needs {resources.node_count} nodes, not {len(placements)}"
-    if len({len(placement.gpu_uuids) for placement in placements}) != 1:
-        return "GANG", f"the GPUs of job {job.id} are not spread evenly"
-    acceptable = not resources.gpu_types or effect.gpu_type in resources.gpu_types
-    if effect.gpu_type in resources.exclude_gpu_types or not acceptable or bool(effect.gpu_type) != bool(gpu_count):
-        return "GPU_TYPES", f"job {job.id} does not run on {effect.gpu_type or 'no GPU'}"
-    return None
-
-
-def _gpus(tx: Tx, node: Node | None, gpu_uuids: tuple[str, ...], gpu_type: str, min_memory_bytes: int) -> Invalid:
-    if node is None or node.state is not NodeState.READY or node.inventory is None:
-        return "STALE", f"node {node.name if node else '?'} is not ready"
-    if conditions.closed_hosts(tx, node.id):
-        return "STALE", f"node {node.name} has a fatal condition"
-    unwell = conditions.gpu_health(tx, node.id).get(node.id, {})
-    here = {gpu.uuid: gpu for gpu in node.inventory.gpus}
-    held = allocations.holds(tx, node_id=node.id)
-    for gpu_uuid in gpu_uuids:
-        gpu = here.get(gpu_uuid)
-        if gpu is None or GpuHealth.FAILED in (gpu.health, unwell.get(gpu_uuid)) or gpu.gpu_type != gpu_type:
-            return "STALE", f"GPU {gpu_uuid} does not serve on {node.name} as a {gpu_type}"
-        if gpu.memory_bytes < min_memory_bytes:
-            return "GPU_MEMORY", f"GPU {gpu_uuid} on {node.name} has less memory than the job needs"
-        if gpu_uuid in held:
-            return "STALE", f"GPU {gpu_uuid} is held by {held[gpu_uuid].job_id}"
-    return None
-
-
 def _stop(tx: Tx, effect: StopJob) -> Invalid:
     job = jobs.get(tx, effect.job_id, with_allocations=False)
     if job is None:
@@ -188,3 +154,21 @@ def _requeue(tx: Tx, effect: RequeueJob) -> Invalid:
     if lost_nodes(tx, allocation, effect):
         return None
     return "NODE_NOT_LOST", f"no node of attempt {effect.allocation_id} is lost"
+
+
+def _preempt(tx: Tx, effect: PreemptJob) -> Invalid:
+    """Only what runs makes way, and only for a job that waits."""
+    allocation = allocations.get(tx, effect.allocation_id)
+    if allocation is None or allocation.job_id != effect.job_id or allocation.state is AllocationState.ENDED:
+        return "STALE", f"attempt {effect.allocation_id} of {effect.job_id} has ended already"
+    if allocation.stop_requested:
+        return "STALE", f"attempt {effect.allocation_id} of {effect.job_id} is being stopped already"
+    job = jobs.get(tx, effect.job_id, with_allocations=False)
+    waiting = jobs.get(tx, effect.for_job_id, with_allocations=False)
+    if waiting is None or waiting.state is not JobState.QUEUED or waiting.id == effect.job_id:
+        return "STALE", f"job {effect.for_job_id} does not wait"
+    if job is None or job.cancel_requested:
+        return "STALE", f"job {effect.job_id} is being stopped already"
+    if job.moves >= MOVES_MAX - 1:
+        return "PREEMPTED_TOO_OFTEN", f"job {job.id} was moved {job.moves} times already; it is left to end"
+    return None

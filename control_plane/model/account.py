@@ -10,7 +10,10 @@ from control_plane.model.ids import KeyId, UserId
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """An account. `budget_usd` None means no limit; `max_gpus` None means the server's default."""
+    """An account. `budget_usd` None means no limit; `max_gpus` None means the server's default.
+
+    `team` is the path of its team, empty for none.
+    """
 
     id: UserId
     email: str
@@ -21,6 +24,7 @@ class User:
     spent_usd: Decimal
     reserved_usd: Decimal
     max_gpus: int | None
+    team: str = ""
 
 
 @dataclass(frozen=True, slots=True)

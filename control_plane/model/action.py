@@ -99,6 +99,16 @@ class RequeueJob:
 
 
 @dataclass(frozen=True, slots=True)
+class PreemptJob:
+    """Have an attempt of a job make way for a job that waits: it saves its work if it can, and is queued again."""
+
+    job_id: JobId
+    allocation_id: AllocationId
+    for_job_id: JobId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class CordonNode:
     """Take a node out of scheduling."""
 
@@ -183,6 +193,7 @@ Effect = (
     | PlaceJob
     | StopJob
     | RequeueJob
+    | PreemptJob
     | CordonNode
     | UncordonNode
     | RevokeNode

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum, IntEnum
+from typing import Final
 
 from control_plane.model.ids import AllocationId, GoalId, JobId, NodeId, UserId
 
@@ -73,6 +74,10 @@ class TopologyDomain(Enum):
     ZONE = "zone"
 
 
+WHOLE_GPU_MILLI: Final = 1_000
+"""Thousandths of a whole GPU."""
+
+
 @dataclass(frozen=True, slots=True)
 class ResourceRequest:
     """What a job needs. Empty and zero mean "any"; `gpu_count` is the total over all nodes.
@@ -98,6 +103,11 @@ class ResourceRequest:
     anti_affinity: str = ""
     exclusive_nodes: bool = False
     topology: TopologyDomain = TopologyDomain.ANY
+
+    @property
+    def gpus(self) -> float:
+        """GPUs asked for; a part counts as a part, a MIG device as one."""
+        return self.gpu_milli / WHOLE_GPU_MILLI if self.gpu_milli else float(self.gpu_count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +158,8 @@ class AllocationMember:
 class Allocation:
     """One attempt of a job on named GPUs. `epoch` is the attempt, from 1.
 
+    `gpu_milli` is what it holds of each of its GPUs, in thousandths; `preempted_for` the job that it makes way for.
+
     `waived` means the attempt was lost by the fleet's own fault and is not charged; `moved`, that it was asked to stop
     so that the job can go on elsewhere.
     """
@@ -169,6 +181,8 @@ class Allocation:
     waived: bool = False
     ended_at: datetime | None = None
     moved: bool = False
+    gpu_milli: int = WHOLE_GPU_MILLI
+    preempted_for: JobId | None = None
 
     @property
     def gpu_count(self) -> int:
@@ -176,8 +190,13 @@ class Allocation:
         return sum(len(member.gpu_uuids) for member in self.members)
 
     @property
+    def gpus(self) -> float:
+        """GPUs held over all members; parts count as parts, MIG devices as one each."""
+        return self.gpu_count * self.gpu_milli / WHOLE_GPU_MILLI
+
+    @property
     def gpu_seconds(self) -> float:
-        """GPU-seconds used over all members."""
+        """GPU-seconds used over all members; parts count as parts."""
         return sum(member.gpu_seconds for member in self.members)
 
 

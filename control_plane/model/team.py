@@ -15,3 +15,9 @@ class Team:
     weight: float = 1.0
     guaranteed_gpus: int = 0
     max_gpus: int | None = None
+
+
+def levels(path: str) -> tuple[str, ...]:
+    """Return the team and every team that it is in, from the top: "a/b" gives "a" and "a/b", no team gives none."""
+    words = path.split("/") if path else []
+    return tuple("/".join(words[: depth + 1]) for depth in range(len(words)))

@@ -21,9 +21,9 @@ from control_plane.model.telemetry import Rollup
 from control_plane.services.convert.scalars import timestamp
 from control_plane.services.validate.fields import Fields
 from control_plane.services.validate.others import moment, node_reference
-from control_plane.store import allocations, conditions, goals, incidents, jobs, nodes, rollups, users
-from control_plane.store.allocations import GpuHold
+from control_plane.store import conditions, goals, gpu_holds, incidents, jobs, nodes, rollups, users
 from control_plane.store.database import Store, Tx
+from control_plane.store.gpu_holds import GpuHold
 from control_plane.telemetry.windows import TelemetryCounts, TelemetryWindows
 from orquanta.v1 import event_pb2, metrics_pb2
 from orquanta.v1.metrics_pb2_grpc import MetricsServiceServicer
@@ -188,7 +188,7 @@ def _figures(tx: Tx) -> _Figures:
     spent, reserved = users.totals(tx)
     return _Figures(
         nodes=nodes.active(tx),
-        holds=allocations.holds(tx),
+        holds=gpu_holds.holds(tx),
         nodes_by_state=nodes.count_by_state(tx),
         jobs_by_state=jobs.count_by_state(tx),
         goals_by_state=goals.count_by_state(tx),

@@ -8,7 +8,7 @@ from control_plane.model.record import Event, Noun
 from control_plane.model.repair import Repair, RepairOrigin
 from control_plane.services.convert.nodes import NodeView
 from control_plane.services.watch import Watched
-from control_plane.store import allocations, conditions, incidents, nodes, repairs
+from control_plane.store import conditions, gpu_holds, incidents, nodes, repairs
 from control_plane.store.database import Tx
 from control_plane.store.nodes import NodeFilter
 from control_plane.store.pages import PageRequest
@@ -20,7 +20,7 @@ def one(tx: Tx, node: Node) -> NodeView:
     """Return a node with all that is told of it."""
     return NodeView(
         node=node,
-        holders=allocations.holds(tx, node_id=node.id),
+        holders=gpu_holds.holds(tx, node_id=node.id),
         gpu_health=conditions.gpu_health(tx, node.id).get(node.id, {}),
         conditions=conditions.of_node(tx, node.id),
         repair=repairs.latest(tx, node.id),
@@ -31,7 +31,7 @@ def one(tx: Tx, node: Node) -> NodeView:
 def many(tx: Tx, found: Sequence[Node]) -> list[NodeView]:
     """Return nodes with all that is told of them, in a number of queries that does not grow with theirs."""
     node_ids = [node.id for node in found]
-    holders = allocations.holds(tx)
+    holders = gpu_holds.holds(tx)
     health: Mapping[NodeId, Mapping[str, GpuHealth]] = conditions.gpu_health(tx)
     wrong = conditions.of_nodes(tx, node_ids)
     repaired = _repairs(tx, node_ids)

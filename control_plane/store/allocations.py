@@ -1,9 +1,10 @@
 """Allocations, their members and the GPUs they hold."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import func, select
 from sqlmodel import col
 
 from control_plane.fleet import lifecycle
@@ -12,22 +13,15 @@ from control_plane.model.job import Allocation, AllocationMember, AllocationStat
 from control_plane.model.money import from_micros, to_micros
 from control_plane.model.node import NodeState
 from control_plane.model.record import Noun
+from control_plane.store import gpu_holds
 from control_plane.store.database import Tx
+from control_plane.store.gpu_holds import GpuHold
 from control_plane.store.pages import batched
-from control_plane.store.tables import AllocationMemberRow, AllocationRow, GpuHoldRow, JobRow, NodeRow
+from control_plane.store.tables import AllocationMemberRow, AllocationRow, JobRow, NodeRow
 
 ASSIGNMENTS_CHANGED = "node.assignments_changed"
 
-
-@dataclass(frozen=True, slots=True)
-class GpuHold:
-    """Who holds a GPU."""
-
-    gpu_uuid: str
-    node_id: NodeId
-    allocation_id: AllocationId
-    job_id: JobId
-    user_id: UserId
+_NO_PARENTS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def _member(row: AllocationMemberRow) -> AllocationMember:
@@ -77,6 +71,8 @@ def _model(row: AllocationRow, members: tuple[AllocationMember, ...]) -> Allocat
         waived=row.waived,
         ended_at=row.ended_at,
         moved=row.moved,
+        gpu_milli=row.gpu_milli,
+        preempted_for=JobId(row.preempted_for) if row.preempted_for else None,
     )
 
 
@@ -144,8 +140,18 @@ def undecided(tx: Tx, *, limit: int = 500) -> tuple[Allocation, ...]:
     return _models(tx, tx.session.execute(oldest).scalars().all())
 
 
-def insert(tx: Tx, allocation: Allocation, user_id: UserId) -> None:
-    """Record an attempt and take its GPUs. A GPU that is already held raises the database's own error."""
+def insert(
+    tx: Tx,
+    allocation: Allocation,
+    user_id: UserId,
+    *,
+    team: str = "",
+    parents: Mapping[str, str] = _NO_PARENTS,
+) -> None:
+    """Record an attempt and take its GPUs. `parents` tells, by MIG device, the GPU that it is on.
+
+    More than there is of a GPU raises the database's own error.
+    """
     tx.session.add(
         AllocationRow(
             id=allocation.id,
@@ -159,6 +165,7 @@ def insert(tx: Tx, allocation: Allocation, user_id: UserId) -> None:
             master_port=allocation.master_port,
             placement_reason=allocation.placement_reason,
             created_at=allocation.created_at,
+            gpu_milli=allocation.gpu_milli,
         )
     )
     tx.session.flush()
@@ -174,15 +181,10 @@ def insert(tx: Tx, allocation: Allocation, user_id: UserId) -> None:
             )
         )
         for gpu_uuid in member.gpu_uuids:
-            tx.session.add(
-                GpuHoldRow(
-                    gpu_uuid=gpu_uuid,
-                    node_id=member.node_id,
-                    allocation_id=allocation.id,
-                    job_id=allocation.job_id,
-                    user_id=user_id,
-                )
+            hold = GpuHold(
+                gpu_uuid, member.node_id, allocation.id, allocation.job_id, user_id, team, allocation.gpu_milli
             )
+            gpu_holds.take(tx, hold, parent_uuid=parents.get(gpu_uuid, ""))
         _assignments_changed(tx, member.node_id)
     tx.session.flush()
 
@@ -199,6 +201,7 @@ def update(tx: Tx, before: Allocation, after: Allocation) -> None:
     row.cost_usd_micros = to_micros(after.cost_usd)
     row.waived = after.waived
     row.moved = after.moved
+    row.preempted_for = after.preempted_for or ""
     row.ended_at = after.ended_at
     tx.session.add(row)
     earlier = {member.rank: member for member in before.members}
@@ -206,7 +209,8 @@ def update(tx: Tx, before: Allocation, after: Allocation) -> None:
         if member != earlier[member.rank]:
             _update_member(tx, after.id, member)
             if member.state is AllocationState.ENDED and earlier[member.rank].state is not AllocationState.ENDED:
-                _free(tx, after.id, member)
+                gpu_holds.free(tx, after.id, member.gpu_uuids)
+                _assignments_changed(tx, member.node_id)
     if after.stop_requested and not before.stop_requested:
         for member in after.members:
             _assignments_changed(tx, member.node_id)
@@ -233,40 +237,18 @@ def _update_member(tx: Tx, allocation_id: AllocationId, member: AllocationMember
     tx.session.add(row)
 
 
-def _free(tx: Tx, allocation_id: AllocationId, member: AllocationMember) -> None:
-    tx.session.execute(
-        delete(GpuHoldRow).where(
-            col(GpuHoldRow.allocation_id) == allocation_id, col(GpuHoldRow.gpu_uuid).in_(member.gpu_uuids)
-        )
-    )
-    _assignments_changed(tx, member.node_id)
-
-
 def _assignments_changed(tx: Tx, node_id: NodeId) -> None:
     tx.emit(Noun.NODE, node_id, ASSIGNMENTS_CHANGED, "", parent_id=node_id)
 
 
-def holds(tx: Tx, *, node_id: NodeId | None = None) -> dict[str, GpuHold]:
-    """Return who holds which GPU, by GPU UUID, on one node or on all."""
-    query = select(GpuHoldRow)
-    if node_id is not None:
-        query = query.where(col(GpuHoldRow.node_id) == node_id)
-    return {
-        row.gpu_uuid: GpuHold(
-            row.gpu_uuid,
-            NodeId(row.node_id),
-            AllocationId(row.allocation_id),
-            JobId(row.job_id),
-            UserId(row.user_id),
-        )
-        for row in tx.session.execute(query).scalars()
-    }
-
-
-def held_by_user(tx: Tx, user_id: UserId) -> int:
-    """Return how many GPUs the user's jobs hold now."""
-    query = select(func.count()).select_from(GpuHoldRow).where(col(GpuHoldRow.user_id) == user_id)
-    return int(tx.session.execute(query).scalar_one())
+def preempting(tx: Tx) -> dict[JobId, int]:
+    """Return, by the job that they make way for, how many attempts are stopping for it."""
+    query = (
+        select(col(AllocationRow.preempted_for), func.count())
+        .where(col(AllocationRow.preempted_for) != "", col(AllocationRow.state) != AllocationState.ENDED.value)
+        .group_by(col(AllocationRow.preempted_for))
+    )
+    return {JobId(job_id): int(number) for job_id, number in tx.session.execute(query)}
 
 
 def is_ours(tx: Tx, node_id: NodeId, job_id: JobId) -> bool:

@@ -5,7 +5,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import TypeAdapter
 
 from control_plane.model.health import Condition
-from control_plane.model.job import JobSpec
+from control_plane.model.job import JobSpec, ResourceRequest
 from control_plane.model.node import HostInventory
 from control_plane.model.plan import Plan
 from control_plane.model.repair import RepairStep, VerificationCheck
@@ -29,6 +29,7 @@ class Document(Generic[T]):
         return self._adapter.validate_python(data)
 
 
+RESOURCES = Document(TypeAdapter(ResourceRequest))
 JOB_SPEC = Document(TypeAdapter(JobSpec))
 HOST_INVENTORY = Document(TypeAdapter(HostInventory))
 PLAN = Document(TypeAdapter(Plan))

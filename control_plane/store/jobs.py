@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from sqlalchemy import String, cast, func, select
@@ -11,12 +11,12 @@ from sqlmodel import col
 from control_plane.errors import NotFound
 from control_plane.fleet import lifecycle
 from control_plane.model.ids import GoalId, JobId, NodeId, UserId
-from control_plane.model.job import Allocation, AllocationState, Job, JobState
+from control_plane.model.job import Allocation, AllocationState, Job, JobState, ResourceRequest
 from control_plane.model.money import from_micros, to_micros
 from control_plane.model.record import Noun
 from control_plane.store import allocations
 from control_plane.store.database import Tx
-from control_plane.store.documents import JOB_SPEC
+from control_plane.store.documents import JOB_SPEC, RESOURCES
 from control_plane.store.pages import Page, PageRequest, batched, newest_first
 from control_plane.store.tables import AllocationMemberRow, AllocationRow, JobRow
 
@@ -59,6 +59,7 @@ def _model(row: JobRow, attempts: tuple[Allocation, ...] = ()) -> Job:
         finished_at=row.finished_at,
         allocations=attempts,
         moves=row.moves,
+        team=row.team,
     )
 
 
@@ -166,6 +167,34 @@ def promised(tx: Tx) -> dict[NodeId, tuple[int, int]]:
     return totals
 
 
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A job with a member on a node that has not ended."""
+
+    job_id: JobId
+    team: str
+    resources: ResourceRequest
+
+
+def on_node(tx: Tx, node_id: NodeId) -> tuple[Neighbour, ...]:
+    """Return the jobs that have a member on the node which has not ended."""
+    query = (
+        select(col(JobRow.id), col(JobRow.team), col(JobRow.spec))
+        .join(AllocationRow, col(AllocationRow.job_id) == col(JobRow.id))
+        .join(AllocationMemberRow, col(AllocationMemberRow.allocation_id) == col(AllocationRow.id))
+        .where(
+            col(AllocationMemberRow.node_id) == node_id,
+            col(AllocationMemberRow.state) != AllocationState.ENDED.value,
+            col(AllocationRow.state) != AllocationState.ENDED.value,
+        )
+        .order_by(col(JobRow.id))
+    )
+    return tuple(
+        Neighbour(JobId(job_id), team, RESOURCES.load(spec["resources"]))
+        for job_id, team, spec in tx.session.execute(query)
+    )
+
+
 def reserved_of_goal(tx: Tx, goal_id: GoalId) -> Decimal:
     """Return what the goal's jobs have spent and reserved together."""
     query = select(func.coalesce(func.sum(col(JobRow.cost_usd_micros) + col(JobRow.reserved_usd_micros)), 0)).where(
@@ -181,6 +210,7 @@ def insert(tx: Tx, job: Job, *, position: int) -> None:
         goal_id=job.goal_id,
         user_id=job.user_id,
         user_email=job.user_email,
+        team=job.team,
         name=job.spec.name,
         provider=job.provider,
         gpu_type="|".join(job.spec.resources.gpu_types),
@@ -216,8 +246,11 @@ def update(
     started_at: datetime | None = None,
     finished_at: datetime | None = None,
     moved: bool = False,
+    ran_for: timedelta = timedelta(),
 ) -> Job:
     """Change what is given and return the job without its attempts. A moved job keeps its place in the queue.
+
+    `ran_for` is how long an attempt was under way that made way for another job: that time was not spent waiting.
 
     Raises NotFound, or LifecycleError for an impossible change.
     """
@@ -229,6 +262,7 @@ def update(
         row.status = state.value
         if moved:
             row.moves += 1
+            row.queued_at += ran_for
         elif state is JobState.QUEUED:
             row.queued_at = tx.now
     values = {

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Index, MetaData, Text
+from sqlalchemy import BigInteger, CheckConstraint, Column, Index, MetaData, Text
 from sqlalchemy.types import JSON
 from sqlmodel import Field, SQLModel
 
@@ -35,6 +35,17 @@ class UserRow(Table, table=True):
     budget_usd_micros: int | None = Field(default=None, sa_type=BigInteger)
     spent_usd_micros: int = Field(default=0, sa_type=BigInteger)
     reserved_usd_micros: int = Field(default=0, sa_type=BigInteger)
+    max_gpus: int | None = None
+    team: str = Field(default="", index=True, sa_column_kwargs={"server_default": ""})
+
+
+class TeamRow(Table, table=True):
+    """A team; `path` names the teams above it, for example "research/nlp"."""
+
+    __tablename__ = "teams"
+    path: str = Field(primary_key=True)
+    weight: float = 1.0
+    guaranteed_gpus: int = 0
     max_gpus: int | None = None
 
 
@@ -124,6 +135,7 @@ class JobRow(Table, table=True):
     goal_id: str | None = Field(default=None, foreign_key="goals.id", index=True)
     user_id: str = Field(foreign_key="users.id", index=True)
     user_email: str
+    team: str = Field(default="", index=True, sa_column_kwargs={"server_default": ""})
     name: str
     provider: str
     gpu_type: str = ""
@@ -148,7 +160,7 @@ class JobRow(Table, table=True):
 
 
 class AllocationRow(Table, table=True):
-    """One attempt of a job."""
+    """One attempt of a job. `gpu_milli` is what it holds of each of its GPUs, in thousandths."""
 
     __tablename__ = "allocations"
     id: str = Field(primary_key=True)
@@ -163,6 +175,8 @@ class AllocationRow(Table, table=True):
     placement_reason: str = ""
     stop_requested: bool = False
     moved: bool = False
+    preempted_for: str = Field(default="", sa_column_kwargs={"server_default": ""})
+    gpu_milli: int = Field(default=1000, sa_column_kwargs={"server_default": "1000"})
     cost_usd_micros: int = Field(default=0, sa_type=BigInteger)
     waived: bool = False
     created_at: datetime = Field(sa_type=UtcDateTime)
@@ -192,14 +206,29 @@ class AllocationMemberRow(Table, table=True):
 
 
 class GpuHoldRow(Table, table=True):
-    """A GPU held by an allocation. The primary key makes a double booking impossible."""
+    """A GPU, a part of one or a MIG device that an attempt holds.
+
+    `milli` is how much of it, in thousandths; `parent_uuid` the GPU that a MIG device is on.
+    """
 
     __tablename__ = "gpu_holds"
     gpu_uuid: str = Field(primary_key=True)
+    allocation_id: str = Field(primary_key=True, foreign_key="allocations.id", index=True)
     node_id: str = Field(foreign_key="nodes.id", index=True)
-    allocation_id: str = Field(foreign_key="allocations.id", index=True)
     job_id: str
     user_id: str = Field(index=True)
+    team: str
+    parent_uuid: str
+    milli: int
+
+
+class GpuUsageRow(Table, table=True):
+    """How much of a GPU all holds together take. The constraint makes a double booking impossible."""
+
+    __tablename__ = "gpu_usage"
+    gpu_uuid: str = Field(primary_key=True)
+    used_milli: int
+    __table_args__ = (CheckConstraint("used_milli >= 0 AND used_milli <= 1000", name="gpu_used_at_most_once"),)
 
 
 class ActionRow(Table, table=True):

@@ -10,6 +10,7 @@ from control_plane.model.account import User
 from control_plane.model.identity import Role
 from control_plane.model.ids import UserId
 from control_plane.model.money import from_micros, optional_from_micros, optional_to_micros, to_micros
+from control_plane.store import teams
 from control_plane.store.database import Tx
 from control_plane.store.pages import Page, PageRequest, by_key
 from control_plane.store.tables import UserRow
@@ -26,6 +27,7 @@ def _model(row: UserRow) -> User:
         spent_usd=from_micros(row.spent_usd_micros),
         reserved_usd=from_micros(row.reserved_usd_micros),
         max_gpus=row.max_gpus,
+        team=row.team,
     )
 
 
@@ -77,6 +79,7 @@ def insert(tx: Tx, user: User, hashed_password: str) -> None:
             created_at=user.created_at,
             budget_usd_micros=optional_to_micros(user.budget_usd),
             max_gpus=user.max_gpus,
+            team=user.team,
         )
     )
     tx.session.flush()
@@ -101,8 +104,24 @@ def update(
         row.budget_usd_micros = None if budget_usd < 0 else to_micros(budget_usd)
     if max_gpus is not None:
         row.max_gpus = max_gpus
+        teams.announce(tx, f"{row.email} may hold {max_gpus} GPUs")
     tx.session.add(row)
     return _model(row)
+
+
+def set_team(tx: Tx, user_id: UserId, team: str) -> User:
+    """Put the account into a team, or out of every team; its jobs stay where they began. Raises NotFound."""
+    row = _row(tx, user_id)
+    row.team = team
+    tx.session.add(row)
+    teams.announce(tx, f"{row.email} is in team {team}" if team else f"{row.email} is in no team")
+    return _model(row)
+
+
+def gpu_limits(tx: Tx) -> dict[UserId, int]:
+    """Return the accounts that may hold more or fewer GPUs than the settings say, and how many."""
+    query = select(col(UserRow.id), col(UserRow.max_gpus)).where(col(UserRow.max_gpus).is_not(None))
+    return {UserId(user_id): int(most) for user_id, most in tx.session.execute(query) if most is not None}
 
 
 def set_password_hash(tx: Tx, user_id: UserId, hashed_password: str) -> None:

@@ -29,7 +29,7 @@ from control_plane.model.job import Allocation, AllocationState, ExitReason, Job
 from control_plane.model.node import GpuInventory, HostInventory, Node, NodeState
 from control_plane.model.record import AuditRecord
 from control_plane.model.report import MemberReport
-from control_plane.store import allocations, audit, goals, jobs, nodes, users
+from control_plane.store import audit, goals, gpu_holds, jobs, nodes, users
 from control_plane.store.audit import AuditFilter
 from control_plane.store.database import Store, Tx
 from control_plane.store.pages import PageRequest
@@ -339,7 +339,7 @@ class World:
         return await self.store.read(lambda tx: nodes.resolve(tx, node.id))
 
     async def held(self, node_id: NodeId | None = None) -> set[str]:
-        return await self.store.read(lambda tx: set(allocations.holds(tx, node_id=node_id)))
+        return await self.store.read(lambda tx: set(gpu_holds.holds(tx, node_id=node_id)))
 
     async def newest(self, name: str) -> Allocation:
         return (await self.job(name)).allocations[-1]

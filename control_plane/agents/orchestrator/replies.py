@@ -7,7 +7,7 @@ from control_plane.model.ids import JobId
 from control_plane.model.money import format_usd
 from control_plane.model.node import NodeState
 from control_plane.model.plan import Intent, Plan
-from control_plane.store import allocations, jobs, nodes, users
+from control_plane.store import gpu_holds, jobs, nodes, users
 from control_plane.store.database import Tx
 
 NOT_YET = {
@@ -47,7 +47,7 @@ def _money(tx: Tx, principal: Principal) -> str:
 
 
 def _fleet(tx: Tx) -> str:
-    held = allocations.holds(tx)
+    held = gpu_holds.holds(tx)
     total: Counter[str] = Counter()
     free: Counter[str] = Counter()
     active = nodes.active(tx)

@@ -1,6 +1,7 @@
 """What the frozen arguments of an effect alone say about it. Pure."""
 
 import json
+from math import ceil
 from typing import Final
 
 from control_plane.governor.policy.inputs import ActionInput, EstimateInput, JobInput
@@ -10,6 +11,7 @@ from control_plane.model.action import (
     LaunchJobs,
     NewJob,
     PlaceJob,
+    PreemptJob,
     QuarantineNode,
     RepairNode,
     RevokeNode,
@@ -18,7 +20,7 @@ from control_plane.model.action import (
 from control_plane.model.effects import effect_kind, effect_to_json
 from control_plane.model.repair import Rung
 
-_DESTRUCTIVE: Final = (StopJob, DrainNode, QuarantineNode, RevokeNode)
+_DESTRUCTIVE: Final = (StopJob, PreemptJob, DrainNode, QuarantineNode, RevokeNode)
 
 
 def is_destructive(effect: Effect) -> bool:
@@ -55,7 +57,7 @@ def size_of(effect: Effect, usd: float) -> EstimateInput:
             wanted = [job.spec.resources for job in effect.jobs]
             return EstimateInput(
                 usd,
-                sum(one.gpu_count for one in wanted),
+                sum(ceil(one.gpus) for one in wanted),
                 sum(max(one.node_count, 1) for one in wanted),
                 len(wanted),
             )
@@ -79,4 +81,5 @@ def _job(new: NewJob) -> JobInput:
         max_runtime_seconds=spec.max_runtime_seconds,
         max_attempts=spec.max_attempts,
         priority=spec.priority.name.lower(),
+        gpu_milli=spec.resources.gpu_milli,
     )

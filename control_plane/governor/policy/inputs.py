@@ -33,7 +33,10 @@ class NodeInput:
 
 @dataclass(frozen=True, slots=True)
 class JobInput:
-    """A job: one to be launched, or one that the action is about. `protected`: it runs on a protected node."""
+    """A job: one to be launched, or one that the action is about. `protected`: it runs on a protected node.
+
+    `team` is the one that it counts for; `gpu_milli` the part of its one GPU in thousandths, 0 for whole GPUs.
+    """
 
     id: str = ""
     name: str = ""
@@ -48,6 +51,8 @@ class JobInput:
     max_attempts: int = 0
     priority: str = ""
     protected: bool = False
+    team: str = ""
+    gpu_milli: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +101,7 @@ class ActorInput:
 
 @dataclass(frozen=True, slots=True)
 class TenantInput:
-    """The account on whose behalf it is. `gpus_limit` is what it may hold at a time."""
+    """The account on whose behalf it is. `gpus_limit` is what it may hold at a time; parts are rounded up."""
 
     email: str = ""
     role: str = ""
@@ -104,6 +109,7 @@ class TenantInput:
     reserved_usd: float = 0.0
     gpus_held: int = 0
     gpus_limit: int = 0
+    team: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from control_plane.model.repair import Repair
 from control_plane.services.convert.health import condition
 from control_plane.services.convert.repairs import repair
 from control_plane.services.convert.scalars import timestamp, wire_enum
-from control_plane.store.allocations import GpuHold
+from control_plane.store.gpu_holds import GpuHold
 from orquanta.v1 import node_pb2
 
 NODE_STATE: Final = wire_enum(NodeState, node_pb2.NodeState.Value, "NODE_STATE")

@@ -308,7 +308,7 @@ async def test_a_gpu_that_is_taken_behind_the_rules_fails_the_placement_and_noth
     user, node = await any_world.user(), await any_world.node()
     await any_world.launch(user, spec("a"), spec("b"))
     await any_world.place("a", (node, [0]))
-    monkeypatch.setattr("control_plane.governor.validity._gpus", lambda *_: None)
+    monkeypatch.setattr("control_plane.governor.place_validity._free", lambda *_: None)
     failed = await any_world.place("b", (node, [0]))
     assert failed.state is ActionState.FAILED
     assert (await any_world.job("b")).state is JobState.QUEUED

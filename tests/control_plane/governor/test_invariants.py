@@ -28,7 +28,7 @@ from control_plane.model.identity import Principal, Role
 from control_plane.model.job import Allocation, AllocationState, ExitReason, Job
 from control_plane.model.node import Node
 from control_plane.model.report import MemberReport
-from control_plane.store import actions, allocations, audit, conditions, events, goals, jobs, users
+from control_plane.store import actions, audit, conditions, events, goals, gpu_holds, jobs, users
 from control_plane.store.audit import AuditFilter
 from control_plane.store.database import Store, Tx
 from control_plane.store.engine import migrate, open_engine
@@ -295,7 +295,7 @@ class Machine(RuleBasedStateMachine):
             if member.state is not AllocationState.ENDED
             for gpu_uuid in member.gpu_uuids
         ]
-        holds = allocations.holds(tx)
+        holds = gpu_holds.holds(tx)
         assert len(live) == len(dict(live)), "a GPU is given twice"
         assert dict(live) == {gpu_uuid: hold.allocation_id for gpu_uuid, hold in holds.items()}
         held = Counter(hold.user_id for hold in holds.values())

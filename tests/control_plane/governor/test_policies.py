@@ -194,6 +194,7 @@ async def test_rules_see_what_the_store_says(world: World) -> None:
         "reserved_usd": 7.98,
         "gpus_held": 0,
         "gpus_limit": 64,
+        "team": "",
     }
     assert seen["budget"]["left_usd"] == pytest.approx(92.02)
     assert seen["est"] == {"usd": 0.0, "gpus": 2, "nodes": 1, "jobs": 1}

@@ -19,7 +19,7 @@ from control_plane.model.job import AllocationState, ExitReason, JobState
 from control_plane.model.node import NodeState
 from control_plane.services.link_outbox import Outbox
 from control_plane.services.link_wire import read_inventory, read_report
-from control_plane.store import allocations
+from control_plane.store import gpu_holds
 from control_plane.store.database import Tx
 from orquanta.v1 import job_pb2, node_link_pb2, node_pb2
 from tests.control_plane.services.node_link.rig import MovableClock, Rig, report, stamp
@@ -49,7 +49,7 @@ async def test_a_placed_job_is_pushed_runs_and_ends_in_the_books(rig: Rig) -> No
         job = await rig.job(job_id)
         assert (job.state, job.exit_code) == (JobState.SUCCEEDED, 0)
         await stream.desired(0)
-        assert await rig.store.read(allocations.holds) == {}
+        assert await rig.store.read(gpu_holds.holds) == {}
 
 
 async def test_the_same_end_told_twice_is_acknowledged_twice_and_counted_once(rig: Rig) -> None:
@@ -100,7 +100,7 @@ async def test_a_stopped_job_disappears_from_the_desired_state_and_keeps_its_gpu
         await stream.desired(1)
         await rig.propose(StopJob(job_id, "enough"))
         await stream.desired(0)
-        assert len(await rig.store.read(allocations.holds)) == 2
+        assert len(await rig.store.read(gpu_holds.holds)) == 2
         await stream.send(member_report=report(allocation, 0, ENDED, exit_reason=job_pb2.EXIT_REASON_STOPPED))
         job = await rig.until_job(job_id, lambda job: job.state.ended)
         assert job.state is JobState.CANCELLED
@@ -123,7 +123,7 @@ async def test_a_job_that_is_cancelled_before_its_host_hears_of_it_ends_and_free
         job = await rig.until_job(job_id, lambda job: job.state.ended)
         assert job.state is JobState.CANCELLED
         assert job.cost_usd == 0
-        assert await rig.store.read(allocations.holds) == {}
+        assert await rig.store.read(gpu_holds.holds) == {}
 
 
 async def test_a_job_that_is_cancelled_while_its_host_is_away_ends_when_the_host_comes_back_without_it(
@@ -138,7 +138,7 @@ async def test_a_job_that_is_cancelled_while_its_host_is_away_ends_when_the_host
     assert not (await rig.job(job_id)).state.ended  # a host may know more than the books
     async with host.connect():
         await rig.until_job(job_id, lambda job: job.state is JobState.CANCELLED)
-    assert await rig.store.read(allocations.holds) == {}
+    assert await rig.store.read(gpu_holds.holds) == {}
 
 
 async def test_a_host_that_says_nothing_of_a_member_withdrawn_early_is_asked_for_its_full_state(rig: Rig) -> None:
@@ -151,10 +151,10 @@ async def test_a_host_that_says_nothing_of_a_member_withdrawn_early_is_asked_for
         await stream.desired(0)  # it overtook the order before on the host: nothing ever started
         rig.clock.offset_seconds += 6
         assert "full state" in (await stream.farewell()).reason
-        assert len(await rig.store.read(allocations.holds)) == 2
+        assert len(await rig.store.read(gpu_holds.holds)) == 2
     async with host.connect():
         await rig.until_job(job_id, lambda job: job.state is JobState.CANCELLED)
-    assert await rig.store.read(allocations.holds) == {}
+    assert await rig.store.read(gpu_holds.holds) == {}
 
 
 async def test_hello_brings_what_ended_while_nobody_listened(rig: Rig) -> None:

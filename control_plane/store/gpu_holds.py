@@ -1,0 +1,121 @@
+"""Who holds which GPU, MIG device or part of a GPU."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, delete, func, or_, select, text
+from sqlalchemy import update as sql_update
+from sqlmodel import col
+
+from control_plane.model.ids import AllocationId, JobId, NodeId, UserId
+from control_plane.model.job import WHOLE_GPU_MILLI
+from control_plane.store.database import Tx
+from control_plane.store.tables import GpuHoldRow, GpuUsageRow
+
+
+@dataclass(frozen=True, slots=True)
+class GpuHold:
+    """Who holds a GPU or a MIG device, and how much of it, in thousandths."""
+
+    gpu_uuid: str
+    node_id: NodeId
+    allocation_id: AllocationId
+    job_id: JobId
+    user_id: UserId
+    team: str = ""
+    milli: int = WHOLE_GPU_MILLI
+
+
+_TAKE = text(
+    "INSERT INTO gpu_usage (gpu_uuid, used_milli) VALUES (:gpu_uuid, :milli) "
+    "ON CONFLICT (gpu_uuid) DO UPDATE SET used_milli = gpu_usage.used_milli + excluded.used_milli"
+)
+
+
+def take(tx: Tx, hold: GpuHold, *, parent_uuid: str = "") -> None:
+    """Record a hold; `parent_uuid` is the GPU that a MIG device is on.
+
+    One statement counts what is used, so two writers cannot both find it free: more than there is raises the
+    database's own error.
+    """
+    tx.session.execute(_TAKE, {"gpu_uuid": hold.gpu_uuid, "milli": hold.milli})
+    tx.session.add(
+        GpuHoldRow(
+            gpu_uuid=hold.gpu_uuid,
+            allocation_id=hold.allocation_id,
+            node_id=hold.node_id,
+            job_id=hold.job_id,
+            user_id=hold.user_id,
+            team=hold.team,
+            parent_uuid=parent_uuid,
+            milli=hold.milli,
+        )
+    )
+
+
+def free(tx: Tx, allocation_id: AllocationId, gpu_uuids: Collection[str]) -> None:
+    """Give back what an attempt holds of these GPUs."""
+    held = select(GpuHoldRow).where(
+        col(GpuHoldRow.allocation_id) == allocation_id, col(GpuHoldRow.gpu_uuid).in_(gpu_uuids)
+    )
+    usage = col(GpuUsageRow.used_milli)
+    for row in tx.session.execute(held).scalars().all():
+        here = col(GpuUsageRow.gpu_uuid) == row.gpu_uuid
+        tx.session.execute(sql_update(GpuUsageRow).where(here).values(used_milli=usage - row.milli))
+        tx.session.execute(delete(GpuUsageRow).where(here, usage == 0))
+        tx.session.delete(row)
+    tx.session.flush()
+
+
+def holds(tx: Tx, *, node_id: NodeId | None = None) -> dict[str, GpuHold]:
+    """Return a holder of each GPU of which anything is held, by GPU UUID, on one node or on all.
+
+    Of those who share a GPU it is the first; see `parts` for all of them.
+    """
+    found: dict[str, GpuHold] = {}
+    for row in _hold_rows(tx, node_id):
+        found.setdefault(row.parent_uuid or row.gpu_uuid, _hold(row))
+    return found
+
+
+def parts(tx: Tx, node_id: NodeId) -> dict[str, tuple[GpuHold, ...]]:
+    """Return everybody who holds a part of a GPU of the node, by the UUID of the GPU or MIG device."""
+    found: dict[str, tuple[GpuHold, ...]] = {}
+    for row in _hold_rows(tx, node_id):
+        found[row.gpu_uuid] = (*found.get(row.gpu_uuid, ()), _hold(row))
+    return found
+
+
+def _hold_rows(tx: Tx, node_id: NodeId | None) -> Iterable[GpuHoldRow]:
+    query = select(GpuHoldRow).order_by(col(GpuHoldRow.gpu_uuid), col(GpuHoldRow.allocation_id))
+    if node_id is not None:
+        query = query.where(col(GpuHoldRow.node_id) == node_id)
+    return tx.session.execute(query).scalars()
+
+
+def _hold(row: GpuHoldRow) -> GpuHold:
+    return GpuHold(
+        row.gpu_uuid,
+        NodeId(row.node_id),
+        AllocationId(row.allocation_id),
+        JobId(row.job_id),
+        UserId(row.user_id),
+        row.team,
+        row.milli,
+    )
+
+
+def held_by_user(tx: Tx, user_id: UserId) -> float:
+    """Return how many GPUs the user's jobs hold now; parts count as parts, MIG devices as one each."""
+    return _held(tx, col(GpuHoldRow.user_id) == user_id)
+
+
+def held_by_team(tx: Tx, path: str) -> float:
+    """Return how many GPUs jobs of the team and of the teams in it hold now, counted in the same way."""
+    inside = col(GpuHoldRow.team).startswith(f"{path}/", autoescape=True)
+    return _held(tx, or_(col(GpuHoldRow.team) == path, inside))
+
+
+def _held(tx: Tx, whose: ColumnElement[bool]) -> float:
+    query = select(func.coalesce(func.sum(col(GpuHoldRow.milli)), 0)).where(whose)
+    return int(tx.session.execute(query).scalar_one()) / WHOLE_GPU_MILLI
