@@ -591,7 +591,7 @@ class ReasoningEvent(message.Message):
     type: builtins.str
     """What: "run.started", "memory.recalled", "model.delta", "model.replied", "plan.proposed", "plan.validated",
     "tool.started", "tool.finished", "policy.decision", "approval.requested", "approval.decided", "limit.warning",
-    "diagnosis", "run.waiting", "run.resumed", "run.finished".
+    "diagnosis", "run.replanned", "run.waiting", "run.resumed", "run.finished".
     """
     message: builtins.str
     """One line for a person."""

@@ -1,17 +1,18 @@
 """The process may die after any write, and at any step that reaches outside: the run goes on and does nothing twice."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from control_plane.agents.orchestrator.runs.begin import run_id_of
-from control_plane.model.action import ActionState
+from control_plane.model.action import ActionState, PlaceJob, Placement
 from control_plane.model.goal import Goal, GoalState
 from control_plane.model.health import ConditionSeverity
 from control_plane.model.identity import Principal, Role
+from control_plane.model.job import AllocationState, ExitReason, JobState
 from control_plane.model.repair import RepairState
 from control_plane.model.run import EventType, RunState
 from control_plane.model.tool import ToolCall, ToolContext, ToolResult, ToolSpec
@@ -272,6 +273,56 @@ async def test_scaling_survives_a_kill_at_every_boundary_and_stops_each_job_once
         stops = [one for one in await rig.actions() if one.goal_id == goal.id and one.kind == "stop_job"]
         assert len({one.job_id for one in stops}) == len(stops) == 2
         assert "1 of 1 wanted replicas" in goal.result
+        return passed
+
+    assert await walked(rig, one) > 5
+
+
+@pytest.mark.parametrize("by_model", [False, True], ids=["rules", "model"])
+async def test_a_failed_job_is_run_again_once_whatever_boundary_its_run_is_killed_at(rig: Rig, by_model: bool) -> None:
+    def answer(request: ModelRequest) -> Any:  # Any: what a script may hold
+        if request.schema_name == "remedy":
+            return {"choice": "retry", "why": "it looks passing"}
+        return said("train", "train", jobs=[{"name": "train", "gpu_quote": "1 H100", "duration_quote": None}])
+
+    text = "train on 1 H100 for 1 hour: `python train.py`"
+    text = text if by_model else "fine-tune llama-3-8b on 1 H100 for 1 hour, then benchmark it on 1 H100 for 1 hour"
+    node = await rig.node()
+
+    async def one(due: int) -> int:
+        script = answer if by_model else None
+        build(rig, Reaper(due=-1), script)
+        goal = await rig.orchestrator.create_goal(
+            rig.ada, text=text, request_id=f"again-{due}", budget_usd=None, timezone=""
+        )
+        await rig.drive(run_id_of(goal.id))
+        before = {job.id for job in await rig.jobs(goal)}
+        failed = next(job for job in await rig.jobs(goal) if not job.spec.depends_on)
+        where = (Placement(0, node.id, (f"GPU-{node.name}-0",)),)
+        await rig.world.propose(PlaceJob(failed.id, 1, "H100", where, "a test wants it"))
+        await rig.world.report_of(failed.id, AllocationState.ENDED, ExitReason.SUPERVISOR_LOST)
+        placed = PlaceJob(failed.id, 2, "H100", where, "a test wants it")
+        await rig.world.propose(placed)
+        await rig.world.report_of(failed.id, AllocationState.ENDED, ExitReason.SUPERVISOR_LOST)
+        await rig.world.propose(replace(placed, epoch=3))
+        await rig.world.report_of(failed.id, AllocationState.ENDED, ExitReason.SUPERVISOR_LOST)
+        rig.world.clock.advance(3)
+
+        async def go_on() -> None:
+            await rig.drive(run_id_of(goal.id))
+
+        passed = await until_done(rig, go_on, due, script)
+        after = [job for job in await rig.jobs(goal) if job.id not in before]
+        assert [job.state for job in after] == [JobState.QUEUED] * len(before), (due, after)
+        launches = [one for one in await rig.actions() if one.goal_id == goal.id and one.kind == "launch_jobs"]
+        assert [one.state for one in launches] == [ActionState.DONE] * 2
+        assert (await rig.goal(goal.id)).state is GoalState.RUNNING
+        told = [event.type for event in await rig.events(goal)]
+        assert told.count(EventType.REPLANNED) == told.count(EventType.DIAGNOSIS) == 1
+        assert [event.sequence for event in await rig.events(goal)] == list(range(1, len(told) + 1))
+        steps = await rig.steps(goal)
+        assert all(step.outcome is not None for step in steps)
+        assert (await rig.run(goal)).used.turns == sum(step.intent.kind in ("plan", "choose") for step in steps)
         return passed
 
     assert await walked(rig, one) > 5

@@ -1,0 +1,450 @@
+"""A run whose job fails looks for the cause, runs it again where that can help, and else ends honestly."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from control_plane.agents.orchestrator.runs.bounds import RunPolicy
+from control_plane.agents.scheduler import Scheduler
+from control_plane.errors import InvalidArgument
+from control_plane.governor import goal_ends
+from control_plane.model.action import ActionState, LaunchJobs
+from control_plane.model.agent import AgentStatus
+from control_plane.model.goal import Goal, GoalState
+from control_plane.model.job import AllocationState, ExitReason, Job, JobState
+from control_plane.model.run import EventType, RunState
+from control_plane.model.run_step import StepKind
+from control_plane.reasoning.errors import ModelUnavailable
+from control_plane.store import agents, goals, runs
+from control_plane.telemetry.log_file import LogChunk, LogRecord, LogStream
+from tests.control_plane.agents.orchestrator.runs.rig import Rig, limited, said
+from tests.control_plane.world import LIMITS
+
+ANY = "train on 1 GPU for 1 hour: `python train.py`"
+NAMED = "train on 1 H100 for 1 hour: `python train.py`"
+NETWORK = "requests.exceptions.ConnectionError: Max retries exceeded with url: /model"
+OUT_OF_MEMORY = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 40.00 GiB"
+
+
+async def place(rig: Rig) -> None:
+    await Scheduler(rig.world.store, rig.world.governor, max_gpus_per_user=LIMITS.max_gpus_per_user).round()
+
+
+async def wrote(rig: Rig, job: Job, text: str) -> None:
+    """Let rank 0 of the job's newest attempt have written this."""
+    attempt = job.allocations[-1]
+    data = f"{text}\n".encode()
+    record = LogRecord(LogStream.STDERR, data, rig.world.clock.now())
+    chunk = LogChunk(job.id, attempt.id, attempt.epoch, 0, 0, len(data), (record,), end=True)
+    await rig.logs.append([(chunk, False)])
+
+
+async def newest(rig: Rig, goal: Goal, name: str = "") -> Job:
+    """The goal's job that has its place now."""
+    found = [job for job in await rig.jobs(goal) if not name or job.spec.name == name]
+    return max(found, key=lambda job: (job.created_at, not job.state.ended))
+
+
+async def fails(
+    rig: Rig,
+    goal: Goal,
+    text: str = "",
+    reason: ExitReason = ExitReason.EXITED,
+    *,
+    gpu_seconds: float = 60.0,
+    name: str = "",
+) -> Job:
+    """Let the goal's newest job start and fail, and its run look at it."""
+    await place(rig)
+    job = await newest(rig, goal, name)
+    if text:
+        await wrote(rig, job, text)
+    await rig.world.report_of(job.id, AllocationState.ENDED, reason, exit_code=1, gpu_seconds=gpu_seconds)
+    await looked_at(rig)
+    return job
+
+
+async def looked_at(rig: Rig) -> None:
+    """Let the last lines come in, and every run take its moves."""
+    await rig.settle()
+    rig.world.clock.advance(3)
+    await rig.settle()
+
+
+async def succeeds(rig: Rig, goal: Goal, *, gpu_seconds: float = 60.0) -> Job:
+    await place(rig)
+    job = await newest(rig, goal)
+    await rig.world.report_of(job.id, AllocationState.ENDED, ExitReason.EXITED, exit_code=0, gpu_seconds=gpu_seconds)
+    await rig.settle()
+    return job
+
+
+async def test_a_job_whose_network_failed_is_run_again_and_its_goal_succeeds(rig: Rig) -> None:
+    await rig.node()
+    goal = await rig.ask(ANY)
+    failed = await fails(rig, goal, NETWORK)
+    now = await rig.goal(goal.id)
+    assert now.state is GoalState.RUNNING
+    assert "run again" in now.status_reason
+    again = await newest(rig, goal)
+    assert again.id != failed.id
+    assert (again.spec.command, again.spec.name) == (failed.spec.command, failed.spec.name)
+    assert again.spec.max_runtime_seconds == 3540  # of the hour that was agreed
+    await succeeds(rig, goal)
+    done, run = await rig.goal(goal.id), await rig.run(goal)
+    assert (done.state, run.state) == (GoalState.SUCCEEDED, RunState.SUCCEEDED)
+    assert run.result == done.result
+    for told in (failed.id, again.id, "NETWORK_UNREACHABLE", "in place of", "run again as it was", "cost $"):
+        assert told in done.result
+    spent = sum((job.cost_usd for job in await rig.jobs(goal)), Decimal(0))
+    bill = await rig.world.store.read(lambda tx: goals.bill(tx, goal.id))
+    assert bill.cost_usd == spent > 0
+    assert (bill.gpu_seconds, bill.reserved_usd) == (120.0, Decimal(0))
+    assert f"${spent:.2f} for 120.0 GPU-seconds" in done.result
+    told_types = [event.type for event in await rig.events(goal)]
+    assert told_types.count(EventType.REPLANNED) == told_types.count(EventType.DIAGNOSIS) == 1
+    (event,) = [one for one in await rig.events(goal) if one.type is EventType.REPLANNED]
+    assert any(one.startswith("log:") for one in event.evidence_ids)
+    assert EventType.REPLANNED in {record.action for record in await rig.world.audit(goal_id=goal.id)}
+    why = await rig.ask("why did my job fail?")
+    assert failed.id in why.result
+
+
+async def test_a_job_without_enough_gpu_memory_is_run_on_larger_gpus(rig: Rig) -> None:
+    await rig.node("small", gpu_type="A10", memory_gb=24)
+    goal = await rig.ask(ANY)
+    await place(rig)
+    await rig.node("large", gpu_type="H200", memory_gb=141)
+    failed = await fails(rig, goal, OUT_OF_MEMORY)
+    again = await newest(rig, goal)
+    assert again.spec.resources.min_gpu_memory_bytes == 141 * 10**9
+    await place(rig)
+    assert (await newest(rig, goal)).allocations[-1].gpu_type == "H200"
+    assert failed.allocations[-1].gpu_type == "A10"
+    await succeeds(rig, goal)
+    assert "at least 141 GB" in (await rig.goal(goal.id)).result
+
+
+async def test_another_model_than_the_named_one_is_asked_about_and_the_answer_is_heeded(rig: Rig) -> None:
+    await rig.node("small")
+    await rig.node("large", gpu_type="H200", memory_gb=141)
+    goal = await rig.ask(NAMED)
+    await fails(rig, goal, OUT_OF_MEMORY)
+    asked = await rig.goal(goal.id)
+    assert (asked.state, (await rig.run(goal)).state) == (GoalState.NEEDS_INPUT, RunState.NEEDS_INPUT)
+    assert asked.plan is not None
+    (question,) = asked.plan.questions
+    assert "'H200'" in question.text
+    with pytest.raises(InvalidArgument, match="H200"):
+        await rig.orchestrator.answer(rig.ada, goal.id, {question.field: "B200"}, "a-1")
+    await rig.orchestrator.answer(rig.ada, goal.id, {question.field: "h200"}, "a-2")
+    await rig.settle()
+    again = await newest(rig, goal)
+    assert again.spec.resources.gpu_types == ("H200",)
+    assert (await rig.goal(goal.id)).state is GoalState.RUNNING
+    await succeeds(rig, goal)
+    assert (await rig.goal(goal.id)).state is GoalState.SUCCEEDED
+
+
+async def test_a_job_out_of_time_gets_as_much_as_its_person_says(rig: Rig) -> None:
+    await rig.node()
+    goal = await rig.ask(NAMED)
+    failed = await fails(rig, goal, reason=ExitReason.TIMED_OUT, gpu_seconds=3600)
+    asked = await rig.goal(goal.id)
+    assert asked.state is GoalState.NEEDS_INPUT
+    assert "More time costs more money" in asked.status_reason
+    await rig.orchestrator.answer(rig.ada, goal.id, {"again": "2 hours"}, "a-1")
+    await rig.orchestrator.answer(rig.ada, goal.id, {"again": "2 hours"}, "a-1")
+    await rig.settle()
+    assert len(await rig.jobs(goal)) == 2
+    assert (await newest(rig, goal)).spec.max_runtime_seconds == 7200
+    await fails(rig, goal, reason=ExitReason.TIMED_OUT, gpu_seconds=7200)
+    ended = await rig.goal(goal.id)
+    assert ended.state is GoalState.FAILED  # it is not asked the same thing twice
+    assert failed.id in ended.result
+
+
+async def test_a_question_that_nobody_answers_ends_the_goal_after_a_day(rig: Rig) -> None:
+    await rig.node()
+    goal = await rig.ask(NAMED)
+    await fails(rig, goal, reason=ExitReason.TIMED_OUT, gpu_seconds=3600)
+    rig.world.clock.advance(23 * 3600)
+    assert await rig.world.store.read(lambda tx: runs.due(tx, limit=10)) == ()
+    await rig.settle()
+    assert (await rig.goal(goal.id)).state is GoalState.NEEDS_INPUT
+    rig.world.clock.advance(3600)
+    assert await rig.world.store.read(lambda tx: runs.due(tx, limit=10)) != ()
+    await rig.settle()
+    ended = await rig.goal(goal.id)
+    assert (ended.state, (await rig.run(goal)).state) == (GoalState.FAILED, RunState.LIMITED)
+    assert "nobody answered" in ended.status_reason
+
+
+async def test_stop_as_an_answer_ends_the_goal_and_a_cancelled_one_asks_no_more(rig: Rig) -> None:
+    await rig.node()
+    goal, other = await rig.ask(NAMED), await rig.ask(NAMED)
+    for one in (goal, other):
+        await fails(rig, one, reason=ExitReason.TIMED_OUT, gpu_seconds=3600)
+    await rig.orchestrator.answer(rig.ada, goal.id, {"again": "stop"}, "a-1")
+    await rig.orchestrator.cancel(rig.ada, other.id, reason="enough", request_id="c-1")
+    await rig.settle()
+    assert (await rig.goal(goal.id)).state is GoalState.FAILED
+    assert "Its owner said to leave it." in (await rig.goal(goal.id)).result
+    assert ((await rig.goal(other.id)).state, (await rig.run(other)).state) == (GoalState.CANCELLED, RunState.STOPPED)
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("ModuleNotFoundError: No module named 'torch'", "IMPORT_ERROR"),
+        ("  File x\nSyntaxError: invalid syntax", "BAD_ARGUMENTS"),
+        ("FileNotFoundError: data.bin", "FILE_NOT_FOUND"),
+        ("", "PROGRAM_FAILED"),
+    ],
+    ids=["import", "syntax", "file", "exit-code"],
+)
+async def test_what_would_fail_again_is_not_run_again_and_its_goal_says_what_to_do(
+    rig: Rig, text: str, cause: str
+) -> None:
+    await rig.node()
+    goal = await rig.ask(NAMED)
+    job = await fails(rig, goal, text)
+    ended, run = await rig.goal(goal.id), await rig.run(goal)
+    assert (ended.state, run.state) == (GoalState.FAILED, RunState.FAILED)
+    assert ended.status_reason.startswith(f"{job.spec.name} failed: ")
+    assert cause in ended.result
+    assert "0 of its 1 jobs succeeded" in ended.result
+    assert run.diagnosis is not None
+    assert run.diagnosis.advice in ended.result
+    assert len(await rig.jobs(goal)) == 1
+
+
+async def test_the_same_failure_twice_is_not_tried_a_third_time(rig: Rig) -> None:
+    await rig.node()
+    goal = await rig.ask(ANY)
+    for _ in range(2):
+        await fails(rig, goal, NETWORK)
+    ended = await rig.goal(goal.id)
+    assert (ended.state, len(await rig.jobs(goal))) == (GoalState.FAILED, 2)
+    assert ended.result.count("failed (") == 2
+
+
+async def test_a_goal_is_planned_again_twice_at_most_and_the_limit_is_told(rig: Rig) -> None:
+    await rig.node()
+    goal = await rig.ask(ANY)
+    for text in (NETWORK, "RuntimeError: Connection reset by peer", "OSError: [Errno 98] Address already in use"):
+        await fails(rig, goal, text)
+    ended, run = await rig.goal(goal.id), await rig.run(goal)
+    assert (ended.state, run.state, len(await rig.jobs(goal))) == (GoalState.FAILED, RunState.LIMITED, 3)
+    assert "A limit ends it" in ended.result
+    assert "twice" in ended.result
+
+
+async def test_with_no_second_tries_allowed_a_failed_job_is_only_diagnosed(rig: Rig) -> None:
+    rig.policy = RunPolicy(replans=0)
+    rig.build()
+    await rig.node()
+    goal = await rig.ask(ANY)
+    await fails(rig, goal, NETWORK)
+    assert ((await rig.goal(goal.id)).state, len(await rig.jobs(goal))) == (GoalState.FAILED, 1)
+
+
+async def test_no_try_begins_that_the_budget_or_the_deadline_cannot_hold(rig: Rig) -> None:
+    await rig.node()
+    poor = await rig.ask(f"{NAMED}, at most $4")
+    await fails(rig, poor, NETWORK, gpu_seconds=3000)
+    late = await rig.ask("train on 1 H100 in the next 2 hours: `python train.py`")
+    assert late.plan is not None
+    assert late.plan.constraints.deadline_at is not None
+    rig.world.clock.advance(7000)
+    await fails(rig, late, NETWORK, gpu_seconds=6900)
+    for goal, words in ((poor, "left of the goal's budget"), (late, "deadline")):
+        ended = await rig.goal(goal.id)
+        assert (ended.state, (await rig.run(goal)).state) == (GoalState.FAILED, RunState.LIMITED), ended
+        assert words in ended.result
+        assert len(await rig.jobs(goal)) == 1
+
+
+async def test_jobs_that_waited_for_a_failed_one_are_run_with_it(rig: Rig) -> None:
+    await rig.node()
+    goal = await rig.ask("fine-tune llama-3-8b on 1 H100 for 1 hour, then benchmark it on 1 H100 for 1 hour")
+    before = await rig.jobs(goal)
+    assert len(before) == 2, goal
+    first = next(job for job in before if not job.spec.depends_on)
+    await fails(rig, goal, NETWORK, name=first.spec.name)
+    after = [job for job in await rig.jobs(goal) if job.id not in {one.id for one in before}]
+    assert [job.state for job in after] == [JobState.QUEUED, JobState.QUEUED]
+    fresh = {job.id: job for job in after}
+    (second,) = [job for job in after if job.spec.depends_on]
+    assert set(second.spec.depends_on) <= set(fresh)
+    assert {job.id: job.state for job in await rig.jobs(goal) if job.id not in fresh} == {
+        first.id: JobState.FAILED,
+        next(job.id for job in before if job.id != first.id): JobState.CANCELLED,
+    }
+    for _ in range(2):
+        await place(rig)
+        for job in await rig.jobs(goal):
+            if job.state is JobState.PLACED:
+                await rig.world.report_of(job.id, AllocationState.ENDED, ExitReason.EXITED, exit_code=0)
+    await rig.settle()
+    assert (await rig.goal(goal.id)).state is GoalState.SUCCEEDED
+
+
+async def test_a_second_try_that_needs_an_approval_waits_for_it(rig: Rig) -> None:
+    await rig.node()
+    goal = await rig.ask(ANY)
+    rig.world.governor._limits = type(LIMITS)(approval_above_usd=Decimal(0), max_gpus_per_user=64)
+    await fails(rig, goal, NETWORK)
+    waiting = await rig.goal(goal.id)
+    assert (waiting.state, (await rig.run(goal)).state) == (GoalState.RUNNING, RunState.AWAITING_APPROVAL)
+    assert "orquanta action approve" in waiting.status_reason
+    (action,) = [one for one in await rig.actions() if one.state is ActionState.AWAITING_APPROVAL]
+    assert isinstance(action.effect, LaunchJobs)
+    olga = await rig.operator()
+    rig.world.clock.advance(1200)
+    assert not await rig.world.store.read(goal_ends.has_left_over)
+    await rig.world.governor.approve(action.id, approver=olga, hash=action.hash, reason="fine")
+    await rig.settle()
+    await succeeds(rig, goal)
+    assert (await rig.goal(goal.id)).state is GoalState.SUCCEEDED
+
+
+async def test_a_second_try_that_is_rejected_ends_the_goal(rig: Rig) -> None:
+    await rig.node()
+    goal = await rig.ask(ANY)
+    rig.world.governor._limits = type(LIMITS)(approval_above_usd=Decimal(0), max_gpus_per_user=64)
+    await fails(rig, goal, NETWORK)
+    (action,) = [one for one in await rig.actions() if one.state is ActionState.AWAITING_APPROVAL]
+    await rig.world.governor.reject(action.id, approver=await rig.operator(), reason="no")
+    await rig.settle()
+    ended = await rig.goal(goal.id)
+    assert (ended.state, len(await rig.jobs(goal))) == (GoalState.FAILED, 1)
+    assert "rejected by olga@example.com" in ended.result
+
+
+async def test_a_cancelled_goal_gets_no_second_try(rig: Rig) -> None:
+    await rig.node()
+    goal = await rig.ask(ANY)
+    await place(rig)
+    job = await newest(rig, goal)
+    await wrote(rig, job, NETWORK)
+    await rig.world.report_of(job.id, AllocationState.ENDED, ExitReason.EXITED, exit_code=1)
+    await rig.settle()  # it waits for the last lines
+    await rig.orchestrator.cancel(rig.ada, goal.id, reason="enough", request_id="c-1")
+    rig.world.clock.advance(3)
+    await rig.settle()
+    assert ((await rig.goal(goal.id)).state, len(await rig.jobs(goal))) == (GoalState.CANCELLED, 1)
+
+
+# With a model.
+
+
+def train(*more: object) -> list[object]:
+    return [said("train", "train", jobs=[{"name": "train", "gpu_quote": "1 GPU", "duration_quote": None}]), *more]
+
+
+@pytest.mark.parametrize(
+    ("choice", "jobs", "state"),
+    [
+        ({"choice": "retry", "why": "it looks passing"}, 2, GoalState.RUNNING),
+        ({"choice": "give_up", "why": "it is down for good"}, 1, GoalState.FAILED),
+        ({"choice": "ask", "why": "they know"}, 1, GoalState.NEEDS_INPUT),
+        ({"choice": "more_gpu_memory", "why": "I want a larger one"}, 2, GoalState.RUNNING),
+        ({"choice": "launch 500 H200", "why": "a log line said so"}, 2, GoalState.RUNNING),
+        (ModelUnavailable("every endpoint is down"), 2, GoalState.RUNNING),
+    ],
+    ids=["retry", "none", "ask", "not-offered", "invented", "no-answer"],
+)
+async def test_a_model_chooses_among_the_remedies_and_invents_none(
+    rig: Rig, choice: object, jobs: int, state: GoalState
+) -> None:
+    await rig.node()
+    model = rig.think(*train(choice))
+    goal = await rig.ask(ANY)
+    assert (await rig.run(goal)).reasoner == "scripted"
+    failed = await fails(rig, goal, NETWORK)
+    assert ((await rig.goal(goal.id)).state, len(await rig.jobs(goal))) == (state, jobs)
+    shown = model.requests[-1].messages[-1].text
+    assert "NETWORK_UNREACHABLE" in shown
+    assert "- retry: " in shown
+    (step,) = [one for one in await rig.steps(goal) if one.intent.kind is StepKind.CHOOSE]
+    assert step.intent.name == failed.id
+    run = await rig.run(goal)
+    assert run.used.turns == 2
+    assert run.tainted
+    for action in await rig.actions():
+        assert not action.tainted
+        assert action.state is ActionState.DONE
+
+
+async def test_a_model_is_not_asked_once_its_turns_are_used_up(rig: Rig) -> None:
+    await rig.node()
+    model = rig.think(*train(), policy=limited(RunPolicy(), turns=1))
+    goal = await rig.ask(ANY)
+    await fails(rig, goal, NETWORK)
+    assert len(model.requests) == 1
+    assert (len(await rig.jobs(goal)), (await rig.run(goal)).reasoner) == (2, "rules")
+
+
+async def test_a_run_whose_time_is_used_up_runs_nothing_again(rig: Rig) -> None:
+    await rig.node()
+    rig.policy = limited(RunPolicy(), seconds=0.0)
+    rig.build()
+    goal = await rig.ask(ANY)
+    await fails(rig, goal, NETWORK)
+    assert ((await rig.goal(goal.id)).state, (await rig.run(goal)).state) == (GoalState.FAILED, RunState.LIMITED)
+
+
+# A goal always ends.
+
+
+async def test_a_stopped_run_leaves_its_goal_to_its_jobs(rig: Rig) -> None:
+    await rig.node()
+    goal = await rig.ask(ANY)
+    run = await rig.run(goal)
+    await rig.world.store.write(lambda tx: runs.request_stop(tx, run.id, "it was stopped by ada@example.com: enough"))
+    await rig.settle()
+    stopped = await rig.run(goal)
+    assert stopped.result.startswith("It was stopped by ada@example.com: enough.")
+    assert (await rig.goal(goal.id)).state is GoalState.RUNNING
+    await fails(rig, goal, NETWORK)
+    assert ((await rig.goal(goal.id)).state, len(await rig.jobs(goal))) == (GoalState.FAILED, 1)
+
+
+async def test_a_goal_whose_run_is_paused_ends_without_it_in_the_end(rig: Rig) -> None:
+    await rig.node()
+    goal = await rig.ask(ANY)
+    await place(rig)
+    job = await newest(rig, goal)
+    await rig.world.report_of(job.id, AllocationState.ENDED, ExitReason.EXITED, exit_code=1)
+    assert (await rig.goal(goal.id)).state is GoalState.RUNNING  # its run has not had its say
+    rig.world.clock.advance(goal_ends.DECIDED_WITHIN.total_seconds())
+    assert not await rig.world.store.read(goal_ends.has_left_over)
+    rig.world.clock.advance(1)
+    assert await rig.world.store.write(goal_ends.close_left_over) == 1
+    ended = await rig.goal(goal.id)
+    assert ended.state is GoalState.FAILED
+    assert "its run did not decide in time" in ended.status_reason
+    await rig.settle()
+    run = await rig.run(goal)
+    assert run.state is RunState.FAILED
+    assert run.diagnosis is not None
+    assert await rig.world.store.write(goal_ends.close_left_over) == 0
+
+
+async def test_a_running_goal_whose_jobs_go_on_is_never_left_over(rig: Rig) -> None:
+    await rig.node()
+    await rig.ask(ANY)
+    rig.world.clock.advance(timedelta(days=3).total_seconds())
+    assert await rig.world.store.write(goal_ends.close_left_over) == 0
+
+
+async def test_the_agent_shows_that_it_rests_while_it_asks(rig: Rig) -> None:
+    await rig.node()
+    await rig.world.store.write(lambda tx: agents.register(tx, "master_orchestrator"))
+    goal = await rig.ask(NAMED)
+    await fails(rig, goal, reason=ExitReason.TIMED_OUT, gpu_seconds=3600)
+    record = await rig.world.store.read(lambda tx: agents.get(tx, "master_orchestrator"))
+    assert record is not None
+    assert record.status is AgentStatus.IDLE
