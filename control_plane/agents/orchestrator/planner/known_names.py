@@ -44,6 +44,9 @@ _HEALED = _of(
     rf"\b(?:on|at|from|with)\s+{_NAME}{_END}",
 )
 _STOPPED = _of(_JOB_BEHIND, rf"\b{_STOP_VERB}\s+(?:my\s+)?{_NAME}{_END}")
+_SCALED = _of(
+    rf"\b(?:scale|resize|grow|shrink|expand|double|halve)\s+(?:up\s+|down\s+)?(?:my\s+)?{_NAME}\s+(?:up|down|to|by)\b"
+)
 _ASKED = _of(rf"\b{_ASK_WORD}\s+{_NAME}(?![\w-])")
 _HEAL_ALONE = re.compile(rf"{_LEAD}(?P<verb>{_HEAL_VERB})\s+(?:{_NODE_NOUN}\s+)?{_NAME}{_TAIL}", re.IGNORECASE)
 _STOP_ALONE = re.compile(rf"{_LEAD}(?P<verb>{_STOP_VERB})\s+(?:{_JOB_NOUN}\s+)?{_NAME}{_TAIL}", re.IGNORECASE)
@@ -178,6 +181,7 @@ def _spoken_of(plan: Plan, text: str) -> Iterator[_Place]:
 _TRIED: Mapping[Intent, tuple[tuple[tuple[re.Pattern[str], ...], bool, bool, frozenset[str]], ...]] = {
     Intent.HEAL: ((_NODE_SAID, True, False, _NEVER), (_HEALED, True, False, _COMMON)),
     Intent.CANCEL: ((_JOB_SAID, False, True, _NEVER), (_STOPPED, False, True, _COMMON)),
+    Intent.SCALE: (((*_JOB_SAID, *_SCALED), False, True, _COMMON - {"train"}),),
     Intent.QUERY: (
         (_NODE_SAID, True, False, _NEVER),
         (_JOB_SAID, False, True, _NEVER),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from control_plane.agents.orchestrator.planner.job_facts import Draft, JobFacts
 from control_plane.agents.orchestrator.planner.programs import ask_for_command
 from control_plane.agents.orchestrator.planner.shadow import words
+from control_plane.agents.orchestrator.planner.stop_all import HOW, stops_all
 from control_plane.model.plan import Intent, Question, QuestionReason
 
 _ALL_OF_MINE = re.compile(
@@ -32,9 +33,8 @@ def ask(draft: Draft, text: str) -> tuple[Question, ...]:
 def _questions(draft: Draft, text: str) -> Iterator[Question]:
     intent = draft.intent.value
     if intent is Intent.AMBIGUOUS:
-        yield _missing(
-            "intent", "What should be done: train, fine-tune, run a batch, deploy, benchmark, or something else?"
-        )
+        what = "What should be done: train, fine-tune, run a batch, deploy, benchmark, or something else?"
+        yield _missing("intent", f"{what} {HOW}" if stops_all(text) else what)
     if draft.launches:
         for job in draft.jobs:
             yield from _gpu_questions(job, alone=len(draft.jobs) == 1)
@@ -46,7 +46,8 @@ def _questions(draft: Draft, text: str) -> Iterator[Question]:
         and draft.targets.all_of_mine is None
         and not _ALL_OF_MINE.search(text)
     ):
-        yield _missing("job_ids", "Which job should be cancelled? Name its id, such as j-0a1b2c3d4e5f.")
+        which = "Which job should be cancelled? Name its id, such as j-0a1b2c3d4e5f."
+        yield _missing("job_ids", f"{which} {HOW}" if stops_all(text) else which)
     if intent is Intent.HEAL and not (
         draft.targets.nodes or draft.targets.job_ids or draft.targets.pool or draft.targets.gpu_index
     ):

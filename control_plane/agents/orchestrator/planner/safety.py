@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from control_plane.agents.orchestrator.planner import authority_rules as authority
 from control_plane.agents.orchestrator.planner import claims
@@ -13,6 +13,7 @@ from control_plane.agents.orchestrator.planner.intent import read_intent
 from control_plane.agents.orchestrator.planner.literals import Literal
 from control_plane.agents.orchestrator.planner.money import Money
 from control_plane.agents.orchestrator.planner.shadow import Kind, Shadow
+from control_plane.agents.orchestrator.planner.stop_all import HOW, stops_all
 from control_plane.agents.orchestrator.planner.targets import is_node_name
 from control_plane.agents.orchestrator.planner.text import Span
 from control_plane.model.plan import Intent, Refusal, RefusalCode
@@ -40,21 +41,23 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Danger:
-    """Why a goal is refused and the words that say so."""
+    """Why a goal is refused and the words that say so. `stops_all`: it is to stop everything, and does no worse."""
 
     code: RefusalCode
     span: Span
+    stops_all: bool = False
 
     @property
     def refusal(self) -> Refusal:
         """The refusal as a plan holds it."""
-        return Refusal(self.code, _REASONS[self.code])
+        reason = f"It would stop other people's work too. {HOW}" if self.stops_all else _REASONS[self.code]
+        return Refusal(self.code, reason)
 
 
 def find_danger(shadow: Shadow) -> Danger | None:
     """Return the first reason to refuse a goal, or None. Quoted and reported words are not looked at."""
     for danger in _dangers(shadow):
-        return danger
+        return replace(danger, stops_all=stops_all(shadow.text))
     return None
 
 

@@ -1,5 +1,6 @@
 """Scaling goals by rules: through the jobs of the goal's own person; what needs hosts, a person must do."""
 
+import shlex
 from typing import Any
 
 from control_plane.agents.orchestrator.runs.moves import Call, Finish, Move
@@ -17,6 +18,10 @@ def decide(view: RunView) -> Move:
     """Return the next move: find the replicas, then stop the newest or launch more until the number is right."""
     pool = view.plan.targets.pool
     subject = view.plan.subject
+    if view.plan.targets.job_ids:
+        return _one_job(view, view.plan.targets.job_ids[0])
+    if pool is None and _speaks_of_own(view):
+        return _no_job(view)
     wanted = None if subject is None else subject.gpu.replicas
     if pool is None or wanted is None or (subject is not None and subject.gpu.nodes is not None):
         return _hosts(view)
@@ -48,6 +53,54 @@ def settle(view: RunView, answer: str) -> Move:
     )
     state = RunState.FAILED if failed or not done else RunState.SUCCEEDED
     return Finish(state, f"{answer}\n\nChecked by code: {told}", told if failed else "", view.evidence())
+
+
+def _speaks_of_own(view: RunView) -> bool:
+    # The planner's patterns are compiled by the first goal; after a restart this goal may be the first.
+    from control_plane.agents.orchestrator.planner.own_jobs import speaks_of_own  # noqa: PLC0415 - see above
+
+    return view.goal is not None and speaks_of_own(view.goal.text)
+
+
+def _no_job(view: RunView) -> Move:
+    text = (
+        "None of your jobs runs or waits, so there is none to change. Say what to run and on how many GPUs, for "
+        "example: run `python train.py` on 4 H100"
+    )
+    return Finish(RunState.FAILED, text, "none of your jobs runs or waits", view.evidence())
+
+
+def _one_job(view: RunView, job_id: str) -> Move:
+    """A job keeps the GPUs that it was submitted with: say what it has, and how it goes on with another number."""
+    shown = view.look("get_job", {"job": job_id})
+    if shown is None:
+        return Call("get_job", {"job": job_id}, "see what the job has now")
+    if shown.status != ToolStatus.OK:
+        text = str(shown.data.get("error") or shown.status)
+        return Finish(RunState.FAILED, text, text, view.evidence())
+    job, subject = shown.data.get("job", {}), view.plan.subject
+    has, name = int(job.get("gpu_count") or 0), f"{job.get('name')} ({job.get('id')})"
+    kind = " or ".join(map(str, job.get("gpu_types", ()))) or "GPUs"
+    wanted = None if subject is None else subject.gpu.count
+    if wanted == has:
+        return Finish(RunState.SUCCEEDED, f"{name} has {has} {kind} already.", "", view.evidence())
+    again = _submit_again(shown.data, "N" if wanted is None else str(wanted))
+    loses = " What it has done since its last checkpoint is lost." if job.get("state") == "running" else ""
+    text = (
+        f"{name} is {job.get('state')} with {has} {kind}, and a job keeps the number that it was submitted with, so "
+        f"nothing was changed. To run it on {wanted if wanted is not None else 'another number'}, cancel it: orquanta "
+        f"job cancel {job.get('id')}, and submit it again: {again}.{loses}"
+    )
+    return Finish(RunState.FAILED, text, "a job keeps the number of its GPUs", view.evidence())
+
+
+def _submit_again(data: Json, wanted: str) -> str:
+    job = data.get("job", {})
+    types = "".join(f" --gpu-type {one}" for one in job.get("gpu_types", ()))
+    image = f" --image {data['image']}" if data.get("image") else ""
+    template = f" --template {data['template']}" if data.get("template") else ""
+    command = f" -- {shlex.quote(str(data['command']))}" if data.get("command") else ""
+    return f"orquanta job submit --name {job.get('name')} --gpus {wanted}{types}{image}{template}{command}"
 
 
 def _is_replica(job: Json, pool: str) -> bool:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from control_plane.agents.orchestrator.planner import own_jobs
 from control_plane.agents.orchestrator.planner.known_names import Known, KnownJob, names_wanted, with_known_names
 from control_plane.model.plan import Intent, Plan
 from tests.control_plane.agents.orchestrator.planner.planning import plan
@@ -134,3 +135,37 @@ def test_only_words_where_a_target_stands_are_looked_up() -> None:
     assert names_wanted(plan(text), text) == ("local",)
     assert names_wanted(plan("train on 2 H100 for 1 hour"), "train on 2 H100 for 1 hour") == ()
     assert names_wanted(plan(text), text + " " * 3000) == ()
+
+
+@pytest.mark.parametrize("text", ["scale train to 4 GPUs", "scale job train to 4 H100", "grow my train to 4 GPUs"])
+def test_a_job_that_is_to_change_its_size_is_known_by_its_name(text: str) -> None:
+    assert known(text).targets.job_ids == (TRAIN.id,)
+
+
+OWN = (TRAIN, KnownJob("j-evals0000001", "evals", "queued", ended=False))
+
+
+@pytest.mark.parametrize(
+    ("text", "live", "job_ids", "asks"),
+    [
+        ("scale my training to 4 GPUs", OWN, (TRAIN.id,), False),
+        ("scale my job to 4 GPUs", OWN, (), True),
+        ("scale my job to 4 GPUs", OWN[1:], (OWN[1].id,), False),
+        ("grow my running job to 4 GPUs", (), (), False),
+    ],
+)
+def test_my_training_is_the_one_job_of_mine_that_it_can_be(
+    text: str, live: tuple[KnownJob, ...], job_ids: tuple[str, ...], asks: bool
+) -> None:
+    assert own_jobs.is_wanted(plan(text), text)
+    made = own_jobs.with_own_job(plan(text), text, live)
+    assert (made.targets.job_ids, [one.field for one in made.questions]) == (job_ids, ["job_ids"] if asks else [])
+    assert all(job.id in one.text for one in made.questions for job in live)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["scale my training pool to 8 GPUs", "add 4 H100 to the cluster", "train my model on 2 H100", "cancel my job"],
+)
+def test_a_pool_or_other_work_is_no_job_of_mine_to_resize(text: str) -> None:
+    assert not own_jobs.is_wanted(plan(text), text)

@@ -75,3 +75,53 @@ async def test_what_a_model_has_read_first_stays_the_act_of_who_asked(rig: Rig, 
     assert goal.state is GoalState.SUCCEEDED
     assert all(job.state.ended for job in await rig.jobs(own))
     assert [action.is_person for action in await rig.actions() if action.kind == "stop_job"] == [not for_agent]
+
+
+async def test_my_training_that_shall_grow_is_found_and_told_how(rig: Rig) -> None:
+    none = await rig.ask("scale my training to 4 GPUs")
+    assert none.result.startswith("None of your jobs runs or waits")
+    first = await rig.ask("train on 1 H100 for 1 hour: `python train.py`")
+    (job,) = await rig.jobs(first)
+    told = await rig.ask("scale my training to 4 GPUs")
+    assert f"train ({job.id}) is queued with 1 H100, and a job keeps the number" in told.result
+    assert "orquanta job submit --name train --gpus 4 --gpu-type H100 -- 'python train.py'" in told.result
+    await rig.ask("train on 1 H100 for 1 hour: `python train.py`")
+    asked = await rig.ask("scale my training to 4 GPUs")
+    assert (asked.state, "Which of your jobs is meant" in asked.status_reason) == (GoalState.NEEDS_INPUT, True)
+    assert asked.plan is not None
+    done = await rig.orchestrator.answer(rig.ada, asked.id, {"job_ids": job.id}, "a-1")
+    await rig.settle()
+    assert job.id in (await rig.goal(done.id)).result
+
+
+async def test_a_host_is_drained_by_a_goal_of_an_operator_and_a_user_is_told_the_command(rig: Rig) -> None:
+    node = await rig.node("alpha")
+    told = await rig.ask("drain alpha")
+    assert told.state is GoalState.FAILED
+    assert "Ask an operator to run: orquanta node drain alpha" in told.result
+    assert await rig.actions() == ()
+    operator = await rig.operator()
+    done = await rig.ask("please drain node Alpha for maintenance", who=operator)
+    assert done.state is GoalState.SUCCEEDED, done
+    assert "orquanta node release alpha" in done.result
+    assert [action.kind for action in await rig.actions()] == ["drain_node"]
+    assert (await rig.world.node_now(node)).hold is not None
+    unknown = await rig.ask("cordon alpa", who=operator)
+    assert "There is no host named alpa. Did you mean alpha?" in unknown.result
+
+
+async def test_a_goal_that_is_larger_than_the_fleet_is_queued_and_says_so(rig: Rig) -> None:
+    await rig.node("alpha")
+    goal = await rig.ask("train on 64 H100 for 1 hour: `python train.py`")
+    assert goal.plan is not None
+    assert "it has 8 H100, and 64 are asked for" in goal.plan.notes[0]
+    preview = await rig.orchestrator.preview(rig.ada, "is alpha healthy?", timezone="")
+    assert preview.targets.nodes == ("alpha",)
+
+
+@pytest.mark.parametrize("text", ["stop everything", "cancel everyone's jobs", "kill everything now"])
+async def test_a_goal_that_would_stop_everything_is_told_what_to_do(rig: Rig, text: str) -> None:
+    goal = await rig.ask(text)
+    assert goal.state is GoalState.REFUSED
+    assert "cancel all my jobs" in goal.status_reason
+    assert "orquanta action stop-all" in goal.status_reason

@@ -192,3 +192,15 @@ async def test_a_job_that_nobody_has_is_offered_by_its_nearest_name(rig: Rig) ->
     assert "Did you mean nightly-eval?" in asked.result
     by_id = await rig.ask("how is j-0a1b2c3d4e5f?", who=principal(user))
     assert "There is no job j-0a1b2c3d4e5f." in by_id.result
+
+
+async def test_the_result_of_a_demonstration_says_that_it_was_one(rig: Rig) -> None:
+    await rig.node("alpha")
+    goal = await rig.ask("train on 1 H100 for 1 hour")
+    assert goal.plan is not None
+    assert "a small demonstration" in goal.plan.notes[0]
+    await place(rig)
+    (job,) = await rig.jobs(goal)
+    await rig.world.report_of(job.id, AllocationState.RUNNING)
+    await rig.world.report_of(job.id, AllocationState.ENDED, ExitReason.EXITED, exit_code=0)
+    assert "it ran the built-in template 'train', a small demonstration" in (await rig.goal(goal.id)).result
