@@ -1,13 +1,18 @@
 """The jobs that wait, in groups of which all but the first can be passed over at once."""
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from control_plane.fleet.placement.room import Asked
 from control_plane.fleet.queueing.model import WaitingJob
 from control_plane.model.ids import JobId, UserId
 from control_plane.model.job import JobPriority, ResourceRequest
+
+NO_LIMIT: Final = 1_000
+"""More than any class of how long a job may run."""
 
 
 @dataclass(eq=False, slots=True)
@@ -19,7 +24,7 @@ class Shape:
 
     resources: ResourceRequest
     team: str
-    groups: int = 0
+    groups: "dict[Group, None]" = field(default_factory=dict)
 
     def asked(self, job: WaitingJob) -> Asked:
         """Return what a job of this shape asks for."""
@@ -34,6 +39,7 @@ class Group:
     user_id: UserId
     priority: JobPriority
     shape: Shape
+    runtime_class: int
     ages: list[tuple[float, JobId]] = field(default_factory=list)
 
 
@@ -47,6 +53,7 @@ class Backlog:
         self._jobs: dict[JobId, WaitingJob] = {}
         self._groups: dict[_Key, Group] = {}
         self._shapes: dict[tuple[ResourceRequest, str], Shape] = {}
+        self._priorities: Counter[JobPriority] = Counter()
 
     def put(self, job: WaitingJob) -> None:
         """Take a job in, or take it as it is now."""
@@ -55,11 +62,12 @@ class Backlog:
         if job.waits_for:
             return
         shape = self._shape(job)
-        key = (job.team, job.user_id, job.priority, shape, _runtime_class(job.max_runtime_seconds))
+        key = (job.team, job.user_id, job.priority, shape, runtime_class(job.max_runtime_seconds))
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = Group(job.team, job.user_id, job.priority, shape)
-            shape.groups += 1
+            group = self._groups[key] = Group(*key)
+            shape.groups[group] = None
+            self._priorities[job.priority] += 1
         insort(group.ages, _age(job))
 
     def drop(self, job_id: JobId) -> None:
@@ -68,13 +76,14 @@ class Backlog:
         if job is None or job.waits_for:
             return
         shape = self._shape(job)
-        key = (job.team, job.user_id, job.priority, shape, _runtime_class(job.max_runtime_seconds))
+        key = (job.team, job.user_id, job.priority, shape, runtime_class(job.max_runtime_seconds))
         group = self._groups[key]
         del group.ages[bisect_left(group.ages, _age(job))]
         if group.ages:
             return
         del self._groups[key]
-        shape.groups -= 1
+        del shape.groups[group]
+        self._priorities[job.priority] -= 1
         if not shape.groups:
             del self._shapes[shape.resources, shape.team]
 
@@ -83,9 +92,17 @@ class Backlog:
         """All that wait, in the order in which they were put."""
         return self._jobs
 
-    def groups(self) -> Iterator[Group]:
-        """Yield the groups; none is empty."""
-        return iter(self._groups.values())
+    def groups(self) -> Collection[Group]:
+        """Return the groups; none is empty."""
+        return self._groups.values()
+
+    def shapes(self) -> Collection[Shape]:
+        """Return the shapes that jobs in groups have."""
+        return self._shapes.values()
+
+    def highest_priority(self) -> JobPriority | None:
+        """Return the highest priority that was submitted of the jobs in groups."""
+        return max((priority for priority, groups in self._priorities.items() if groups), default=None)
 
     def shape_of(self, job: WaitingJob) -> Shape:
         """Return the shape of a job; for one that waits for others it may be one that is not kept."""
@@ -108,7 +125,7 @@ def _age(job: WaitingJob) -> tuple[float, JobId]:
     return job.queued_at.timestamp(), job.job_id
 
 
-def _runtime_class(seconds: int) -> int:
+def runtime_class(seconds: int) -> int:
     """Four classes for each doubling, so that jobs of all lengths still make few groups; 0 is no limit."""
     if seconds <= 0:
         return 0

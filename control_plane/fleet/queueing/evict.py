@@ -56,12 +56,16 @@ class Evictor:
         self._now = now
         self._too_large: set[tuple[ResourceRequest, str]] = set()  # room only fills up in the course of a round
 
-    def may_ask(self, job: WaitingJob) -> bool:
-        """Return whether anybody at all might have to make way for the job."""
+    def may_ask(self, team: str, priority: JobPriority, resources: ResourceRequest) -> bool:
+        """Return whether anybody at all might have to make way for such a job."""
         lowest = self._ledger.lowest_priority()
         if not self._terms.preemption or lowest is None:
             return False
-        return job.priority > lowest or self._entitled(job, self._parties.team(job.team).chain()) is not None
+        if priority > lowest:
+            return True
+        if not self._parties.root.guaranteed_milli:
+            return False
+        return _entitled(resources, self._parties.team(team).chain()) is not None
 
     def waits_for_stopping(self, job: WaitingJob, asked: Asked) -> Kept | None:
         """Return the room to keep for a job that fits as soon as what is stopping has ended."""
@@ -207,25 +211,25 @@ class Evictor:
         chain = tuple(holding)
         if not _borrows(chain, self._given(leaving.values())):
             return None
-        entitled = self._entitled(job, asking)
+        entitled = _entitled(job.resources, asking)
         if entitled is None and job.priority <= claim.priority:
             return None
         return _Why(entitled, chain)
-
-    @staticmethod
-    def _entitled(job: WaitingJob, chain: Iterable[Party]) -> Party | None:
-        """Return the team whose guarantee covers the job, if there is one."""
-        wanted = asked_gpu_milli(job.resources)
-        for party in chain:
-            if wanted and party.gpu_milli + wanted <= party.guaranteed_milli:
-                return party
-        return None
 
     def _protected(self, claim: Claim) -> bool:
         if claim.started_at >= self._now:  # it has only just been given its place, perhaps by this very decision
             return True
         until = claim.protected_until or claim.started_at + timedelta(seconds=self._terms.min_runtime_seconds)
         return self._now < until
+
+
+def _entitled(resources: ResourceRequest, chain: Iterable[Party]) -> Party | None:
+    """Return the team whose guarantee covers what is asked for, if there is one."""
+    wanted = asked_gpu_milli(resources)
+    for party in chain:
+        if wanted and party.gpu_milli + wanted <= party.guaranteed_milli:
+            return party
+    return None
 
 
 def _borrows(chain: Iterable[Party], given: Mapping[Party, int]) -> bool:

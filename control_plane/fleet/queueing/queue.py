@@ -97,6 +97,8 @@ class Queue:
         finally:
             round_.undo()
         self._promised = round_.promised
+        if round_.idle:
+            return QueueDecision(tuple(round_.placements), tuple(round_.preemptions))
         since = {key: one_since for key, (_, one_since) in self._known.items() if now < one_since + _REFRESH}
         self._known = {
             one.job.job_id: (one, since.get(one.job.job_id, now)) for one in round_.keeper.kept if not one.soon

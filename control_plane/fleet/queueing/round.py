@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from control_plane.fleet.placement.room import Asked, Found, Room
-from control_plane.fleet.queueing.backlog import Backlog, Group, Shape
+from control_plane.fleet.queueing.backlog import NO_LIMIT, Backlog, Group, Shape, runtime_class
 from control_plane.fleet.queueing.evict import Evictor
 from control_plane.fleet.queueing.keep import Keeper, Kept, tentative
 from control_plane.fleet.queueing.ledger import Ledger
@@ -28,7 +28,7 @@ MOST_MAKING_WAY: Final = 64
 MOST_VAIN_SEARCHES: Final = 8
 """Searches for who could make way that found nobody, in one decision."""
 
-_PATIENCE: Final = 64  # groups passed over before the rest is asked by shape, not by turn
+_PATIENCE: Final = 32  # groups passed over before those are set aside for which nothing can be done anyway
 
 
 class Round:
@@ -54,6 +54,7 @@ class Round:
     ) -> None:
         self.placements: list[PlaceJob] = []
         self.preemptions: list[Preemption] = []
+        self.idle = False  # nothing fitted, so that no order had to be found out, and what is known remains so
         self.promised: dict[JobId, Kept] = {}
         self.keeper = Keeper(room, ledger, now)
         self._room = room
@@ -79,8 +80,12 @@ class Round:
     def run(self) -> None:
         """Serve the queue."""
         self._keep_promises()
+        self._measure()
+        if len(self._unfit) == len(self._backlog.shapes()) and not self._anybody_may_ask():
+            self.idle = True
+            return
         turns = Turns(self._backlog.groups(), self._terms, self._parties, self._now)
-        passed_over = 0
+        passed_over, patience = 0, _PATIENCE
         while len(self.placements) < MOST_PLACEMENTS and not self._in_line and (best := turns.best()) is not None:
             job = self._backlog.jobs[best.job_id]
             if job.job_id in self._held_back or job.job_id in self._dealt_with:
@@ -91,8 +96,9 @@ class Round:
                 continue
             turns.set_aside()
             passed_over += 1
-            if passed_over >= _PATIENCE:
-                passed_over = 0
+            if passed_over >= patience:
+                passed_over, patience = 0, patience * 2
+                self._measure()
                 turns.keep(self._worth_a_turn)
 
     def undo(self) -> None:
@@ -147,7 +153,11 @@ class Round:
         if key in self._vain or len(self.promised) >= MOST_MAKING_WAY:
             return False
         kept = self._evictor.waits_for_stopping(job, asked)
-        if kept is None and self._evictor.may_ask(job) and len(self._vain) < MOST_VAIN_SEARCHES:
+        if (
+            kept is None
+            and self._evictor.may_ask(job.team, job.priority, job.resources)
+            and len(self._vain) < MOST_VAIN_SEARCHES
+        ):
             kept = self._evictor.make_way(job, asked)
             if kept is None:
                 self._vain.add(key)
@@ -204,16 +214,33 @@ class Round:
         if found is not None and (found.at is not None or not kept):
             self.keeper.kept.append(found)
 
+    def _measure(self) -> None:
+        """Find out which shapes do not fit, so that their jobs need not be asked for one by one."""
+        for shape in self._backlog.shapes():
+            if shape not in self._unfit:
+                group = next(iter(shape.groups))
+                if self._room.find(Asked(group.ages[0][1], group.team, shape.resources)) is None:
+                    self._unfit.add(shape)
+
+    def _anybody_may_ask(self) -> bool:
+        """Return whether somebody might have to make way for a job that waits, or is doing so."""
+        highest, lowest = self._backlog.highest_priority(), self._ledger.lowest_priority()
+        if self._ledger.stopping:
+            return True
+        if not self._terms.preemption or highest is None or lowest is None:
+            return False
+        return highest > lowest or self._parties.root.guaranteed_milli > 0
+
     def _worth_a_turn(self, group: Group) -> bool:
         """Return whether a group might still start, be made way for, or have room kept for it."""
-        if group.shape in self._impossible:
+        shape = group.shape
+        if shape in self._impossible:
             return False
-        job = self._backlog.jobs[group.ages[0][1]]
-        if group.shape not in self._unfit and self._room.find(group.shape.asked(job)) is None:
-            self._unfit.add(group.shape)
-        if group.shape not in self._unfit:
+        if shape not in self._unfit:
+            refused = self._refused.get(shape)
+            return refused is None or 0 < group.runtime_class < (runtime_class(refused) or NO_LIMIT)
+        if shape not in self._kept_shapes and len(self._kept_shapes) < MOST_KEPT:
             return True
-        if group.shape not in self._kept_shapes and len(self._kept_shapes) < MOST_KEPT:
-            return True
-        key = (group.shape, group.priority, group.team)
-        return key not in self._vain and len(self._vain) < MOST_VAIN_SEARCHES and self._evictor.may_ask(job)
+        if len(self._vain) >= MOST_VAIN_SEARCHES or (shape, group.priority, group.team) in self._vain:
+            return False
+        return self._evictor.may_ask(group.team, group.priority, shape.resources)

@@ -53,12 +53,19 @@ class Turns:
         self._terms = terms
         self._parties = parties
         self._now = now.timestamp()
-        self._levels: dict[int, list[Cursor]] = {}
+        self._levels: dict[int, list[Cursor | Group]] = {}
         self._tree: _Branch | None = None
         self._path: list[_Branch] = []
         self._level = 0
-        for group in groups:
-            self._add(Cursor(group))
+        aging, levels = terms.aging_seconds, self._levels
+        for group in groups:  # as level_of, written out: there may be tens of thousands
+            waited = self._now - group.ages[0][0]
+            level = int(group.priority) + (int(waited // aging) if waited > 0 and aging > 0 else 0)
+            found = levels.get(level)
+            if found is None:
+                levels[level] = [group]
+            else:
+                found.append(group)
 
     def best(self) -> Cursor | None:
         """Return the cursor whose job is next, or None when all are dealt with."""
@@ -90,18 +97,19 @@ class Turns:
 
     def keep(self, wanted: Callable[[Group], bool]) -> None:
         """Set aside all other groups at once."""
-        left = [cursor for cursors in self._levels.values() for cursor in cursors]
+        for level, items in list(self._levels.items()):
+            self._levels[level] = [one for one in items if wanted(one.group if isinstance(one, Cursor) else one)]
+            if not self._levels[level]:
+                del self._levels[level]
+        here: list[Cursor | Group] = []
         branches = [] if self._tree is None else [self._tree]
         while branches:
             for _, _, item in branches.pop().heap:
                 if isinstance(item, _Branch):
                     branches.append(item)
-                else:
-                    left.append(item)
-        self._levels, self._tree = {}, None
-        for cursor in left:
-            if wanted(cursor.group):
-                self._add(cursor)
+                elif wanted(item.group):
+                    here.append(item)
+        self._tree = self._grow(here) if here else None
 
     def level_of(self, priority: JobPriority, queued_at: float) -> int:
         """Return the priority with a step for each `aging_seconds` waited."""
@@ -120,16 +128,19 @@ class Turns:
         assert isinstance(top, Cursor)
         return top
 
-    def _grow(self, cursors: list[Cursor]) -> _Branch:
+    def _grow(self, items: list[Cursor | Group]) -> _Branch:
         """Hang cursors into the tree of parties, and order every branch of it."""
         root = _Branch(self._parties.root)
         branches: dict[int, _Branch] = {id(root.party): root}
-        for number, cursor in enumerate(cursors):
+        for number, item in enumerate(items):
+            cursor = item if isinstance(item, Cursor) else Cursor(item)
+            entry = (_age_key(cursor), number, cursor)
             if self._terms.order is QueueOrder.FIFO:
-                root.heap.append((_age_key(cursor), number, cursor))
+                root.heap.append(entry)
                 continue
             party = self._parties.user(cursor.group.team, cursor.group.user_id)
-            self._branch(party, branches).heap.append((_age_key(cursor), number, cursor))
+            branch = branches.get(id(party)) or self._branch(party, branches)
+            branch.heap.append(entry)
         inwards = sorted(branches.values(), key=lambda one: -sum(1 for _ in one.party.chain()))
         for number, branch in enumerate(inwards):  # the innermost first: a branch is compared by its best
             heapify(branch.heap)
@@ -139,11 +150,9 @@ class Turns:
         return root
 
     def _branch(self, party: Party, branches: dict[int, _Branch]) -> _Branch:
-        found = branches.get(id(party))
-        if found is None:
-            found = branches[id(party)] = _Branch(party)
-            if party.parent is not None:
-                self._branch(party.parent, branches)
+        found = branches[id(party)] = _Branch(party)
+        if party.parent is not None and id(party.parent) not in branches:
+            self._branch(party.parent, branches)
         return found
 
     def _key(self, branch: _Branch) -> _Key:
@@ -173,4 +182,4 @@ class Turns:
 
 
 def _age_key(cursor: Cursor) -> _Key:
-    return (True, 0.0, cursor.queued_at, cursor.job_id)
+    return (True, 0.0, *cursor.group.ages[cursor.at])
