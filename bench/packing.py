@@ -4,7 +4,7 @@ Arrival orders of seeds 42 to 51, tasks drawn until 130 % of capacity has arrive
 lists of the data directory are replayed and the last line is about the default list; with it, that list alone. Prints
 one table a list, and last one JSON object. The exit status is 1 if a target is missed.
 
-    python -m bench.packing [--nodes FILE] [--pods FILE] [--policy value,fgd] [--seeds 42-51]
+    python -m bench.packing [--nodes FILE] [--pods FILE] [--policy value,fgd] [--seeds 42-51] [--through hosts]
 """
 
 import argparse
@@ -21,7 +21,7 @@ from itertools import product
 from pathlib import Path
 
 from bench.figures import machine
-from bench.packing_protocol import MARKS, OURS, POLICIES, Run, TraceError, read_nodes, read_tasks, replay
+from bench.packing_protocol import MARKS, OURS, POLICIES, THROUGH, Run, TraceError, read_nodes, read_tasks, replay
 from control_plane.fleet.placement.packing.model import Node, Task
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "openb"  # beside the repository
@@ -68,17 +68,20 @@ def _tasks(path: Path) -> list[Task]:
     return read_tasks(path)
 
 
-def run_one(work: tuple[Path, Path, str, int]) -> Run:
+def run_one(work: tuple[Path, Path, str, int, str]) -> Run:
     """One replay, in whatever process this is."""
-    nodes, pods, policy, seed = work
-    return replay(_nodes(nodes), _tasks(pods), policy, seed)
+    nodes, pods, policy, seed, through = work
+    return replay(_nodes(nodes), _tasks(pods), policy, seed, through)
 
 
 def measure(
-    pool: ProcessPoolExecutor, nodes: Path, pods: Path, policies: Sequence[str], seeds: Sequence[int]
+    pool: ProcessPoolExecutor, nodes: Path, pods: Path, policies: Sequence[str], seeds: Sequence[int], through: str
 ) -> dict[str, Column]:
-    """All policies on one list, over all seeds."""
-    works = [(nodes, pods, policy, seed) for policy, seed in product(policies, seeds)]
+    """All policies on one list, over all seeds. Ours alone goes through something else than arrays."""
+    works = [
+        (nodes, pods, policy, seed, through if policy == OURS else "arrays")
+        for policy, seed in product(policies, seeds)
+    ]
     runs = list(pool.map(run_one, works))
     return {
         policy: Column(tuple(runs[number * len(seeds) : (number + 1) * len(seeds)]))
@@ -140,7 +143,7 @@ def missed(
     return misses
 
 
-def last_line(name: str, columns: Mapping[str, Column], misses: Sequence[str], seeds: Sequence[int]) -> str:
+def last_line(name: str, columns: Mapping[str, Column], misses: Sequence[str], options: argparse.Namespace) -> str:
     """The result as JSON: ours on one list (the first policy where ours was not asked for), the others beside it."""
     asked = columns.get(OURS) or next(iter(columns.values()))
     return json.dumps(
@@ -152,7 +155,8 @@ def last_line(name: str, columns: Mapping[str, Column], misses: Sequence[str], s
             "deviation": round(asked.deviation(_LAST), 3),
             "decisions_per_second": round(1_000 / asked.decision_ms()),
             "others": {policy: round(column.mean(_LAST), 3) for policy, column in columns.items() if policy != OURS},
-            "seeds": list(seeds),
+            "seeds": list(options.seeds),
+            "through": options.through,
             "missed": list(misses),
             "machine": machine(),
         }
@@ -189,6 +193,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--policy", type=parse_policies, default=list(POLICIES), help=f"some of {','.join(POLICIES)}")
     parser.add_argument("--seeds", type=parse_seeds, default=SEEDS, help="such as 42-51 or 42,44")
+    parser.add_argument(
+        "--through",
+        choices=THROUGH,
+        default=THROUGH[0],
+        help="what places ours: arrays, knowing the list; or hosts, the class of production, learning as tasks arrive",
+    )
     parser.add_argument("--only-default", action="store_true", help="the default list alone")
     return parser.parse_args(arguments)
 
@@ -218,10 +228,10 @@ def main(arguments: Sequence[str]) -> int:
         published = read_published(DATA)
         with ProcessPoolExecutor(PROCESSES) as pool:
             for pods in lists:
-                columns = measure(pool, options.nodes, pods, policies, options.seeds)
+                columns = measure(pool, options.nodes, pods, policies, options.seeds, options.through)
                 print_table(pods.stem, columns, published)
                 misses += missed(pods.stem, columns, published)
-                result = result or last_line(pods.stem, columns, misses, options.seeds)
+                result = result or last_line(pods.stem, columns, misses, options)
     except TraceError as error:
         print(f"packing: {error}", file=sys.stderr)
         return 2

@@ -10,9 +10,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
+from bench.packing_hosts import HostsPlacer
 from control_plane.fleet.placement.packing.baselines import RandomPolicy, best_fit
 from control_plane.fleet.placement.packing.fgd import fgd
 from control_plane.fleet.placement.packing.model import WHOLE_GPU_MILLI, Demand, Node, Task
@@ -22,6 +24,7 @@ from control_plane.fleet.placement.packing.state import ClusterState
 
 OURS = "value"
 POLICIES = (OURS, "fgd", "bestfit", "random")
+THROUGH = ("arrays", "hosts")
 STOP_PERCENT = 130
 MARKS = (95, 100, 130)  # arrived percent at which the allocated percent is told
 _MAX_ARRIVALS = 1_000_000
@@ -124,22 +127,55 @@ def make_policy(name: str, tasks: list[Task], state: ClusterState, seed: int) ->
             raise TraceError(f"there is no policy {name!r}; choose from {', '.join(POLICIES)}")
 
 
-def replay(nodes: list[Node], tasks: list[Task], policy_name: str, seed: int) -> Run:
+class Placer(Protocol):
+    """Places one task after the other."""
+
+    def place(self, task: Task) -> bool:
+        """Whether there was room; it is taken then."""
+        ...
+
+
+class StatePlacer:
+    """Places by a policy on a ClusterState; the policy may know the list of tasks, not their order."""
+
+    def __init__(self, nodes: list[Node], tasks: list[Task], policy: str, seed: int) -> None:
+        self._state = ClusterState(nodes)
+        self._policy = make_policy(policy, tasks, self._state, seed)
+
+    def place(self, task: Task) -> bool:
+        """Whether there was room; it is taken then."""
+        assignment = self._policy.choose(self._state, task)
+        if assignment is None:
+            return False
+        self._state.take(task, assignment)
+        return True
+
+
+def make_placer(through: str, nodes: list[Node], tasks: list[Task], policy: str, seed: int) -> Placer:
+    """What places the tasks. Raises TraceError if there is no such thing."""
+    match through:
+        case "arrays":
+            return StatePlacer(nodes, tasks, policy, seed)
+        case "hosts":
+            return HostsPlacer(nodes, policy, seed)
+        case _:
+            raise TraceError(f"tasks are not placed through {through!r}; choose from {', '.join(THROUGH)}")
+
+
+def replay(nodes: list[Node], tasks: list[Task], policy_name: str, seed: int, through: str = "arrays") -> Run:
     """One run: nothing departs, and what finds no room is dropped for good. Policies of a seed see the same order."""
     chance = np.random.default_rng(seed)
     capacity = sum(node.gpu_count for node in nodes) * WHOLE_GPU_MILLI
     coming = list(arrivals(tasks, capacity, chance))
     # Ties go to the first node, so one order of the nodes, drawn for the run, decides all of them.
-    state = ClusterState([nodes[number] for number in chance.permutation(len(nodes))])
-    policy = make_policy(policy_name, tasks, state, seed)
+    ordered = [nodes[number] for number in chance.permutation(len(nodes))]
+    placer = make_placer(through, ordered, tasks, policy_name, seed)
     totals, counts = [0.0] * len(MARKS), [0] * len(MARKS)
     asked = taken = 0
     began = time.perf_counter()
     for task in coming:
-        assignment = policy.choose(state, task)
         asked += _milli(task)
-        if assignment is not None:
-            state.take(task, assignment)
+        if placer.place(task):
             taken += _milli(task)
         arrived = math.floor(100 * asked / capacity + 0.5)
         if arrived in MARKS:  # the published value at N: the mean over the events that round to N

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
 
 from control_plane.fleet.placement.kinds import MIG_MODEL
 from control_plane.fleet.placement.needs import slots_of
@@ -11,7 +13,6 @@ from control_plane.model.job import ResourceRequest
 
 HALF_LIFE_DEMANDS = 10_000  # after so many more, a demand counts half
 MAX_CLASSES = 512
-ENOUGH_DEMANDS = 100.0  # from this weight on it says something
 _SHARE_GRAIN_MILLI = 10
 _CPU_GRAIN_MILLI = 500
 _COUNT_PARTS = 1_000  # weights become whole counts of this many parts
@@ -23,6 +24,16 @@ _VERSION = 1
 class _Class:
     demand: Demand
     models: tuple[str, ...]
+
+
+# Where nothing is known: whole GPUs, halves and quarters, with eight cores for each GPU; as much as 20 demands.
+USUAL: Final = MappingProxyType(
+    {
+        _Class(Demand(8_000, 1, 1_000), ()): 10.0,
+        _Class(Demand(4_000, 1, 500), ()): 6.0,
+        _Class(Demand(2_000, 1, 250), ()): 4.0,
+    }
+)
 
 
 class History:
@@ -55,17 +66,14 @@ class History:
         """How many demands it stands for now."""
         return sum(self._weights.values()) / self._unit
 
-    @property
-    def tells(self) -> bool:
-        """Whether enough was asked for to go by."""
-        return self.weight >= ENOUGH_DEMANDS
-
     def classes(self, waiting: Iterable[ResourceRequest] = ()) -> tuple[TaskClass, ...]:
         """Return the classes to expect, most common first; those that wait count once more.
 
-        Counts are in thousandths of a demand.
+        Counts are in thousandths of a demand. `USUAL` counts as the first demands of all, so that few do not mislead.
         """
-        counts = {kind: weight / self._unit for kind, weight in self._weights.items()}
+        counts = dict(USUAL)
+        for kind, weight in self._weights.items():
+            counts[kind] = counts.get(kind, 0.0) + weight / self._unit
         for request in waiting:
             found = class_of(request)
             kind = _Class(found.demand, tuple(sorted(found.gpu_models)))

@@ -18,7 +18,7 @@ from control_plane.fleet.placement.packing.policy import Scorer
 from control_plane.fleet.placement.scores import NO_ROOM, Scored, Scores, Slots
 from control_plane.model.job import ResourceRequest
 
-_FIRST_DEMANDS, _MOST_DEMANDS = 100, 2_000  # noted between two times that a scorer is made
+_FEWEST_DEMANDS, _MOST_DEMANDS = 10, 2_000  # noted between two times that a scorer is made
 _GROWTH = 4  # and in between a fourth of all that was noted
 _MAX_WAITING = 2_000  # of the jobs that wait, the first so many are looked at
 
@@ -33,9 +33,9 @@ class PackingPolicy(Enum):
 
 
 class PolicyRanking:
-    """Scores by a policy that knows the history. Best fit, until the history tells something.
+    """Scores by a policy that knows the history.
 
-    A scorer is made anew when the history has grown by a fourth, after 100 demands at the earliest and 2,000 at the
+    A scorer is made anew when the history has grown by a fourth, after 10 demands at the earliest and 2,000 at the
     latest, and when a GPU model is new to the fleet.
     """
 
@@ -60,13 +60,11 @@ class PolicyRanking:
         if self.policy is not PackingPolicy.BEST_FIT and self._is_due():
             self._scores = Scores(self._grid, self._scorer())
             self._models, noted = len(self._grid.kinds.models), self.history.noted
-            self._next_at = noted + min(max(noted // _GROWTH, _FIRST_DEMANDS), _MOST_DEMANDS)
+            self._next_at = noted + min(max(noted // _GROWTH, _FEWEST_DEMANDS), _MOST_DEMANDS)
         return self._scores.of(need)
 
     def _is_due(self) -> bool:
-        if self.history.noted >= self._next_at:
-            return self.history.tells
-        return self._models != 0 and self._models != len(self._grid.kinds.models)
+        return self.history.noted >= self._next_at or self._models != len(self._grid.kinds.models)
 
     def _scorer(self) -> Scorer:
         classes, models = self.history.classes(self._waiting), tuple(self._grid.kinds.models)

@@ -12,14 +12,17 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from control_plane.fleet.placement.packing.classes import TaskClass, count_classes
+from control_plane.fleet.placement.packing.classes import TaskClass, count_classes, covering
 from control_plane.fleet.placement.packing.model import WHOLE_GPU_MILLI, Demand, Task
 from control_plane.fleet.placement.packing.policy import Free, ScoredPolicy, first_best_gpu
-from control_plane.fleet.placement.packing.share_values import share_values
+from control_plane.fleet.placement.packing.share_values import share_values, simple_share_values
 from control_plane.fleet.placement.packing.state import Bools, Ints
 
 NANO = 1_000_000_000  # values in billionths of a GPU: whole numbers, so equal values are equal
 Floats: TypeAlias = npt.NDArray[np.float64]
+_LEAST_PERCENT = 50
+_MAX_EXPECTED = 128  # bounds how long it takes to make the tables
+_MAX_SHARES = 24  # bounds how long it takes to value them
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,27 +57,34 @@ class Use:
 
 
 def values_of(classes: tuple[TaskClass, ...]) -> dict[int, float]:
-    """The value of each share size that the classes ask for."""
+    """The value of each share size that the classes ask for; of rarer ones a plain one, so that it costs little."""
     wanted: dict[int, int] = {}
     for kind in classes:
         share = kind.demand.gpu_milli
         wanted[share] = wanted.get(share, 0) + kind.count * kind.demand.gpu_count
-    return share_values(wanted)
+    common = sorted(wanted, key=lambda share: (-wanted[share], share))[:_MAX_SHARES]
+    return simple_share_values(wanted) | share_values({share: wanted[share] for share in common})
+
+
+def expected(classes: tuple[TaskClass, ...], terms: ValueTerms) -> tuple[TaskClass, ...]:
+    """The classes that are common enough; the commonest ones that are half of all tasks are so in any case."""
+    total = sum(kind.count for kind in classes)
+    often = [kind for kind in classes if kind.count * 1_000 >= terms.rare_permille * total]
+    return max(tuple(often), covering(classes, _LEAST_PERCENT), key=len)[:_MAX_EXPECTED]
 
 
 def uses_of(
     classes: tuple[TaskClass, ...], model: str, terms: ValueTerms, values: Mapping[int, float]
 ) -> tuple[Use, ...]:
     """The uses of a GPU of this model by the classes that are common enough; `values` are of their share sizes."""
-    total = sum(kind.count for kind in classes)
     return tuple(
         Use(
             kind.demand.gpu_milli,
             kind.demand.cpu_milli // kind.demand.gpu_count,
             round(values[kind.demand.gpu_milli] * NANO),
         )
-        for kind in classes
-        if kind.demand.gpu_count > 0 and kind.accepts(model) and kind.count * 1_000 >= terms.rare_permille * total
+        for kind in expected(classes, terms)
+        if kind.demand.gpu_count > 0 and kind.accepts(model)
     )
 
 
