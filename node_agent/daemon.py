@@ -15,7 +15,7 @@ from node_agent.accounts import account_of_jobs, let_pass
 from node_agent.clock import Clock, SystemClock
 from node_agent.convert import to_report
 from node_agent.errors import AlreadyRunning, StateUnusable, only_agent_error
-from node_agent.hardware import find_hardware
+from node_agent.hardware import Hardware, find_hardware
 from node_agent.host_facts import container_settings, mps_directory
 from node_agent.jobs.proc import boot_id
 from node_agent.jobs.runner import JobRunner, StateDirectoryBusyError
@@ -181,7 +181,7 @@ async def _run_parts(settings: Settings, identity: Identity, clock: Clock, stop:
             boot_id=boot_id(),
         )
         await policy.load()
-        runner = await _enter_runner(stack, settings, clock, run_as=run_as, virtual_gpus=hardware.virtual)
+        runner = await _enter_runner(stack, settings, clock, run_as=run_as, hardware=hardware)
         _clean_shipped(settings.state_dir / _SHIPPED_DIRECTORY, runner)
         opened = Opened(
             settings=settings,
@@ -211,16 +211,17 @@ async def _open_records(stack: AsyncExitStack, settings: Settings, clock: Clock)
 
 
 async def _enter_runner(
-    stack: AsyncExitStack, settings: Settings, clock: Clock, *, run_as: tuple[int, int] | None, virtual_gpus: bool
+    stack: AsyncExitStack, settings: Settings, clock: Clock, *, run_as: tuple[int, int] | None, hardware: Hardware
 ) -> JobRunner:
     runner = JobRunner(
         RunnerSettings(
             state_dir=settings.state_dir,
-            virtual_gpus=virtual_gpus,
+            virtual_gpus=hardware.virtual,
             cgroup_parent=_CGROUP_PARENT,
             run_as=run_as,
             container=container_settings(settings),
             mps_pipe_directory=mps_directory(settings),
+            executor=hardware.executor,
         ),
         clock,
     )

@@ -11,6 +11,7 @@ from node_agent.clock import Clock
 from node_agent.convert import to_inventory
 from node_agent.errors import SettingsInvalid
 from node_agent.host_facts import HostFacts, find_facts
+from node_agent.jobs.executor import Executor
 from node_agent.jobs.status import MemberState, MemberStatus
 from node_agent.link.tls import Address
 from node_agent.probe.child_process import RequestFailed, VirtualGpuSettings
@@ -56,6 +57,11 @@ class Hardware:
         self.inventory = self._for_the_wire()
         """The same for the wire; replaced by another when it has changed."""
         self._mig_parents = _mig_parents(self.inventory)
+
+    @property
+    def executor(self) -> Executor | None:
+        """What runs jobs in place of this host, if anything does."""
+        return None if self._facts.site is None else self._facts.site.executor
 
     @property
     def virtual(self) -> bool:
@@ -194,13 +200,19 @@ class Hardware:
 
     def _for_the_wire(self) -> node_pb2.HostInventory:
         facts = self._facts
-        return to_inventory(
+        inventory = to_inventory(
             self.found,
             agent_version=facts.agent_version,
             address=facts.address,
             container_engine=facts.container_engine,
             enforceable_limits=facts.enforceable_limits,
         )
+        if facts.site is not None:
+            # Jobs go to the site's GPUs; this host's own, if it has any, are watched and take none.
+            del inventory.gpus[:]
+            inventory.gpus.extend(facts.site.gpus)
+            inventory.executor = facts.site.name
+        return inventory
 
 
 def _mig_parents(inventory: node_pb2.HostInventory) -> Mapping[str, str]:

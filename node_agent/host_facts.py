@@ -8,6 +8,7 @@ from pathlib import Path
 
 import structlog
 
+from node_agent.executors.choice import Site, choose
 from node_agent.jobs import gpu_share
 from node_agent.jobs.container import ContainerSettings, NoEngineError, find_engine
 from node_agent.jobs.supervisor.cgroups import Cgroup
@@ -22,16 +23,20 @@ _PROBE_LIMITS = {"memory_bytes": 64 * 1024 * 1024, "cpu_milli": 100, "pids": 16}
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """What the inventory says beside the hardware, and what stays while the daemon runs."""
+    """What the inventory says beside the hardware, and what stays while the daemon runs.
+
+    `site` is the engine that runs jobs in place of this host, if one does.
+    """
 
     agent_version: str
     address: str
     container_engine: str
     enforceable_limits: tuple[str, ...]
+    site: Site | None = None
 
 
 async def find_facts(settings: Settings, link_server: Address, *, agent_version: str, cgroup_parent: str) -> HostFacts:
-    """Look at the host; no packet is sent."""
+    """Look at the host, and at the engine of the site if it has one. Raises SettingsInvalid."""
     return HostFacts(
         agent_version=agent_version,
         address=settings.address or await asyncio.to_thread(_address_towards, link_server),
@@ -40,6 +45,7 @@ async def find_facts(settings: Settings, link_server: Address, *, agent_version:
             *await asyncio.to_thread(_enforceable_limits, cgroup_parent),
             *((gpu_share.LIMIT,) if mps_directory(settings) else ()),
         ),
+        site=await asyncio.to_thread(choose, settings),
     )
 
 

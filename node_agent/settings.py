@@ -48,6 +48,13 @@ class Repairs(Enum):
     """Refuse them."""
 
 
+class ExecutorKind(Enum):
+    """What runs the jobs of this daemon."""
+
+    HOST = "host"
+    SLURM = "slurm"
+
+
 class LogLevel(Enum):
     """How much the daemon tells."""
 
@@ -72,6 +79,16 @@ class Settings:
     """Arguments that come after the engine's `run`, such as `--ulimit nofile=1024:1024`."""
     container_network: str = "host"
     """The network of containers, as the engine names it; gangs over several hosts need "host"."""
+    executor: ExecutorKind = ExecutorKind.HOST
+    """Whether jobs run on this host or are handed to an engine of the site, whose GPUs this daemon then offers."""
+    slurm_partition: str = ""
+    """The partition whose GPUs are offered; Slurm's own default if empty."""
+    slurm_output_dir: str = ""
+    """A directory that this host and the cluster's nodes share, for what jobs write."""
+    slurm_arguments: tuple[str, ...] = ()
+    """Further arguments of sbatch, such as `--account=research`."""
+    slurm_conf: str = ""
+    """Slurm's configuration file, if it is not where Slurm looks for it."""
     mps_pipe_directory: str = str(DEFAULT_PIPE_DIRECTORY)
     """Where NVIDIA's MPS control daemon listens, which holds jobs to their parts of GPUs; not looked for if empty."""
     run_as: str = ""
@@ -200,6 +217,11 @@ _CONVERT: Mapping[str, Callable[[str, Any], object]] = {
     "engine_args": convert.arguments,
     "engine_run_args": convert.arguments,
     "container_network": convert.text,
+    "executor": lambda name, value: convert.choice(ExecutorKind, name, value),
+    "slurm_partition": convert.text,
+    "slurm_output_dir": convert.absolute_or_empty,
+    "slurm_arguments": convert.arguments,
+    "slurm_conf": convert.absolute_or_empty,
     "mps_pipe_directory": convert.absolute_or_empty,
     "run_as": convert.text,
     "address": convert.text,

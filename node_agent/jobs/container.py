@@ -13,7 +13,7 @@ _INSPECT = "{{.State.Pid}}|{{.State.OOMKilled}}|{{.State.StartedAt}}|{{.State.Ex
 
 
 class NoEngineError(Exception):
-    """This host has no container engine; the text says what to install."""
+    """What a job needs to run in or on is not here; the text says what it is and what to do."""
 
 
 @dataclass(frozen=True, slots=True)

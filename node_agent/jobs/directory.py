@@ -205,7 +205,7 @@ def prepare(spec: MemberSpec, settings: RunnerSettings) -> MemberDirectory:
     final = settings.jobs_dir / str(spec.key)
     if final.exists():
         raise FileExistsError(f"{spec.key} was started here before")
-    made, env_file = plan.make(spec, settings, final)
+    made, files = plan.make(spec, settings, final)
     draft = settings.jobs_dir / f"{_DRAFT_PREFIX}{spec.key}"
     shutil.rmtree(draft, ignore_errors=True)
     try:
@@ -215,8 +215,8 @@ def prepare(spec: MemberSpec, settings: RunnerSettings) -> MemberDirectory:
             (draft / name).mkdir(mode=0o700)
             if settings.run_as is not None:
                 os.chown(draft / name, *settings.run_as)
-        if env_file is not None:
-            write_atomically(draft / plan.ENV_FILE, env_file)
+        for name, text in files.items():
+            write_atomically(draft / name, text)
         document = json.dumps({"spec": spec.to_json(), "plan": made})
         status_writer.reserve(str(draft))
         write_atomically(draft / SPEC_FILE, document, durable=True)

@@ -84,6 +84,18 @@ def process_environment(
     return {**chosen, "NVIDIA_VISIBLE_DEVICES": ",".join(spec.gpu_uuids) or "void"}
 
 
+def site_environment(spec: MemberSpec) -> dict[str, str]:
+    """Return what is added to the environment that an engine of the site gives; which GPUs it sees, the engine says."""
+    return {
+        "PYTHONUNBUFFERED": "1",
+        **spec.env,
+        "ORQUANTA_JOB_ID": spec.job_id,
+        "ORQUANTA_ALLOCATION_ID": spec.allocation_id,
+        "ORQUANTA_EPOCH": str(spec.epoch),
+        "ORQUANTA_GPU_COUNT": str(len(spec.gpu_uuids)),
+    }
+
+
 def container_environment(spec: MemberSpec, *, virtual_gpus: bool, share: Mapping[str, str]) -> dict[str, str]:
     """Return what is added to an image's own environment; its GPUs come in as CDI devices."""
     return {

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from node_agent.jobs import container, environment, proc
+from node_agent.jobs.executor import ORDER_FILE, Executor
 from node_agent.jobs.gpu_share import share_environment
 from node_agent.jobs.settings import RunnerSettings
 from node_agent.jobs.spec import MemberSpec
@@ -17,8 +18,8 @@ TEMPORARY_DIRECTORY = "tmp"
 ENV_FILE = "container.env"
 
 
-def make(spec: MemberSpec, settings: RunnerSettings, directory: Path) -> tuple[dict[str, Any], str | None]:
-    """Return the plan for a member that lives in `directory`, and the text of its container's env file if it has one.
+def make(spec: MemberSpec, settings: RunnerSettings, directory: Path) -> tuple[dict[str, Any], Mapping[str, str]]:
+    """Return the plan for a member that lives in `directory`, and the files that it needs there, by name.
 
     The fields are those of supervisor/plan.py. Raises NoEngineError.
     """
@@ -44,8 +45,10 @@ def make(spec: MemberSpec, settings: RunnerSettings, directory: Path) -> tuple[d
         },
     }
     share = share_environment(spec, settings.mps_pipe_directory)
+    if settings.executor is not None:
+        return _elsewhere(spec, settings.executor, common, directory)
     if spec.image is None:
-        return {**common, **_process(spec, settings, directory, share)}, None
+        return {**common, **_process(spec, settings, directory, share)}, {}
     env = environment.container_environment(spec, virtual_gpus=settings.virtual_gpus, share=share)
     commands = container.build(
         spec,
@@ -64,7 +67,23 @@ def make(spec: MemberSpec, settings: RunnerSettings, directory: Path) -> tuple[d
         "user": None,
         "container": dict(commands.calls),
     }
-    return plan, container.env_file_text(env)
+    return plan, {ENV_FILE: container.env_file_text(env)}
+
+
+def _elsewhere(
+    spec: MemberSpec, executor: Executor, common: dict[str, Any], directory: Path
+) -> tuple[dict[str, Any], Mapping[str, str]]:
+    commands = executor.commands(directory)
+    plan = {
+        **common,
+        "argv": commands.run,
+        "env": {**commands.environment, environment.MARKER: str(spec.key)},
+        "cwd": "/",
+        "user": None,
+        "container": None,
+        "site": {"kill": commands.kill, "signal": commands.signal},
+    }
+    return plan, {ORDER_FILE: executor.order(spec, environment.site_environment(spec))}
 
 
 def _process(spec: MemberSpec, settings: RunnerSettings, directory: Path, share: Mapping[str, str]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,9 @@ async def recover(directory: MemberDirectory, *, now: datetime, watched: bool) -
     same_boot = plan["boot_id"] == proc.boot_id()
     last_sign = directory.last_sign_of_life()
     if plan["container"] is not None:
-        await asyncio.to_thread(_remove_container, plan)
+        await asyncio.to_thread(_call, plan, plan["container"], ("kill", "remove"))  # removing alone gives it time
+    if plan.get("site") is not None:
+        await asyncio.to_thread(_call, plan, plan["site"], ("kill",))
     killed_any = await _kill_all(directory, plan) if same_boot else False
     status = directory.read_status() or {}
     started_at = status.get("started_at")
@@ -123,11 +125,11 @@ def _kill_once(directory: MemberDirectory, plan: dict[str, Any]) -> bool:
     return bool(found)
 
 
-def _remove_container(plan: dict[str, Any]) -> None:
-    for call in ("kill", "remove"):  # removing alone would first give the container time to end
+def _call(plan: dict[str, Any], calls: Mapping[str, list[str]], names: Collection[str]) -> None:
+    for name in names:
         try:
             subprocess.run(
-                plan["container"][call],
+                calls[name],
                 env=plan["env"],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from node_agent.jobs.container import ContainerSettings
+from node_agent.jobs.executor import Executor
 
 _MIB = 1024 * 1024
 
@@ -19,6 +20,7 @@ class RunnerSettings:
     `run_as` is the (uid, gid) of process jobs, None for the daemon's own. A job keeps at most `log_segments` files of
     `log_segment_bytes` each. Acknowledged results are kept up to `retained_members` and `retained_bytes`.
     `mps_pipe_directory` is where an MPS control daemon listens, None where there is none to enforce parts of GPUs.
+    `executor` is what runs jobs in place of this host, None for the host itself.
     A fenced job gets `fence_grace_seconds` (or its own grace, if that is shorter) between SIGTERM and SIGKILL.
     """
 
@@ -34,6 +36,7 @@ class RunnerSettings:
     retained_bytes: int = 10 * 1024 * _MIB
     fence_grace_seconds: float = 5.0
     mps_pipe_directory: Path | None = None
+    executor: Executor | None = None
     parallel_starts: int = 4
     container: ContainerSettings = field(default_factory=ContainerSettings)
 

@@ -21,7 +21,7 @@ from node_agent.link.certificate import CertificateFacts
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """One generation of a node's identity; its files never change."""
+    """One generation of a node's identity; of its files only the link servers change."""
 
     node_name: str
     link_servers: tuple[str, ...]
@@ -108,24 +108,27 @@ class IdentityStore:
         Raises StateUnusable and leaves the old identity, and the pending key, as they were.
         """
         directory = self._root / facts.serial
-        node = {
-            "node_name": node_name,
-            "link_servers": list(link_servers),
-            "certificate": facts.to_json(),
-        }
+        identity = Identity(node_name, link_servers, facts, directory)
         try:
             shutil.rmtree(directory, ignore_errors=True)
             make_directory(directory)
             write_atomically(directory / "key.pem", self.pending_key_file.read_bytes())
             write_atomically(directory / "certificate.pem", certificate_pem)
             write_atomically(directory / "ca.pem", ca_pem)
-            write_atomically(directory / "node.json", json.dumps(node, indent=2).encode())
+            write_atomically(directory / "node.json", _document(identity).encode())
             self._switch(directory)
         except OSError as error:
             shutil.rmtree(directory, ignore_errors=True)
             raise _unusable(self._root, error) from error
         self._clean(directory)
-        return Identity(node_name, link_servers, facts, directory)
+        return identity
+
+    def remember_servers(self, identity: Identity) -> None:
+        """Write down the identity's link servers. Raises StateUnusable, and leaves those of before."""
+        try:
+            write_atomically(identity.directory / "node.json", _document(identity).encode())
+        except OSError as error:
+            raise _unusable(self._root, error) from error
 
     def _switch(self, directory: Path) -> None:
         link = self._root / ".current"
@@ -139,6 +142,15 @@ class IdentityStore:
         for directory in self._root.iterdir():
             if directory.is_dir() and not directory.is_symlink() and directory != keep:
                 shutil.rmtree(directory, ignore_errors=True)
+
+
+def _document(identity: Identity) -> str:
+    node = {
+        "node_name": identity.node_name,
+        "link_servers": list(identity.link_servers),
+        "certificate": identity.certificate.to_json(),
+    }
+    return json.dumps(node, indent=2)
 
 
 def _unusable(path: Path, error: OSError) -> StateUnusable:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -14,12 +13,12 @@ import structlog
 from node_agent.clock import Clock
 from node_agent.errors import LinkRefused, StateUnusable, only_agent_error
 from node_agent.link import renewal
-from node_agent.link.backoff import Backoff
 from node_agent.link.certificate import CertificateRejected
 from node_agent.link.epoch import ControlEpoch
 from node_agent.link.host import BootClock, Host, Records
 from node_agent.link.identity import Identity, IdentityStore
 from node_agent.link.newest import Newest
+from node_agent.link.servers import LinkServers
 from node_agent.link.session import Session, SessionParts, StreamEnd, Terms
 from node_agent.link.tls import Address, client_context, find_fault, link_channel
 from orquanta.v1 import node_link_pb2, node_link_pb2_grpc, node_pb2, repair_pb2
@@ -70,6 +69,9 @@ class NodeLink:
         self._on_status = on_status
         self._on_identity = on_identity
         self._status = LinkStatus()
+        self._servers = LinkServers(identity.node_id, identity.link_servers)
+        self._told: Newest[tuple[str, ...]] = Newest()
+        self._renewed = False
         self._session: Session | None = None
         self._up = asyncio.Event()
         self._orders: Newest[node_link_pb2.DesiredState] = Newest()
@@ -110,6 +112,7 @@ class NodeLink:
                 group.create_task(self._obey())
                 group.create_task(self._heed())
                 group.create_task(self._renew())
+                group.create_task(self._learn())
         except BaseExceptionGroup as failures:
             error = only_agent_error(failures)
             if error is None:
@@ -118,10 +121,8 @@ class NodeLink:
         raise AssertionError("the link's tasks end by raising")
 
     async def _stay_connected(self) -> NoReturn:
-        backoff = Backoff()
-        servers = itertools.cycle(self._identity.link_servers)
-        server = next(servers)
         while True:
+            server = self._servers.current
             began = self._clock.monotonic()
             end, welcomed = await self._connect(Address.parse(server))
             lived_seconds = self._clock.monotonic() - began if welcomed else 0.0
@@ -131,9 +132,12 @@ class NodeLink:
                     f"The control plane does not want this node back: {end.reason}. Jobs that still run here stop "
                     "when their fence passes. To return, join again with a fresh token and --force."
                 )
-            if not welcomed:
-                server = next(servers)
-            await asyncio.sleep(end.retry_after_seconds or backoff.next_seconds(lived_seconds))
+            stay = welcomed and end.is_word and not end.retry_after_seconds
+            pause = self._servers.ended(welcomed=welcomed, lived_seconds=lived_seconds, stay=stay)
+            if self._renewed:
+                self._renewed = False
+                self._servers.start_over()
+            await asyncio.sleep(end.retry_after_seconds or pause)
 
     async def _connect(self, server: Address) -> tuple[StreamEnd, bool]:
         """Speak on one stream; return why it ended and whether it ever was up."""
@@ -151,6 +155,7 @@ class NodeLink:
                 orders=self._orders,
                 instructions=self._instructions,
                 certificates=self._certificates,
+                has_other_servers=lambda: len(self._servers.known) > 1,
                 on_up=lambda terms: self._note_up(server, terms),
             )
         )
@@ -193,6 +198,7 @@ class NodeLink:
             )
         )
         self._host.use_nats(terms.nats_servers)
+        self._told.put(terms.link_servers)
 
     def _note(self, status: LinkStatus) -> None:
         if status == self._status:
@@ -231,6 +237,18 @@ class NodeLink:
             except Exception:
                 log.exception("link.order_failed", revision=order.revision)
 
+    async def _learn(self) -> NoReturn:
+        """Remember the link servers that control planes tell, for when the one in use is gone."""
+        while True:
+            if not self._servers.learn(await self._told.take()):
+                continue
+            log.info("link.servers_changed", servers=self._servers.known)
+            self._identity = replace(self._identity, link_servers=self._servers.known)
+            try:
+                await asyncio.to_thread(self._identities.remember_servers, self._identity)
+            except StateUnusable as error:
+                log.error("link.servers_not_stored", reason=str(error))  # noqa: TRY400 - the reason is whole
+
     async def _renew(self) -> NoReturn:
         while True:
             left = self._identity.certificate.renewal_due_at() - self._clock.now()
@@ -255,5 +273,6 @@ class NodeLink:
         self._identity = await renewal.accept(self._identities, self._identity, chain)
         log.info("link.certificate_renewed", not_after=self._identity.certificate.not_after.isoformat())
         self._on_identity(self._identity)
+        self._renewed = True
         if self._session is not None:
             self._session.close("the certificate was renewed")

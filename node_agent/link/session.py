@@ -17,6 +17,7 @@ from node_agent.link.host import BootClock, Host, Records
 from node_agent.link.newest import Newest
 from node_agent.link.outbox import Outbox
 from node_agent.link.sender import SpoolSender
+from node_agent.link.servers import addresses
 from orquanta.v1 import job_pb2, node_link_pb2
 
 log = structlog.get_logger()
@@ -31,7 +32,7 @@ Call = grpc.aio.StreamStreamCall[node_link_pb2.ConnectRequest, node_link_pb2.Con
 
 
 class StreamEnd(Exception):
-    """The stream is over; `reason` says why, `code` how the peer ended it if it did."""
+    """The stream is over; `reason` says why, `code` how the peer ended it if it did, `is_word` if it said so itself."""
 
     def __init__(
         self,
@@ -40,8 +41,10 @@ class StreamEnd(Exception):
         code: grpc.StatusCode | None = None,
         permanent: bool = False,
         retry_after_seconds: float = 0.0,
+        is_word: bool = False,
     ) -> None:
         super().__init__(reason)
+        self.is_word = is_word
         self.reason = reason
         self.code = code
         self.permanent = permanent
@@ -58,6 +61,8 @@ class Terms:
     nats_servers: tuple[str, ...]
     clock_ahead_seconds: float
     """How far this host's wall clock is ahead of the control plane's."""
+    link_servers: tuple[str, ...] = ()
+    """The link servers of all control planes, `host:port`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,7 @@ class SessionParts:
     """The same orders, for what they say beside their members: a repair does not wait for jobs to start."""
     certificates: Newest[bytes]
     on_up: Callable[[Terms], None]
+    has_other_servers: Callable[[], bool] = lambda: False
 
 
 class Session:
@@ -166,6 +172,7 @@ class Session:
             fence_seconds=max(lease, welcome.fence.ToTimedelta().total_seconds()),
             nats_servers=tuple(welcome.nats_servers),
             clock_ahead_seconds=ahead,
+            link_servers=addresses(welcome.link_servers),
         )
         self._heard_at = parts.clock.monotonic()
         parts.on_up(self.terms)
@@ -236,7 +243,9 @@ class Session:
         for sequence in itertools.count(1):
             now = self._parts.clock.monotonic()
             silent = now - self._heard_at
-            if silent > terms.lease_seconds:
+            # With another server to call, the host does so while its lease still runs.
+            patience = terms.lease_seconds / 2 if self._parts.has_other_servers() else terms.lease_seconds
+            if silent > max(patience, 2 * terms.heartbeat_seconds):
                 raise StreamEnd(f"no heartbeat was acknowledged for {silent:.1f} s")
             if now - told_at >= _RESEND_SECONDS:
                 told_at = now
@@ -285,6 +294,7 @@ def _end_of(error: grpc.aio.AioRpcError) -> StreamEnd:
 def _disconnect(message: node_link_pb2.Disconnect) -> StreamEnd:
     return StreamEnd(
         message.reason or "the control plane gave no reason",
+        is_word=True,
         permanent=message.permanent,
         retry_after_seconds=min(_LONGEST_RETRY_AFTER_SECONDS, message.retry_after.ToTimedelta().total_seconds()),
     )

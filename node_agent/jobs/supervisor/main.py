@@ -51,6 +51,8 @@ class Supervisor:
         self._tick_at = 0.0
         self._started = 0.0
         self._last_words = b""
+        self._waits: str | None = None
+        self._runs = False
         self._cgroup = Cgroup({})
         self._tree: Tree | None = None
         self._wake_read = self._install_signals()
@@ -74,21 +76,34 @@ class Supervisor:
         self._tree = tree
         self._tick_at = self._started + _FIRST_TICK_SECONDS
         self._watch(pipes, wake_read)
-        self._status.update(
-            state="running",
+        self._look_whether_it_runs(
+            tree,
             pid=tree.main_pid or None,
             init=tree.init,
             isolated=tree.isolated,
             limits_enforced=[*self._cgroup.enforced, *(["gpu_share"] if self._plan.gpu_share_enforced else [])],
             cgroups=list(self._cgroup.paths.values()),
-            started_at=time.time(),
-            started_boottime=self._started,
         )
-        self._notifier.status()
         while not tree.empty:
             self._step(tree, wake_read)
         self._drain()
         self._end(tree, oom_before)
+
+    def _look_whether_it_runs(self, tree: Tree, **fields: object) -> None:
+        """Note that the job runs, or what it waits for, where that has changed; `fields` go with it."""
+        waits = tree.waits
+        if waits is None:
+            if self._waits is not None:
+                self._started = proc.boottime_seconds()  # what it has waited is not what it has run
+            self._waits, self._runs = None, True
+            self._status.update(
+                state="running", message="", started_at=time.time(), started_boottime=self._started, **fields
+            )
+            self._notifier.status()
+        elif waits != self._waits:
+            self._waits = waits
+            self._status.update(state="starting", message=waits, **fields)
+            self._notifier.status()
 
     def _install_signals(self) -> int:
         wake_read, wake_write = os.pipe()
@@ -114,10 +129,16 @@ class Supervisor:
 
     def _start(self) -> tuple[Tree, Pipes]:
         plan = self._plan
-        if plan.cgroup_parent is not None and plan.container is None:
+        if plan.cgroup_parent is not None and plan.container is None and plan.site is None:
             self._cgroup = Cgroup.create(plan.cgroup_parent, plan.name, plan.limits)
         command = Command(plan.argv, plan.env, plan.cwd, plan.user, self._cgroup.join_files())
         self._started = proc.boottime_seconds()
+        if plan.site is not None:
+            # Only jobs elsewhere pay for loading what they need.
+            from node_agent.jobs.supervisor.site_tree import SiteTree  # noqa: PLC0415
+
+            site = SiteTree(command, plan.site, self._directory)
+            return site, site.start()
         if plan.container is None:
             return start_tree(command, self._cgroup, isolate=plan.isolate)
         # Only containers pay for loading what containers need.
@@ -160,7 +181,9 @@ class Supervisor:
         else:
             if self._stop_asked:
                 waits.append(0.0)
-            if self._plan.max_runtime_seconds is not None:
+            if not self._runs:
+                waits.append(_FIRST_TICK_SECONDS)
+            elif self._plan.max_runtime_seconds is not None:
                 waits.append(self._started + self._plan.max_runtime_seconds - now)
             if self._fence is not None:
                 waits.append(self._fence - now)
@@ -171,6 +194,8 @@ class Supervisor:
         plan = self._plan
         if self._fence is not None and now >= self._fence:
             self._read_fence()
+        if not self._runs and self._outcome is None:
+            self._look_whether_it_runs(tree)
         if now >= self._tick_at:
             self._tick_at = now + _TICK_SECONDS
             self._read_fence()
@@ -179,7 +204,7 @@ class Supervisor:
             self._kill(tree, now)  # what the main process leaves behind has no claim to go on
         elif self._outcome is None and self._stop_asked:
             self._begin_stop(tree, "stopped", self._stop_grace_seconds(), "", checkpoint=True)
-        elif self._outcome is None and plan.max_runtime_seconds and now >= self._started + plan.max_runtime_seconds:
+        elif self._outcome is None and self._has_run_its_time(now):
             text = f"ran for its maximum of {plan.max_runtime_seconds:g} s"
             self._begin_stop(tree, "timed_out", plan.stop_grace_seconds, text, checkpoint=True)
         elif self._outcome is None and self._fence is not None and now >= self._fence:
@@ -208,6 +233,10 @@ class Supervisor:
     def _terminate(self, tree: Tree, now: float) -> None:
         self._terminate_at = None
         tree.terminate(max(0.0, self._kill_at - now) if self._kill_at is not None else 0.0)
+
+    def _has_run_its_time(self, now: float) -> bool:
+        limit = self._plan.max_runtime_seconds
+        return self._runs and limit is not None and now >= self._started + limit
 
     def _go_on_stopping(self, tree: Tree, now: float) -> None:
         """Send SIGTERM after the checkpoint, and SIGKILL after the grace; neither may last beyond the fence."""
@@ -293,7 +322,9 @@ class Supervisor:
         outcome, message = self._outcome, str(self._status.fields.get("message", ""))
         if outcome is None:
             failure = tree.start_failure(exit_code, self._last_words.decode(errors="replace").strip())
-            if failure is not None:
+            if tree.verdict is not None:
+                outcome, message = tree.verdict
+            elif failure is not None:
                 outcome, message = "start_failed", failure
             elif oom and code != 0:
                 outcome, message = "oom_killed", self._oom_message()
@@ -307,7 +338,7 @@ class Supervisor:
             signal=signal_number,
             oom_killed=oom,
             peak_memory_bytes=peak,
-            runtime_seconds=max(0.0, proc.boottime_seconds() - self._started),
+            runtime_seconds=max(0.0, proc.boottime_seconds() - self._started) if self._runs else 0.0,
         )
 
     def _oom_message(self) -> str:

@@ -40,3 +40,4 @@ class Plan:
         self.gpu_share_enforced: bool = raw.get("gpu_share_enforced", False)
         self.fence_grace_seconds: float = raw["fence_grace_seconds"]
         self.container: dict[str, list[str]] | None = raw["container"]
+        self.site: dict[str, list[str]] | None = raw.get("site")

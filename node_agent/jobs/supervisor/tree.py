@@ -31,7 +31,8 @@ class Tree:
     """A job's processes below the supervisor, which adopts each one whose parent ends (a child subreaper).
 
     `exit_status` is the main process's wait status once it ended; `empty` says that no process is left. Call `reap`
-    on SIGCHLD and when `wake_fd` becomes readable.
+    on SIGCHLD and when `wake_fd` becomes readable. `verdict` is an outcome and its message, where the exit status does
+    not tell how it ended.
     """
 
     isolated = False
@@ -47,6 +48,12 @@ class Tree:
         self.wake_fd: int | None = None
         self.oom_killed = False
         self.peak_memory_bytes: int | None = None
+        self.verdict: tuple[str, str] | None = None
+
+    @property
+    def waits(self) -> str | None:
+        """Why the job does not run yet although it was started; None for one that runs."""
+        return None
 
     def start(self) -> Pipes:
         """Start the command; return the pipes that its output comes through. Raises StartError."""

@@ -228,6 +228,7 @@ class HostInventory(message.Message):
     CONTAINER_ENGINE_FIELD_NUMBER: builtins.int
     ENFORCEABLE_LIMITS_FIELD_NUMBER: builtins.int
     ADDRESS_FIELD_NUMBER: builtins.int
+    EXECUTOR_FIELD_NUMBER: builtins.int
     hostname: builtins.str
     """Host name."""
     kernel: builtins.str
@@ -254,6 +255,8 @@ class HostInventory(message.Message):
     """Container engine that the daemon found, for example "podman 5.4"; empty if none."""
     address: builtins.str
     """Address at which other members of a gang reach this host."""
+    executor: builtins.str
+    """What runs its jobs: empty for the host itself, or an engine of the site, for example "slurm", whose GPUs these are."""
     @builtins.property
     def gpus(self) -> containers.RepeatedCompositeFieldContainer[GpuInventory]:
         """The GPUs in index order."""
@@ -280,10 +283,11 @@ class HostInventory(message.Message):
         container_engine: builtins.str = ...,
         enforceable_limits: abc.Iterable[builtins.str] | None = ...,
         address: builtins.str = ...,
+        executor: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["address", b"address", "agent_version", b"agent_version", "boot_id", b"boot_id", "container_engine", b"container_engine", "cpu_count", b"cpu_count", "cpu_model", b"cpu_model", "cuda_version", b"cuda_version", "driver_version", b"driver_version", "enforceable_limits", b"enforceable_limits", "gpus", b"gpus", "hostname", b"hostname", "kernel", b"kernel", "memory_bytes", b"memory_bytes", "operating_system", b"operating_system", "virtual_gpus", b"virtual_gpus"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["address", b"address", "agent_version", b"agent_version", "boot_id", b"boot_id", "container_engine", b"container_engine", "cpu_count", b"cpu_count", "cpu_model", b"cpu_model", "cuda_version", b"cuda_version", "driver_version", b"driver_version", "enforceable_limits", b"enforceable_limits", "executor", b"executor", "gpus", b"gpus", "hostname", b"hostname", "kernel", b"kernel", "memory_bytes", b"memory_bytes", "operating_system", b"operating_system", "virtual_gpus", b"virtual_gpus"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

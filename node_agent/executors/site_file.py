@@ -1,0 +1,36 @@
+"""What a client tells its supervisor of a job elsewhere; read by jobs/supervisor/site_tree.py."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+_NAME = "site.json"
+
+
+@dataclass(frozen=True, slots=True)
+class SiteState:
+    """Where a job is. `state` is waiting, running or ended; `outcome` is a member's outcome, once it has ended."""
+
+    state: str
+    message: str = ""
+    engine_id: str = ""
+    outcome: str = ""
+    exit_code: int | None = None
+    signal: int | None = None
+
+
+class SiteFile:
+    """The file in a member's directory; replaced whole, and only when something has changed."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / _NAME
+        self._written: SiteState | None = None
+
+    def write(self, state: SiteState) -> None:
+        """Tell the supervisor. Raises OSError."""
+        if state == self._written:
+            return
+        draft = self._path.with_suffix(".draft")
+        draft.write_text(json.dumps(asdict(state)))
+        draft.replace(self._path)
+        self._written = state

@@ -1,0 +1,246 @@
+"""Stands for one job of Slurm, in the foreground: submits it, copies what it writes, tells how it ends, cancels it.
+
+Every call names the job by a name that no other job has, so that one whose submission was interrupted is found too.
+Slurm keeps a job that has ended for some minutes (MinJobAge); after that sacct is asked, where there is accounting.
+"""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from node_agent.executors.site_file import SiteFile, SiteState
+from node_agent.jobs.executor import ORDER_FILE
+
+_CALL_SECONDS: Final = 30.0
+_LOOK_SECONDS: Final = 1.0
+_LONGEST_LOOK_SECONDS: Final = 3.0
+_SETTLE_SECONDS: Final = 0.5  # what a job wrote last may come late over a shared disk
+_UNKNOWN_LOOKS_MAX: Final = 12
+_COPY_BYTES: Final = 256 * 1024
+_FIELD: Final = re.compile(r"(\w+)=(\S*)")
+
+_WAITING: Final = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
+_RUNNING: Final = frozenset({"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT"})
+_OUTCOMES: Final = {
+    "OUT_OF_MEMORY": ("oom_killed", "killed by Slurm for using more memory than it may; ask for more or use less"),
+    "TIMEOUT": ("timed_out", "ran for as long as Slurm lets it"),
+    "DEADLINE": ("timed_out", "Slurm ended it at its deadline"),
+    "NODE_FAIL": ("supervisor_lost", "the Slurm node that it ran on failed"),
+    "BOOT_FAIL": ("supervisor_lost", "the Slurm node that it was to run on did not start"),
+    "PREEMPTED": ("supervisor_lost", "another job of the cluster has preempted it"),
+    "REVOKED": ("supervisor_lost", "its cluster gave it to another one"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What Slurm says of a job. `state` is its word in capitals; exit code and signal as the job's own."""
+
+    state: str
+    reason: str
+    exit_code: int
+    signal: int
+
+    @property
+    def ended(self) -> bool:
+        """Whether it will not run any more."""
+        return self.state not in _WAITING and self.state not in _RUNNING
+
+
+class Client:
+    """One job."""
+
+    def __init__(self, directory: Path) -> None:
+        self._order: dict[str, Any] = json.loads((directory / ORDER_FILE).read_text())  # Any: JSON of our own
+        self._file = SiteFile(directory)
+        self._output = Path(self._order["output_dir"])
+        self._id = ""
+        self._stopping = False
+        self._offsets = [0, 0]
+
+    def run(self) -> int:
+        """Submit the job and stay until it has ended. Return the exit code of this process."""
+        signal.signal(signal.SIGTERM, self._on_stop)
+        refusal = self._submit()
+        if refusal:
+            self._file.write(SiteState("ended", refusal, outcome="start_failed", exit_code=1))
+            return 1
+        job = self._follow()
+        if job is None:
+            return self._lost()
+        time.sleep(_SETTLE_SECONDS)
+        while self._copy():
+            pass
+        for path in (self._output / "out", self._output / "err"):
+            path.unlink(missing_ok=True)
+        return self._end(job)
+
+    def _follow(self) -> Job | None:
+        """Return the job once it has ended, or None once Slurm has surely forgotten it."""
+        unknown = 0
+        pause = _LOOK_SECONDS
+        asked_to_stop = False
+        while True:
+            if self._stopping and not asked_to_stop:
+                asked_to_stop = _call("scancel", "--signal=TERM", "--full", self._id) is not None
+            job = self._look()
+            moved = self._copy()
+            unknown = unknown + 1 if job is None else 0
+            if job is not None:
+                if job.ended:
+                    return job
+                if asked_to_stop and job.state in _WAITING:
+                    self.cancel()  # what has no process hears no signal
+                self._tell(job)
+            elif unknown >= _UNKNOWN_LOOKS_MAX and _call("sinfo", "--noheader") is not None:
+                return None
+            pause = _LOOK_SECONDS if moved or self._stopping else min(_LONGEST_LOOK_SECONDS, pause * 1.2)
+            self._sleep(pause)
+
+    def _copy(self) -> bool:
+        """Pass on what the job has written since the last time, up to a bound; return whether there was any."""
+        copied = [
+            _copy(self._output / "out", sys.stdout.buffer, self._offsets[0]),
+            _copy(self._output / "err", sys.stderr.buffer, self._offsets[1]),
+        ]
+        self._offsets = [before + more for before, more in zip(self._offsets, copied, strict=True)]
+        return any(copied)
+
+    def kill(self) -> int:
+        """End the job at once, by its name: it may have been submitted without this process knowing its id."""
+        _call("scancel", "--full", "--signal=KILL", f"--name={self._order['name']}")
+        return self.cancel()
+
+    def cancel(self) -> int:
+        """Take the job out of the queue, or have Slurm end it in its own time."""
+        return 0 if _call("scancel", f"--name={self._order['name']}") is not None else 1
+
+    def send(self, number: int) -> int:
+        """Signal the job's processes, as Slurm does: all of them, whether or not they listen."""
+        name = self._order["name"]
+        return 0 if _call("scancel", "--full", f"--signal={number}", f"--name={name}") is not None else 1
+
+    def _on_stop(self, _number: int, _frame: object) -> None:
+        self._stopping = True
+
+    def _sleep(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        was_stopping = self._stopping
+        while time.monotonic() < until and self._stopping == was_stopping:
+            time.sleep(0.05)
+
+    def _submit(self) -> str:
+        """Hand the job over; return why that was refused, or nothing."""
+        work = self._output / "work"
+        try:
+            work.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            return f"cannot make {work} for its output: {error}"
+        files = (f"--output={self._output / 'out'}", f"--error={self._output / 'err'}", f"--chdir={work}")
+        done = _done(["sbatch", *self._order["arguments"], *files], stdin=self._order["script"])
+        if isinstance(done, str) or done.returncode != 0:
+            # An answer that was lost may belong to a job that was taken.
+            self.cancel()
+            said = done if isinstance(done, str) else done.stderr.strip()[:400]
+            return f"Slurm took no job: {said or 'sbatch failed'}"
+        self._id = done.stdout.strip().split(";")[0]
+        self._file.write(SiteState("waiting", f"waits in Slurm's queue as job {self._id}", self._id))
+        return ""
+
+    def _look(self) -> Job | None:
+        text = _call("scontrol", "--oneliner", "show", "job", self._id)
+        if text:
+            fields = dict(_FIELD.findall(text))
+            return _job(fields.get("JobState", ""), fields.get("Reason", ""), fields.get("ExitCode", "0:0"))
+        history = ("--noheader", "--parsable2", "--allocations", "--format=State,ExitCode")
+        text = _call("sacct", *history, f"--jobs={self._id}")
+        words = text.split("|") if text else []
+        return _job(words[0].split(" ")[0], "", words[1]) if len(words) > 1 else None
+
+    def _tell(self, job: Job) -> None:
+        if job.state in _WAITING:
+            reason = f": {job.reason}" if job.reason not in {"", "None"} else ""
+            self._file.write(SiteState("waiting", f"waits in Slurm's queue as job {self._id}{reason}", self._id))
+        else:
+            self._file.write(SiteState("running", "", self._id))
+
+    def _end(self, job: Job) -> int:
+        outcome, message = _OUTCOMES.get(job.state, ("signaled" if job.signal else "exited", ""))
+        if job.state == "CANCELLED" and not self._stopping:
+            message = "cancelled in Slurm, by its user or an administrator"
+        number = job.signal or (signal.SIGTERM if job.state == "CANCELLED" and not job.exit_code else 0)
+        code = None if number else job.exit_code or (0 if job.state == "COMPLETED" else 1)
+        self._file.write(SiteState("ended", message, self._id, outcome, code, number or None))
+        return 0
+
+    def _lost(self) -> int:
+        text = f"Slurm knows job {self._id} no more, so how it ended is not known"
+        self._file.write(SiteState("ended", text, self._id, "supervisor_lost", 1))
+        return 1
+
+
+def _job(state: str, reason: str, exit_code: str) -> Job | None:
+    code, _, number = exit_code.strip().partition(":")
+    if not state or not code.isdigit():
+        return None
+    return Job(state, reason, int(code), int(number) if number.isdigit() else 0)
+
+
+def _copy(path: Path, stream: BinaryIO, offset: int) -> int:
+    """Copy what a file has beyond the offset, up to a bound; return how much."""
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            data = file.read(_COPY_BYTES)
+    except OSError:
+        return 0
+    if data:
+        stream.write(data)
+        stream.flush()
+    return len(data)
+
+
+def _call(*command: str) -> str | None:
+    """Return what a program of Slurm prints, or None if it fails."""
+    done = _done(list(command))
+    return None if isinstance(done, str) or done.returncode != 0 else done.stdout
+
+
+def _done(command: list[str], *, stdin: str | None = None) -> "subprocess.CompletedProcess[str] | str":
+    """Run a program of Slurm. Return how it went, or why it could not be run."""
+    try:
+        return subprocess.run(
+            command,
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_CALL_SECONDS,
+            check=False,
+        )
+    except FileNotFoundError:
+        return f"{command[0]} is not installed here"
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{command[0]}: {error}"
+
+
+def main(arguments: list[str]) -> None:
+    """Do what the arguments say: run, kill or signal, then the member's directory."""
+    client = Client(Path(arguments[1]))
+    with contextlib.suppress(BrokenPipeError):  # the supervisor is gone, and whoever follows it ends the job
+        match arguments[0]:
+            case "run":
+                os._exit(client.run())
+            case "kill":
+                sys.exit(client.kill())
+            case "signal":
+                sys.exit(client.send(int(arguments[2])))

@@ -1,0 +1,95 @@
+"""A job that an engine of the site runs elsewhere: the supervisor stands over the engine's client.
+
+The client keeps `site.json` beside the status: `state` (waiting, running, ended), `message`, and once it has ended
+`outcome` (a member's outcome), `exit_code` and `signal`.
+"""
+
+# The supervisor starts in milliseconds, and loading pathlib would take a good part of them.
+# ruff: noqa: PTH118, PTH123
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+
+from node_agent.jobs.supervisor.cgroups import Cgroup
+from node_agent.jobs.supervisor.child import Command
+from node_agent.jobs.supervisor.tree import Tree
+
+SITE_FILE = "site.json"
+_CALL_SECONDS = 30.0
+_MESSAGE_MAX = 500
+
+
+class SiteTree(Tree):
+    """A job of the site, from its submission to its end. `calls` holds "kill" and "signal"; see jobs/executor.py."""
+
+    def __init__(self, command: Command, calls: dict[str, list[str]], directory: str) -> None:
+        super().__init__(command, Cgroup({}))
+        self._calls = calls
+        self._file = os.path.join(directory, SITE_FILE)
+
+    @property
+    def waits(self) -> str | None:
+        """Why the engine has not started the job yet; None once it has."""
+        found = self._read()
+        if found.get("state") in {"running", "ended"}:
+            return None
+        return str(found.get("message") or "waits for its engine to take it")[:_MESSAGE_MAX]
+
+    def reap(self) -> None:
+        """Take note of the client's end, and of what it knows of the job's."""
+        if self.empty:
+            return
+        pid, status = os.waitpid(self.main_pid, os.WNOHANG)
+        if pid == 0:
+            return
+        found = self._read()
+        if found.get("state") == "ended":
+            code, number = found.get("exit_code"), found.get("signal")
+            self.exit_status = number if isinstance(number, int) else (code if isinstance(code, int) else 1) << 8
+            self.oom_killed = found.get("outcome") == "oom_killed"
+            if found.get("outcome") in {"start_failed", "supervisor_lost", "timed_out"}:
+                self.verdict = str(found["outcome"]), str(found.get("message", ""))[:_MESSAGE_MAX]
+        else:  # nobody follows the job any more, so nobody may let it go on
+            self._call("kill")
+            self.exit_status = status
+            self.verdict = "supervisor_lost", "the client of the site's engine died; its job is ended, run it again"
+        self.empty = True
+
+    def terminate(self, _grace_seconds: float) -> None:
+        """Have the client ask the engine to end the job."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.main_pid, signal.SIGTERM)
+
+    def checkpoint(self, number: int) -> bool:
+        """Have the engine signal the job; whether it listens, nobody here can tell."""
+        return self._call("signal", number)
+
+    def kill(self) -> None:
+        """Have the engine end the job at once; the client ends once it has."""
+        self._call("kill")
+
+    def _call(self, name: str, number: int = 0) -> bool:
+        try:
+            done = subprocess.run(
+                [part.replace("{signal}", str(number)) for part in self._calls[name]],
+                env=self.command.env,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=_CALL_SECONDS,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return False
+        return done.returncode == 0
+
+    def _read(self) -> dict[str, object]:
+        try:
+            with open(self._file, encoding="utf-8") as file:
+                found = json.load(file)
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}

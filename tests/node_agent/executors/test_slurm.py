@@ -1,0 +1,145 @@
+"""Jobs on a real Slurm: submitted, followed, told apart by how they end, cancelled, and never left behind."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from node_agent.errors import SettingsInvalid
+from node_agent.executors.choice import choose
+from node_agent.executors.slurm import Slurm, SlurmNode, gpu_uuid, parse_nodes
+from node_agent.jobs.executor import Executor
+from node_agent.jobs.status import MemberState, Outcome
+from node_agent.settings import ExecutorKind, Settings
+from tests.node_agent.executors.slurm_cluster import GPUS_PER_NODE, ask, cluster, why_not
+from tests.node_agent.jobs.host import Host, ended, eventually, output, running, spec, supervisor_pid
+
+H100 = tuple(gpu_uuid("h100", number) for number in range(2 * GPUS_PER_NODE))
+
+
+def test_nodes_out_of_service_and_without_gpus_are_not_offered() -> None:
+    text = """
+gpu1 idle gpu:h100:8(S:0-1)
+gpu2 mixed gpu:a100:4,gpu:h100:2
+gpu3 down* gpu:h100:8
+gpu4 drained gpu:h100:8
+cpu1 idle (null)
+gpu5 allocated gpu:2
+gpu5 allocated gpu:2
+odd
+gpu6 idle gpu:h100:99999
+"""
+    assert parse_nodes(text) == (SlurmNode("gpu1", "h100", 8), SlurmNode("gpu2", "a100", 4), SlurmNode("gpu5", "", 2))
+
+
+def test_what_is_missing_in_the_settings_is_named(tmp_path: Path) -> None:
+    assert choose(Settings(state_dir=tmp_path)) is None
+    with pytest.raises(SettingsInvalid, match="slurm_output_dir"):
+        choose(Settings(state_dir=tmp_path, executor=ExecutorKind.SLURM))
+
+
+@pytest.fixture(scope="module")
+def slurm_conf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    if reason := why_not():
+        pytest.skip(reason)
+    with cluster(tmp_path_factory.mktemp("slurm")) as config:
+        yield config
+
+
+@pytest.fixture
+def executor(slurm_conf: Path, tmp_path: Path) -> Executor:
+    site = choose(
+        Settings(
+            state_dir=tmp_path,
+            executor=ExecutorKind.SLURM,
+            slurm_conf=str(slurm_conf),
+            slurm_output_dir=str(tmp_path / "shared"),
+        )
+    )
+    assert site is not None
+    assert [(gpu.uuid, gpu.gpu_type) for gpu in site.gpus] == [(uuid, "H100") for uuid in H100]
+    return site.executor
+
+
+@pytest.fixture
+def host(tmp_path: Path, executor: Executor) -> Iterator[Host]:
+    made = Host(tmp_path / "state", executor=executor)
+    yield made
+    made.clean_up()
+
+
+async def test_jobs_run_there_with_their_gpus_and_end_as_they_end(host: Host) -> None:
+    show = 'echo "gpus $CUDA_VISIBLE_DEVICES of $ORQUANTA_GPU_COUNT, $WORD"; echo trouble >&2; exit 3'
+    first = spec("first", show, gpu_uuids=H100[:2], env={"WORD": "it's"})
+    killed = spec("killed", "kill -9 $$")
+    image = spec("image", "true", image="busybox")
+    async with host.daemon() as runner:
+        found = await host.run(runner, first, killed, image)
+        written = await output(runner, first.key)
+    status = found[first.key]
+    assert (status.outcome, status.exit_code) == (Outcome.EXITED, 3)
+    assert status.gpu_seconds > 0
+    assert sorted(written.splitlines()) == [b"gpus 0,1 of 2, it's", b"trouble"]
+    assert (found[killed.key].outcome, found[killed.key].signal) == (Outcome.SIGNALED, signal.SIGKILL)
+    assert found[image.key].outcome is Outcome.START_FAILED
+    assert "no container images" in found[image.key].message
+
+
+async def test_a_gang_runs_on_as_many_nodes_as_hold_it_and_its_ranks_meet(host: Host) -> None:
+    job = spec("gang", 'echo "$NODE_RANK of $NNODES"', gpu_uuids=H100, world=1)
+    async with host.daemon() as runner:
+        status = (await host.run(runner, job))[job.key]
+        written = await output(runner, job.key)
+    assert status.succeeded
+    assert sorted(written.splitlines()) == [b"0 of 2", b"1 of 2"]
+
+
+async def test_a_job_that_slurm_lets_wait_says_so_and_costs_nothing_until_it_runs(host: Host, slurm_conf: Path) -> None:
+    stopper = "trap 'touch stopped; exit 0' TERM; touch ready; while :; do sleep 0.05; done"
+    first = spec("first", stopper, gpu_uuids=H100[:GPUS_PER_NODE])
+    second = spec("second", stopper, gpu_uuids=H100[GPUS_PER_NODE:])
+    late = spec("late", "true", gpu_uuids=H100[:1])
+    async with host.daemon() as runner:
+        await runner.converge({job.key: job for job in (first, second)})
+        for job in (first, second):
+            await running(runner, job.key)
+        # Somebody else's job, which this host knows nothing of.
+        await runner.converge({second.key: second})
+        assert (await ended(runner, first.key)).outcome is Outcome.STOPPED
+        theirs = ["sbatch", "--parsable", f"--gres=gpu:{GPUS_PER_NODE}", "--output=/dev/null", "--wrap=sleep 600"]
+        other = ask(slurm_conf, *theirs).strip()
+        await eventually(lambda: "RUNNING" in ask(slurm_conf, "squeue", "-h", "-o", "%T", "-j", other))
+        await runner.converge({job.key: job for job in (second, late)})
+        await eventually(lambda: "waits in Slurm's queue" in runner.statuses()[late.key].message)
+        assert runner.statuses()[late.key].state is MemberState.STARTING
+        ask(slurm_conf, "scancel", other)
+        status = await ended(runner, late.key)
+        assert status.succeeded
+        assert status.runtime_seconds < 30
+        await runner.converge({})
+        assert (await ended(runner, second.key)).outcome is Outcome.STOPPED
+
+
+async def test_no_job_is_left_in_slurm_when_its_supervisor_is_killed(host: Host, slurm_conf: Path) -> None:
+    job = spec("orphan", "sleep 600", gpu_uuids=H100[:1])
+    async with host.daemon() as runner:
+        await runner.converge({job.key: job})
+        await running(runner, job.key)
+        name = f"orquanta-{job.key}"
+        assert ask(slurm_conf, "squeue", "-h", f"--name={name}").strip()
+        os.kill(supervisor_pid(host, job.key), signal.SIGKILL)
+        assert (await ended(runner, job.key)).outcome is Outcome.SUPERVISOR_LOST
+        await eventually(lambda: not ask(slurm_conf, "squeue", "-h", "-t", "R,PD", f"--name={name}").strip())
+
+
+def test_orders_name_what_slurm_needs(tmp_path: Path) -> None:
+    slurm = Slurm(tmp_path, "main", ("--account=research",), gpus_per_node=4)
+    order = slurm.order(
+        spec("x", "true", gpu_uuids=H100[:6], memory_limit_bytes=3 << 30, cpu_limit_milli=1500, max_runtime_seconds=90),
+        {"A": "b c"},
+    )
+    for part in ("nodes=2", "gres=gpu:h100:3", "mem=3072M", "cpus-per-task=2", "time=2", "account=research"):
+        assert f'"--{part}"' in order
+    assert "export A='b c'" in order
