@@ -17,11 +17,21 @@ import structlog
 from control_plane.reasoning.guard import forbid_real_calls
 from evals.case import Pack
 from evals.lab import forget_template
-from evals.packs import faults, goals_model, goals_rules, injection, loops, no_fault, reference
+from evals.packs import faults, goals_model, goals_rules, injection, loops, model_causes, no_fault, reference
 from evals.report import last_line, table
 from evals.running import Outcome, run_pack
 
-NAMES = ("goals_rules", "goals_chance", "goals_model", "injection", "no_fault", "faults", "loops", "reference")
+NAMES = (
+    "goals_rules",
+    "goals_chance",
+    "goals_model",
+    "injection",
+    "no_fault",
+    "faults",
+    "faults_model",
+    "loops",
+    "reference",
+)
 
 
 def _packs(wanted: argparse.Namespace, stack: ExitStack) -> Iterator[Pack]:
@@ -33,6 +43,7 @@ def _packs(wanted: argparse.Namespace, stack: ExitStack) -> Iterator[Pack]:
         "injection": injection.pack,
         "no_fault": no_fault.pack,
         "faults": lambda: faults.pack(gameday=not wanted.no_gameday),
+        "faults_model": lambda: model_causes.real_model(stack),
         "loops": loops.pack,
         "reference": lambda: reference.pack(wanted.goals),
     }

@@ -148,6 +148,27 @@ FAULTS: tuple[JobFault, ...] = (
 )  # fmt: skip
 
 
+BEYOND_RULES: tuple[JobFault, ...] = (
+    _one("data-cut", "DATA_INVALID", "loader: shard 00017 ends in the midst of record 4821, giving up", exit_code=3),
+    _one("licence", "LICENCE_REFUSED", "flexlm: checkout of SIM_GPU turned down, all 12 seats are taken", exit_code=9),
+    _one(
+        "dependency", "DEPENDENCY_CONFLICT", *_TRACE,
+        "RuntimeError: flash_attn 2.5.8 was built against torch 2.3.0, and torch 2.5.1 is loaded",
+    ),
+    _one("quota", "QUOTA_EXCEEDED", "object store: 429 SlowDown, the request budget of this hour is used up", "bye"),
+    _one("deadlock", "DEADLOCK", "no worker has taken a batch for 1800 s", "heartbeat: ends the run", exit_code=6,
+        shown_by="no worker has taken"),
+    _one("config", "CONFIGURATION_WRONG", *_TRACE, "ValueError: 6 pipeline stages do not divide 32 layers"),
+    _one("bug", "PROGRAM_BUG", *_TRACE, "IndexError: list index out of range"),
+    # The rank that failed first says why; the others say only that it is gone.
+    JobFault("gang-config", frozenset({"CONFIGURATION_WRONG"}), ("does not divide hidden size",),
+        {0: ("RuntimeError: Connection reset by peer",),
+         1: (*_TRACE, "ValueError: tensor parallel size 3 does not divide hidden size 4096")},
+        ranks=2, delay_seconds={0: 4}),
+)  # fmt: skip
+"""Failures for which no rule has a cause, or none that it is sure of; a model may."""
+
+
 def output_of(fault: JobFault, rank: int) -> str:
     """Return all that a rank wrote: noise, and the telling lines at its end."""
     chance = random.Random(f"{fault.id}/{rank}")

@@ -26,6 +26,7 @@ from control_plane.model.run import Run
 from control_plane.model.run_step import RunStep
 from control_plane.model.tool import ToolCall, ToolContext, ToolResult
 from control_plane.reasoning.contract import Reasoner
+from control_plane.reasoning.rules_only import NO_MODELS
 from control_plane.run_terms import diagnoser
 from control_plane.store import actions, goals, nodes, runs
 from control_plane.store.actions import ActionFilter
@@ -72,8 +73,14 @@ class Lab:
         self.equip()
         self.build()
 
-    def equip(self, *, memory: MemoryStore | None = None, foreign: ForeignTools | None = None) -> None:
-        """Make the tools, with what they reach."""
+    def equip(
+        self,
+        *,
+        memory: MemoryStore | None = None,
+        foreign: ForeignTools | None = None,
+        reasoner: Reasoner = NO_MODELS,
+    ) -> None:
+        """Make the tools, with what they reach; `reasoner` is asked about causes."""
         world = self.world
         self.toolbox = Toolbox(
             world.store,
@@ -84,6 +91,7 @@ class Lab:
             prices=world.governor.prices,
             clock=world.clock,
             foreign=foreign,
+            reasoner=reasoner,
         )
 
     def build(self) -> None:
