@@ -16,14 +16,16 @@ from control_plane.fleet.remembered import (
     tool_of,
 )
 from control_plane.fleet.repair_rules import was_given_up
-from control_plane.model.diagnosis import Diagnosis
+from control_plane.model.diagnosis import Diagnosis, FaultDomain
 from control_plane.model.goal import Bill, Goal, GoalState
 from control_plane.model.health import ConditionSeverity
 from control_plane.model.ids import MEMORY, derived_id
 from control_plane.model.incident import Incident, IncidentState
 from control_plane.model.job import Job
 from control_plane.model.memory import Memory, MemoryAction, MemoryKind, MemoryOutcome
+from control_plane.model.money import format_usd
 from control_plane.model.node import Node
+from control_plane.model.plan import Intent
 from control_plane.model.repair import CheckOutcome, Repair, RepairState, Rung
 
 QUIET: Final = timedelta(minutes=15)
@@ -37,6 +39,22 @@ _WORDS: Final = {
     MemoryOutcome.WORSE: "made it worse",
     MemoryOutcome.UNKNOWN: "did nothing or nobody knows what",
 }
+_TO_DO: Final = {
+    Intent.FINETUNE: "fine-tune",
+    Intent.INFERENCE: "serve a model",
+    Intent.BATCH: "run a batch",
+}
+_FAULTS: Final = {
+    FaultDomain.JOB: "the job itself",
+    FaultDomain.PLATFORM: "the platform",
+    FaultDomain.HARDWARE: "the hardware",
+    FaultDomain.PROVIDER: "the provider",
+    FaultDomain.PERSON: "a person",
+    FaultDomain.UNKNOWN: "nobody known",
+}
+_MINUTE: Final = 60
+_HOUR: Final = 3_600
+_SHORT: Final = 120  # seconds: what is shorter is told in seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +107,18 @@ def of_goal(goal: Goal, bill: Bill, terms: Terms) -> Memory | None:
     most = max(line.gpu_count for line in bill.lines)
     intent = goal.plan.intent.value
     outcome = _OUTCOMES.get(goal.state, MemoryOutcome.UNKNOWN)
-    hours = (goal.updated_at - goal.created_at).total_seconds() / 3600
-    where = f"{most}x {' + '.join(types) or 'any GPU'}"
+    took = _span((goal.updated_at - goal.created_at).total_seconds(), "")
+    where = f"{most}x {' + '.join(types) or 'any GPU'}" if most else "no GPU"
     jobs = len({line.job_id for line in bill.lines})
+    many = f" with {jobs} jobs" if jobs > 1 else ""
+    own = all(job.command is None and job.image is None for job in goal.plan.jobs)
+    by = " by the built-in template, a demonstration," if own else ""
     return Memory(
         id=derived_id(MEMORY, goal.id),
         tenant=goal.user_id,
         kind=MemoryKind.GOAL_OUTCOME,
-        text=f"A goal to {intent} with {jobs} jobs on {where}: {goal.state.value} after {hours:.1f} hours, "
-        f"{bill.gpu_seconds / 3600:.1f} GPU-hours, ${bill.cost_usd:.2f}.",
+        text=f"A goal to {_TO_DO.get(goal.plan.intent, intent)}{many} on {where}{by} {goal.state.value} after {took}; "
+        f"it used {_span(bill.gpu_seconds, 'GPU-')} and cost {format_usd(bill.cost_usd)}.",
         symptoms=(f"goal:{intent}", f"gpus:{most}", *(f"gpu:{one.lower()}" for one in types)),
         root_cause="",
         actions=(MemoryAction(f"launch_{intent}", outcome),),
@@ -112,18 +133,25 @@ def of_goal(goal: Goal, bill: Bill, terms: Terms) -> Memory | None:
 
 
 def of_job(job: Job, diagnosis: Diagnosis, ended_at: datetime, terms: Terms) -> Memory:
-    """Return the memory of a failed job, its owner's own."""
+    """Return the memory of a failed job, its owner's own; of a cause that a model named, only that it is not known."""
     last = job.allocations[-1] if job.allocations else None
     gpu_type = last.gpu_type if last is not None else ""
     count = job.spec.resources.gpu_count
+    cause = diagnosis.cause if diagnosis.by_rules else "UNKNOWN"
+    where = f"{count}x {gpu_type or 'GPU'}" if count else "no GPU"
+    lies = f"the fault lies with {_FAULTS[diagnosis.fault]}, {diagnosis.confidence:.0%} sure"
+    why = (
+        f"{cause.lower().replace('_', ' ')}; {lies}. Advice: {diagnosis.advice.rstrip('.')}"
+        if cause != "UNKNOWN"
+        else ""
+    )
     return Memory(
         id=derived_id(MEMORY, job.id),
         tenant=job.user_id,
         kind=MemoryKind.JOB_FAILURE,
-        text=f"A job on {count}x {gpu_type or 'GPU'} failed in attempt {job.epoch}: {diagnosis.cause}, the fault of "
-        f"the {diagnosis.fault.value}, {diagnosis.confidence:.0%} sure. Advice: {diagnosis.advice}.",
-        symptoms=(f"job:{diagnosis.cause.lower()}", f"fault:{diagnosis.fault.value}"),
-        root_cause=diagnosis.cause,
+        text=f"A job on {where} failed in attempt {job.epoch}: {why or 'why is not known'}.",
+        symptoms=(f"job:{cause.lower()}", f"fault:{diagnosis.fault.value}"),
+        root_cause=cause,
         actions=(),
         outcome=MemoryOutcome.FAILED,
         gpu_type=gpu_type,
@@ -133,6 +161,17 @@ def of_job(job: Job, diagnosis: Diagnosis, ended_at: datetime, terms: Terms) -> 
         created_at=ended_at,
         expires_at=terms.now + terms.lifetime,
     )
+
+
+def _span(seconds: float, unit: str) -> str:
+    """Return a length of time as a person says it, with `unit` before its unit: "4 GPU-minutes"."""
+    if seconds < _SHORT:
+        number, name = f"{seconds:.0f}", "second"
+    elif seconds < 2 * _HOUR:
+        number, name = f"{seconds / _MINUTE:.0f}", "minute"
+    else:
+        number, name = f"{seconds / _HOUR:.1f}", "hour"
+    return f"{number} {unit}{name}{'' if number == '1' else 's'}"
 
 
 def _actions(incident: Incident, *, came_back: bool) -> tuple[MemoryAction, ...]:

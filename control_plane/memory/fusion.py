@@ -1,4 +1,4 @@
-"""Two rankings become one, and what a person wrote becomes a query of words that cannot be anything else."""
+"""Rankings become one with a score, and what a person wrote becomes a query of words that cannot be anything else."""
 
 import re
 from collections.abc import Hashable, Sequence
@@ -56,6 +56,32 @@ def any_of(terms: Sequence[str]) -> str:
 
 def _quoted(term: str) -> str:
     return term.replace("\0", " ").replace('"', '""')
+
+
+def relevance(terms: Terms, content: str, cosine: float | None) -> float:
+    """Return how well a memory fits a query, 0 to 1: nearness of meaning, share of its words, share of exact terms.
+
+    The weights are those of the rankings. `content` is what is found by words; `cosine` is None without an embedder.
+    """
+    lower = content.lower()
+    there = frozenset(_PARTS.findall(lower)) | frozenset(_TERM.findall(lower))
+    parts = [] if cosine is None else [(min(max(cosine, 0.0), 1.0), VECTOR_WEIGHT)]
+    parts += [
+        (sum(one in there for one in words) / len(words), weight)
+        for words, weight in ((terms.words, 1 - VECTOR_WEIGHT), (terms.exact, EXACT_WEIGHT))
+        if words
+    ]
+    total = sum(weight for _, weight in parts)
+    return sum(share * weight for share, weight in parts) / total if total else 0.0
+
+
+def falling(scores: Sequence[float]) -> list[float]:
+    """Return scores of a ranking so that none is below one that is ranked behind it."""
+    best, found = 0.0, []
+    for score in reversed(scores):
+        best = max(best, score)
+        found.append(best)
+    return found[::-1]
 
 
 def fuse(rankings: Sequence[tuple[Sequence[_Key], float]]) -> list[tuple[_Key, float]]:

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Final
 
 from control_plane.memory.contract import Vectors
-from control_plane.memory.fusion import CANDIDATES, EXACT_WEIGHT, VECTOR_WEIGHT, any_of, fuse, terms_of
+from control_plane.memory.fusion import (
+    CANDIDATES,
+    EXACT_WEIGHT,
+    VECTOR_WEIGHT,
+    any_of,
+    falling,
+    fuse,
+    relevance,
+    terms_of,
+)
 from control_plane.memory.local_database import MemoryDatabase
 from control_plane.memory.local_rows import (
     COLUMNS,
@@ -70,16 +79,19 @@ class MemoryFile:
         """Return the nearest, nearest first, and count them as used."""
         limit = max(1, min(query.limit, CANDIDATES))
         ranked = self._ranked(query, vector, micros(now), limit)
+        terms = terms_of(query.text)
         found = []
         with self._database.change() as db:
-            for number, score in ranked:
+            for number, cosine in ranked:
                 row = self._row(db, "number = ?", number)
                 if row is not None:
                     used = micros(now)
                     db.execute("UPDATE memories SET uses = uses + 1, last_used_at = ? WHERE number = ?", (used, number))
                     memory = memory_of(row)
+                    score = relevance(terms, words_of(memory), cosine)
                     found.append(FoundMemory(replace(memory, uses=memory.uses + 1, last_used_at=now), score))
-        return tuple(found)
+        scores = falling([one.score for one in found])
+        return tuple(replace(one, score=score) for one, score in zip(found, scores, strict=True))
 
     def get(self, memory_id: MemoryId) -> Memory | None:
         """Return one, or None."""
@@ -156,12 +168,15 @@ class MemoryFile:
         """Close the file; it is opened again where it is needed."""
         self._database.close()
 
-    def _ranked(self, query: MemoryQuery, vector: Vectors | None, now: int, limit: int) -> list[tuple[int, float]]:
+    def _ranked(
+        self, query: MemoryQuery, vector: Vectors | None, now: int, limit: int
+    ) -> list[tuple[int, float | None]]:
+        """Return numbers, best first, and how near each is; None where there is no vector to tell."""
         where, values = _condition(query, now)
         terms = terms_of(query.text)
         if not terms.words and (vector is None or not vector.any()):
             newest = f"SELECT number FROM memories m WHERE {where} ORDER BY created_at DESC, id DESC LIMIT ?"  # noqa: S608
-            return [(row["number"], 0.0) for row in self._database.connection.execute(newest, (*values, limit))]
+            return [(row["number"], None) for row in self._database.connection.execute(newest, (*values, limit))]
         wanted = Filter(("", query.tenant), query.kinds, now, self._numbers(query, where, values))
         near = [] if vector is None else self._index.nearest(vector, wanted, limit=CANDIDATES, floor=self._floor)
 
@@ -178,7 +193,9 @@ class MemoryFile:
         rankings = [([number for number, _ in near], VECTOR_WEIGHT), (by(terms.words), 1 - VECTOR_WEIGHT)]
         if terms.exact:
             rankings.append((by(terms.exact), EXACT_WEIGHT))
-        return fuse(rankings)[:limit]
+        cosines = dict(near)
+        told = vector is not None and bool(vector.any())
+        return [(number, cosines.get(number, 0.0) if told else None) for number, _ in fuse(rankings)[:limit]]
 
     def _numbers(self, query: MemoryQuery, where: str, values: list[object]) -> list[int] | None:
         """Return the only rows that may be found, where what is asked is not in the index."""

@@ -14,8 +14,8 @@ import structlog
 from control_plane.clock import Clock
 from control_plane.errors import Unavailable
 from control_plane.memory.contract import Embedder, MemoryStatus, Vectors
-from control_plane.memory.fusion import CANDIDATES, EXACT_WEIGHT, VECTOR_WEIGHT, fuse, terms_of
-from control_plane.memory.local_rows import micros
+from control_plane.memory.fusion import CANDIDATES, EXACT_WEIGHT, VECTOR_WEIGHT, falling, fuse, relevance, terms_of
+from control_plane.memory.local_rows import micros, words_of
 from control_plane.memory.sameness import bounded, bounded_query, embedded_text, is_told_already, merged, plain_name
 from control_plane.model.ids import MemoryId
 from control_plane.model.memory import FoundMemory, Memory, MemoryKind, MemoryQuery
@@ -112,6 +112,7 @@ class WeaviateMemory:
         vector = await self._vector(clean.text) if clean.text else None
         with _guarded():
             found: dict[str, tuple[Any, Any]] = {}  # Any: tenant and object as the client gives them
+            cosines: dict[str, float] = {}
             rankings: list[tuple[list[tuple[float, str]], float]] = []
             for name in dict.fromkeys((rows.tenant_name(""), rows.tenant_name(clean.tenant))):
                 tenant = await self._tenant(name)
@@ -122,10 +123,13 @@ class WeaviateMemory:
                 for (ranking, _), (objects, _) in zip(rankings, of_tenant, strict=True):
                     for rank, one in enumerate(objects):
                         found[str(one.uuid)] = (tenant, one)
+                        if one.metadata.distance is not None:
+                            cosines[str(one.uuid)] = 1 - float(one.metadata.distance)
                         ranking.append((_nearness(one, rank), str(one.uuid)))
             keys = [([key for _, key in sorted(ranking, key=_score)], weight) for ranking, weight in rankings]
-            scored = fuse(keys)[:limit] if clean.text else _newest(found)[:limit]
-            return tuple([await self._used(*found[key], score, now) for key, score in scored])
+            ranked = [key for key, _ in (fuse(keys) if clean.text else _newest(found))[:limit]]
+            scores = _scores(clean.text, [(found[key][1], cosines.get(key, 0.0)) for key in ranked], vector)
+            return tuple([await self._used(*found[key], score, now) for key, score in zip(ranked, scores, strict=True)])
 
     async def get(self, memory_id: MemoryId) -> Memory | None:
         """Return one memory, or None. Raises Unavailable."""
@@ -416,6 +420,14 @@ def _nearness(found: Any, rank: int) -> float:  # Any: an object as the client g
 
 def _score(one: tuple[float, str]) -> float:
     return -one[0]
+
+
+def _scores(
+    text: str, found: Sequence[tuple[Any, float]], vector: Vectors | None
+) -> list[float]:  # Any: an object as the client gives it
+    """Return how well each fits, best first; without a vector of the query, words alone tell."""
+    terms, told = terms_of(text), vector is not None and bool(vector.any())
+    return falling([relevance(terms, words_of(rows.memory_of(one)), cosine if told else None) for one, cosine in found])
 
 
 def _newest(found: dict[str, tuple[Any, Any]]) -> list[tuple[str, float]]:  # Any: tenant and object

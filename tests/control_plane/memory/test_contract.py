@@ -161,6 +161,15 @@ async def test_scores_lie_between_0_and_1_and_fall(memories: MemoryStore) -> Non
     assert all(0 <= score <= 1 for score in scores)
 
 
+async def test_a_good_match_scores_far_above_a_poor_one(memories: MemoryStore) -> None:
+    await memories.remember(a_memory("a", text="NCCL collective timed out between ranks", root_cause="network"))
+    await memories.remember(a_memory("b", text="disk quota exceeded when writing checkpoints", root_cause="storage"))
+    query = MemoryQuery("disk quota exceeded when writing checkpoints", limit=2)
+    good, *poor = [one.score for one in await memories.search(query, now=NOW)]
+    assert good > 0.75
+    assert all(score < good / 2 for score in poor)
+
+
 async def test_without_a_text_the_newest_come_first(memories: MemoryStore) -> None:
     for number in (2, 0, 1):
         await memories.remember(a_memory(f"m{number}", created_at=NOW - timedelta(hours=number)))
