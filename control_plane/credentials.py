@@ -17,13 +17,13 @@ class Certificates:
 
     def __init__(self, settings: Settings, names: tuple[str, ...], *, clock: Clock) -> None:
         passphrase = settings.ca_key_passphrase.get_secret_value().encode() if settings.ca_key_passphrase else None
-        directory = settings.state_dir / "identity"
+        directory = settings.state_dir / "identity"  # its own certificates; the CA may be shared
         if settings.ca_certificate_file is not None and settings.ca_key_file is not None:
             self.ca = CertificateAuthority.load(
                 settings.ca_certificate_file, settings.ca_key_file, clock=clock, passphrase=passphrase
             )
         else:
-            self.ca = CertificateAuthority.load_or_create(directory / "ca", clock=clock, passphrase=passphrase)
+            self.ca = CertificateAuthority.load_or_create(settings.identity / "ca", clock=clock, passphrase=passphrase)
         self._directory = directory
         self._names = names
         self._days = settings.server_certificate_days
@@ -56,9 +56,30 @@ class Certificates:
 def _reloading(files: KeyPairFiles, trust_file: Path | None) -> grpc.ServerCredentials:
     roots = None if trust_file is None else trust_file.read_bytes()
 
-    def load() -> grpc.ServerCertificateConfiguration:
-        # gRPC asks for each new connection; a file is read in microseconds.
-        pair = (files.key.read_bytes(), files.certificate.read_bytes())
+    def read() -> tuple[bytes, bytes]:
+        return files.key.read_bytes(), files.certificate.read_bytes()
+
+    def configuration(pair: tuple[bytes, bytes]) -> grpc.ServerCertificateConfiguration:
         return grpc.ssl_server_certificate_configuration([pair], root_certificates=roots)
 
-    return grpc.dynamic_ssl_server_credentials(load(), load, require_client_authentication=roots is not None)
+    in_use = read()
+
+    def fetch() -> grpc.ServerCertificateConfiguration | None:
+        """Return the pair if it is another one than before: gRPC asks for each new connection.
+
+        Never the same one again. gRPC would make a TLS context of its own for each connection, of 20 KB, and free the
+        one before while another thread begins a handshake with it: some hundred hosts that connect at once end the
+        process by a segmentation fault (gRPC 1.78).
+        """
+        nonlocal in_use
+        pair = read()
+        if pair == in_use:
+            return None
+        in_use = pair
+        return configuration(pair)
+
+    return grpc.dynamic_ssl_server_credentials(
+        configuration(in_use),
+        fetch,  # type: ignore[arg-type] # gRPC takes None for "as before"; its types do not say so
+        require_client_authentication=roots is not None,
+    )
