@@ -18,6 +18,7 @@ _CPU_GRAIN_MILLI = 500
 _COUNT_PARTS = 1_000  # weights become whole counts of this many parts
 _LARGEST_UNIT = 2.0**40  # weights are divided by it then, long before floats grow coarse
 _VERSION = 1
+_FIELDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,8 @@ class History:
             classes = dumped["classes"]
             if not isinstance(classes, list) or len(classes) > MAX_CLASSES:
                 raise ValueError("a history holds a list of classes; begin an empty one")
-            for cpu, count, milli, models, weight in classes:
+            for one in classes:
+                cpu, count, milli, models, weight = one if len(one) == _FIELDS else _FIELDS * [None]
                 if not isinstance(models, list) or not all(isinstance(model, str) for model in models):
                     raise ValueError("a class of a history names GPU models; begin an empty one")
                 demand = Demand(_whole(cpu), _whole(count), _whole(milli))

@@ -11,10 +11,12 @@ from control_plane.fleet.placement.fits import hold, lacks, pick
 from control_plane.fleet.placement.grid import Grid, Hold
 from control_plane.fleet.placement.history import History
 from control_plane.fleet.placement.kinds import Kinds
+from control_plane.fleet.placement.missing import Diviner, Missing
 from control_plane.fleet.placement.packing.state import OverCommitError
 from control_plane.fleet.placement.ranking import EmptyRanking, PackingPolicy, PolicyRanking
 from control_plane.fleet.placement.reasons import why_there
 from control_plane.fleet.placement.room import Asked, Claim, Found, Host
+from control_plane.fleet.placement.verdicts import Judge, Verdict
 from control_plane.model.action import Placement
 from control_plane.model.ids import AllocationId, NodeId
 from control_plane.model.job import ResourceRequest
@@ -40,7 +42,8 @@ class Hosts:
         kinds, self._apart, self._nobody = Kinds(), Apart(), Apart()
         self.grid, self._empty = Grid(kinds), Grid(kinds)
         self.ranking = PolicyRanking(self.grid, policy, history or History(), seed)
-        self._chooser = Chooser(self.grid, self.ranking, Admission(self.grid, self._apart))
+        admission = Admission(self.grid, self._apart)
+        self._chooser = Chooser(self.grid, self.ranking, admission)
         self._ever = Chooser(self._empty, EmptyRanking(self._empty), Admission(self._empty, self._nobody))
         self._claims: dict[AllocationId, Claim] = {}
         self._away: set[AllocationId] = set()  # freed inside `without`
@@ -50,6 +53,8 @@ class Hosts:
         self._freed = 0  # another number after anything was freed
         self._no_room: dict[tuple[ResourceRequest, str], int] = {}  # the number of `_freed` at which there was none
         self._possible: dict[ResourceRequest, bool] = {}
+        self._judge = Judge(self.grid, self._chooser, admission, self._apart, self.on_host)
+        self._diviner = Diviner(self.grid, self._judge, self.find, self.could_ever)
         for host in hosts:
             self.put_host(host)
 
@@ -119,6 +124,18 @@ class Hosts:
                 self._possible.clear()
             known = self._possible[asked.resources] = self._ever.choose(asked) is not None
         return known
+
+    def verdicts(self, asked: Asked, limit: int = 20) -> tuple[Verdict, ...]:
+        """Return how hosts compare for a job, at most so many, best first: what fits there, or what is missing."""
+        return self._judge.verdicts(asked, limit)
+
+    def missing(self, asked: Asked) -> Missing:
+        """Return what the job lacks to start now, and what would help."""
+        return self._diviner.missing(asked)
+
+    def expect(self, waiting: Iterable[ResourceRequest]) -> None:
+        """Let the jobs that wait, in their order, count among what is to come. The first 2,000 are looked at."""
+        self.ranking.expect(waiting)
 
     # Claims.
 
