@@ -5,14 +5,17 @@ from contextlib import contextmanager
 from itertools import count
 from types import MappingProxyType
 
+import numpy as np
+
 from control_plane.fleet.placement.admit import Admission, Apart
 from control_plane.fleet.placement.choice import Choice, Chooser
-from control_plane.fleet.placement.fits import hold, lacks, pick
+from control_plane.fleet.placement.fits import fitting, hold, lacks, pick
 from control_plane.fleet.placement.grid import Grid, Hold
 from control_plane.fleet.placement.history import History
 from control_plane.fleet.placement.kinds import Kinds
 from control_plane.fleet.placement.missing import Diviner, Missing
-from control_plane.fleet.placement.packing.state import OverCommitError
+from control_plane.fleet.placement.needs import Way
+from control_plane.fleet.placement.packing.state import Bools, OverCommitError
 from control_plane.fleet.placement.ranking import EmptyRanking, PackingPolicy, PolicyRanking
 from control_plane.fleet.placement.reasons import why_there
 from control_plane.fleet.placement.room import Asked, Claim, Found, Host
@@ -42,8 +45,8 @@ class Hosts:
         kinds, self._apart, self._nobody = Kinds(), Apart(), Apart()
         self.grid, self._empty = Grid(kinds), Grid(kinds)
         self.ranking = PolicyRanking(self.grid, policy, history or History(), seed)
-        admission = Admission(self.grid, self._apart)
-        self._chooser = Chooser(self.grid, self.ranking, admission)
+        self._admission = Admission(self.grid, self._apart)
+        self._chooser = Chooser(self.grid, self.ranking, self._admission)
         self._ever = Chooser(self._empty, EmptyRanking(self._empty), Admission(self._empty, self._nobody))
         self._claims: dict[AllocationId, Claim] = {}
         self._away: set[AllocationId] = set()  # freed inside `without`
@@ -53,7 +56,7 @@ class Hosts:
         self._freed = 0  # another number after anything was freed
         self._no_room: dict[tuple[ResourceRequest, str], int] = {}  # the number of `_freed` at which there was none
         self._possible: dict[ResourceRequest, bool] = {}
-        self._judge = Judge(self.grid, self._chooser, admission, self._apart, self.on_host)
+        self._judge = Judge(self.grid, self._chooser, self._admission, self._apart, self.on_host)
         self._diviner = Diviner(self.grid, self._judge, self.find, self.could_ever)
         for host in hosts:
             self.put_host(host)
@@ -136,6 +139,22 @@ class Hosts:
     def expect(self, waiting: Iterable[ResourceRequest]) -> None:
         """Let the jobs that wait, in their order, count among what is to come. The first 2,000 are looked at."""
         self.ranking.expect(waiting)
+
+    def ways(self, asked: Asked) -> tuple[Way, ...]:
+        """Return the ways to spread a job over hosts, best liked first."""
+        return tuple(way for group in self._chooser.ways(asked.resources) for way in group)
+
+    def may_use(self, asked: Asked) -> Bools:
+        """Return for each row of the grid whether the job may use its host, whatever is free there."""
+        return self._judge.may_use(asked)
+
+    def member_fits(self, asked: Asked, way: Way, node_id: NodeId) -> bool:
+        """Return whether one member could start on a host now."""
+        row = self.grid.rows.get(node_id)
+        if row is None or not fitting(self.grid, np.array([row]), way.need).size:
+            return False
+        admitted = self._admission.rows(asked)
+        return admitted is None or bool(admitted[row])
 
     # Claims.
 

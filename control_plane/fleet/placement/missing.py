@@ -115,9 +115,10 @@ class Diviner:
         if not grid.open[: grid.count].any():
             return "no host takes jobs; see: orquanta node list"
         if slots_of(request) and not total:
+            what = what_of(replace(request, gpu_count=2, gpu_milli=0))
             if self._could_ever(_less(asked, node_labels=(), exclude_nodes=())):
-                return f"no host that it may use has {what_of(request)}"
-            return f"no open host has {what_of(request)}"
+                return f"no host that it may use has {what}"
+            return f"no open host has {what}"
         for text, changes in _leave_out(request):
             if self._could_ever(_less(asked, **changes)):
                 return f"no host of the fleet could hold it{text}"
@@ -130,23 +131,33 @@ class Diviner:
         """Return what is wanted, free and there in all."""
         grid, request = self._grid, asked.resources
         may = self._judge.may_use(asked)
-        needs = [replace(need, cpu_milli=0) for need in self._judge.needs(asked)]
+        needs = self._judge.needs(asked)
         rows = np.flatnonzero(may)
         if not slots_of(request):
             enough = (grid.cpu_free[rows] >= request.cpu_milli) & (grid.memory_free[rows] >= request.memory_bytes)
             return max(1, request.node_count), int(enough.sum()), int(rows.size)
-        kinds: set[int] = {kind for need in needs for kind in need.kinds}
-        one = Need(0, 1, needs[0].milli, needs[0].share_memory_bytes, tuple(kinds)) if needs else None
-        free = int(self._judge.free_slots((one,))[rows].sum()) if one else 0
-        total = int(grid.kinds.mask(tuple(kinds))[grid.kind[rows]].sum())
+        free, total = 0, 0
+        for alike in _by_model(grid, needs):  # a job gets GPUs of one model
+            there = int(grid.kinds.mask(alike.kinds)[grid.kind[rows]].sum())
+            free_here = int((self._judge.free_slots((alike,)) * grid.serves[: grid.count])[rows].sum())
+            free, total = max((free, total), (free_here, there))
         return slots_of(request), free, total
 
     def _helps(self, asked: Asked, works: Callable[[Asked], object | None]) -> Iterator[str]:
         for text, changes in _COULD_GIVE_UP:
             less = _less(asked, **changes)
-            found = works(less) if less != asked else None
+            found = works(less) if less != asked and slots_of(less.resources) == slots_of(asked.resources) else None
             if found is not None:
-                yield text.format(found.gpu_type if isinstance(found, Found) else "another model")
+                yield text.format(f": {found.gpu_type} is free" if isinstance(found, Found) else "")
+
+
+def _by_model(grid: Grid, needs: tuple[Need, ...]) -> Iterator[Need]:
+    """Yield one slot of each GPU model that the needs take."""
+    for need in needs:
+        models = grid.kinds.model_of[list(need.kinds)].tolist()
+        for model in dict.fromkeys(models):
+            kinds = tuple(kind for kind, its in zip(need.kinds, models, strict=True) if its == model)
+            yield Need(0, 1, need.milli, need.share_memory_bytes, kinds)
 
 
 def _leave_out(request: ResourceRequest) -> Iterator[tuple[str, dict[str, object]]]:
@@ -159,21 +170,24 @@ def _leave_out(request: ResourceRequest) -> Iterator[tuple[str, dict[str, object
     if request.topology is not TopologyDomain.ANY:
         yield f" {_NEAR[request.topology]}", {"topology": TopologyDomain.ANY}
     if request.cpu_milli or request.memory_bytes:
-        yield f": none has {_cpu_and_memory(request)} on each host", {"cpu_milli": 0, "memory_bytes": 0}
+        yield f": too few hosts have {_cpu_and_memory(request)}", {"cpu_milli": 0, "memory_bytes": 0}
     if request.share_memory_bytes:
         yield f": no GPU has {request.share_memory_bytes / _GB:.4g} GB", {"share_memory_bytes": 0}
+    if request.gpu_milli:
+        yield f": none of those with {what_of(request)} shares its GPUs", {"gpu_milli": 0, "share_memory_bytes": 0}
     if request.node_count > 1:
         yield f" on {request.node_count} hosts", {"node_count": 0}
 
 
-# What a person could give up, and what to do for it; the first is the least. In braces, the GPU model then found.
+# What a person could give up, and what to do for it; the first is the least. In braces, which model is free then.
 _COULD_GIVE_UP: Final[tuple[tuple[str, Mapping[str, object]], ...]] = (
     ("let its GPUs be further apart: leave its topology open", {"topology": TopologyDomain.ANY}),
     ("leave open on how many hosts it runs", {"node_count": 0}),
-    ("take {} too", {"gpu_types": ()}),
-    ("take {} too, which it rules out", {"exclude_gpu_types": ()}),
-    ("take {} with less GPU memory", {"min_gpu_memory_bytes": 0}),
+    ("take another model{}", {"gpu_types": ()}),
+    ("rule out no model{}", {"exclude_gpu_types": ()}),
+    ("ask for less GPU memory{}", {"min_gpu_memory_bytes": 0}),
     ("take GPU memory in proportion to its part", {"share_memory_bytes": 0}),
+    ("take a whole GPU{}", {"gpu_milli": 0, "share_memory_bytes": 0}),
     ("ask for no label of its hosts", {"node_labels": ()}),
     ("leave out no hosts", {"exclude_nodes": ()}),
     ("let it run beside jobs like it", {"anti_affinity": ""}),

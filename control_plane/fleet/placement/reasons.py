@@ -29,7 +29,8 @@ def why_there(grid: Grid, asked: Asked, choice: Choice, gpu_type: str) -> str:
     if need.count:
         whole = int(grid.whole_free[row])
         slots = len(grid.columns[row])
-        text += f"; {whole} of its {slots} {'MIG devices or GPUs' if asked.resources.mig_profile else 'GPUs'} were free"
+        of_it = "GPUs and MIG devices" if asked.resources.mig_profile else "GPUs"
+        text += f"; before, {whole} of its {slots} {of_it} were wholly free"
     return text
 
 

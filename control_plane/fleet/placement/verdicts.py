@@ -149,7 +149,7 @@ class Judge:
             most = int(grid.gpu_free[row][kinds].max())
             if most < needs[0].milli:
                 yield f"no {what} with {needs[0].milli / 10:g} % free, at most {most / 10:g} %"
-            else:
+            elif not any(usable(grid, at, need).any() for need in needs):
                 yield f"no {what} with {needs[0].milli / 10:g} % free has memory enough free"
             return
         free, wanted = 0, needs[0].count
