@@ -4,11 +4,12 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from control_plane.bus.bucket import Bucket
 from control_plane.bus.callout import AuthCallout
 from control_plane.bus.client import Bus, BusEndpoint
 from control_plane.bus.embedded import BrokerConfig, EmbeddedNats, Sync
 from control_plane.bus.streams import stream_specs
-from control_plane.bus.subjects import CONTROL_USER
+from control_plane.bus.subjects import CONTROL_USER, REPLICA_BUCKET
 from control_plane.clock import Clock
 from control_plane.credentials import Certificates
 from control_plane.identity.secrets import SecretBox
@@ -29,6 +30,8 @@ class Broker:
     callout: AuthCallout
     node_urls: tuple[str, ...]
     embedded: EmbeddedNats | None
+    bucket: Bucket | None = None
+    """Where replicas of the control plane find each other; None if there is but one."""
 
 
 async def open_broker(
@@ -82,8 +85,13 @@ async def open_broker(
             clock=clock,
         )
     )
-    await bus.ensure_streams(stream_specs())
-    return Broker(bus, callout, node_urls, embedded)
+    if not settings.replicated:
+        await bus.ensure_streams(stream_specs())
+        return Broker(bus, callout, node_urls, embedded)
+    bucket = Bucket(bus, REPLICA_BUCKET)
+    copies = await bucket.ensure()
+    await bus.ensure_streams(stream_specs(replicas=copies))
+    return Broker(bus, callout, node_urls, embedded, bucket)
 
 
 def _external(settings: Settings, certificates: Certificates) -> BusEndpoint:

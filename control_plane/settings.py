@@ -101,6 +101,17 @@ class Settings(BaseSettings):
     database_url: str = ""
     """sqlite:///path or postgresql://user:password@host/database; a SQLite file in the state directory if
     empty."""
+    replicated: bool = False
+    """Run beside other control planes on the same database and NATS cluster: all serve people and hosts, one has its
+    agents work. Needs PostgreSQL and nats_url, and the keys of identity_folder in each."""
+    replica_name: str = Field("", max_length=48, pattern="[A-Za-z0-9_-]*")
+    """Name of this control plane among them; one is made from the machine's name, and kept, if empty."""
+    identity_folder: FilePath | None = None
+    """Folder of the keys that all of them share: the CA, and the secrets that sign tokens and grants; identity in the
+    state directory if unset."""
+    link_servers: Names = ()
+    """Addresses of the daemons' ports of all of them, host:port, which hosts are told; those that are running are told
+    in any case."""
     lease_seconds: Seconds = 15.0
     """A node silent for this long is lost: it gets no new jobs."""
     heartbeat_seconds: Seconds = 3.0
@@ -277,6 +288,8 @@ class Settings(BaseSettings):
         ):
             if (getattr(self, one) is None) != (getattr(self, other) is None):
                 raise ValueError(f"{one} and {other} should be set together")
+        if self.replicated:
+            self._check_replicated()
         if self.memory_embedder == "http" and not (_is_url(self.memory_embedder_url) and self.memory_embedder_model):
             raise ValueError("memory_embedder = http needs memory_embedder_url and memory_embedder_model")
         if self.memory_store == "weaviate" and not _is_url(self.memory_weaviate_url):
@@ -285,6 +298,23 @@ class Settings(BaseSettings):
             if getattr(self, value) is not None and getattr(self, f"{value}_file") is not None:
                 raise ValueError(f"{value} and {value}_file should not be set both")
         return self
+
+    def _check_replicated(self) -> None:
+        if not self.database_url.startswith("postgresql"):
+            raise ValueError(
+                "replicated needs a database that several control planes can reach: set database_url to "
+                "postgresql://USER:PASSWORD@HOST/NAME"
+            )
+        if not self.nats_url:
+            raise ValueError(
+                "replicated needs a NATS cluster of your own: set nats_url to its servers, tls://HOST:4222 each; the "
+                "embedded broker ends with its control plane"
+            )
+
+    @property
+    def identity(self) -> Path:
+        """The folder of the keys in use."""
+        return self.identity_folder or self.state_dir / "identity"
 
     @property
     def database(self) -> str:

@@ -1,6 +1,8 @@
 """Announces committed changes on the event bus, in order. A message only wakes; the truth is in the store."""
 
 import asyncio
+from datetime import timedelta
+from functools import partial
 
 import structlog
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -31,17 +33,22 @@ _NOUNS = {
 class Announcer:
     """Follows the store's events and publishes each with its sequence number as message id."""
 
-    def __init__(self, store: Store, bus: Bus) -> None:
+    def __init__(self, store: Store, bus: Bus, *, again_seconds: float = 0.0) -> None:
         self._store = store
         self._bus = bus
+        self._again_seconds = again_seconds
 
     async def run(self) -> None:
         """Announce everything committed from now on, until cancelled.
 
         While the broker is away, events wait in the store. What was committed before a restart is not announced
-        again: those who listen load the current state when they start.
+        again: those who listen load the current state when they start. With `again_seconds`, what is not older than
+        that is announced once more, for whoever led before may not have come to it; the broker knows it by its number.
         """
         position = self._store.changes.newest
+        if self._again_seconds:
+            since = self._store.clock.now() - timedelta(seconds=self._again_seconds)
+            position = await self._store.read(partial(events.newest_before, at=since))
         while True:
             await self._store.changes.wait_beyond(position)
             position = await self._announce_after(position)

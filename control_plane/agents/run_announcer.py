@@ -1,6 +1,7 @@
 """Publishes what agents think and do on the bus, in order. The truth is in the store; a lost message costs latency."""
 
 import asyncio
+from datetime import timedelta
 from functools import partial
 
 import structlog
@@ -21,9 +22,10 @@ _RETRY_SECONDS = 0.5
 class RunAnnouncer:
     """Follows the events of all runs and publishes each with its run and number as message id."""
 
-    def __init__(self, store: Store, bus: Bus) -> None:
+    def __init__(self, store: Store, bus: Bus, *, again_seconds: float = 0.0) -> None:
         self._store = store
         self._bus = bus
+        self._again_seconds = again_seconds
 
     async def run(self) -> None:
         """Publish everything told from now on, until cancelled. While the broker is away, events wait in the store."""
@@ -36,7 +38,10 @@ class RunAnnouncer:
     async def _newest(self) -> int:
         while True:
             try:
-                return await self._store.read(run_events.newest_position)
+                if not self._again_seconds:
+                    return await self._store.read(run_events.newest_position)
+                since = self._store.clock.now() - timedelta(seconds=self._again_seconds)
+                return await self._store.read(partial(run_events.position_before, at=since))
             except Unavailable as error:
                 log.warning("run_announcer.waiting", reason=error.reason)
                 await asyncio.sleep(_RETRY_SECONDS)

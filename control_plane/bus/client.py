@@ -205,17 +205,20 @@ class Bus:
         batch: int = 256,
         ack_wait_seconds: float = 30.0,
         max_in_flight: int = 1024,
+        forget_after_seconds: float = 0.0,
     ) -> AsyncGenerator[Delivery, None]:
         """Yield the messages of a stream to the consumer named `durable`, from the first it has not settled.
 
         What is not settled within `ack_wait_seconds` is delivered again; at most `max_in_flight` are unsettled
-        at a time. Reconnects are not noticed, apart from messages that come twice. Ends when the bus is closed.
+        at a time. With `forget_after_seconds` the broker forgets a consumer that is away for so long. Reconnects are
+        not noticed, apart from messages that come twice. Ends when the bus is closed.
         """
         config = consumer_config(
             durable,
             filter_subject=filter_subject,
             ack_wait_seconds=ack_wait_seconds,
             max_in_flight=max_in_flight,
+            forget_after_seconds=forget_after_seconds,
         )
         while (session := await self._next_session()) is not None:
             source = deliveries(session, stream.value, config, batch=batch)

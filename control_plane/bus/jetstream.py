@@ -48,7 +48,12 @@ def _stream_config(spec: StreamSpec) -> api.StreamConfig:
 
 
 def consumer_config(
-    durable: str, *, filter_subject: str | None, ack_wait_seconds: float, max_in_flight: int
+    durable: str,
+    *,
+    filter_subject: str | None,
+    ack_wait_seconds: float,
+    max_in_flight: int,
+    forget_after_seconds: float = 0.0,
 ) -> api.ConsumerConfig:
     """Return a durable pull consumer that begins with the oldest message."""
     return api.ConsumerConfig(
@@ -58,4 +63,5 @@ def consumer_config(
         ack_wait=ack_wait_seconds,
         max_ack_pending=max_in_flight,
         filter_subject=filter_subject,
+        inactive_threshold=forget_after_seconds or None,
     )

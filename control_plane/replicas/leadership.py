@@ -18,6 +18,7 @@ Work = Callable[[Store], Awaitable[None]]
 """Does the leader's work with a store of its epoch until it is cancelled."""
 
 _RETRY_SECONDS: Final = 0.1
+_REASON_MAX: Final = 300
 _PAUSE_SECONDS: Final = 1.0  # after a term that ended by itself
 
 
@@ -68,9 +69,9 @@ class Leadership:
             self._lease.mine = replace(mine, epoch=0)
         log.warning("replica.steps_down", replica=mine.replica, why=_why(keeping, working))
         for task in (keeping, working):
-            error = None if task.cancelled() else task.exception()
-            if error is not None and not isinstance(error, Unavailable):
-                raise error
+            for error in _errors(task):
+                if not isinstance(error, Unavailable):
+                    raise error
 
     async def _begin(self) -> None:
         epoch = await self._store.take_epoch(self._lease.mine.replica, allowed=lambda: self._lease.held)
@@ -115,8 +116,16 @@ async def _alone(work: Awaitable[None], watching: asyncio.Task[None]) -> None:
         watching.cancel()
 
 
+def _errors(task: asyncio.Task[None]) -> list[BaseException]:
+    """Return what a task that is over has failed by, groups taken apart."""
+    error = None if task.cancelled() else task.exception()
+    found = [] if error is None else [error]
+    while any(isinstance(one, BaseExceptionGroup) for one in found):
+        found = [part for one in found for part in (one.exceptions if isinstance(one, BaseExceptionGroup) else (one,))]
+    return found
+
+
 def _why(keeping: asyncio.Task[None], working: asyncio.Task[None]) -> str:
-    for task in (working, keeping):
-        if task.done() and not task.cancelled() and (error := task.exception()) is not None:
-            return f"{type(error).__name__}: {error}"[:300]
+    for error in (*_errors(working), *_errors(keeping)):
+        return f"{type(error).__name__}: {error}"[:_REASON_MAX]
     return "the lease was not renewed in time, or another replica has it"

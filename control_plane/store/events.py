@@ -1,6 +1,7 @@
 """Events: the order in which everything changed. Watch streams and the event bus follow them."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import delete, func, select
 from sqlmodel import col
@@ -27,6 +28,12 @@ def _model(row: EventRow) -> Event:
 def newest(tx: Tx) -> int:
     """Return the newest event's sequence number, or 0."""
     return int(tx.session.execute(select(func.max(col(EventRow.sequence)))).scalar() or 0)
+
+
+def newest_before(tx: Tx, at: datetime) -> int:
+    """Return the sequence number of the newest event that is older than this, or 0."""
+    query = select(func.max(col(EventRow.sequence))).where(col(EventRow.created_at) < at)
+    return int(tx.session.execute(query).scalar() or 0)
 
 
 def oldest(tx: Tx) -> int:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import func, select
 from sqlmodel import col
@@ -149,6 +150,12 @@ def after(
         query = query.where(col(RunEventRow.user_id) == user_id)
     rows = tx.session.execute(query.order_by(col(RunEventRow.id)).limit(limit)).scalars()
     return tuple(_placed(row) for row in rows)
+
+
+def position_before(tx: Tx, at: datetime) -> int:
+    """Return the place of the newest event of all runs that is older than this, or 0."""
+    query = select(func.max(col(RunEventRow.id))).where(col(RunEventRow.created_at) < at)
+    return int(tx.session.execute(query).scalar() or 0)
 
 
 def newest_position(tx: Tx) -> int:

@@ -27,6 +27,9 @@ DURABLE: Final = "log-store"
 
 _BATCH: Final = 256
 _BATCH_BYTES: Final = 8 * 1024 * 1024
+_FORGET_SECONDS: Final = 2 * 86_400.0
+"""The broker forgets how far a replica was that is away for so long: output is kept there for a day."""
+
 _QUEUED: Final = 512  # deliveries between the broker and the disk
 _ACK_WAIT_SECONDS: Final = 10.0
 _GAP_RETRY_SECONDS: Final = 2.0
@@ -72,10 +75,15 @@ class _Taken:
 
 
 class LogIngest:
-    """The loop from the broker to the log store; `run` it in a task group."""
+    """The loop from the broker to the log store; `run` it in a task group.
 
-    def __init__(self, bus: Bus, logs: LogStore, store: Store, *, clock: Clock) -> None:
+    Each `replica` of the control plane takes all output into a log store of its own.
+    """
+
+    def __init__(self, bus: Bus, logs: LogStore, store: Store, *, clock: Clock, replica: str = "") -> None:
         self._bus = bus
+        self._durable = f"{DURABLE}-{replica}" if replica else DURABLE
+        self._forget_seconds = _FORGET_SECONDS if replica else 0.0
         self._logs = logs
         self._store = store
         self._clock = clock
@@ -94,7 +102,12 @@ class LogIngest:
 
     async def _pump(self) -> None:
         deliveries = self._bus.consume(
-            Stream.LOGS, DURABLE, batch=_BATCH, ack_wait_seconds=_ACK_WAIT_SECONDS, max_in_flight=4 * _BATCH
+            Stream.LOGS,
+            self._durable,
+            batch=_BATCH,
+            ack_wait_seconds=_ACK_WAIT_SECONDS,
+            max_in_flight=4 * _BATCH,
+            forget_after_seconds=self._forget_seconds,
         )
         async for delivery in deliveries:
             await self._queue.put(delivery)

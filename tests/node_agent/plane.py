@@ -81,6 +81,7 @@ class Plane(node_link_pb2_grpc.NodeLinkServiceServicer):
     certificate_lifetime: timedelta = timedelta(days=1)
     certificate_starts_in: timedelta = timedelta(minutes=-1)
     nats_servers: tuple[str, ...] = ()
+    link_servers: tuple[str, ...] = ()
     desired: tuple[node_link_pb2.MemberAssignment, ...] | None = ()
     """Sent after each welcome; nothing if None."""
     refuse: node_link_pb2.Disconnect | None = None
@@ -226,6 +227,7 @@ class Plane(node_link_pb2_grpc.NodeLinkServiceServicer):
             lease=_duration(self.lease_seconds),
             fence=_duration(self.fence_seconds),
             nats_servers=self.nats_servers,
+            link_servers=self.link_servers,
         )
         welcome.server_time.FromDatetime(datetime.now(UTC))
         stream.send(node_link_pb2.ConnectResponse(welcome=welcome))

@@ -12,6 +12,7 @@ from node_agent.clock import SystemClock
 from node_agent.errors import LinkRefused
 from node_agent.link.epoch import ControlEpoch
 from node_agent.link.identity import IdentityStore
+from node_agent.link.servers import LinkServers
 from orquanta.v1 import job_pb2, node_link_pb2, node_pb2
 from tests.node_agent.link.conftest import Join
 from tests.node_agent.link.scripted import ScriptedHost, linked, make_link, spooling
@@ -234,11 +235,28 @@ async def test_the_next_link_server_is_tried_when_one_is_away(
     real = plane.link_address
     plane.link_address = "127.0.0.1:1"
     identity = await joined()
+    away = next(
+        one
+        for port in range(1, 500)
+        if LinkServers(identity.node_id, (one := f"127.0.0.1:{port}", real)).current == one
+    )
     node = identity.directory / "node.json"
-    node.write_text(node.read_text().replace('"127.0.0.1:1"', f'"127.0.0.1:1", "{real}"'))
+    node.write_text(node.read_text().replace('"127.0.0.1:1"', f'"{away}", "{real}"'))
     async with linked(joined, store, tmp_path) as (_, host):
         await plane.up()
-    assert [status.server for status in host.statuses[:2]] == ["127.0.0.1:1", real]
+    assert [status.server for status in host.statuses[:2]] == [away, real]
+
+
+async def test_link_servers_that_a_control_plane_tells_are_known_after_a_restart(
+    plane: Plane, joined: Join, store: IdentityStore, tmp_path: Path
+) -> None:
+    await joined()
+    plane.link_servers = ("127.0.0.1:7", plane.link_address, "no address")
+    async with linked(joined, store, tmp_path):
+        await plane.up()
+        while len(store.load().link_servers) < 2:  # noqa: ASYNC110 - the link tells nobody
+            await asyncio.sleep(0.01)
+    assert set(store.load().link_servers) == {"127.0.0.1:7", plane.link_address}
 
 
 async def test_the_certificate_is_renewed_and_the_next_connect_uses_it(
