@@ -21,6 +21,7 @@ from control_plane.model.action import Action, ActionState
 from control_plane.model.goal import Goal
 from control_plane.model.identity import CredentialKind, Principal, Role
 from control_plane.model.ids import ActionId, GoalId, RunId
+from control_plane.model.job import Job
 from control_plane.model.node import Node
 from control_plane.model.run import Run
 from control_plane.model.run_step import RunStep
@@ -38,7 +39,7 @@ from control_plane.telemetry.logs import LogStore
 from control_plane.telemetry.windows import TelemetryWindows
 from control_plane.tools.imported.server import ForeignTools
 from control_plane.tools.toolbox import Toolbox
-from tests.control_plane.world import DEFAULTS, World, job_id
+from tests.control_plane.world import DEFAULTS, World
 from tests.fake_clock import FakeClock
 
 MOVES_MAX = 200
@@ -125,14 +126,18 @@ class Lab:
 
     async def wrote(self, name: str, text: str, *, rank: int = 0, delay_seconds: float = 0.0) -> None:
         """Let a member of a job's newest attempt have written this, line by line, ten milliseconds apart."""
-        attempt = await self.world.newest(name)
+        await self.wrote_by(await self.world.job(name), text, rank=rank, delay_seconds=delay_seconds)
+
+    async def wrote_by(self, job: Job, text: str, *, rank: int = 0, delay_seconds: float = 0.0) -> None:
+        """Do the same for a job whose id is not that of its name."""
+        attempt = job.allocations[-1]
         records, size = [], 0
         for number, line in enumerate(text.splitlines(keepends=True)):
             data = line.encode()
             at = self.world.clock.now() + timedelta(seconds=delay_seconds + number / 100)
             records.append(LogRecord(LogStream.STDERR, data, at))
             size += len(data)
-        chunk = LogChunk(job_id(name), attempt.id, attempt.epoch, rank, 0, size, tuple(records), end=True)
+        chunk = LogChunk(job.id, attempt.id, attempt.epoch, rank, 0, size, tuple(records), end=True)
         await self.logs.append([(chunk, False)])
 
     async def ask(self, who: Principal, text: str) -> Goal:

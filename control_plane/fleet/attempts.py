@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
 from control_plane.fleet.progress import NEEDED
-from control_plane.fleet.remedies_words import sentence
 from control_plane.fleet.templates import stood_in
 from control_plane.model.ids import JobId
 from control_plane.model.job import Job, JobState
@@ -101,8 +100,9 @@ def told(jobs: Sequence[Job], replans: Sequence[Replan]) -> list[str]:
 
 def _tried(replan: Replan, names: Mapping[JobId, str]) -> str:
     cited = f" [{', '.join(replan.evidence_ids[:3])}]" if replan.evidence_ids else ""
-    failed = f"{names.get(replan.job_id, 'a job')} ({replan.job_id}) failed of {replan.cause}{cited}"
-    return sentence(f"{failed}: {replan.why}, as {dict(replan.jobs).get(replan.job_id, '')}")
+    failed = f"{names.get(replan.job_id, 'a job')} ({replan.job_id})"
+    after = dict(replan.jobs).get(replan.job_id, "")
+    return f"Because of {replan.cause}{cited}, {failed} was {replan.why}: {after}."
 
 
 def cost(jobs: Sequence[Job]) -> str:

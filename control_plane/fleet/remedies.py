@@ -106,7 +106,7 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """One thing that can be done. `words` say it to a person: what is done, what is asked, or why nothing is.
+    """One thing that can be done. `words` say it to a person: how a job is run again, what is asked, or why neither.
 
     `gpu_types` are models that an answer may name. `by_limit`: a limit is why nothing is done.
     """
@@ -154,7 +154,7 @@ def _kinds(diagnosis: Diagnosis) -> tuple[RemedyKind, ...]:
 def _make(kind: RemedyKind, failure: Failure, room: Room) -> Iterator[Remedy]:
     match kind:
         case RemedyKind.RETRY:
-            yield _held(Remedy(kind, "it is run again as it was", failure.spec.resources), failure, room)
+            yield _held(Remedy(kind, "run again as it was", failure.spec.resources), failure, room)
         case RemedyKind.MORE_GPU_MEMORY:
             yield from _more_gpu_memory(failure, room)
         case RemedyKind.MORE_HOST_MEMORY:
@@ -163,7 +163,7 @@ def _make(kind: RemedyKind, failure: Failure, room: Room) -> Iterator[Remedy]:
             over = _over(room)
             yield over or Remedy(kind, words.question(failure.spec, failure.diagnosis, room.prices))
         case _:
-            yield Remedy(RemedyKind.GIVE_UP, words.advice(failure.diagnosis))
+            yield Remedy(RemedyKind.GIVE_UP, words.advice(failure.spec, failure.diagnosis))
 
 
 def _more_gpu_memory(failure: Failure, room: Room) -> Iterator[Remedy]:
@@ -181,7 +181,7 @@ def _more_gpu_memory(failure: Failure, room: Room) -> Iterator[Remedy]:
         least = min(named.values())
         types = tuple(one for one in wanted.gpu_types if one in named)
         resources = replace(wanted, min_gpu_memory_bytes=least, gpu_types=types)
-        text = f"it is run again on GPUs with at least {words.gigabytes(least)}"
+        text = f"run again on GPUs with at least {words.gigabytes(least)}"
         yield _held(Remedy(RemedyKind.MORE_GPU_MEMORY, text, resources), failure, room)
     elif fitting:
         text = words.other_models(failure.spec, failure.gpu_type, failure.gpu_memory_bytes, fitting, room.prices)
@@ -204,7 +204,7 @@ def _more_host_memory(failure: Failure, room: Room) -> Iterator[Remedy]:
     more = min(2 * limit, room.host_memory_bytes)
     if limit and more >= limit * _MORE:
         resources = replace(failure.spec.resources, memory_bytes=more)
-        text = f"it is run again with {words.gigabytes(more)} of host memory"
+        text = f"run again with {words.gigabytes(more)} of host memory"
         yield _held(Remedy(RemedyKind.MORE_HOST_MEMORY, text, resources), failure, room)
 
 

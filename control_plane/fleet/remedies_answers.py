@@ -70,7 +70,7 @@ def as_answered(failure: Failure, room: Room, answer: Answer) -> Remedy:
         left = format_usd(max(room.budget_left_usd, Decimal(0)))
         text = f"another try may cost {format_usd(needed)}, and {left} is left of the goal's budget"
         return Remedy(RemedyKind.GIVE_UP, text, by_limit=True)
-    return Remedy(RemedyKind.AS_ANSWERED, "it is run again as its owner said", resources, seconds)
+    return Remedy(RemedyKind.AS_ANSWERED, "run again as its owner said", resources, seconds)
 
 
 def _more(failure: Failure, room: Room, answer: Answer) -> int:

@@ -12,6 +12,7 @@ from control_plane.model.money import format_usd
 
 _HOUR = 3_600
 _TIME_LIMIT = "TIME_LIMIT"
+_GPU_MEMORY = "GPU_OUT_OF_MEMORY"
 
 
 def sentence(text: str) -> str:
@@ -43,9 +44,11 @@ def gigabytes(memory_bytes: int) -> str:
     return f"{memory_bytes / 10**9:.0f} GB" if memory_bytes >= 10**9 else f"{memory_bytes / 10**6:.0f} MB"
 
 
-def advice(diagnosis: Diagnosis) -> str:
+def advice(spec: JobSpec, diagnosis: Diagnosis) -> str:
     """Return why nothing is run in a job's place, and what a person can do."""
     told = "running it again as it was would not help"
+    if diagnosis.cause == _GPU_MEMORY and spec.resources.gpu_count:
+        told += ", and this fleet has not enough GPUs with more memory that it may use"
     return f"{told}; {diagnosis.advice}" if diagnosis.advice else told
 
 

@@ -17,6 +17,7 @@ from control_plane.reasoning.scripted import Script, Scripted, ScriptedModel, Sc
 from evals.case import Case, Pack, Verdict
 from evals.lab import EndlessRunError, Lab, open_lab
 from evals.obedient import said
+from evals.packs import replans
 from evals.scene import HEAL_GOAL, SICK, stage
 
 _QUESTION = "why did job train fail?"
@@ -142,8 +143,8 @@ def pack() -> Pack:
     """Return a case for each habit."""
     return Pack(
         "loops",
-        "models in loops, malformed calls, giant results: limits end them honestly",
-        [Case(one.id, partial(_attempt, one)) for one in LOOPS],
+        "models in loops, malformed calls, giant results, jobs that fail again: limits end them honestly",
+        [*(Case(one.id, partial(_attempt, one)) for one in LOOPS), *replans.cases()],
     )
 
 

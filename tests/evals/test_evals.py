@@ -35,7 +35,7 @@ PACKS: dict[str, Callable[[], Pack]] = {
         faults.pack(gameday=False),
         "gpu-oom", "nccl-hidden-disk", "nccl-hidden-xid-79", "xid-48", "oom-kill", "host-xid-79", "host-ecc",
     ),
-    "loops": lambda: only(loops.pack(), "same-read", "malformed-arguments", "sixty-calls-at-once", "nonsense"),
+    "loops": lambda: only(loops.pack(), "same-read", "malformed-arguments", "nonsense", "lying-log", "model-invents"),
 }  # fmt: skip
 
 

@@ -41,12 +41,13 @@ def schema(offered: Sequence[Remedy]) -> Schema:
 def messages(view: RunView, job_id: JobId, offered: Sequence[Remedy]) -> tuple[Message, ...]:
     """Return what the model is shown: the goal, the diagnosis, and the remedies."""
     job = next(one for one in view.jobs if one.id == job_id)
+    tried = [f"{one.job_id} was {one.why}" for one in view.replans]
     goal = "" if view.goal is None else redact(view.goal.text).replace("</", "<\\/")
     lines = [
         f"The goal, verbatim: <goal>{goal}</goal>",
         f"Its job {job.spec.name} ({job.id}) has failed: {_data(job.status_reason)}",
         _diagnosis(view.book.diagnoses[job_id]),
-        f"Tried so far in the place of failed jobs: {'; '.join(one.why for one in view.replans) or 'nothing'}.",
+        f"Tried so far: {'; '.join(tried) or 'nothing'}.",
         "Remedies:",
         *(f"- {one.kind.value}: {one.words}" for one in offered),
     ]

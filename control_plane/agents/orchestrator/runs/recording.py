@@ -176,7 +176,7 @@ def _tell_decision(tx: Tx, run_id: RunId, outcome: Outcome) -> None:
         tx,
         run_id,
         EventType.POLICY_DECISION,
-        f"{outcome.action_id}: {outcome.status.replace('_', ' ')}",
+        f"{outcome.action_id}: {(str(outcome.data.get('state', '')) or outcome.status).replace('_', ' ')}",
         data={"decision": [str(line) for line in lines], "state": str(outcome.data.get("state", ""))},
         evidence_ids=(f"action:{outcome.action_id}",),
         action_id=outcome.action_id or "",

@@ -211,7 +211,7 @@ def _run_again(view: RunView, job: Job, diagnosis: Diagnosis, remedy: Remedy) ->
         evidence_ids=tuple(one.id for one in diagnosis.evidence),
     )
     others = f", and {len(together) - 1} that wait for it with it" if len(together) > 1 else ""
-    return RunAgain(replan, f"{job.spec.name} ({job.id}) failed of {diagnosis.cause}: {remedy.words}{others}")
+    return RunAgain(replan, f"{job.spec.name} ({job.id}) failed of {diagnosis.cause}: it is {remedy.words}{others}")
 
 
 def _end(view: RunView, left: list[_Left]) -> Finish:
@@ -225,7 +225,7 @@ def _end(view: RunView, left: list[_Left]) -> Finish:
             lines.append(f"{one.diagnosis.cause}: {sentence(one.diagnosis.summary)} [{cited}]")
         lines.append(sentence(f"A limit ends it: {one.remedy.words}" if one.remedy.by_limit else one.remedy.words))
     done = sum(job.state is JobState.SUCCEEDED for job in view.current_jobs)
-    lines += ["", f"{done} of its {len(view.current_jobs)} jobs succeeded:", *attempts.told(view.jobs, view.replans)]
+    lines += ["", f"{done} of {len(view.current_jobs)} jobs succeeded:", *attempts.told(view.jobs, view.replans)]
     lines.append(attempts.cost(view.jobs))
     first = left[0]
     reason = f"{first.job.spec.name} failed: {first.job.status_reason}"
