@@ -25,6 +25,7 @@ _SYSTEM_FILE = Path("/etc/orquanta/node.toml")
 _SYSTEM_STATE = Path("/var/lib/orquanta-node")
 _SYSTEM_SOCKET = Path("/run/orquanta-node/orquanta-node.sock")
 _SOCKET_NAME = "orquanta-node.sock"
+_CLUSTER_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 _KERNEL_LOG = "/dev/kmsg"
 _DEFAULT_CHECKS = HostCheckSettings(state_dir=Path())
 
@@ -53,6 +54,7 @@ class ExecutorKind(Enum):
 
     HOST = "host"
     SLURM = "slurm"
+    KUBERNETES = "kubernetes"
 
 
 class LogLevel(Enum):
@@ -89,6 +91,20 @@ class Settings:
     """Further arguments of sbatch, such as `--account=research`."""
     slurm_conf: str = ""
     """Slurm's configuration file, if it is not where Slurm looks for it."""
+    kubernetes_server: str = ""
+    """Where the API of the cluster is, `https://host:port`; that of the cluster this daemon runs in if empty."""
+    kubernetes_namespace: str = "default"
+    """The namespace in which Jobs are made."""
+    kubernetes_image: str = ""
+    """The image of jobs that name none."""
+    kubernetes_ca: str = ""
+    """The certificate authority of the API's certificate, in PEM."""
+    kubernetes_token: str = ""
+    """A file with the token to present."""
+    kubernetes_certificate: str = ""
+    """A client certificate in PEM, in place of a token."""
+    kubernetes_key: str = ""
+    """The key of that certificate."""
     mps_pipe_directory: str = str(DEFAULT_PIPE_DIRECTORY)
     """Where NVIDIA's MPS control daemon listens, which holds jobs to their parts of GPUs; not looked for if empty."""
     run_as: str = ""
@@ -143,8 +159,23 @@ def load(flags: Mapping[str, Any], environment: Mapping[str, str] | None = None)
     values |= _from_environment(environment)
     values |= given
     converted: dict[str, Any] = {name: _CONVERT[name](name, value) for name, value in values.items()}
+    for name, value in _from_own_cluster(environment).items():
+        converted.setdefault(name, value)
     converted.setdefault("socket", _default_socket(converted["state_dir"]))
     return Settings(**converted)
+
+
+def _from_own_cluster(environment: Mapping[str, str]) -> Mapping[str, str]:
+    """Return how a pod reaches the API of its cluster: Kubernetes itself says so."""
+    host = environment.get("KUBERNETES_SERVICE_HOST", "")
+    if not host:
+        return {}
+    address = f"[{host}]" if ":" in host else host
+    return {
+        "kubernetes_server": f"https://{address}:{environment.get('KUBERNETES_SERVICE_PORT', '443')}",
+        "kubernetes_ca": f"{_CLUSTER_ACCOUNT}/ca.crt",
+        "kubernetes_token": f"{_CLUSTER_ACCOUNT}/token",
+    }
 
 
 def _default_socket(state_dir: Path) -> Path:
@@ -222,6 +253,13 @@ _CONVERT: Mapping[str, Callable[[str, Any], object]] = {
     "slurm_output_dir": convert.absolute_or_empty,
     "slurm_arguments": convert.arguments,
     "slurm_conf": convert.absolute_or_empty,
+    "kubernetes_server": convert.text,
+    "kubernetes_namespace": convert.text,
+    "kubernetes_image": convert.text,
+    "kubernetes_ca": convert.absolute_or_empty,
+    "kubernetes_token": convert.absolute_or_empty,
+    "kubernetes_certificate": convert.absolute_or_empty,
+    "kubernetes_key": convert.absolute_or_empty,
     "mps_pipe_directory": convert.absolute_or_empty,
     "run_as": convert.text,
     "address": convert.text,

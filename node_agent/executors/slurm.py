@@ -19,7 +19,6 @@ from node_agent.jobs.environment import DEFAULT_PATH
 from node_agent.jobs.executor import SiteCommands
 from node_agent.jobs.spec import MemberSpec
 
-GPUS_MAX: Final = 64
 _CODE: Final = (
     "import sys; sys.path.append(sys.argv[1]); from node_agent.executors.slurm_client import main; main(sys.argv[2:])"
 )

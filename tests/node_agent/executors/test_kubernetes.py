@@ -1,0 +1,180 @@
+"""Jobs on Kubernetes: what is asked of its API, how pods are read, and whole lives against an emulator of it."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node_agent.errors import SettingsInvalid
+from node_agent.executors.choice import choose
+from node_agent.executors.kubernetes import Kubernetes, gpu_uuid
+from node_agent.executors.kubernetes_api import ApiAccess
+from node_agent.executors.pod import view
+from node_agent.jobs.container import NoEngineError
+from node_agent.jobs.executor import Executor
+from node_agent.jobs.status import MemberState, Outcome
+from node_agent.settings import ExecutorKind, Settings, load
+from tests.node_agent.executors.kubernetes_emulator import Emulator, emulated
+from tests.node_agent.jobs.host import Host, ended, eventually, output, running, spec, supervisor_pid
+
+PRODUCT = "NVIDIA-H100-80GB-HBM3"
+H100 = tuple(gpu_uuid(PRODUCT, number) for number in range(8))
+CLUSTER = Kubernetes(ApiAccess("https://api:6443"), "ml", "img:1", gpus_per_node=8)
+
+
+def job_of(*arguments: Any, **fields: Any) -> Any:  # Any: a document, fields of a specification
+    return json.loads(CLUSTER.order(spec(*arguments, **fields), {"A": "b"}))["job"]
+
+
+def test_a_job_asks_for_its_gpus_limits_and_model_and_is_tried_once() -> None:
+    job = job_of("x", "train", gpu_uuids=H100[:2], memory_limit_bytes=1 << 30, cpu_limit_milli=1500)
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["resources"]["limits"] == {"nvidia.com/gpu": "2", "cpu": "1500m", "memory": str(1 << 30)}
+    assert (container["image"], container["command"]) == ("img:1", ["/bin/sh", "-c", "train"])
+    assert {"name": "A", "value": "b"} in container["env"]
+    assert pod["nodeSelector"] == {"nvidia.com/gpu.product": PRODUCT}
+    assert (job["spec"]["backoffLimit"], pod["restartPolicy"]) == (0, "Never")
+    assert pod["automountServiceAccountToken"] is False
+
+
+def test_an_image_keeps_its_own_command_where_none_is_given() -> None:
+    (container,) = job_of("x", (), image="own:2")["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "own:2"
+    assert not {"command", "args"} & container.keys()
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        pytest.param({"gpu_uuids": H100[:1], "gpu_milli": 500}, "whole GPUs", id="part"),
+        pytest.param({"gpu_uuids": tuple(gpu_uuid("", n) for n in range(9))}, "at most 8", id="gang"),
+    ],
+)
+def test_what_cannot_run_there_is_refused_with_the_reason(fields: dict[str, Any], says: str) -> None:
+    with pytest.raises(NoEngineError, match=says):
+        CLUSTER.order(spec("x", "true", **fields), {})
+
+
+def pod_with(phase: str, *, reason: str = "", conditions: tuple[str, ...] = (), **state: Any) -> Any:
+    status = {"phase": phase, "reason": reason, "conditions": [{"type": one, "status": "True"} for one in conditions]}
+    return {"metadata": {"name": "p"}, "status": status | {"containerStatuses": [{"state": state}]}}
+
+
+@pytest.mark.parametrize(
+    ("pod", "state", "outcome"),
+    [
+        pytest.param(pod_with("Pending", waiting={"reason": "ContainerCreating"}), "waiting", "", id="creating"),
+        pytest.param(pod_with("Running", running={}), "running", "", id="running"),
+        pytest.param(pod_with("Succeeded", terminated={"exitCode": 0}), "ended", "exited", id="done"),
+        pytest.param(pod_with("Failed", terminated={"exitCode": 137}), "ended", "signaled", id="killed"),
+        pytest.param(
+            pod_with("Failed", terminated={"exitCode": 137, "reason": "OOMKilled"}), "ended", "oom_killed", id="memory"
+        ),
+        pytest.param(pod_with("Failed", reason="Evicted"), "ended", "supervisor_lost", id="evicted"),
+        pytest.param(
+            pod_with("Failed", conditions=("DisruptionTarget",), terminated={"exitCode": 143}),
+            "ended",
+            "supervisor_lost",
+            id="preempted",
+        ),
+        pytest.param(pod_with("Failed", reason="DeadlineExceeded"), "ended", "timed_out", id="deadline"),
+        pytest.param(pod_with("Pending", waiting={"reason": "InvalidImageName"}), "ended", "start_failed", id="image"),
+        pytest.param({}, "waiting", "", id="nothing"),
+    ],
+)
+def test_pods_are_read_as_what_they_are(pod: Any, state: str, outcome: str) -> None:
+    seen = view(pod).state
+    assert (seen.state, seen.outcome) == (state, outcome)
+
+
+def test_a_daemon_in_a_pod_finds_the_api_of_its_own_cluster(tmp_path: Path) -> None:
+    inside = {"KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT": "6443"}
+    found = load({"state_dir": str(tmp_path)}, inside)
+    assert found.kubernetes_server == "https://[fd00::1]:6443"
+    with pytest.raises(SettingsInvalid, match="kubernetes_server"):
+        choose(Settings(state_dir=tmp_path, executor=ExecutorKind.KUBERNETES))
+
+
+@pytest.fixture
+def cluster() -> Iterator[Emulator]:
+    with emulated() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def executor(cluster: Emulator, tmp_path: Path) -> Executor:
+    site = choose(
+        Settings(
+            state_dir=tmp_path,
+            executor=ExecutorKind.KUBERNETES,
+            kubernetes_server=cluster.url,
+            kubernetes_image="img:1",
+        )
+    )
+    assert site is not None
+    assert [(gpu.uuid, gpu.gpu_type) for gpu in site.gpus] == [(uuid, "H100") for uuid in H100]
+    return site.executor
+
+
+@pytest.fixture
+def host(tmp_path: Path, executor: Executor) -> Iterator[Host]:
+    made = Host(tmp_path / "state", executor=executor)
+    yield made
+    made.clean_up()
+
+
+async def test_jobs_run_there_end_as_they_end_and_are_deleted(host: Host, cluster: Emulator) -> None:
+    first = spec("first", 'echo "$ORQUANTA_GPU_COUNT gpus"; echo more; exit 3', gpu_uuids=H100[:2])
+    killed = spec("killed", "kill -9 $$")
+    async with host.daemon() as runner:
+        found = await host.run(runner, first, killed)
+        written = await output(runner, first.key)
+    assert (found[first.key].outcome, found[first.key].exit_code) == (Outcome.EXITED, 3)
+    assert written == b"2 gpus\nmore\n"
+    assert (found[killed.key].outcome, found[killed.key].signal) == (Outcome.SIGNALED, signal.SIGKILL)
+    await eventually(lambda: not cluster.jobs)
+
+
+async def test_a_job_waits_with_the_clusters_reason_and_is_stopped_with_its_grace(
+    host: Host, cluster: Emulator, tmp_path: Path
+) -> None:
+    mark = tmp_path / "stopped"
+    job = spec("late", f"trap 'touch {mark}; exit 0' TERM; while :; do sleep 0.02; done", gpu_uuids=H100[:1])
+    cluster.hold = True
+    async with host.daemon() as runner:
+        await runner.converge({job.key: job})
+        await eventually(lambda: "Insufficient nvidia.com/gpu" in runner.statuses()[job.key].message)
+        assert runner.statuses()[job.key].state is MemberState.STARTING
+        cluster.pods["orquanta-a-late-0"].start()
+        await running(runner, job.key)
+        await runner.converge({})
+        assert (await ended(runner, job.key)).outcome is Outcome.STOPPED
+    assert mark.exists()
+    assert not cluster.jobs
+
+
+async def test_a_pod_that_is_taken_away_is_the_fleets_fault(host: Host, cluster: Emulator) -> None:
+    job = spec("evicted", "sleep 600")
+    async with host.daemon() as runner:
+        await runner.converge({job.key: job})
+        await running(runner, job.key)
+        cluster.pods["orquanta-a-evicted-0"].override = {"phase": "Failed", "reason": "Evicted", "message": "disk"}
+        status = await ended(runner, job.key)
+    assert status.outcome is Outcome.SUPERVISOR_LOST
+    assert "disk" in status.message
+
+
+async def test_no_job_is_left_there_when_its_supervisor_is_killed(host: Host, cluster: Emulator) -> None:
+    job = spec("orphan", "sleep 600")
+    async with host.daemon() as runner:
+        await runner.converge({job.key: job})
+        await running(runner, job.key)
+        os.kill(supervisor_pid(host, job.key), signal.SIGKILL)
+        assert (await ended(runner, job.key)).outcome is Outcome.SUPERVISOR_LOST
+    assert not cluster.jobs
+    assert not cluster.pods
