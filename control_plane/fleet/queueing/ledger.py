@@ -81,7 +81,10 @@ class Ledger:
 
     def lowest_priority(self) -> JobPriority | None:
         """Return the lowest priority of what is held."""
-        return next((priority for priority in JobPriority if self.by_priority[priority]), None)
+        for priority, claims in self.by_priority.items():  # in the order of priorities
+            if claims:
+                return priority
+        return None
 
 
 def _ending(claim: Claim) -> tuple[datetime, datetime, AllocationId]:

@@ -1,15 +1,19 @@
 """The queue: which jobs wait, and what to do now."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Final
 
 from control_plane.fleet.placement.room import Host, Room
 from control_plane.fleet.queueing.backlog import Backlog
+from control_plane.fleet.queueing.figures import TeamFigures, team_figures
 from control_plane.fleet.queueing.keep import Kept
 from control_plane.fleet.queueing.ledger import Ledger
-from control_plane.fleet.queueing.model import QueueDecision, QueueTerms, WaitingJob
+from control_plane.fleet.queueing.model import QueueDecision, QueueTerms, Standing, WaitingJob
 from control_plane.fleet.queueing.round import Round
+from control_plane.fleet.queueing.standing import Explainer, serving_order
 from control_plane.fleet.queueing.teams import Amount, Parties, fleet_amount
 from control_plane.model.ids import JobId, UserId
 from control_plane.model.team import Team
@@ -78,32 +82,70 @@ class Queue:
         placements are agreed to, drops those jobs here, and puts the claims of those who make way again as `stopping`.
         It may decide again at once for what comes next.
         """
-        held = held_back or {}
-        parties = self._follow(room, teams)
-        round_ = Round(
-            room,
-            self._backlog,
-            self._ledger,
-            parties,
-            self.terms,
-            user_limits,
-            now,
-            held_back=held,
-            promised=self._promised,
-            known={key: kept for key, (kept, since) in self._known.items() if now < since + _REFRESH},
-        )
+        round_ = self._round(room, teams, user_limits, now, held_back or {})
         try:
             round_.run()
         finally:
             round_.undo()
         self._promised = round_.promised
-        if round_.idle:
-            return QueueDecision(tuple(round_.placements), tuple(round_.preemptions))
-        since = {key: one_since for key, (_, one_since) in self._known.items() if now < one_since + _REFRESH}
-        self._known = {
-            one.job.job_id: (one, since.get(one.job.job_id, now)) for one in round_.keeper.kept if not one.soon
-        }
+        if not round_.idle:
+            since = {key: then for key, (_, then) in self._known.items() if now < then + _REFRESH}
+            fixed = [one for one in round_.keeper.kept if not one.soon]
+            self._known = {one.job.job_id: (one, since.get(one.job.job_id, now)) for one in fixed}
         return QueueDecision(tuple(round_.placements), tuple(round_.preemptions))
+
+    def standings(
+        self,
+        room: Room,
+        teams: Sequence[Team],
+        user_limits: Mapping[UserId, int],
+        *,
+        now: datetime,
+        held_back: Mapping[JobId, str] | None = None,
+        limit: int | None = None,
+    ) -> tuple[Standing, ...]:
+        """Return where the jobs stand that wait, in the order in which they are served; the first `limit` of them.
+
+        Decides nothing, and leaves the room as it was. Jobs that wait for other jobs come last.
+        """
+        held = held_back or {}
+        round_ = self._round(room, teams, user_limits, now, held)
+        parties = self._follow(room, teams)
+        with closing(serving_order(self._backlog, parties, self.terms, now, list(self._promised))) as order:
+            listed = list(islice(order, limit))
+        try:
+            round_.run()
+            explainer = Explainer(
+                round_, room, self._backlog, self._ledger, parties, self._fleet, user_limits, held, now
+            )
+            return tuple(explainer.standing(job, group, at) for at, (job, group) in enumerate(listed, start=1))
+        finally:
+            round_.undo()
+
+    def quotas(self, room: Room, teams: Sequence[Team]) -> tuple[TeamFigures, ...]:
+        """Return what every team holds, has borrowed and waits for, by path."""
+        return team_figures(self._backlog, self._ledger, self._follow(room, teams), teams)
+
+    def _round(
+        self,
+        room: Room,
+        teams: Sequence[Team],
+        user_limits: Mapping[UserId, int],
+        now: datetime,
+        held_back: Mapping[JobId, str],
+    ) -> Round:
+        return Round(
+            room,
+            self._backlog,
+            self._ledger,
+            self._follow(room, teams),
+            self.terms,
+            user_limits,
+            now,
+            held_back=held_back,
+            promised=self._promised,
+            known={key: kept for key, (kept, since) in self._known.items() if now < since + _REFRESH},
+        )
 
     def _follow(self, room: Room, teams: Sequence[Team]) -> Parties:
         """Bring the books up to date."""

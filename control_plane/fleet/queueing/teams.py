@@ -120,6 +120,10 @@ class Parties:
             party = party.child(word, "/".join(parts[:depth]))
         return party
 
+    def without_team(self) -> Party:
+        """Return the party of the jobs that have no team."""
+        return self.root.child(_OWN, "")
+
     def user(self, team: str, user_id: UserId) -> Party:
         """Return the party of a user in a team."""
         leaf = self._leaves.get((team, user_id))
