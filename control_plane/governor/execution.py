@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 
 from control_plane.fleet import progress
@@ -88,7 +89,8 @@ def _launch(tx: Tx, effect: LaunchJobs, user_id: UserId | None, prices: PriceTab
                 epoch=0,
                 provider=OWNED,
                 created_at=tx.now,
-                queued_at=tx.now,
+                # Jobs of one launch keep the order of their plan.
+                queued_at=tx.now + timedelta(microseconds=position),
                 version=1,
                 reserved_usd=reserved,
                 team=user.team,

@@ -113,6 +113,18 @@ def live(tx: Tx, *, node_id: NodeId | None = None) -> tuple[Allocation, ...]:
     return _models(tx, tx.session.execute(query.order_by(col(AllocationRow.id))).scalars().all())
 
 
+def live_of(tx: Tx, job_ids: Sequence[JobId]) -> dict[JobId, tuple[Allocation, ...]]:
+    """Return the attempts that have not ended of each of the jobs that has any."""
+    found: dict[JobId, tuple[Allocation, ...]] = {}
+    for ids in batched(job_ids):
+        query = select(AllocationRow).where(
+            col(AllocationRow.job_id).in_(ids), col(AllocationRow.state) != AllocationState.ENDED.value
+        )
+        for allocation in _models(tx, tx.session.execute(query.order_by(col(AllocationRow.epoch))).scalars().all()):
+            found[allocation.job_id] = (*found.get(allocation.job_id, ()), allocation)
+    return found
+
+
 def stranded(tx: Tx) -> tuple[Allocation, ...]:
     """Return the allocations with a member that has not ended on a node that is lost or revoked."""
     there = (

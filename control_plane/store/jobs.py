@@ -80,9 +80,9 @@ def require(tx: Tx, job_id: JobId, *, with_allocations: bool = True) -> Job:
 
 
 def of_goal(tx: Tx, goal_id: GoalId, *, with_allocations: bool = True) -> tuple[Job, ...]:
-    """Return the goal's jobs in the order of its plan."""
+    """Return the goal's jobs in the order of its plan; those that took the places of others come after them."""
     query = select(JobRow).where(col(JobRow.goal_id) == goal_id)
-    rows = sorted(tx.session.execute(query).scalars(), key=lambda row: (_position(row), row.id))
+    rows = sorted(tx.session.execute(query).scalars(), key=lambda row: (row.created_at, _position(row), row.id))
     return _models(tx, rows) if with_allocations else tuple(_model(row) for row in rows)
 
 
@@ -104,6 +104,22 @@ def page(tx: Tx, which: JobFilter, request: PageRequest) -> Page[Job]:
         query = query.where(col(JobRow.id).in_(there))
     rows, token = newest_first(tx.session, query, request, col(JobRow.created_at), col(JobRow.id))
     return Page(_models(tx, rows), token)
+
+
+def many(tx: Tx, job_ids: Iterable[JobId]) -> tuple[Job, ...]:
+    """Return those of the jobs that exist, without their attempts, in the order of their ids."""
+    found: list[Job] = []
+    for ids in batched(sorted(job_ids)):
+        query = select(JobRow).where(col(JobRow.id).in_(ids)).order_by(col(JobRow.id))
+        found += [_model(row) for row in tx.session.execute(query).scalars()]
+    return tuple(found)
+
+
+def live(tx: Tx) -> tuple[Job, ...]:
+    """Return the jobs that have not ended, without their attempts, in the order of their ids."""
+    states = [state.value for state in JobState if not state.ended]
+    query = select(JobRow).where(col(JobRow.status).in_(states)).order_by(col(JobRow.id))
+    return tuple(_model(row) for row in tx.session.execute(query).scalars())
 
 
 def queued(tx: Tx) -> tuple[Job, ...]:

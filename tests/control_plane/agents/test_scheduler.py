@@ -59,7 +59,7 @@ async def test_a_gang_gets_all_its_gpus_or_none(world: World) -> None:
     await scheduler.round()
     assert (await world.job("gang")).state is JobState.QUEUED
     assert await world.held() == set()
-    assert await reason(world, "gang") == "waits: 1 of 2 hosts have 8 H100 free"
+    assert await reason(world, "gang") == "waits: it asks for 8 H100 on each of 2 hosts, and 8 are in service"
     await world.node("beta")
     await scheduler.round()
     assert [member.node_name for member in (await world.newest("gang")).members] == ["alpha", "beta"]
@@ -71,7 +71,7 @@ async def test_a_waiting_job_says_how_many_gpus_are_free(world: World) -> None:
     await world.node()
     await world.launch(user, spec("small", gpu=2), spec("large", gpu=8))
     await scheduler_of(world).round()
-    assert await reason(world, "large") == "waits: 6 of 8 H100 free on any one node"
+    assert await reason(world, "large") == "waits: 6 of 8 H100 free"
 
 
 async def test_a_chain_runs_in_order(world: World) -> None:
@@ -147,7 +147,7 @@ async def test_the_limit_of_a_user_holds_over_all_their_jobs(world: World) -> No
     await world.launch(user, spec("a", gpu=2), spec("b", gpu=2), spec("c", gpu=1))
     await scheduler_of(world).round()
     assert len(await world.held()) == 3
-    assert await reason(world, "b") == "waits: ada@example.com holds 2 GPUs and may hold 3; this job needs 2"
+    assert await reason(world, "b") == "waits: ada@example.com holds 3 of 3 GPUs; this job asks for 2"
 
 
 async def test_a_paused_scheduler_proposes_nothing_and_a_resumed_one_goes_on(world: World) -> None:
@@ -225,7 +225,7 @@ async def test_a_lasting_refusal_is_told_to_the_job_and_does_not_flood_the_audit
     await world.node()
     await world.launch(user, spec("refused", gpu=1), spec("fine", gpu=8))
     monkeypatch.setattr(
-        "control_plane.governor.validity._gang",
+        "control_plane.governor.place_validity._gang",
         lambda job, _effect: ("STALE", "the moon is full") if job.spec.name == "refused" else None,
     )
     scheduler = scheduler_of(world)
@@ -250,7 +250,7 @@ async def test_cpu_and_memory_are_promised_once(world: World) -> None:
     await world.launch(user, *(spec(name, gpu=0, cpu_milli=40_000) for name in ("a", "b")))
     scheduler = scheduler_of(world)
     await scheduler.round()
-    assert await reason(world, "b") == "waits: too few hosts have enough CPU or memory free"
+    assert await reason(world, "b") == "waits: no host has 40 CPU cores on one host free"
     await world.finish("a")
     await scheduler.round()
     assert (await world.job("b")).state is JobState.PLACED
@@ -264,11 +264,13 @@ async def test_a_round_that_fails_is_on_show_and_the_next_one_recovers(
     scheduler = scheduler_of(world)
     failed = asyncio.Event()
 
-    def fail(_snapshot: object) -> None:
-        failed.set()
+    loop = asyncio.get_running_loop()
+
+    def fail(*_: object) -> None:
+        loop.call_soon_threadsafe(failed.set)
         raise ZeroDivisionError
 
-    monkeypatch.setattr("control_plane.agents.scheduler.decide", fail)
+    monkeypatch.setattr("control_plane.scheduling.world.World.decide", fail)
     async with running(scheduler):
         await world.launch(user, spec("train"))
         await asyncio.wait_for(failed.wait(), 30)

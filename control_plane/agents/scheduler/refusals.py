@@ -1,0 +1,52 @@
+"""What the governor refused, and from when on it may be proposed again."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+from control_plane.model.ids import JobId
+
+_LONGEST_PAUSE_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """A placement that was refused, how often before that, and from when on it may be proposed again."""
+
+    times: int
+    retry_at: float
+    reason: str
+
+
+class Refusals:
+    """Placements that were refused. Each is tried again at once, for the world has moved; then ever later."""
+
+    def __init__(self) -> None:
+        self._refused: dict[JobId, _Refusal] = {}
+
+    def note(self, job_id: JobId, outcome: str, now: float) -> None:
+        """Remember a refusal: a lasting one must flood no books."""
+        times = self._refused[job_id].times + 1 if job_id in self._refused else 0
+        pause = 0.0 if times == 0 else min(2.0 ** (times - 1), _LONGEST_PAUSE_SECONDS)
+        self._refused[job_id] = _Refusal(times, now + pause, f"waits: {outcome}")
+
+    def forget(self, job_id: JobId) -> None:
+        """Forget what was refused of a job: it was placed."""
+        self._refused.pop(job_id, None)
+
+    def keep(self, waiting: Collection[JobId]) -> None:
+        """Forget jobs that no longer wait."""
+        if self._refused:
+            self._refused = {job_id: one for job_id, one in self._refused.items() if job_id in waiting}
+
+    def held_back(self, now: float) -> dict[JobId, str]:
+        """Return the jobs that are not to be proposed yet, with why."""
+        return {job_id: one.reason for job_id, one in self._refused.items() if one.retry_at > now}
+
+    def reasons(self) -> dict[JobId, str]:
+        """Return why each job was refused that was refused last, held back or not."""
+        return {job_id: one.reason for job_id, one in self._refused.items()}
+
+    def due(self, now: float) -> bool:
+        """Tell whether one may be proposed again by now."""
+        return any(one.retry_at <= now for one in self._refused.values())

@@ -1,0 +1,146 @@
+"""Reads what the queue and the placement need: everything at once, or only what events say has changed."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from control_plane.fleet.placement.room import Claim, Host
+from control_plane.fleet.queueing.model import WaitingJob
+from control_plane.model.ids import JobId, NodeId
+from control_plane.model.job import Job, JobState
+from control_plane.model.record import Noun
+from control_plane.scheduling.values import Rights, UserLimits, claim_of, host_of, waiting_of
+from control_plane.store import allocations, conditions, events, jobs, nodes, teams, users
+from control_plane.store.database import Tx
+
+EVENTS_MAX: Final = 20_000
+"""Events that are followed one by one; who is further behind reads everything anew."""
+
+_PAGE: Final = 2_000
+_NODES_SINGLY_MAX: Final = 64  # more of them are cheaper to read all at once
+_QUIET: Final = frozenset({allocations.ASSIGNMENTS_CHANGED, conditions.ORDERED})
+_NOUNS: Final = (Noun.NODE, Noun.JOB, Noun.AGENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What of the settings decides how rows are read."""
+
+    max_gpus_per_user: int
+    min_runtime_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobNow:
+    """A job as it is now: it waits, or an attempt of it holds something, or neither."""
+
+    job_id: JobId
+    waiting: WaitingJob | None = None
+    claim: Claim | None = None
+    status_reason: str = ""
+    depends_on: tuple[JobId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Everything:
+    """The fleet and the queue at one moment."""
+
+    sequence: int
+    hosts: tuple[Host, ...]
+    jobs: tuple[JobNow, ...]
+    rights: Rights
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What has changed up to an event. A node without a host has left; `rights` None means that they are as before."""
+
+    sequence: int
+    hosts: Mapping[NodeId, Host | None]
+    jobs: tuple[JobNow, ...]
+    rights: Rights | None
+
+
+def everything(tx: Tx, terms: Terms) -> Everything:
+    """Read the whole fleet and the whole queue."""
+    sequence = events.newest(tx)
+    unwell, closed = conditions.gpu_health(tx), conditions.closed_hosts(tx)
+    found = (host_of(node, unwell=unwell.get(node.id, {}), closed=node.id in closed) for node in nodes.active(tx))
+    hosts = tuple(host for host in found if host is not None)
+    return Everything(sequence, hosts, _jobs(tx, jobs.live(tx), terms), rights(tx, terms))
+
+
+def changes(tx: Tx, since: int, terms: Terms, dependents: Mapping[JobId, Collection[JobId]]) -> Changes | None:
+    """Read what has changed after the event `since`; None if that is further back than events are kept or followed.
+
+    `dependents` are, by job, the waiting jobs that wait for it: with it, they change.
+    """
+    if since and events.oldest(tx) > since + 1:
+        return None
+    sequence, node_ids, job_ids, rights_changed, read = since, set[NodeId](), dict[JobId, None](), False, 0
+    while page := events.after(tx, sequence, limit=_PAGE, nouns=_NOUNS):
+        read += len(page)
+        if read > EVENTS_MAX:
+            return None
+        for event in page:
+            if event.noun is Noun.JOB:
+                job_ids[JobId(event.id)] = None
+                job_ids.update(dict.fromkeys(dependents.get(JobId(event.id), ())))
+            elif event.noun is Noun.NODE and event.kind not in _QUIET:
+                node_ids.add(NodeId(event.id))
+            rights_changed = rights_changed or event.kind == teams.TERMS_CHANGED
+        sequence = page[-1].sequence
+    return Changes(
+        sequence,
+        _hosts(tx, node_ids),
+        _jobs(tx, jobs.many(tx, job_ids), terms, asked=job_ids),
+        rights(tx, terms) if rights_changed else None,
+    )
+
+
+def rights(tx: Tx, terms: Terms) -> Rights:
+    """Read who may hold how much."""
+    return Rights(teams.every(tx), UserLimits(terms.max_gpus_per_user, users.gpu_limits(tx)))
+
+
+def _hosts(tx: Tx, node_ids: Collection[NodeId]) -> dict[NodeId, Host | None]:
+    if len(node_ids) <= _NODES_SINGLY_MAX:
+        found: dict[NodeId, Host | None] = {}
+        for node_id in sorted(node_ids):
+            node = nodes.get(tx, node_id)
+            unwell = conditions.gpu_health(tx, node_id).get(node_id, {})
+            closed = bool(conditions.closed_hosts(tx, node_id))
+            found[node_id] = None if node is None else host_of(node, unwell=unwell, closed=closed)
+        return found
+    unwell_all, closed_all = conditions.gpu_health(tx), conditions.closed_hosts(tx)
+    here = {node.id: node for node in nodes.active(tx) if node.id in node_ids}
+    return {
+        node_id: host_of(here[node_id], unwell=unwell_all.get(node_id, {}), closed=node_id in closed_all)
+        if node_id in here
+        else None
+        for node_id in sorted(node_ids)
+    }
+
+
+def _jobs(tx: Tx, found: Iterable[Job], terms: Terms, asked: Iterable[JobId] = ()) -> tuple[JobNow, ...]:
+    """Return the jobs as they are now; of those that were asked for and are not found, that they are gone."""
+    known = tuple(found)
+    needed = {one for job in known if job.state is JobState.QUEUED for one in job.spec.depends_on}
+    states = jobs.states(tx, needed)
+    started = [job.id for job in known if job.epoch and not job.state.ended]
+    newest = {job_id: attempts[-1] for job_id, attempts in allocations.live_of(tx, started).items()}
+    made = []
+    for job in known:
+        attempt = newest.get(job.id)
+        queued = job.state is JobState.QUEUED
+        made.append(
+            JobNow(
+                job.id,
+                waiting_of(job, states) if queued else None,
+                None if attempt is None else claim_of(job, attempt, min_runtime_seconds=terms.min_runtime_seconds),
+                job.status_reason if queued else "",
+                job.spec.depends_on if queued else (),
+            )
+        )
+    there = {job.id for job in known}
+    return (*made, *(JobNow(job_id) for job_id in asked if job_id not in there))

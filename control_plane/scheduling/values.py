@@ -1,0 +1,116 @@
+"""Nodes, attempts and jobs of the store as the queue and the placement see them. Pure."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Final
+
+from control_plane.fleet.placement.room import Claim, Host
+from control_plane.fleet.placement.slots import can_share, slots
+from control_plane.fleet.preemption import protected_until, started_at
+from control_plane.fleet.queueing.model import WaitingJob
+from control_plane.model.action import Placement
+from control_plane.model.ids import JobId, NodeId, UserId
+from control_plane.model.job import Allocation, AllocationState, Job, JobState
+from control_plane.model.node import GpuHealth, Node, NodeState
+from control_plane.model.team import Team
+
+_ALL_WELL: Final[Mapping[str, GpuHealth]] = MappingProxyType({})
+_NOTHING_TO_LOSE: Final = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class UserLimits(Mapping[UserId, int]):
+    """GPUs that accounts may hold at most: what the settings say, except for those that have a limit of their own."""
+
+    default: int
+    own: Mapping[UserId, int] = field(default_factory=dict)
+
+    def __getitem__(self, user_id: UserId) -> int:
+        """Return the limit of an account, whichever it is."""
+        return self.own.get(user_id, self.default)
+
+    def __iter__(self) -> Iterator[UserId]:
+        """Yield the accounts that have a limit of their own."""
+        return iter(self.own)
+
+    def __len__(self) -> int:
+        """Return how many have a limit of their own."""
+        return len(self.own)
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """Who may hold how much."""
+
+    teams: tuple[Team, ...]
+    limits: UserLimits
+
+
+def host_of(node: Node, *, unwell: Mapping[str, GpuHealth] = _ALL_WELL, closed: bool = False) -> Host | None:
+    """Return the node as a host; None if it has left the fleet or never said what it is made of.
+
+    `unwell` is what conditions say of its GPUs; `closed` that one keeps it from taking jobs.
+    """
+    inventory = node.inventory
+    if inventory is None or node.state is NodeState.REVOKED:
+        return None
+    return Host(
+        node_id=node.id,
+        name=node.name,
+        slots=slots(inventory, unwell),
+        cpu_milli=inventory.cpu_count * 1000,
+        memory_bytes=inventory.memory_bytes,
+        labels=dict(node.labels),
+        open=node.state is NodeState.READY and node.connected and not closed,
+        shares=can_share(inventory),
+    )
+
+
+def claim_of(job: Job, allocation: Allocation, *, min_runtime_seconds: float) -> Claim | None:
+    """Return what an attempt still holds, None if nothing."""
+    placements = tuple(
+        Placement(member.rank, member.node_id, member.gpu_uuids)
+        for member in allocation.members
+        if member.state is not AllocationState.ENDED
+    )
+    if allocation.state is AllocationState.ENDED or not placements:
+        return None
+    began = started_at(allocation)
+    return Claim(
+        allocation_id=allocation.id,
+        job_id=job.id,
+        user_id=job.user_id,
+        team=job.team,
+        priority=job.spec.priority,
+        resources=job.spec.resources,
+        placements=placements,
+        started_at=began,
+        ends_by=began + timedelta(seconds=allocation.max_runtime_seconds + job.spec.stop_grace_seconds),
+        protected_until=protected_until(allocation, min_runtime_seconds),
+        # A job that saves its work when it is asked to loses nothing by making way.
+        checkpointed_at=_NOTHING_TO_LOSE if job.spec.checkpoint_signal else None,
+        stopping=allocation.stop_requested,
+    )
+
+
+def waiting_of(job: Job, dependencies: Mapping[JobId, JobState]) -> WaitingJob:
+    """Return a queued job as it waits. `dependencies` are the states of jobs that it may wait for."""
+    return WaitingJob(
+        job_id=job.id,
+        user_id=job.user_id,
+        user_email=job.user_email,
+        team=job.team,
+        priority=job.spec.priority,
+        resources=job.spec.resources,
+        queued_at=job.queued_at,
+        epoch=job.epoch,
+        max_runtime_seconds=job.spec.max_runtime_seconds,
+        waits_for=tuple(one for one in job.spec.depends_on if dependencies.get(one) is not JobState.SUCCEEDED),
+    )
+
+
+def placed_on(claim: Claim) -> frozenset[NodeId]:
+    """Return the nodes that a claim is on."""
+    return frozenset(placement.node_id for placement in claim.placements)
