@@ -1,6 +1,6 @@
 """Job templates: what runs when a job names neither command nor image. The programs ship with the daemon."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -18,11 +18,13 @@ class JobTemplate:
 _HOUR = 3600
 
 
-def stand_in(template: str) -> str:
+def stand_in(templates: Sequence[str]) -> str:
     """Return what a person should know whose goal names work, and no program that does it."""
+    *others, last = [repr(template) for template in templates]
+    run = f"templates {', '.join(others)} and {last} run" if others else f"template {last} runs"
     return (
-        f"No program is named, so the built-in template {template!r} runs: a small demonstration that ships with "
-        "OrQuanta. To run your own, name its command: run `python train.py` on 2 H100 for 1 hour."
+        f"No program is named, so the built-in {run}: a small demonstration that ships with OrQuanta. To run your own, "
+        "name its command: run `python train.py` on 2 H100 for 1 hour."
     )
 
 

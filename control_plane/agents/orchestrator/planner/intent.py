@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from control_plane.agents.orchestrator.planner import intent_words as lexicon
 from control_plane.agents.orchestrator.planner import object_words as objects
+from control_plane.agents.orchestrator.planner.preferences import read_plan_only
 from control_plane.agents.orchestrator.planner.shadow import Kind, Shadow, mark, words
 from control_plane.agents.orchestrator.planner.text import Span
 from control_plane.model.plan import LAUNCH_INTENTS, Intent
@@ -45,6 +46,7 @@ def read_intent(shadow: Shadow) -> IntentReading:
         return IntentReading(None)
     first = requests[0]
     for rule in (
+        _told_plan_rule,
         _supposed_rule,
         _query_rule,
         _cost_rule,
@@ -193,6 +195,17 @@ def _of(requests: list[Request], intent: Intent, level: int = _VERB_LEVEL) -> Re
     return next((request for request in requests if request.intent is intent and request.level >= level), None)
 
 
+_PLAN_FOR = re.compile(r"(?<![a-z])(?:plan|quote|dry[ -]?run) (?:for|to|of|if)(?: [a-z]+){0,3} $")
+
+
+def _told_plan_rule(shadow: Shadow, first: Request, requests: list[Request]) -> Request | None:
+    """Who asks to be told the plan for some work asks for that work; that nothing runs is said beside it."""
+    if first.intent is not Intent.QUERY or read_plan_only(shadow) is None:
+        return None  # what is not said to be a plan alone would run
+    works = (request for request in requests if request.intent in LAUNCH_INTENTS and request.at > first.at)
+    return next((work for work in works if _PLAN_FOR.search(shadow.text[: work.at])), None)
+
+
 _SUPPOSED = re.compile(
     words("if (?:i|we|you|one|they|someone|somebody)|suppose|supposing|assuming|imagine|say (?:i|we)|were (?:i|we) to")
     + r"[^.;!?\n]{0,40}$"
@@ -231,7 +244,10 @@ def _foreign_query(shadow: Shadow, first: Request, requests: list[Request]) -> R
 
 
 def _cost_rule(_: Shadow, first: Request, requests: list[Request]) -> Request | None:
-    """Reducing spend is about costs, not about scale."""
+    """Reducing spend is about costs, not about scale; comparing it is a question and no benchmark."""
+    asked = _of(requests, Intent.QUERY)
+    if first.intent is Intent.BENCHMARK and asked is not None and asked.at == first.at:
+        return asked if len(asked.word) > len(first.word) else None
     cost = _of(requests, Intent.COST)
     if (
         cost is not None

@@ -47,7 +47,7 @@ _STOPPED = _of(_JOB_BEHIND, rf"\b{_STOP_VERB}\s+(?:my\s+)?{_NAME}{_END}")
 _SCALED = _of(
     rf"\b(?:scale|resize|grow|shrink|expand|double|halve)\s+(?:up\s+|down\s+)?(?:my\s+)?{_NAME}\s+(?:up|down|to|by)\b"
 )
-_ASKED = _of(rf"\b{_ASK_WORD}\s+{_NAME}(?![\w-])")
+_ASKED = _of(rf"\b{_ASK_WORD}\s+{_NAME}(?![\w-])", rf"\b(?:using|uses|holds)\s+{_NAME}(?![\w-])")
 _HEAL_ALONE = re.compile(rf"{_LEAD}(?P<verb>{_HEAL_VERB})\s+(?:{_NODE_NOUN}\s+)?{_NAME}{_TAIL}", re.IGNORECASE)
 _STOP_ALONE = re.compile(rf"{_LEAD}(?P<verb>{_STOP_VERB})\s+(?:{_JOB_NOUN}\s+)?{_NAME}{_TAIL}", re.IGNORECASE)
 

@@ -88,6 +88,12 @@ _BARE_COMMAND = re.compile(
     r"vllm serve|llamafactory-cli|axolotl|trtexec|lm_eval|horovodrun|tune run|ollama run|julia|make|"
     r"nohup)(?= \S)|\./[\w./-]{1,200}|nvidia-smi)"
 )
+_FLAGGED_COMMAND = re.compile(
+    r"(?<![a-z])(?:run|execute|exec|invoke|ejecuta|esegui)(?: the| my| this)?(?: command| script| program| tool)?:? "
+    r"(?P<command>(?!(?:it|this|that|them|these|training|inference|train|job|jobs|batch|benchmark|one|all|again|now)(?![a-z]))"
+    r"[a-z][\w./-]{1,80})(?= --[a-z])"
+)
+"""A program that nobody knows is a command all the same where flags follow it: "run simulate --fast on 1 H100"."""
 _FLAG_ARGUMENT = re.compile(
     r" (--?[a-z][\w.-]{0,60})(?:(?:=| (?!(?:on|for|with|using|in|at|by|and|until|then|via|w/|max|please|pls|image|"
     r"from)(?![\w/.-])))(?!-)(?:\"[^\"\n]{0,200}\"|[^\s,;]{1,200}))?",
@@ -220,9 +226,10 @@ def _image(shadow: Shadow, match: re.Match[str]) -> Literal | None:
 
 def _bare_commands(shadow: Shadow) -> Iterator[Replacement]:
     """Yield commands written without quotes: a known program, then flags, their values and files."""
-    for match in _BARE_COMMAND.finditer(shadow.text):
-        end = match.end()
-        arguments = 0
+    known = [match.span() for match in _BARE_COMMAND.finditer(shadow.text)]
+    flagged = [match.span("command") for match in _FLAGGED_COMMAND.finditer(shadow.text)]
+    for start, first_end in sorted({start: (start, end) for start, end in (*flagged, *known)}.values()):
+        end, arguments = first_end, 0
         while arguments < 64:  # noqa: PLR2004 - bounds of a short value and of arguments
             argument = (
                 _FLAG_ARGUMENT.match(shadow.text, end)
@@ -232,5 +239,5 @@ def _bare_commands(shadow: Shadow) -> Iterator[Replacement]:
             if argument is None:
                 break
             end, arguments = argument.end(), arguments + 1
-        if arguments or match.group().startswith(("./", "nvidia-smi")):
-            yield match.start(), end, _literal(shadow, match.start(), end, command=True)
+        if arguments or shadow.text.startswith(("./", "nvidia-smi"), start):
+            yield start, end, _literal(shadow, start, end, command=True)

@@ -100,8 +100,8 @@ def _asks_for_commands(questions: Sequence[Question]) -> bool:
 
 def _notes(jobs: Sequence[PlannedJob]) -> tuple[str, ...]:
     """Return what a person should know of jobs for which no program is named."""
-    templates = (job.template for job in jobs if job.command is None and job.image is None)
-    return tuple(dict.fromkeys(stand_in(template) for template in templates if template is not None))
+    own = [job.template for job in jobs if job.command is None and job.image is None and job.template is not None]
+    return (stand_in(list(dict.fromkeys(own))),) if own else ()
 
 
 def _refused(draft: Draft, danger: Danger, source: str, sources: Mapping[str, str]) -> Plan:

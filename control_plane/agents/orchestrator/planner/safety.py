@@ -83,6 +83,8 @@ def _dangers(shadow: Shadow) -> Iterator[Danger]:
     yield from _matches(shadow, harm.HARDWARE, RefusalCode.DISABLES_SAFETY)
     yield from _matches(shadow, unsafe.ADMIN, RefusalCode.PRIVILEGE_ESCALATION)
     yield from _matches(shadow, rules.QUOTA_UP, RefusalCode.PRIVILEGE_ESCALATION)
+    if rules.BUDGET_UP.fullmatch(shadow.text):
+        yield Danger(RefusalCode.PRIVILEGE_ESCALATION, shadow.span(0, len(shadow.text)))
     yield from _matches(shadow, unsafe.IMPERSONATE, RefusalCode.IMPERSONATION)
     yield from _authority(shadow)
     yield from _claims(shadow)

@@ -91,6 +91,13 @@ RULES_OFF = re.compile(
 QUOTA_UP = re.compile(
     MANNER.format(first=unsafe.RAISE, gap=r"(?: [\w'-]+){0,4}? ?(?:的)?", second=unsafe.QUOTA, back=SOV_GAP)
 )
+BUDGET_UP = re.compile(
+    rf"[ \n]*(?:(?:please|pls|can you|could you|now)[ ,]*)*{unsafe.RAISE} (?:my|our|the|his|her|their|"
+    r"[a-z0-9.@-]{1,40}(?:'s)?) (?:own |team |monthly |weekly |daily |total |gpu )*(?:budgets?|spending|allowance|"
+    rf"presupuesto)(?: limit| cap)?(?: (?:to|by|up to|from|auf|um|a|de) ?(?:{mark(Kind.MONEY, Kind.NUMBER)} ?%?|"
+    r"unlimited|infinity)){0,2}(?: (?:please|pls|now|asap))?[ .!\n]*"
+)
+"""A change of a standing budget, where it is all that a goal says; "budget to $40" beside work is that work's own."""
 SECRETS = re.compile(MANNER.format(first=harm.TAKE, gap=harm.SHORT, second=harm.SECRET, back=SOV_GAP))
 DATA_LOSS = re.compile(
     MANNER.format(first=harm.DESTROY, gap=r"(?P<between>[^.;!?\n,]{0,40}?)", second=harm.DATA, back=SOV_GAP)

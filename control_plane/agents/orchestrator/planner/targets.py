@@ -79,11 +79,13 @@ _STOP = (
     "other|another|and|or|of|for|to|in|on|from|how|much|by|same|gpu|pool|team|does|equipo|el|la"
 )
 _PATH = r"(?:/[a-z0-9][a-z0-9-]{0,24}){0,4}"  # a team in a team: research/nlp
+_NO_TEAM = f"(?:{_STOP}|budgets?|spending|spend|costs?|bill|members?|leads?)(?![a-z])"
 _TEAM = re.compile(
-    rf"(?<![a-z])(?:team|equipo|equipe|squad|group|abteilung) (?P<a>(?!(?:{_STOP})(?![a-z]))[a-z][a-z"
-    rf"0-9-]{{1,24}}{_PATH})(?! of)|(?<![a-z/])(?P<b>(?!(?:{_STOP})(?![a-z]))[a-z][a-z0-9-]{{1,24}}{_PATH})(?:'s)?[ "
-    rf"-](?:team|squad)(?![a-z])|(?P<c>[a-z]{{2,24}})(?:团队|组|チーム)|"
-    rf"(?<![\w./-])(?P<d>[a-z][a-z0-9-]{{1,24}}(?:/[a-z][a-z0-9-]{{1,24}}){{1,4}})(?='s)?"
+    rf"(?<![a-z])(?:team|equipo|equipe|squad|group|abteilung) (?P<a>(?!{_NO_TEAM})[a-z][a-z0-9-]{{1,24}}{_PATH})"
+    r"(?! of)|"
+    rf"(?<![a-z/])(?P<b>(?!(?:{_STOP})(?![a-z]))[a-z][a-z0-9-]{{1,24}}{_PATH})(?:'s)?[ -](?:team|squad)(?![a-z])|"
+    r"(?P<c>[a-z]{2,24})(?:团队|组|チーム)|"
+    r"(?<![\w./-])(?P<d>[a-z][a-z0-9-]{1,24}(?:/[a-z][a-z0-9-]{1,24}){1,4})(?='s)?"
     r"(?= (?:spend|spent|spends|burn|burnt|burned|cost|costs|owe|owes|pay|paid|use|used)(?![a-z]))"
 )
 _POOL = re.compile(

@@ -1,5 +1,6 @@
 """One host by rules: its state, what is wrong and what shows that, its incident, its repair, and what it waits for."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from control_plane.agents.orchestrator.runs.moves import Call, Move
@@ -50,10 +51,10 @@ def _lines(view: RunView, name: str, found: Outcome, incident: Outcome | None) -
     faults = [one for one in found.data.get("conditions", ()) if isinstance(one, dict)]
     wrong = f"{len(faults)} thing{'s are' if len(faults) > 1 else ' is'} wrong with it:" if faults else ""
     yield f"{name} is {state}: {gpus or 'no GPUs'}; {wrong or 'nothing is wrong with it.'}"
-    index = {str(gpu.get("uuid")): gpu.get("index") for gpu in found.data.get("gpus", ()) if isinstance(gpu, dict)}
-    yield from (_fault(view, one, index) for one in faults[:_FAULTS_SHOWN])
+    yield from (_fault(view, one, _indices(found)) for one in faults[:_FAULTS_SHOWN])
     if len(faults) > _FAULTS_SHOWN:
         yield f"- and {len(faults) - _FAULTS_SHOWN} more: orquanta node show {name}"
+    yield from _jobs(found)
     if not node.get("connected", True) and state != "lost":
         heard = ago(view, found.data.get("last_seen_at"))
         yield f"Its daemon is not connected{f'; it was last heard {heard}' if heard else ''}."
@@ -63,6 +64,20 @@ def _lines(view: RunView, name: str, found: Outcome, incident: Outcome | None) -
     waits = _WAITS.get(state)
     if waits is not None:
         yield waits.format(name=name)
+
+
+def _indices(found: Outcome) -> Mapping[str, object]:
+    return {str(gpu.get("uuid")): gpu.get("index") for gpu in found.data.get("gpus", ()) if isinstance(gpu, dict)}
+
+
+def _jobs(found: Outcome) -> Iterator[str]:
+    """Tell which jobs hold GPUs of the host."""
+    held = Counter(
+        str(gpu["job_id"]) for gpu in found.data.get("gpus", ()) if isinstance(gpu, dict) and gpu.get("job_id")
+    )
+    if held:
+        told = ", ".join(f"{job_id} ({number} GPU{'s' if number > 1 else ''})" for job_id, number in held.items())
+        yield f"Jobs on it: {told}."
 
 
 def _fault(view: RunView, one: Json, index: Mapping[str, object]) -> str:

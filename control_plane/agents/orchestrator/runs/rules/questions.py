@@ -7,24 +7,31 @@ from decimal import Decimal
 
 from control_plane.agents.orchestrator.asked_names import AskedName, read_asked_name
 from control_plane.agents.orchestrator.runs.moves import Call, Move
-from control_plane.agents.orchestrator.runs.rules import money
+from control_plane.agents.orchestrator.runs.rules import jobs_listed, money
 from control_plane.agents.orchestrator.runs.rules.answering import answered, trouble
 from control_plane.agents.orchestrator.runs.rules.hosts_told import about_node
+from control_plane.agents.orchestrator.runs.rules.jobs_listed import job_lines, job_words
 from control_plane.agents.orchestrator.runs.rules.nearest import nearest_jobs, nearest_nodes
 from control_plane.agents.orchestrator.runs.view import Json, RunView
 from control_plane.model.plan import Intent
-from control_plane.model.run_step import Outcome
 from control_plane.model.tool import ToolStatus
 
 _SHOWN = 10
 _DIAGNOSE = "diagnose_job"
-_SPENT = re.compile(r"\b(spen[dt]|spending|bill(ed)?|charged|owe|budget|paid)\b", re.IGNORECASE)
+_SPENT = re.compile(
+    r"\b(spen[dt]|spendings?|bills?|billed|charged|owe|budget|paid|burn(ed|t)?|invoiced?|expenses?|cost (us|me))\b",
+    re.IGNORECASE,
+)
 _WHY = re.compile(r"\b(why|fail(ed|s|ure)?|crash(ed)?|die[ds]?|wrong|error|log|logs)\b", re.IGNORECASE)
-_QUEUE = re.compile(r"\b(queue[ds]?|waiting|pending|wait)\b", re.IGNORECASE)
-_MINE = re.compile(r"\b(my|mine|i|me)\b", re.IGNORECASE)
+_QUEUE = re.compile(
+    r"\b(queue[ds]?|waiting|pending|wait|(?:until|when|before)\b.{0,40}\bstarts?|when will\b.{0,40}\b(?:run|begin))\b",
+    re.IGNORECASE,
+)
+_MINE = re.compile(r"\b(my|mine|i|(?<!show )(?<!tell )(?<!give )me)\b", re.IGNORECASE)
 _JOBS = re.compile(r"\b(jobs?|runs?|trainings?)\b", re.IGNORECASE)
 _TROUBLE = re.compile(
-    r"\b(incidents?|broken|unhealthy|faults?|sick|xid|quarantined|bad|degraded|troubles?)\b", re.IGNORECASE
+    r"\b(incidents?|broken|unhealthy|faults?|sick|xid|quarantined|bad|degraded|troubles?|happened|went wrong)\b",
+    re.IGNORECASE,
 )
 _NODES = re.compile(r"\b(nodes?|hosts?|machines?|servers?)\b", re.IGNORECASE)
 _PRICE = re.compile(r"\b(price[ds]?|cost(s|ing)?|rate|cheap(er|est)?|expensive|per hour)\b", re.IGNORECASE)
@@ -50,6 +57,8 @@ def _by_words(view: RunView, text: str) -> Move:
     """Return the move for a question that names nothing, by what its words are about."""
     if _QUEUE.search(text):
         return _queue(view, mine=bool(_MINE.search(text)))
+    if jobs_listed.is_asked(text):
+        return jobs_listed.decide(view, text, mine=bool(_MINE.search(text)))
     if _WHY.search(text) and _JOBS.search(text):
         return _last_failed(view)
     if _TROUBLE.search(text):
@@ -57,7 +66,7 @@ def _by_words(view: RunView, text: str) -> Move:
     if view.plan.intent is Intent.COST or _PRICE.search(text):
         return _fleet(view, prices=True)
     if _JOBS.search(text):
-        return _jobs(view, mine=bool(_MINE.search(text)))
+        return jobs_listed.decide(view, text, mine=bool(_MINE.search(text)))
     if _NODES.search(text):
         return _nodes(view)
     return _fleet(view, prices=False)
@@ -99,7 +108,7 @@ def _about_job(view: RunView, name: str) -> Move | str:
         if found.status != ToolStatus.OK:
             return f"{name}: {trouble(found, 'nothing is known of it')}"
         goal = found.data.get("goal", {})
-        return f"{name} is {goal.get('state')} {goal.get('reason') or ''}\n" + _job_lines(found)
+        return f"{name} is {goal.get('state')} {goal.get('reason') or ''}\n" + job_lines(found)
     found = view.look("get_job", {"job": name})
     if found is None:
         return Call("get_job", {"job": name}, f"see how {name} is")
@@ -109,7 +118,7 @@ def _about_job(view: RunView, name: str) -> Move | str:
     if found.status != ToolStatus.OK:
         return f"{name}: {trouble(found, 'nothing is known of it')}"
     job = found.data.get("job", {})
-    line = _job_words(job)
+    line = job_words(job)
     if job.get("state") == "queued":
         placed = view.look("job_placement", {"job": name})
         if placed is None:
@@ -148,14 +157,6 @@ def _last_failed(view: RunView) -> Move:
     return answered(view, told) if isinstance(told, str) else told
 
 
-def _jobs(view: RunView, *, mine: bool) -> Move:
-    arguments: dict[str, object] = {"limit": _SHOWN, **({"user": "me"} if mine else {})}
-    found = view.look("list_jobs", arguments)
-    if found is None:
-        return Call("list_jobs", arguments, "see the jobs")
-    return answered(view, _job_lines(found) or "There are no jobs.")
-
-
 def _queue(view: RunView, *, mine: bool) -> Move:
     arguments: dict[str, object] = {"state": "queued", "limit": _SHOWN, **({"user": "me"} if mine else {})}
     found = view.look("list_jobs", arguments)
@@ -170,7 +171,7 @@ def _queue(view: RunView, *, mine: bool) -> Move:
         return Call("job_placement", {"job": name}, f"see why {name} waits")
     more = " (and more)" if found.data.get("next_page") else ""
     why = placed.data.get("why") or "no reason is known"
-    return answered(view, f"{len(waiting)} jobs wait{more}:\n{_job_lines(found)}\n{name} waits: {why}.")
+    return answered(view, f"{len(waiting)} jobs wait{more}:\n{job_lines(found)}\n{name} waits: {why}.")
 
 
 def _incidents(view: RunView) -> Move:
@@ -234,12 +235,3 @@ def _counts(found: object) -> str:
     if not isinstance(found, dict) or not found:
         return "none"
     return ", ".join(f"{count} {state}" for state, count in sorted(found.items()) if count) or "none"
-
-
-def _job_lines(found: Outcome) -> str:
-    return "\n".join(f"- {_job_words(one)}" for one in found.data.get("jobs", ()) if isinstance(one, dict))
-
-
-def _job_words(job: Json) -> str:
-    reason = f": {job.get('reason')}" if job.get("reason") else ""
-    return f"{job.get('name')} ({job.get('id')}) is {job.get('state')}{reason}; cost so far ${job.get('cost_usd')}."

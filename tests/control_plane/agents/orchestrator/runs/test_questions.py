@@ -37,6 +37,11 @@ async def place(rig: Rig) -> None:
         ("why did my job fail?", "None of your jobs has failed"),
         ("what did team vision spend?", "There is no team vision that OrQuanta knows of"),
         ("what did team research/nlp spend in April?", "There is no team research/nlp that OrQuanta knows of"),
+        ("which of my jobs are still running?", "None of your jobs is running"),
+        ("which jobs failed today?", "No job has failed today (Monday 4 May)"),
+        ("show me all jobs", "No job is known"),
+        ("how much did the vision team burn last month?", "There is no team vision that OrQuanta knows of"),
+        ("any broken machines?", "No incident is open"),
         ("how is job nosuch?", "You have no job named nosuch. List your jobs with: orquanta job list"),
         ("why did gpu-a-71 fail?", "gpu-a-71"),
         ("what is wrong with node gpu-b-17?", "There is no host named gpu-b-17. Did you mean gpu-a-17?"),
@@ -204,3 +209,16 @@ async def test_the_result_of_a_demonstration_says_that_it_was_one(rig: Rig) -> N
     await rig.world.report_of(job.id, AllocationState.RUNNING)
     await rig.world.report_of(job.id, AllocationState.ENDED, ExitReason.EXITED, exit_code=0)
     assert "it ran the built-in template 'train', a small demonstration" in (await rig.goal(goal.id)).result
+
+
+async def test_jobs_are_listed_by_state_and_time_and_a_host_tells_whose_jobs_it_runs(rig: Rig) -> None:
+    await rig.node("alpha")
+    goal = await rig.ask(LAUNCH)
+    await place(rig)
+    (job,) = await rig.jobs(goal)
+    await rig.world.report_of(job.id, AllocationState.RUNNING)
+    running = await rig.ask("which of my jobs are still running?")
+    assert f"1 of your jobs is running:\n- train ({job.id}) is running" in running.result
+    assert "No job has failed" in (await rig.ask("which jobs failed yesterday?")).result
+    host = await rig.ask("who is using alpha?")
+    assert f"Jobs on it: {job.id} (1 GPU)." in host.result
