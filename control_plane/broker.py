@@ -1,8 +1,11 @@
 """The control plane's way to NATS: a broker of its own, or yours."""
 
+import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+
+import structlog
 
 from control_plane.bus.bucket import Bucket
 from control_plane.bus.callout import AuthCallout
@@ -12,6 +15,7 @@ from control_plane.bus.streams import stream_specs
 from control_plane.bus.subjects import CONTROL_USER, REPLICA_BUCKET
 from control_plane.clock import Clock
 from control_plane.credentials import Certificates
+from control_plane.errors import Unavailable
 from control_plane.identity.secrets import SecretBox
 from control_plane.ports import reachable
 from control_plane.setting_addresses import split_address
@@ -19,6 +23,9 @@ from control_plane.settings import Settings
 from control_plane.store import nodes
 from control_plane.store.database import Store
 
+log = structlog.get_logger()
+
+_PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 _SYNC = {"every-second": Sync.EVERY_SECOND, "every-message": Sync.EVERY_MESSAGE}
 
 
@@ -90,8 +97,21 @@ async def open_broker(
         return Broker(bus, callout, node_urls, embedded)
     bucket = Bucket(bus, REPLICA_BUCKET)
     copies = await bucket.ensure()
-    await bus.ensure_streams(stream_specs(replicas=copies))
+    await _streams_of_cluster(bus, copies)
     return Broker(bus, callout, node_urls, embedded, bucket)
+
+
+async def _streams_of_cluster(bus: Bus, copies: int) -> None:
+    """Make the streams of servers that may still be choosing who leads each of them. Raises Unavailable."""
+    for pause_seconds in _PAUSES_SECONDS:
+        try:
+            await bus.ensure_streams(stream_specs(replicas=copies))
+        except Unavailable as error:
+            log.info("bus.streams_wait", why=error.message)
+            await asyncio.sleep(pause_seconds)
+        else:
+            return
+    await bus.ensure_streams(stream_specs(replicas=copies))
 
 
 def _external(settings: Settings, certificates: Certificates) -> BusEndpoint:

@@ -36,8 +36,9 @@ class FleetSilence:
         self._heard: dict[NodeId, float] = {}
 
     def silent_for_seconds(self, node_id: NodeId) -> float:
-        """Return for how long no replica has heard a node."""
-        return self._clock.monotonic() - max(self._from, self._heard.get(node_id, self._from))
+        """Return for how long no replica has heard a node; one that was not asked about before counts as just heard."""
+        now = self._clock.monotonic()
+        return now - max(self._from, self._heard.setdefault(node_id, now))
 
     async def run(self) -> None:
         """Look until cancelled; forget the links of replicas that are gone."""
