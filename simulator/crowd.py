@@ -20,15 +20,18 @@ class Crowd:
     def __init__(self, options: Options, arguments: Sequence[str]) -> None:
         self._options = options
         self._arguments = list(arguments)
-        self._figures: dict[int, dict[str, int | str]] = {}
+        self._figures: dict[int, dict[str, int | float | str]] = {}
 
-    def figures(self) -> dict[str, int | str]:
-        """Return what happened so far in all processes together."""
-        total: dict[str, int | str] = {}
+    def figures(self) -> dict[str, int | float | str]:
+        """Return what happened so far in all processes together: counts added up, of latencies the worst process's."""
+        total: dict[str, int | float | str] = {}
         for figures in self._figures.values():
             for name, value in figures.items():
                 before = total.get(name, 0)
-                total[name] = before + value if isinstance(value, int) and isinstance(before, int) else value
+                if isinstance(value, str) or isinstance(before, str):
+                    total[name] = value or before
+                else:
+                    total[name] = before + value if isinstance(value, int) else max(before, value)
         return total
 
     async def run(self) -> None:

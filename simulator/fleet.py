@@ -2,8 +2,9 @@
 
 import asyncio
 import dataclasses
+import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -11,7 +12,7 @@ from typing import Final
 from simulator import identity as identities
 from simulator.draws import dice_of
 from simulator.faults import Script, struck
-from simulator.host import HostCounts, Terms, VirtualHost
+from simulator.host import HostCounts, Latencies, Terms, VirtualHost
 from simulator.identity import Identity, Joiner, SimulatorError, Token
 from simulator.link import HostLink, LinkCounts
 from simulator.members import JobTerms
@@ -34,6 +35,7 @@ class Fleet:
         self._options = options
         self._dice = dice_of(options.seed, "fleet", options.first)
         self._counts = HostCounts()
+        self._latencies = Latencies()
         self._link_counts = LinkCounts()
         self._schedule = Schedule()
         self._hosts: list[VirtualHost] = []
@@ -43,7 +45,7 @@ class Fleet:
         self._began = time.time()
         self._late = 0
 
-    def figures(self) -> dict[str, int | str]:
+    def figures(self) -> dict[str, int | float | str]:
         """Return what happened so far."""
         return {
             "hosts": self._options.hosts,
@@ -56,6 +58,8 @@ class Fleet:
             **dataclasses.asdict(self._counts),
             **dataclasses.asdict(self._stream.counts),
             "samples_late": self._late,
+            **_spread("told_ms", self._latencies.told),
+            **_spread("ordered_ms", self._latencies.ordered),
         }
 
     async def run(self) -> None:
@@ -129,6 +133,7 @@ class Fleet:
             node_id=identity.node_id,
             terms=terms,
             counts=self._counts,
+            latencies=self._latencies,
             began_at=time.time(),
         )
         self._hosts.append(host)
@@ -205,3 +210,13 @@ class Fleet:
         elif not self._hosts[place].repairs.reboots:
             self._hosts[place].strike(script.fault, now)
             self._follow(place, now)
+
+
+def _spread(name: str, values: Collection[float]) -> dict[str, float]:
+    """Return the median, the 99th percentile and the most of some values."""
+    ordered = sorted(values)
+    places = {"p50": 0.5, "p99": 0.99, "max": 1.0}
+    return {
+        f"{name}_{which}": round(ordered[max(0, math.ceil(place * len(ordered)) - 1)], 1) if ordered else 0.0
+        for which, place in places.items()
+    }

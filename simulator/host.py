@@ -20,6 +20,7 @@ from simulator.stamps import seconds_of, stamp
 
 SPOOL_MAX: Final = 2_000
 """Records that wait to be acknowledged; beyond, the oldest are given up, and the host says so."""
+LATENCIES_MAX: Final = 20_000
 _BATCH_MAX: Final = 500
 _PRINTED_MAX: Final = 200
 _NEVER: Final = float("inf")
@@ -61,6 +62,18 @@ class HostCounts:
 
 
 @dataclass(slots=True)
+class Latencies:
+    """Milliseconds, the newest of each kind.
+
+    `told`: from a record until its host heard that it is in the books. `ordered`: from the first word of a condition
+    until its host has the order to repair it.
+    """
+
+    told: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES_MAX))
+    ordered: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES_MAX))
+
+
+@dataclass(slots=True)
 class VirtualHost:
     """A host with an identity. `now` is always seconds since the epoch, and never goes back."""
 
@@ -69,6 +82,7 @@ class VirtualHost:
     node_id: str
     terms: Terms
     counts: HostCounts
+    latencies: Latencies
     began_at: float
     said: list[node_link_pb2.ConnectRequest] = field(default_factory=list)
     printed: deque[Line] = field(default_factory=lambda: deque(maxlen=_PRINTED_MAX))
@@ -147,6 +161,7 @@ class VirtualHost:
             report = self.repairs.take(order.repair, now)
             if report is not None:
                 self.counts.repairs_taken += 1
+                self._note_order(order.repair, now)
                 self._say(repair_report=report)
                 if not self.repairs.active:
                     self._record(now, repair_report=report)
@@ -205,11 +220,12 @@ class VirtualHost:
             self.members.end_now(now, job_pb2.EXIT_REASON_SIGNALED, f"CUDA error: XID {fault.code}", gpus=(uuid,))
         return condition_id
 
-    def acknowledge_spool(self, ack: node_link_pb2.SpoolAck) -> None:
+    def acknowledge_spool(self, ack: node_link_pb2.SpoolAck, now: float) -> None:
         """Forget the records that are in the books."""
         if ack.spool_id == self.spool_id:
             while self._spool and self._spool[0].sequence <= ack.sequence:
-                self._spool.popleft()
+                record = self._spool.popleft()
+                self.latencies.told.append((now - seconds_of(record.recorded_at)) * 1000)
 
     def telemetry(self, now: float) -> bytes:
         """Return a serialized TelemetryBatch of this moment."""
@@ -218,6 +234,12 @@ class VirtualHost:
     def ends(self) -> list[node_link_pb2.MemberReport]:
         """Return the reports of members whose end was not acknowledged."""
         return [member.report() for member in self.members.known.values() if member.ended]
+
+    def _note_order(self, order: repair_pb2.RepairOrder, now: float) -> None:
+        found = [self._troubles[one] for one in order.condition_ids if one in self._troubles]
+        if found:
+            began = min(seconds_of(trouble.condition.first_seen_at) for trouble in found)
+            self.latencies.ordered.append((now - began) * 1000)
 
     def _advance_repair(self, now: float) -> None:
         rung = repair_pb2.REPAIR_RUNG_UNSPECIFIED if self.repairs.current is None else self.repairs.current.rung

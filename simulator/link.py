@@ -174,7 +174,7 @@ class HostLink:
                     ack = response.member_report_ack
                     host.members.acknowledge(ack.allocation_id, ack.rank)
                 case "spool_ack":
-                    host.acknowledge_spool(response.spool_ack)
+                    host.acknowledge_spool(response.spool_ack, time.time())
                 case "certificate":
                     self.identity = replace(self.identity, certificate=response.certificate.decode())
                     self._renew_at = renewal_due_at(self.identity)

@@ -8,6 +8,7 @@ from orquanta.types.metrics import (
     GpuTypeMetrics,
     HostSample,
     NodeTelemetry,
+    TelemetryIntake,
     TelemetryRollup,
 )
 from orquanta.v1 import event_pb2, metrics_pb2
@@ -25,6 +26,12 @@ def read_fleet_metrics(message: metrics_pb2.GetFleetMetricsResponse) -> FleetMet
         measured_at=read_time(message.measured_at),
         incidents_by_state=dict(message.incidents_by_state),
         conditions_by_kind=dict(message.conditions_by_kind),
+        telemetry=TelemetryIntake(
+            batches=message.telemetry.batches,
+            refused=message.telemetry.refused,
+            shed=message.telemetry.shed,
+            pauses=message.telemetry.pauses,
+        ),
     )
 
 

@@ -19,6 +19,19 @@ class GpuTypeMetrics:
 
 
 @dataclass(frozen=True, slots=True)
+class TelemetryIntake:
+    """What became of the batches of telemetry since the control plane started.
+
+    `refused`: they made no sense. `shed`: more came than could be taken. `pauses`: seconds in which none was taken.
+    """
+
+    batches: int = 0
+    refused: int = 0
+    shed: int = 0
+    pauses: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class FleetMetrics:
     """The fleet's figures at one moment; the counts are keyed by state, for example "ready", or by kind, "XID"."""
 
@@ -31,6 +44,7 @@ class FleetMetrics:
     measured_at: datetime | None
     incidents_by_state: Mapping[str, int]
     conditions_by_kind: Mapping[str, int]
+    telemetry: TelemetryIntake = TelemetryIntake()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,367 @@
+"""What a control plane carries: memory, telemetry and event latency with thousands of simulated hosts of 8 GPUs.
+
+Starts a real control plane with its own NATS over TLS, and `orquanta-sim`. In this order:
+
+1. Telemetry. Batches of as many hosts as --telemetry says come over NATS at 1 Hz, the same bytes as hosts send, then as
+   many a second as --peak says. Memory is what the control plane's process has grown by, CPU is its own: how many
+   batches one core takes is batches over CPU seconds, less what the process uses without telemetry.
+2. Links. Hosts join and hold a mutual-TLS stream each, with heartbeats; the telemetry of 1. goes on at 1 Hz.
+3. Events. Hosts print lines (XID 63, no repair) by chance; from the record until its host has heard that it is in the
+   books, under the load of 1. and 2.
+4. Storm. XID 119 on --storm hosts at one moment: until the last one is cordoned, by the control plane's books, and
+   until the last host has its order to repair. With bounds that are not reached; with --bounded, with the default ones,
+   and how many hosts were out of service at once.
+
+Telemetry is that of more hosts than there are links: a link costs the simulator 0.3 MB. Nothing is extrapolated: every
+figure is of the number of hosts that it names. Prints a table and, last, one JSON object. The exit status is 1 if a
+target is missed.
+
+    python -m bench.scale [--telemetry 10000] [--links 2000] [--storm 1000] [--peak 12000] [--bounded]
+"""
+
+import argparse
+import asyncio
+import base64
+import json
+import os
+import random
+import signal
+import sqlite3
+import ssl
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.figures import report
+from control_plane.model.ids import NODE, new_id
+from orquanta.client import AsyncClient
+from orquanta.gameday.fleet import Fleet, free_port
+from simulator.body import Body
+from simulator.broker import message
+from simulator.models import MODELS
+
+MB_PER_HOST, BATCHES_PER_CORE_SECOND, EVENT_P99_MS = 0.05, 10_000, 100.0
+LAST_CORDON_SECONDS, LAST_ORDER_SECONDS = 1.0, 3.0
+TICK_SECONDS = 0.05
+SETTLE_SECONDS = 3.0
+STORM_AFTER_SECONDS = 15.0
+UNBOUNDED = {f"out_of_service_{scope}": "100000, 100%" for scope in ("fleet", "pool", "rack", "job", "tenant")}
+OUT_OF_SERVICE = ("draining", "repairing", "verifying", "quarantined")
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a process has used at one moment."""
+
+    at: float
+    cpu_seconds: float
+    rss_mb: float
+
+    @classmethod
+    def of(cls, pid: int) -> "Use":
+        """Read it from /proc."""
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks = int(fields[11]) + int(fields[12])
+        rss = int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
+        return cls(time.monotonic(), ticks / os.sysconf("SC_CLK_TCK"), rss / 2**20)
+
+    def cores_since(self, before: "Use") -> float:
+        """Return how many cores were in use since then."""
+        return (self.cpu_seconds - before.cpu_seconds) / (self.at - before.at)
+
+
+class Firehose:
+    """Telemetry of hosts that are nothing but that: the same bytes again and again, made beforehand."""
+
+    def __init__(self, fleet: Fleet, hosts: int, nats_port: int) -> None:
+        self._fleet = fleet
+        self._nats_port = nats_port
+        self.hosts = hosts
+        self.per_second = 0.0
+        self.sent = 0
+        dice = random.Random(1)
+        now = time.time()
+        self._messages = []
+        for number in range(hosts):
+            node_id = new_id(NODE)
+            body = Body(f"hose-{number}", node_id, MODELS["H100"], 8)
+            self._messages.append(message(f"orq.node.{node_id}.telemetry", body.sample(now, set(body.uuids), (), dice)))
+        self.batch_bytes = sum(map(len, self._messages)) / hosts
+
+    async def run(self) -> None:
+        """Send `per_second` batches a second until cancelled."""
+        identity = self._fleet.state / "identity"
+        context = ssl.create_default_context(cafile=str(self._fleet.ca_file))
+        context.check_hostname = False
+        context.load_cert_chain(identity / "control-plane.crt", identity / "control-plane.key")
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._nats_port, ssl=context)
+        password = base64.b64decode((identity / "nats-control.key").read_text()).hex()
+        await reader.readline()
+        options = {"user": "control", "pass": password, "verbose": False, "name": "firehose"}
+        writer.write(f"CONNECT {json.dumps(options)}\r\nPING\r\n".encode())
+        assert await reader.readline() == b"PONG\r\n"
+        pongs = asyncio.create_task(_pong(reader, writer))
+        try:
+            owed, before = 0.0, time.monotonic()
+            while True:
+                await asyncio.sleep(TICK_SECONDS)
+                now = time.monotonic()
+                owed, before = min(owed + (now - before) * self.per_second, self.per_second), now
+                count = int(owed)
+                owed -= count
+                first = self.sent % self.hosts
+                chosen = (self._messages + self._messages)[first : first + count] if count else []
+                self.sent += len(chosen)
+                writer.write(b"".join(chosen))
+                await writer.drain()
+        finally:
+            pongs.cancel()
+            writer.close()
+
+
+async def _pong(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while line := await reader.readline():
+        if line.startswith(b"PING"):
+            writer.write(b"PONG\r\n")
+
+
+@dataclass
+class Simulation:
+    """`orquanta-sim` with what it says each second."""
+
+    process: asyncio.subprocess.Process
+    figures: dict[str, float]
+
+    async def until(self, name: str, least: float, seconds: float) -> None:
+        """Wait until one of its figures has reached this."""
+        async with asyncio.timeout(seconds):
+            while self.figures.get(name, 0) < least:
+                if self.process.returncode is not None:
+                    raise RuntimeError(f"the simulator ended: {self.figures}")
+                await asyncio.sleep(0.2)
+
+
+@asynccontextmanager
+async def simulation(fleet: Fleet, hosts: int, processes: int, *arguments: str) -> AsyncIterator[Simulation]:
+    """Run simulated hosts against the fleet."""
+    command = [sys.executable, "-m", "simulator", "--server", fleet.server, "--hosts", str(hosts), "--follow"]
+    command += ["--api-key-file", str(fleet.directory / "key"), "--ca-file", str(fleet.ca_file)]
+    command += ["--telemetry", "none", "--processes", str(processes), *arguments]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, limit=1 << 20)
+    made = Simulation(process, {})
+
+    async def follow() -> None:
+        while process.stdout is not None and (line := await process.stdout.readline()):
+            made.figures.update(json.loads(line))
+
+    following = asyncio.create_task(follow())
+    try:
+        yield made
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        await process.wait()
+        await following
+
+
+class Scale:
+    """One control plane under measurement."""
+
+    def __init__(self, fleet: Fleet, client: AsyncClient, options: argparse.Namespace) -> None:
+        self._fleet = fleet
+        self._client = client
+        self._options = options
+        self.figures: dict[str, object] = {}
+
+    def _use(self) -> Use:
+        return Use.of(self._fleet.control_plane.pid)
+
+    async def telemetry(self, hose: Firehose) -> None:
+        """Measure what telemetry alone costs."""
+        await asyncio.sleep(SETTLE_SECONDS)
+        idle = self._use()
+        await asyncio.sleep(self._options.seconds)
+        before = self._use()
+        idle_cores = before.cores_since(idle)
+        hose.per_second = hose.hosts
+        await asyncio.sleep(max(self._options.seconds, 130 if self._options.full_windows else 0))
+        full = self._use()
+        steady = await self._rate(hose, hose.hosts, idle_cores)
+        peak = await self._rate(hose, self._options.peak, idle_cores)
+        hose.per_second = hose.hosts
+        self.figures |= {
+            "telemetry_hosts": hose.hosts,
+            "telemetry_gpus": hose.hosts * 8,
+            "telemetry_batch_bytes": round(hose.batch_bytes),
+            "telemetry_mb_per_host": round((full.rss_mb - before.rss_mb) / hose.hosts, 4),
+            "rss_without_hosts_mb": round(before.rss_mb, 1),
+            "rss_with_telemetry_mb": round(full.rss_mb, 1),
+            "idle_cores": round(idle_cores, 3),
+            **{f"steady_{name}": value for name, value in steady.items()},
+            **{f"peak_{name}": value for name, value in peak.items()},
+        }
+
+    async def _rate(self, hose: Firehose, per_second: float, idle_cores: float) -> dict[str, float]:
+        hose.per_second = per_second
+        await asyncio.sleep(1)
+        counts, use, sent = (await self._client.metrics.fleet()).telemetry, self._use(), hose.sent
+        await asyncio.sleep(self._options.seconds)
+        after, then = (await self._client.metrics.fleet()).telemetry, self._use()
+        seconds, taken = then.at - use.at, after.batches - counts.batches
+        cpu = then.cpu_seconds - use.cpu_seconds - idle_cores * seconds
+        return {
+            "sent_per_second": round((hose.sent - sent) / seconds),
+            "taken_per_second": round(taken / seconds),
+            "shed": after.shed - counts.shed,
+            "pauses": after.pauses - counts.pauses,
+            "cores": round(then.cores_since(use), 3),
+            "batches_per_core_second": round(taken / cpu),
+        }
+
+    async def links(self) -> None:
+        """Measure links, events and a storm, in one run of the simulator."""
+        options = self._options
+        before = self._use()
+        joining = options.links / 40 + options.links / options.connects + 120
+        moment = f"xid119@{self._storm_at():.0f}:{options.storm}"
+        rate = options.events * 3600 / options.links
+        arguments = ("--connects-per-second", str(options.connects / options.processes), "--repair-seconds", "2")
+        faults = ("--fault", f"xid63:{rate}", "--fault", moment)
+        async with simulation(self._fleet, options.links, options.processes, *arguments, *faults) as hosts:
+            await hosts.until("joined", options.links, joining)
+            joined = self._use()
+            await hosts.until("links_up", options.links, joining)
+            await asyncio.sleep(SETTLE_SECONDS)
+            up = self._use()
+            await asyncio.sleep(options.seconds)
+            steady = self._use()
+            print(f"{options.links} links up, {steady.rss_mb:.0f} MB", file=sys.stderr, flush=True)
+            if hosts.figures["ordered_ms_max"]:
+                raise RuntimeError("the storm came before the links were up: give more --connects, or fewer --links")
+            events = dict(hosts.figures)
+            out = asyncio.create_task(self._most_out_of_service())
+            await hosts.until("repairs_taken", options.storm if not options.bounded else 50, 300)
+            await asyncio.sleep(SETTLE_SECONDS)
+            out.cancel()
+            self.figures |= {
+                "links": options.links,
+                "link_mb_per_host": round((up.rss_mb - joined.rss_mb) / options.links, 4),
+                "rss_with_all_mb": round(steady.rss_mb, 1),
+                "cores_with_all": round(steady.cores_since(up), 3),
+                "joined_mb_per_host": round((joined.rss_mb - before.rss_mb) / options.links, 4),
+                "events": options.events * options.seconds,
+                "event_p50_ms": events["told_ms_p50"],
+                "event_p99_ms": events["told_ms_p99"],
+                "storm_hosts": options.storm,
+                "storm_bounded": options.bounded,
+                "storm_last_cordon_seconds": self._last_cordon(),
+                "storm_last_order_seconds": round(hosts.figures["ordered_ms_max"] / 1000, 3),
+                "storm_orders": hosts.figures["repairs_taken"],
+                "storm_told_ms_max": hosts.figures["told_ms_max"],
+                "storm_most_out_of_service": self._out,
+            }
+
+    _out = 0
+
+    async def _most_out_of_service(self) -> None:
+        while True:
+            states = (await self._client.metrics.fleet()).nodes_by_state
+            self._out = max(self._out, sum(states.get(state, 0) for state in OUT_OF_SERVICE))
+            await asyncio.sleep(0.2)
+
+    def _storm_at(self) -> float:
+        """Return when the storm comes, in seconds after the first link: all are up then, and were measured."""
+        options = self._options
+        return options.links / options.connects * 1.5 + SETTLE_SECONDS + options.seconds + STORM_AFTER_SECONDS
+
+    def _last_cordon(self) -> float:
+        """Return the seconds from the first condition of the storm until the last of its nodes was cordoned."""
+        with sqlite3.connect(f"file:{self._fleet.state / 'orquanta.db'}?mode=ro", uri=True) as books:
+            rows = books.execute(
+                "select observed_at, cordoned_at from incidents where cordoned_at is not null"
+            ).fetchall()
+        began = min(_moment(observed) for observed, _ in rows)
+        last: float = max(_moment(cordoned) for _, cordoned in rows)
+        return round(last - began, 3)
+
+
+def _moment(text: str) -> float:
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+async def measure(options: argparse.Namespace) -> dict[str, object]:
+    """Return all figures."""
+    nats_port = free_port()
+    settings = {"nats_address": f"127.0.0.1:{nats_port}", **({} if options.bounded else UNBOUNDED)}
+    async with Fleet(settings) as fleet:
+        client = await fleet.client()
+        (fleet.directory / "key").write_text((await client.auth.create_api_key("sim")).secret)
+        scale = Scale(fleet, client, options)
+        hose = Firehose(fleet, options.telemetry, nats_port)
+        running = asyncio.create_task(hose.run())
+        try:
+            await scale.telemetry(hose)
+            print(f"telemetry of {options.telemetry} hosts measured", file=sys.stderr, flush=True)
+            if options.links:
+                await scale.links()
+        finally:
+            running.cancel()
+        if running.done() and running.exception():
+            raise RuntimeError("the telemetry has ended") from running.exception()
+        if not fleet.control_plane.running:
+            raise RuntimeError(f"the control plane has ended:\n{fleet.control_plane.tail()}")
+    return scale.figures
+
+
+def show(figures: dict[str, object]) -> bool:
+    """Print the table and the JSON line; return whether the targets are met."""
+    at_most = {
+        "telemetry_mb_per_host": MB_PER_HOST,
+        "link_mb_per_host": MB_PER_HOST,
+        "event_p99_ms": EVENT_P99_MS,
+        "storm_last_cordon_seconds": LAST_CORDON_SECONDS,
+        "storm_last_order_seconds": LAST_ORDER_SECONDS,
+    }
+    at_least = {"peak_batches_per_core_second": BATCHES_PER_CORE_SECOND}
+    if figures.get("storm_bounded"):
+        del at_most["storm_last_cordon_seconds"], at_most["storm_last_order_seconds"]
+    targets: dict[str, object] = {}
+    for name, bound in at_most.items():
+        if name in figures:
+            targets[name] = {"at_most": bound, "met": float(str(figures[name])) <= bound}
+    for name, bound in at_least.items():
+        targets[name] = {"at_least": bound, "met": float(str(figures[name])) >= bound}
+    for name, value in figures.items():
+        target = targets.get(name)
+        print(f"{name:<36}{value!s:>14}  {json.dumps(target) if target else ''}")
+    figures["load_average"] = round(os.getloadavg()[0], 2)
+    print(report("scale", figures, targets))
+    return all('"met": true' in json.dumps(target) for target in targets.values())
+
+
+def main() -> int:
+    """Run the measurement."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--telemetry", type=int, default=10_000, help="hosts whose telemetry comes at 1 Hz")
+    parser.add_argument("--peak", type=int, default=12_000, help="batches a second at the highest")
+    parser.add_argument("--links", type=int, default=2_000, help="hosts with a link; 0 measures telemetry alone")
+    parser.add_argument("--connects", type=int, default=80, help="links that come up each second")
+    parser.add_argument("--processes", type=int, default=1, help="processes of the simulator")
+    parser.add_argument("--events", type=float, default=10.0, help="events a second of all hosts together")
+    parser.add_argument("--storm", type=int, default=1_000, help="hosts that fail at once")
+    parser.add_argument("--bounded", action="store_true", help="keep the bounds on what is out of service at once")
+    parser.add_argument("--seconds", type=float, default=15.0, help="how long each measurement takes")
+    parser.add_argument("--full-windows", action="store_true", help="wait until the windows are full: two minutes")
+    options = parser.parse_args()
+    if options.links and not 0 < options.storm <= options.links:
+        parser.error("--storm is from 1 to --links")
+    return 0 if show(asyncio.run(measure(options))) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
