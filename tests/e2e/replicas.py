@@ -22,9 +22,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from control_plane.bus.broker_config import security
+from control_plane.bus.client import BusEndpoint
+from control_plane.bus.subjects import CONTROL_USER
 from control_plane.clock import SystemClock
 from control_plane.identity.ca import CertificateAuthority
-from control_plane.identity.key_pairs import KeyPairFiles, ensure_server_certificate
+from control_plane.identity.key_pairs import KeyPairFiles, ensure_client_certificate, ensure_server_certificate
 from control_plane.identity.secrets import SecretBox
 from orquanta.client import AsyncClient
 from orquanta.gameday.fleet import ADMIN, FleetError, Host, Program, free_port, wait_until
@@ -47,7 +49,7 @@ class NatsCluster:
         self._directory = directory
         self.ports = [free_port() for _ in range(CLUSTER_SERVERS)]
         routes = [free_port() for _ in range(CLUSTER_SERVERS)]
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
         tls = {"cert_file": str(pair.certificate), "key_file": str(pair.key), "ca_file": str(ca_file), "verify": True}
         for number, port in enumerate(self.ports):
             place = directory / f"nats-{number}"
@@ -74,13 +76,17 @@ class NatsCluster:
 
     async def start(self) -> None:
         """Start all of them and wait until each listens."""
-        binary = Path(sys.executable).with_name("nats-server")
         for number in range(CLUSTER_SERVERS):
-            place = self._directory / f"nats-{number}"
-            with (place / "log").open("wb") as log:
-                started = subprocess.Popen([binary, "-c", place / "nats.conf"], stdout=log, stderr=log)  # noqa: ASYNC220 - returns at once
-            self._processes.append(started)
+            self.start_one(number)
         await wait_until(lambda: all(_listens(port) for port in self.ports), "the NATS servers listen")
+
+    def start_one(self, number: int) -> None:
+        """Start one server, or start it again."""
+        place = self._directory / f"nats-{number}"
+        with (place / "log").open("ab") as log:
+            self._processes[number] = subprocess.Popen(
+                [Path(sys.executable).with_name("nats-server"), "-c", place / "nats.conf"], stdout=log, stderr=log
+            )
 
     def kill(self, number: int) -> None:
         """`kill -9` one server."""
@@ -89,9 +95,8 @@ class NatsCluster:
 
     def stop(self) -> None:
         """End all of them."""
-        for process in self._processes:
+        for process in self._processes.values():
             process.kill()
-        for process in self._processes:
             process.wait()
 
 
@@ -140,6 +145,7 @@ class ReplicatedFleet:
         box = SecretBox.load_or_create(identity)
         pair = ensure_server_certificate(self._ca, directory / "tls", ["localhost", "127.0.0.1"], clock=clock)
         self.nats = NatsCluster(directory, pair, self.ca_file, box)
+        self._box = box
         self.password = secrets.token_urlsafe(16)
         flags = {
             "database_url": database_url,
@@ -187,6 +193,14 @@ class ReplicatedFleet:
         await self._stack.enter_async_context(client)
         await client.auth.login(ADMIN, self.password)
         return client
+
+    def endpoint(self) -> BusEndpoint:
+        """How to reach the cluster as the control planes do."""
+        pair = ensure_client_certificate(self._ca, self.directory / "tls", "bench", clock=SystemClock())
+        urls = tuple(self.nats.urls.split(","))
+        return BusEndpoint(
+            urls, self.ca_file, pair.certificate, pair.key, CONTROL_USER, self._box.nats_control_password
+        )
 
     async def leader(self, client: AsyncClient, *, other_than: str = "") -> Replica:
         """Return the replica that leads, once one does that is not this one, as a client's replica tells."""
