@@ -20,7 +20,7 @@ from control_plane.model.report import MemberReport
 STOPPING = "is being stopped: "
 """How the status reason of a job begins that a person has asked to stop."""
 
-NEEDED = ", which it needs, has "
+NEEDED = ", which it needs, "
 """What the status reason of a job holds that was cancelled because another one did not succeed."""
 
 MOVES_MAX = 20

@@ -164,8 +164,9 @@ def close_job(tx: Tx, job: Job, state: JobState, reason: str, *, exit_code: int 
     text = f"{reason}; cost {format_usd(closed.cost_usd)}, {format_usd(released)} given back"
     _record(tx, closed, f"job.{state.value}", text, cost_impact_usd=-released)
     if state is not JobState.SUCCEEDED:
+        came_to = "has failed" if state is JobState.FAILED else "was cancelled"
         for dependent in jobs.dependents(tx, closed):
-            close_job(tx, dependent, JobState.CANCELLED, f"{job.spec.name} ({job.id}){progress.NEEDED}{state.value}")
+            close_job(tx, dependent, JobState.CANCELLED, f"{job.spec.name} ({job.id}){progress.NEEDED}{came_to}")
     if closed.goal_id is not None:
         goal_ends.close_if_done(tx, closed.goal_id)
     return closed

@@ -27,9 +27,9 @@ def close_if_done(tx: Tx, goal_id: GoalId, *, left_over: str = "") -> bool:
     says why nobody waits for the run any longer.
     """
     goal = goals.require(tx, goal_id)
-    of_goal = jobs.of_goal(tx, goal_id)
-    if goal.state.ended or not all(job.state.ended for job in of_goal):
+    if goal.state.ended or not all(job.state.ended for job in jobs.of_goal(tx, goal_id, with_allocations=False)):
         return False
+    of_goal = jobs.of_goal(tx, goal_id)
     run = runs.of_goal(tx, goal_id)
     replans = () if run is None else attempts.replans(runs.steps(tx, run.id))
     current = attempts.current(of_goal, attempts.replaced(of_goal, replans))
@@ -57,15 +57,10 @@ def close_left_over(tx: Tx) -> int:
 
 def _quiet(tx: Tx) -> tuple[GoalId, ...]:
     found = (
-        *goals.unchanged_since(tx, GoalState.RUNNING, tx.now - DECIDED_WITHIN, limit=_AT_ONCE),
-        *goals.unchanged_since(tx, GoalState.NEEDS_INPUT, tx.now - ANSWERED_WITHIN, limit=_AT_ONCE),
+        *goals.quiet(tx, GoalState.RUNNING, tx.now - DECIDED_WITHIN, limit=_AT_ONCE),
+        *goals.quiet(tx, GoalState.NEEDS_INPUT, tx.now - ANSWERED_WITHIN, limit=_AT_ONCE),
     )
-    return tuple(one for one in found if _is_over(tx, one))
-
-
-def _is_over(tx: Tx, goal_id: GoalId) -> bool:
-    of_goal = jobs.of_goal(tx, goal_id, with_allocations=False)
-    return bool(of_goal) and all(job.state.ended for job in of_goal) and not actions.awaiting(tx, goal_id)
+    return tuple(one for one in found if not actions.awaiting(tx, one))
 
 
 def _run_decides(tx: Tx, goal_id: GoalId) -> bool:

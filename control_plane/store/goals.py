@@ -11,6 +11,7 @@ from control_plane.errors import NotFound
 from control_plane.fleet import lifecycle
 from control_plane.model.goal import Bill, BillLine, Goal, GoalState
 from control_plane.model.ids import GoalId, UserId
+from control_plane.model.job import JobState
 from control_plane.model.money import optional_from_micros, optional_to_micros
 from control_plane.model.plan import Plan
 from control_plane.model.record import Noun
@@ -18,7 +19,7 @@ from control_plane.store import jobs
 from control_plane.store.database import Tx
 from control_plane.store.documents import PLAN
 from control_plane.store.pages import Page, PageRequest, newest_first
-from control_plane.store.tables import GoalRow
+from control_plane.store.tables import GoalRow, JobRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +158,15 @@ def bill(tx: Tx, goal_id: GoalId) -> Bill:
     )
 
 
-def unchanged_since(tx: Tx, state: GoalState, since: datetime, *, limit: int) -> tuple[GoalId, ...]:
-    """Return the goals in a state that have not changed since then, longest unchanged first."""
-    query = select(col(GoalRow.id)).where(col(GoalRow.status) == state.value, col(GoalRow.updated_at) < since)
+def quiet(tx: Tx, state: GoalState, since: datetime, *, limit: int) -> tuple[GoalId, ...]:
+    """Return the goals in a state, unchanged since then, whose jobs have all ended, longest unchanged first."""
+    its_jobs = select(col(JobRow.id)).where(col(JobRow.goal_id) == col(GoalRow.id))
+    query = select(col(GoalRow.id)).where(
+        col(GoalRow.status) == state.value,
+        col(GoalRow.updated_at) < since,
+        its_jobs.exists(),
+        ~its_jobs.where(col(JobRow.status).not_in([one.value for one in JobState if one.ended])).exists(),
+    )
     rows = tx.session.execute(query.order_by(col(GoalRow.updated_at), col(GoalRow.id)).limit(limit)).scalars()
     return tuple(GoalId(one) for one in rows)
 

@@ -201,7 +201,7 @@ def set_state(
     """Put the run into a state, with what it waits for there. Raises PreconditionFailed for one that has ended."""
     row = _row(tx, run_id)
     if RunState(row.state).ended:
-        raise PreconditionFailed(f"run {run_id} has {row.state} already", reason="RUN_ENDED")
+        raise PreconditionFailed(f"run {run_id} has ended already: {row.state}", reason="RUN_ENDED")
     row.state = state.value
     row.status_reason = reason
     if result is not None:

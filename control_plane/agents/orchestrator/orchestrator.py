@@ -194,7 +194,7 @@ class Orchestrator:
             current = goals.require(tx, goal_id)
             if current.state is not GoalState.NEEDS_INPUT:
                 raise PreconditionFailed(
-                    f"goal {goal_id} asks nothing at the moment (it is {current.state.value})",
+                    f"goal {goal_id} asks nothing at the moment (its state is {current.state.value})",
                     reason="GOAL_ASKS_NOTHING",
                 )
             if current.version != goal.version:

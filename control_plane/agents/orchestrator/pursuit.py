@@ -144,7 +144,7 @@ class Pursuit:
             elif job.user_id != owner and not anybodys:
                 lines.append(f"{text} is not yours; its owner or an operator can cancel it")
             elif job.state.ended:
-                lines.append(f"{text} has {job.state.value} already")
+                lines.append(f"{text} has ended already: {job.state.value}")
             else:
                 try:
                     lines.append(self.stop(tx, principal, goal_id, job.id, f"goal {goal_id} asked for it", goal_id))

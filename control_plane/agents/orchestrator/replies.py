@@ -4,6 +4,7 @@ from collections import Counter
 
 from control_plane.model.identity import Principal
 from control_plane.model.ids import JobId
+from control_plane.model.job import JobState
 from control_plane.model.money import format_usd
 from control_plane.model.node import NodeState
 from control_plane.model.plan import Intent, Plan
@@ -20,6 +21,13 @@ UNCLEAR = (
     "hours, at most $40, `python train.py`"
 )
 
+_STANDS = {
+    JobState.SUCCEEDED: "has succeeded",
+    JobState.FAILED: "has failed",
+    JobState.CANCELLED: "was cancelled",
+    JobState.RUNNING: "runs",
+}
+
 
 def reply(tx: Tx, principal: Principal, plan: Plan) -> str:
     """Return the answer to a question about jobs, money or the fleet. Reads only."""
@@ -35,7 +43,8 @@ def _job(tx: Tx, job_id: str) -> str:
     if job is None:
         return f"there is no job {job_id}"
     return (
-        f"{job.spec.name} ({job.id}) is {job.state.value}: {job.status_reason}; cost so far {format_usd(job.cost_usd)}"
+        f"{job.spec.name} ({job.id}) {_STANDS.get(job.state, f'is {job.state.value}')}: {job.status_reason}; "
+        f"cost so far {format_usd(job.cost_usd)}"
     )
 
 

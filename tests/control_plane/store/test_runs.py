@@ -8,7 +8,7 @@ import pytest
 
 from control_plane.errors import PreconditionFailed
 from control_plane.model.diagnosis import Diagnosis, EvidenceItem, EvidenceKind, FaultDomain
-from control_plane.model.ids import ACTION, GOAL, NODE, RUN, RunId, derived_id
+from control_plane.model.ids import ACTION, GOAL, JOB, NODE, RUN, RunId, derived_id
 from control_plane.model.record import Noun
 from control_plane.model.run import EventType, RunState, RunUsage
 from control_plane.model.run_step import Intent, NewRun, Outcome, StepKind
@@ -22,6 +22,7 @@ from tests.fake_clock import FakeClock
 
 GOAL_ID = derived_id(GOAL, "one")
 RUN_ID = derived_id(RUN, "one")
+JOB_ID = derived_id(JOB, "one")
 NEW = NewRun(RUN_ID, "master_orchestrator", GOAL_ID, None, "rules", frozenset({("repair_node", "n-1")}))
 CALL = Intent(StepKind.TOOL, "get_node", '{"node": "\\u0000alpha"}', ToolEffect.READ, 1, "c-1", "look")
 TOLD = Outcome(
@@ -114,7 +115,7 @@ async def test_what_a_run_waits_for_its_notes_and_its_diagnosis_come_back(begun:
     action, node = derived_id(ACTION, "a"), derived_id(NODE, "n")
 
     def write(tx: Tx) -> None:
-        runs.note(tx, RUN_ID, notes={"a": 1}, diagnosis=found)
+        runs.note(tx, RUN_ID, notes={"a": 1}, diagnosis=(JOB_ID, found))
         runs.note(tx, RUN_ID, notes={"b": [2]}, planned=[("stop_job", "j-1")])
         runs.set_state(tx, RUN_ID, RunState.WATCHING, "w", waits_for=(action,), watches=(node,))
 
@@ -123,7 +124,7 @@ async def test_what_a_run_waits_for_its_notes_and_its_diagnosis_come_back(begun:
     assert book is not None
     assert (book.notes, book.waits_for, book.watches) == ({"a": 1, "b": [2]}, (action,), (node,))
     assert book.planned == {("repair_node", "n-1"), ("stop_job", "j-1")}
-    assert book.run.diagnosis == found
+    assert (book.run.diagnosis, book.diagnoses) == (found, {JOB_ID: found})
 
 
 async def test_events_are_numbered_without_gaps_audited_and_wake_who_waits(begun: Store) -> None:

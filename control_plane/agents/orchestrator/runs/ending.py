@@ -41,7 +41,7 @@ def end(tx: Tx, view: RunView, move: Finish, pursuit: GoalPursuit) -> bool:
         evidence_ids=move.evidence_ids,
         tainted=current.tainted,
     )
-    recording.show_status(tx, AgentStatus.IDLE, f"{view.run.id} has {move.state.value}")
+    recording.show_status(tx, AgentStatus.IDLE, f"{view.run.id} has ended: {move.state.value}")
     _end_goal(tx, view, move.state, result, reason, pursuit)
     return False
 

@@ -22,8 +22,10 @@ from control_plane.store.database import Tx
 def note_cause(tx: Tx, view: RunView, job: Job, diagnosis: Diagnosis) -> None:
     """Keep and tell why a job failed, once."""
     book = runs.book(tx, view.run.id)
-    if book is None or job.id in book.diagnoses:
+    if book is None or book.run.state.ended or job.id in book.diagnoses:
         return
+    # Until it waits again, whatever happens, it is found among those that have a step to take.
+    runs.set_state(tx, view.run.id, RunState.RUNNING, f"looks at what can be done about {job.id}")
     runs.note(tx, view.run.id, diagnosis=(job.id, diagnosis))
     run_events.append(
         tx,

@@ -4,6 +4,7 @@ from control_plane.agents.orchestrator.runs.bounds import RESULT_CHARS_MAX
 from control_plane.agents.orchestrator.runs.moves import Finish
 from control_plane.agents.orchestrator.runs.view import RunView
 from control_plane.fleet import attempts
+from control_plane.fleet.remedies_words import sentence
 from control_plane.model.run import RunState
 from control_plane.model.run_step import Outcome, RunStep
 from control_plane.model.tool import ToolEffect, ToolStatus
@@ -14,7 +15,7 @@ _LINE_CHARS = 240
 
 def partial(view: RunView, state: RunState, why: str) -> Finish:
     """Return an honest end: why it ends here, what was found, what was done, and what is left open."""
-    lines = [why[:1].upper() + why[1:] + "."]
+    lines = [sentence(why)]
     read = [line for line in map(_found, view.calls()) if line]
     done = [line for line in map(_done, view.calls()) if line]
     lines += ["", "Found so far:", *read[-_LINES_MAX:]] if read else ["", "Nothing was found before that."]

@@ -269,7 +269,7 @@ async def test_scaling_survives_a_kill_at_every_boundary_and_stops_each_job_once
         made: list[Goal] = []
         passed = await until_done(rig, ask, due)
         goal = await rig.goal(made[0].id)
-        assert goal.state is GoalState.SUCCEEDED, goal
+        assert goal.state is GoalState.SUCCEEDED, goal.result
         stops = [one for one in await rig.actions() if one.goal_id == goal.id and one.kind == "stop_job"]
         assert len({one.job_id for one in stops}) == len(stops) == 2
         assert "1 of 1 wanted replicas" in goal.result
