@@ -35,6 +35,8 @@ def limits(settings: Settings) -> Limits:
         rungs(settings.repair_approval_rungs),
         (name, value) if name else None,
         tuple(parse("setting", window, "by the setting change_freezes") for window in settings.change_freezes),
+        settings.preemptions_max,
+        settings.queue_min_runtime_seconds,
     )
 
 

@@ -112,6 +112,8 @@ class Settings(BaseSettings):
     link_servers: Names = ()
     """Addresses of the daemons' ports of all of them, host:port, which hosts are told; those that are running are told
     in any case."""
+    otlp_endpoint: str = Field("", pattern=r"(https?://[^\s/]+)?")
+    """A collector of traces that speaks OTLP over gRPC, http://host:4317, or https:// with TLS; none if empty."""
     lease_seconds: Seconds = 15.0
     """A node silent for this long is lost: it gets no new jobs."""
     heartbeat_seconds: Seconds = 3.0
@@ -128,6 +130,21 @@ class Settings(BaseSettings):
     """What those addresses understand: JSON with fields, or {"text": ...} as Slack, Mattermost and others take it."""
     max_gpus_per_user: Annotated[int, Field(ge=0)] = 64
     """GPUs that one user may hold at a time, unless the account says otherwise."""
+    queue_order: Literal["fair_share", "fifo"] = "fair_share"
+    """In which order jobs are served: teams and users by what they hold already, or first come, first served."""
+    queue_backfill: bool = True
+    """Start smaller jobs in gaps where that delays no job before them."""
+    queue_preemption: bool = True
+    """Have attempts make way for a waiting job of higher priority, or of a team that gets back what is its own."""
+    queue_aging_seconds: Seconds = 21_600.0
+    """A job climbs one priority for each time as long as this that it waits."""
+    queue_min_runtime_seconds: Annotated[float, Field(ge=0, le=30 * 86_400, allow_inf_nan=False)] = 600.0
+    """How long an attempt is safe from making way for others."""
+    queue_packing: Literal["node_value", "fgd", "best_fit", "random"] = "node_value"
+    """How hosts are chosen among those with room: where least is lost for other jobs, by fragmentation, fullest
+    first, or at random."""
+    preemptions_max: Annotated[int, Field(ge=1, le=10_000)] = 64
+    """Attempts that may be making way at once for other jobs than the one that asks for more."""
     default_max_runtime_seconds: WholeSeconds = 14_400
     """Wall-clock limit of a job that names none."""
     default_stop_grace_seconds: WholeSeconds = 10

@@ -16,6 +16,9 @@ from control_plane.model.job import Allocation, AllocationState, Job, JobState
 from control_plane.model.node import GpuHealth, Node, NodeState
 from control_plane.model.team import Team
 
+REFUSED: Final = "refused for now: "
+"""How the reason begins of a job whose placement the governor has refused."""
+
 _ALL_WELL: Final[Mapping[str, GpuHealth]] = MappingProxyType({})
 _NOTHING_TO_LOSE: Final = datetime.max.replace(tzinfo=UTC)
 

@@ -74,6 +74,17 @@ _TABLE: Final[Mapping[str, Mapping[str, Rule]]] = {
         "DiagnoseJob": _reads(_VIEWER),
         "ListJobTemplates": _reads(_VIEWER),
     },
+    "QueueService": {
+        "ListQueue": _reads(_VIEWER),
+        "ExplainJob": _reads(_VIEWER),
+        "Simulate": _reads(_VIEWER),
+    },
+    "QuotaService": {
+        "ListQuotas": _reads(_VIEWER),
+        "SetQuota": _decides(_ADMIN),
+        "RemoveQuota": _decides(_ADMIN),
+        "AssignTeam": _decides(_ADMIN),
+    },
     "NodeService": {
         "GetNode": _reads(_VIEWER),
         "ListNodes": _reads(_VIEWER),

@@ -253,6 +253,14 @@ def _assignments_changed(tx: Tx, node_id: NodeId) -> None:
     tx.emit(Noun.NODE, node_id, ASSIGNMENTS_CHANGED, "", parent_id=node_id)
 
 
+def making_way_for(tx: Tx, job_id: JobId) -> tuple[JobId, ...]:
+    """Return the jobs that are stopping so that this one can start."""
+    query = select(col(AllocationRow.job_id)).where(
+        col(AllocationRow.preempted_for) == job_id, col(AllocationRow.state) != AllocationState.ENDED.value
+    )
+    return tuple(JobId(one) for one in tx.session.execute(query.order_by(col(AllocationRow.job_id))).scalars())
+
+
 def preempting(tx: Tx) -> dict[JobId, int]:
     """Return, by the job that they make way for, how many attempts are stopping for it."""
     query = (

@@ -84,6 +84,21 @@ def by_key(
     return rows[: page.size], _encode([getattr(rows[page.size - 1], column.key)])
 
 
+def place_token(place: int) -> str:
+    """Return the token of a page of a list that is made in memory and begins after so many items; empty for 0."""
+    return _encode([place]) if place else ""
+
+
+def place_of(token: str) -> int:
+    """Return after how many items the page of a token begins. Raises InvalidArgument for one of another list."""
+    if not token:
+        return 0
+    (place,) = _expect(_decode(token), int)
+    if place < 0:
+        raise _bad_token()
+    return int(place)
+
+
 def batched(keys: Iterable[K]) -> Iterator[list[K]]:
     """Yield the keys in lists that are short enough for an IN of either database."""
     waiting = iter(keys)

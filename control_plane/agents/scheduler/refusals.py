@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from control_plane.model.ids import JobId
+from control_plane.scheduling.values import REFUSED
 
 _LONGEST_PAUSE_SECONDS: Final = 60.0
 
@@ -28,7 +29,7 @@ class Refusals:
         """Remember a refusal: a lasting one must flood no books."""
         times = self._refused[job_id].times + 1 if job_id in self._refused else 0
         pause = 0.0 if times == 0 else min(2.0 ** (times - 1), _LONGEST_PAUSE_SECONDS)
-        self._refused[job_id] = _Refusal(times, now + pause, f"waits: {outcome}")
+        self._refused[job_id] = _Refusal(times, now + pause, f"{REFUSED}{outcome}")
 
     def forget(self, job_id: JobId) -> None:
         """Forget what was refused of a job: it was placed."""

@@ -235,7 +235,7 @@ async def test_a_lasting_refusal_is_told_to_the_job_and_does_not_flood_the_audit
         lambda tx: actions.page(tx, ActionFilter(states=(ActionState.DENIED,)), PageRequest(500))
     )
     assert len(denied.items) == 2
-    assert await reason(world, "refused") == "waits: the moon is full"
+    assert await reason(world, "refused") == "refused for now: the moon is full"
     assert (await world.job("fine")).state is JobState.PLACED, "what is refused must not stand in the way of others"
     monkeypatch.undo()
     await world.finish("fine")
