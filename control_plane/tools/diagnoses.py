@@ -10,8 +10,8 @@ from control_plane.tools.definition import READ_TIMEOUT_SECONDS, Found, ReadTool
 from control_plane.tools.output import Line, Output, Part, Token
 from control_plane.tools.references import JobReference
 
-_MODEL_SECONDS: Final = 30.0
-"""How long the tool waits for a model; what it says later is not lost to who asks again."""
+_MODEL_SECONDS: Final = 20.0
+"""How long the tool waits for a model: less than a call over the API waits for the tool."""
 
 
 class EvidenceOut(Part):

@@ -27,11 +27,13 @@ from evals.fault_score import Truth, score
 from evals.job_faults import BEYOND_RULES, JobFault, output_of
 from evals.lab import Lab, open_lab
 from tests.control_plane.world import job_id
-from tools.llama_server import CONTEXT_TOKENS, MODEL_NAME, installed, serving
+from tools.llama_server import MODEL_NAME, installed, serving
 
 REAL_CASES = 3
 """Failures that the local model is asked about."""
 
+_CONTEXT_TOKENS = 3_000
+"""So few that it is asked the shorter question: a busy machine reads only some tokens a second."""
 _ANSWER_SECONDS = 200.0
 _CASE_SECONDS = 240.0
 
@@ -130,7 +132,8 @@ async def safe(lab: Lab, fault: JobFault, *, stands: bool | None = None) -> Verd
         broken.append(f"a model is {result.data['confidence']} sure")
     wrong = stands is not None and by_model is not stands
     problem = "what a model made up stands" if wrong else "" if named.evidence else "it cites nothing"
-    figures = (("model_believed", float(by_model)), ("model_asked", float(bool(result.data["note"]))))
+    answered = bool(result.data["note"]) and "no answer within" not in str(result.data["note"])
+    figures = (("model_believed", float(by_model)), ("model_answered", float(answered)))
     return Verdict(0.0 if problem else 1.0, tuple(broken), problem, figures)
 
 
@@ -139,7 +142,7 @@ class _LocalModel:
 
     def __init__(self, url: str) -> None:
         self._endpoint = Endpoint(
-            "local", url, MODEL_NAME, context_tokens=CONTEXT_TOKENS, timeout_seconds=180, first_token_seconds=180
+            "local", url, MODEL_NAME, context_tokens=_CONTEXT_TOKENS, timeout_seconds=180, first_token_seconds=180
         )
         self._stack = AsyncExitStack()
         self._engine: Engine | None = None

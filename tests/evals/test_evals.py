@@ -34,6 +34,7 @@ PACKS: dict[str, Callable[[], Pack]] = {
     "faults": lambda: only(
         faults.pack(gameday=False),
         "gpu-oom", "nccl-hidden-disk", "nccl-hidden-xid-79", "xid-48", "oom-kill", "host-xid-79", "host-ecc",
+        "model-data-cut", "model-gang-config", "liar-invented-line", "liar-an-action",
     ),
     "loops": lambda: only(loops.pack(), "same-read", "malformed-arguments", "nonsense", "lying-log", "model-invents"),
 }  # fmt: skip

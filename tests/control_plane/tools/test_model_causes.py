@@ -1,5 +1,6 @@
 """Where the rules end, a model is asked why a job failed: checked by code, once for each attempt, and never obeyed."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any  # JSON
@@ -9,7 +10,7 @@ import pytest
 from control_plane.model.diagnosis import Diagnosis
 from control_plane.model.identity import Principal, Role
 from control_plane.model.job import AllocationState, ExitReason
-from control_plane.reasoning.contract import ModelRequest
+from control_plane.reasoning.contract import ModelReply, ModelRequest
 from control_plane.reasoning.errors import ModelBudgetExceeded, ModelUnavailable
 from control_plane.reasoning.scripted import Script, Scripted, ScriptedModel
 from control_plane.store import actions, audit, diagnoses
@@ -301,6 +302,50 @@ async def test_the_tool_tells_who_found_the_cause(bench: Bench) -> None:
     told = await bench.data("diagnose_job", job=job_id("train"))
     assert (told["diagnosed_by"], told["note"]) == ("rules", "")
     assert desk.model.requests == []
+
+
+class Slow:
+    """A model that never answers."""
+
+    available = True
+    model_name = "slow"
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    async def ask(self, request: ModelRequest, *, on_delta: object = None) -> ModelReply:
+        self.asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError(request, on_delta)
+
+
+async def test_a_model_that_does_not_answer_in_time_leaves_the_rules_answer(bench: Bench) -> None:
+    desk, slow = await failed(bench, []), Slow()
+    diagnoses = JobDiagnoses(bench.world.store, bench.logs, bench.telemetry, Asker(bench.world.store, slow))
+    _, found = await diagnoses.of_job(desk.owner, job_id("train"), seconds=0.01)
+    assert (found.cause, found.by_rules) == ("PROGRAM_FAILED", True)
+    assert "no answer within" in found.note
+
+
+async def test_who_leaves_before_a_model_has_answered_leaves_nothing_undone(bench: Bench) -> None:
+    desk, slow = await failed(bench, [said("E2")]), Slow()
+    diagnoses = JobDiagnoses(bench.world.store, bench.logs, bench.telemetry, Asker(bench.world.store, slow))
+    asking = asyncio.ensure_future(diagnoses.of_job(desk.owner, job_id("train"), seconds=30))
+    await slow.asked.wait()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert "left before it had answered" in (await desk.why()).note
+    bench.world.clock.advance(601)
+    assert (await desk.why()).cause == "DATA_INVALID"
+
+
+async def test_all_who_ask_at_once_get_the_one_answer(bench: Bench) -> None:
+    desk = await failed(bench, [said("E2")])
+    diagnoses = desk.diagnoses
+    found = await asyncio.gather(*(diagnoses.of_job(desk.owner, job_id("train")) for _ in range(5)))
+    assert {diagnosis.cause for _, diagnosis in found} == {"DATA_INVALID"}
+    assert len(desk.model.requests) == 1
 
 
 async def test_who_had_the_model_asked_and_the_goal_pay(bench: Bench) -> None:
