@@ -15,6 +15,7 @@ from control_plane.agents.orchestrator.planner.intent import IntentReading, read
 from control_plane.agents.orchestrator.planner.intent_words import HYPOTHETICAL
 from control_plane.agents.orchestrator.planner.job_facts import Draft, JobFacts, Places, TargetFacts
 from control_plane.agents.orchestrator.planner.literals import Literal
+from control_plane.agents.orchestrator.planner.not_done import instead
 from control_plane.agents.orchestrator.planner.places import ON_PREM, Region, region_code
 from control_plane.agents.orchestrator.planner.preferences import (
     excluded_marks,
@@ -95,6 +96,8 @@ def draft_goal(
     jobs = tuple(_job(shadow, clause) for clause in clauses)
     main = _main(jobs)
     intent = answered_intent or _intent_fact(shadow, whole, jobs[main], len(jobs))
+    if answered_intent is None and instead(shadow.text) is not None:
+        intent = Fact(Intent.AMBIGUOUS, ())
     if len(jobs) == 1:
         jobs = (replace(jobs[0], intent=intent.value),)
         jobs = split_comparison(shadow, jobs[0])

@@ -109,7 +109,7 @@ QUERY_ANYWHERE = re.compile(
     "どこ|だれ|どれくらい|どれだけ|什么|多少|哪些|哪个|哪台|哪|谁|为什么|为何|是否|吗|怎么样|如何了|"
     "显示|列出|查看|查询|查一下|看一下|看看|告诉我|状态|情况|何[のがを時枚台件]|なに|いくつ|どの|"
     "どれ|だれ|誰|なぜ|いつ|どう(?:なって|です)|ですか|ますか|でしょうか|表示|一覧|教えて|見せて|"
-    "状況|状態|確認して|知りたい"
+    "状況|状態|確認して|知りたい|いくら使|いくら払"
 )
 KEY = re.compile(r" ?:(?![/\d])")
 """What makes a question word the name of a field: "what: fine-tuning"."""
@@ -117,7 +117,8 @@ TAIL_QUESTION = re.compile(r"(?:which|who|whose|what|why|how)(?![a-z])[^.;!?\n]{
 SUBORDINATE = re.compile("when|where|cuando|quand|quando|wo|ou")
 """Question words that also open a side clause: "when the cluster is free, ..."."""
 ASKED = re.compile(
-    r"[^.;!\n]{0,160}\?| (?:is|are|was|were|will|would|did|does|do|can|could|should|shall|has|have|had|may|"
+    r"[^.;!\n]{0,160}\?| (?:did|does|do) (?:i|we|you|they|it|my|our|the)(?![a-z])|"
+    r" (?:is|are|was|were|will|would|did|does|do|can|could|should|shall|has|have|had|may|"
     r"might)(?![a-z])"
     r"(?![^.;!?\n]{0,60},)|'(?:s|re|ll|d)(?![a-z])|(?:'s)? (?:my|our|the) [^,.;!?\n]{1,40}$"
 )

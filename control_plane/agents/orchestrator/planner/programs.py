@@ -44,6 +44,11 @@ _NO_PROGRAM = frozenset(
     """.split()  # noqa: SIM905 - a block of words reads better than a list of literals
 )
 """Words behind "run" that name no program."""
+_IDENTIFIER = re.compile(
+    r"\b(?:run|launch|execute|start|submit)\s+(?:the\s+|my\s+|our\s+)?(?P<what>[A-Za-z][A-Za-z0-9]*(?:_[A-Za-z0-9]+)+)(?![\w./-])",
+    re.IGNORECASE,
+)
+"""A name with underscores is a program's, whatever its parts mean: `train_job`."""
 _QUOTED_MAX = 64
 
 
@@ -82,14 +87,16 @@ def ask_for_command(program: str, template: str) -> str:
 
 
 def _files(part: Shadow) -> Iterator[Fact[str]]:
-    """Yield the files of programs that stand outside of commands, images and quoted words."""
+    """Yield files and identifiers of programs that stand outside of commands, images and quoted words."""
     if not part.spans:
         return
     first, last = part.spans[0][0], part.spans[-1][1]
     taken = list(_literals(part))
-    for match in _FILE.finditer(part.original, first, last):
-        if not any(start < match.end() and match.start() < end for start, end in taken):
-            yield Fact(match.group(), (match.span(),))
+    found = [match.span() for match in _FILE.finditer(part.original, first, last)]
+    found += [match.span("what") for match in _IDENTIFIER.finditer(part.original, first, last)]
+    for begin, stop in found:
+        if not any(start < stop and begin < end for start, end in taken):
+            yield Fact(part.original[begin:stop], ((begin, stop),))
 
 
 def _literals(part: Shadow) -> Iterator[Span]:

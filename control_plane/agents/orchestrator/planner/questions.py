@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 from control_plane.agents.orchestrator.planner.job_facts import Draft, JobFacts
+from control_plane.agents.orchestrator.planner.not_done import instead
 from control_plane.agents.orchestrator.planner.programs import ask_for_command
 from control_plane.agents.orchestrator.planner.shadow import words
 from control_plane.agents.orchestrator.planner.stop_all import HOW, stops_all
@@ -34,7 +35,7 @@ def _questions(draft: Draft, text: str) -> Iterator[Question]:
     intent = draft.intent.value
     if intent is Intent.AMBIGUOUS:
         what = "What should be done: train, fine-tune, run a batch, deploy, benchmark, or something else?"
-        yield _missing("intent", f"{what} {HOW}" if stops_all(text) else what)
+        yield _missing("intent", instead(text) or (f"{what} {HOW}" if stops_all(text) else what))
     if draft.launches:
         for job in draft.jobs:
             yield from _gpu_questions(job, alone=len(draft.jobs) == 1)

@@ -97,6 +97,8 @@ _POOL = re.compile(
     rf"(?<![a-z])(?:endpoint|deployment|service)[ :=]{{1,2}}(?P<e>[a-z][a-z0-9]{{0,24}}(?:-[a-z0-9]{{1,24}}){{1,4}}|"
     rf"{_NAME})|"
     rf"(?<![a-z])(?P<f>[a-z][a-z0-9]{{0,24}}(?:-[a-z0-9]{{1,24}}){{1,4}}|{_NAME})[ -](?:endpoint|deployment)(?![a-z])|"
+    rf"(?<![a-z])(?:reduce|scale|grow|shrink|increase|decrease|set|expand|resize|bring|raise|lower) (?:up |down )?"
+    rf"(?P<i>[a-z][a-z0-9]{{0,24}}(?:-[a-z0-9]{{1,24}}){{1,4}}|{_NAME}) (?:up |down )?to {_NUMBER} replicas?(?![a-z])|"
     rf"(?<![a-z])replicas (?:of|for) (?:the )?(?P<g>[a-z][a-z0-9]{{0,24}}(?:-[a-z0-9]{{1,24}}){{1,4}}|{_NAME})|"
     r"(?<![a-z])(?:more|another|extra|additional)[^.;\n]{0,24}? (?:in|into|to|on|for) (?:the )?"
     rf"(?P<h>[a-z][a-z0-9]{{0,24}}(?:-[a-z0-9]{{1,24}}){{1,4}})(?![a-z])|"
@@ -180,7 +182,7 @@ def _named(shadow: Shadow, pattern: re.Pattern[str]) -> Fact[str] | None:
     match = pattern.search(shadow.text)
     if match is None:
         return None
-    group = next(name for name in ("a", "b", "c", "d", "e", "f", "g", "h") if match.groupdict().get(name))
+    group = next(name for name in "abcdefghi" if match.groupdict().get(name))
     start, end = match.span(group)
     return Fact(_text(shadow, start, end), (shadow.span(start, end),))
 

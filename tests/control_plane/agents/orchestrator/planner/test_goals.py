@@ -23,6 +23,7 @@ FILES = (
     "goals_held_out_f.jsonl",
     "goals_held_out_g.jsonl",
     "goals_held_out_h.jsonl",
+    "goals_fresh.jsonl",
 )
 
 

@@ -133,6 +133,49 @@ def test_where_work_is_named_and_no_program_the_plan_says_that_a_demonstration_r
     assert f"built-in template '{template}'" in note
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("pause my training", "orquanta job cancel JOB"),
+        ("suspend job nightly-2 until tomorrow", "orquanta job cancel JOB"),
+        ("please retry my last failed job", "orquanta job show JOB"),
+        ("move my job to gpu-b", "orquanta node drain HOST"),
+        ("emergency stop", "orquanta action stop-all"),
+        ("cancel all jobs", "cancel all my jobs"),
+    ],
+)
+def test_a_wish_that_no_goal_can_carry_out_is_told_what_to_do_instead(text: str, told: str) -> None:
+    made = plan(text)
+    assert not made.acts
+    assert any(told in question.text for question in made.questions)
+
+
+@pytest.mark.parametrize("text", ["raise my budget to $5000", "increase our team budget by 20% please"])
+def test_a_standing_budget_is_raised_by_no_goal(text: str) -> None:
+    made = plan(text)
+    assert made.refusal is not None
+    assert made.refusal.reason_code is RefusalCode.PRIVILEGE_ESCALATION
+    beside = plan("train on 2 A100 and raise the budget to $40")
+    assert beside.refusal is None
+    assert beside.jobs
+
+
+def test_who_asks_for_the_plan_alone_is_told_that_of_the_work() -> None:
+    made = plan("don't run anything yet, just tell me the plan for training on 8 H100 for 12 hours")
+    assert (made.intent, made.plan_only, made.jobs[0].gpu.count, made.jobs[0].max_seconds) == (
+        Intent.TRAIN,
+        True,
+        8,
+        43_200,
+    )
+    assert plan("show me the plan for fine-tuning llama on 2 A100").intent is Intent.QUERY
+
+
+def test_a_program_with_flags_is_a_command_whatever_it_is_called() -> None:
+    made = plan("run nosuchprogram --fast --steps 3 on 1 H100 for 1 hour")
+    assert (made.questions, made.jobs[0].command) == ((), "nosuchprogram --fast --steps 3")
+
+
 def test_asking_changes_no_field() -> None:
     made = plan("train on 4 A100 for 10 hours, budget $100, budget $300")
 
