@@ -21,11 +21,13 @@ from orquanta.cli.options import (
     page_size,
     parse_states,
 )
+from orquanta.cli.queue import why
 from orquanta.cli.session import session_of
 from orquanta.types.jobs import JobState
 
 job_commands = typer.Typer(no_args_is_help=True, help="Jobs: one command or image that runs on GPUs.")
 job_commands.command()(submit)
+job_commands.command()(why)
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id, j-...")]
 
@@ -87,6 +89,7 @@ def diagnose(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None
     """Tell why a job failed, what to do about it, and the evidence.
 
     Evidence are lines of its log, conditions of its hosts and reports of how its processes ended, each with an id.
+    It is found by rules; where they end, a model is asked once for each attempt, and its words are marked as such.
     """
     session = session_of(ctx, as_json=as_json)
     with session.connect() as client:
