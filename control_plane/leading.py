@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from control_plane import healing_terms, mcp_terms, run_terms
+from control_plane import healing_terms, mcp_terms, queue_terms, run_terms
 from control_plane.agents.announcer import Announcer
 from control_plane.agents.auditor import Auditor, AuditTerms
 from control_plane.agents.healing import Healing, Leases, Links
@@ -18,7 +18,7 @@ from control_plane.agents.orchestrator.orchestrator import Orchestrator
 from control_plane.agents.orchestrator.runs.assemble import run_loop
 from control_plane.agents.policies import Policies
 from control_plane.agents.run_announcer import RunAnnouncer
-from control_plane.agents.scheduler import Scheduler
+from control_plane.agents.tracer import TraceFollower
 from control_plane.bus.client import Bus
 from control_plane.bus.deltas import Deltas
 from control_plane.clock import Clock
@@ -36,6 +36,7 @@ from control_plane.telemetry.logs import LogStore
 from control_plane.telemetry.windows import TelemetryWindows
 from control_plane.tools.imported.server import ForeignTools
 from control_plane.tools.toolbox import Toolbox
+from control_plane.tracing.outbox import Outbox
 from orquanta.ledger.signatures import Signer
 
 Loop = Callable[[], Awaitable[None]]
@@ -59,6 +60,7 @@ class Parts:
     deltas: Deltas
     foreign: ForeignTools | None
     audit_signer: Signer
+    spans: Outbox | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ def leader_loops(parts: Parts, made: Deciders, silence: Links, *, again_seconds:
     settings, store, governor, toolbox = parts.settings, made.store, made.governor, made.toolbox
     leases = Leases(settings.lease_seconds, settings.fence_seconds, settings.fence_margin_seconds)
     return [
-        Announcer(store, parts.bus, again_seconds=again_seconds).run,
+        Announcer(store, parts.bus, again_seconds=again_seconds, traced=parts.spans is not None).run,
         RunAnnouncer(store, parts.bus, again_seconds=again_seconds).run,
         run_loop(
             store,
@@ -131,7 +133,7 @@ def leader_loops(parts: Parts, made: Deciders, silence: Links, *, again_seconds:
             diagnose=run_terms.diagnoser(toolbox.diagnoses),
         ).run,
         Auditor(store, parts.bus, parts.audit_signer, _audit_terms(settings)).run,
-        Scheduler(store, governor, max_gpus_per_user=settings.max_gpus_per_user).run,
+        queue_terms.scheduler(settings, store, governor).run,
         Healing(store, governor, silence, leases, clock=parts.clock).run,
         Incidents(store, governor, healing_terms.healing_policy(settings), memory=parts.memory).run,
         *run_terms.analysts(store, parts.windows, toolbox.asker),
@@ -139,6 +141,7 @@ def leader_loops(parts: Parts, made: Deciders, silence: Links, *, again_seconds:
         Housekeeping(store, governor).run,
         Policies(store, made.policy_loader).run,
         *_notifiers(store, settings),
+        *([] if parts.spans is None else [TraceFollower(store, parts.spans).run]),
     ]
 
 

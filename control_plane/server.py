@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from control_plane import healing_terms, memory_terms, model_terms
+from control_plane import healing_terms, memory_terms, model_terms, queue_terms, tracing_terms
 from control_plane.agents.revocation import Revocation
 from control_plane.broker import Broker, open_broker
 from control_plane.bus.deltas import Deltas
@@ -119,6 +119,7 @@ class ControlPlane:
             memory = memory_terms.opened(stack, settings, clock=self._clock)
             windows = TelemetryWindows(clock=self._clock)
             await stack.enter_async_context(TelemetryIngest(broker.bus, windows))
+            tracing = tracing_terms.opened(stack, settings)
             parts = Parts(
                 settings=settings,
                 clock=self._clock,
@@ -132,6 +133,7 @@ class ControlPlane:
                 deltas=Deltas(),
                 foreign=imported(settings),
                 audit_signer=audit_signer,
+                spans=tracing.outbox,
             )
             made = deciders(parts, store)
             if replication is None:
@@ -156,7 +158,9 @@ class ControlPlane:
                     reasoning=reasoner,
                     memory=memory,
                     access_log=settings.log_level == "debug",
+                    queue=queue_terms.settings_of(settings),
                     directory=None if replication is None else replication.directory,
+                    spans=tracing.outbox,
                 )
             )
             node_link = NodeLink(joining=self._joining(store, certificates, replication), links=links)
@@ -173,6 +177,7 @@ class ControlPlane:
                 ).run,
                 Revocation(store, cut).run,
                 lambda: _renew_certificates(certificates, broker),
+                *tracing.loops(),
             ]
             if replication is None:
                 loops += leader_loops(parts, made, links.registry)
@@ -180,21 +185,28 @@ class ControlPlane:
                 loops += replication.loops(parts, verdict_seconds=LinkTerms().verdict_seconds)
             await _run_loops(stack, loops, stop)
             if replication is not None:
-                await replication.follower.ready()
-            listeners = Listeners(settings, certificates, people_port=self._people_port, nodes_port=self._nodes_port)
-            await listeners.open(stack, people, node_link, clock=self._clock)
+                await replication.follower.ready(stop)
+            await self._listen(stack, certificates, people, node_link)
             stack.push_async_callback(links.close)
-            announce(
-                stack,
-                settings.state_dir,
-                server=self._people_server,
-                link_server=self._nodes_server,
-                ca_certificate=certificates.trust_file,
-            )
             issuer = secrets.nats_issuer_public_key if settings.nats_url else None
             when_serving(Serving(self._people_server, self._nodes_server, certificates.trust_file, first_admin, issuer))
             await stop.wait()
             log.info("control_plane.stopping")
+
+    async def _listen(
+        self, stack: AsyncExitStack, certificates: Certificates, people: PeopleServices, node_link: NodeLink
+    ) -> None:
+        """Open both ports, and leave word of where they are."""
+        settings = self._settings
+        listeners = Listeners(settings, certificates, people_port=self._people_port, nodes_port=self._nodes_port)
+        await listeners.open(stack, people, node_link, clock=self._clock)
+        announce(
+            stack,
+            settings.state_dir,
+            server=self._people_server,
+            link_server=self._nodes_server,
+            ca_certificate=certificates.trust_file,
+        )
 
     @property
     def _people_server(self) -> str:

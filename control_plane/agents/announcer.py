@@ -1,6 +1,7 @@
 """Announces committed changes on the event bus, in order. A message only wakes; the truth is in the store."""
 
 import asyncio
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
 
@@ -10,9 +11,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from control_plane.bus.client import Bus
 from control_plane.bus.subjects import EventNoun, event
 from control_plane.errors import OrQuantaError, Unavailable
+from control_plane.model.ids import GoalId, JobId
 from control_plane.model.record import Event, Noun
 from control_plane.store import events
-from control_plane.store.database import Store
+from control_plane.store.database import Store, Tx
+from control_plane.tracing import contexts
+from orquanta.tracing import HEADER
 from orquanta.v1 import event_pb2
 
 log = structlog.get_logger()
@@ -33,7 +37,9 @@ _NOUNS = {
 class Announcer:
     """Follows the store's events and publishes each with its sequence number as message id."""
 
-    def __init__(self, store: Store, bus: Bus, *, again_seconds: float = 0.0) -> None:
+    def __init__(self, store: Store, bus: Bus, *, again_seconds: float = 0.0, traced: bool = False) -> None:
+        """With `traced`, what is about a goal or a job carries its trace context as a header."""
+        self._traced = traced
         self._store = store
         self._bus = bus
         self._again_seconds = again_seconds
@@ -55,17 +61,18 @@ class Announcer:
 
     async def _announce_after(self, position: int) -> int:
         try:
-            batch = await self._store.read(lambda tx: events.after(tx, position, limit=_BATCH))
+            batch = await self._store.read(partial(_batch, position=position, traced=self._traced))
         except Unavailable as error:
             log.warning("announcer.waiting", sequence=position, reason=error.reason)
             await asyncio.sleep(_RETRY_SECONDS)
             return position
-        for one in batch:
+        for one, headers in batch:
             try:
                 await self._bus.publish_event(
                     event(_NOUNS[one.noun], one.id),
                     _message(one).SerializeToString(),
                     message_id=f"event-{one.sequence}",
+                    headers=headers,
                 )
             except Unavailable as error:
                 log.warning("announcer.waiting", sequence=one.sequence, reason=error.reason)
@@ -75,6 +82,21 @@ class Announcer:
                 log.exception("announcer.skipped", sequence=one.sequence, reason=error.reason)
             position = one.sequence
         return position
+
+
+def _batch(tx: Tx, position: int, *, traced: bool) -> list[tuple[Event, Mapping[str, str]]]:
+    """Return the next events, each with the headers of its message."""
+    return [(one, _headers(tx, one) if traced else {}) for one in events.after(tx, position, limit=_BATCH)]
+
+
+def _headers(tx: Tx, one: Event) -> Mapping[str, str]:
+    if one.noun is Noun.GOAL:
+        context, _ = contexts.of_goal(tx, GoalId(one.id))
+    elif one.noun is Noun.JOB:
+        context, _ = contexts.of_job(tx, JobId(one.id), GoalId(one.parent_id) if one.parent_id else None)
+    else:
+        return {}
+    return {HEADER: context.traceparent()}
 
 
 def _message(one: Event) -> event_pb2.PlatformEvent:

@@ -5,7 +5,7 @@ from datetime import timedelta
 from control_plane.agents.loop import Agent
 from control_plane.governor import goal_ends
 from control_plane.governor.governor import NAME, Governor
-from control_plane.store import conditions, events, incidents, notices, repairs, requests, rollups, runs
+from control_plane.store import conditions, events, incidents, notices, repairs, requests, rollups, runs, traces
 from control_plane.store.database import Store, Tx
 
 _CHECK_SECONDS = 5.0
@@ -15,6 +15,7 @@ _REQUESTS_KEPT = timedelta(days=7)
 _HEALTH_EVENTS_KEPT = timedelta(days=30)
 _CONDITION_ORDERS_KEPT = timedelta(days=30)
 _INCIDENTS_KEPT = timedelta(days=180)
+_TRACES_KEPT = timedelta(days=90)
 _RUNS_KEPT = timedelta(days=90)  # their events stay in the audit
 _ROLLUPS_KEPT = timedelta(days=7)
 _ROLLUPS_MAX = 1_000_000  # minutes of one host each
@@ -57,6 +58,7 @@ class Housekeeping(Agent):
 
 def _prune(tx: Tx) -> None:
     events.prune(tx, keep=_EVENTS_KEPT)
+    traces.prune(tx, before=tx.now - _TRACES_KEPT)
     notices.prune(tx, before=tx.now - _NOTICES_KEPT)
     requests.prune(tx, older_than=tx.now - _REQUESTS_KEPT)
     conditions.prune(tx, events_before=tx.now - _HEALTH_EVENTS_KEPT, orders_before=tx.now - _CONDITION_ORDERS_KEPT)

@@ -9,7 +9,7 @@ what must not be lost is in the store and is told again.
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -136,7 +136,9 @@ class Bus:
         except nats.errors.Error as error:
             raise disconnected(str(error)) from None
 
-    async def publish_event(self, subject: str, data: bytes, *, message_id: str) -> Receipt:
+    async def publish_event(
+        self, subject: str, data: bytes, *, message_id: str, headers: Mapping[str, str] | None = None
+    ) -> Receipt:
         """Publish to the stream that takes `subject` and wait until it is stored.
 
         Publishing again under the same `message_id` within the stream's window stores nothing.
@@ -145,7 +147,7 @@ class Bus:
             Unavailable: BUS_DISCONNECTED, BUS_NO_CONFIRMATION, BUS_NO_STREAM or BUS_NOT_STORED.
             ResourceExhausted: BUS_STORAGE_FULL. InvalidArgument: BUS_MESSAGE_TOO_LARGE.
         """
-        return await self.connection().publish_event(subject, data, message_id)
+        return await self.connection().publish_event(subject, data, message_id, headers or {})
 
     async def request(self, subject: str, data: bytes, *, timeout_seconds: float = 2.0) -> bytes:
         """Ask a service of the broker and return its answer.

@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import json
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -147,7 +147,7 @@ class Session:
         await _close(self.client)
         self._end()
 
-    async def publish_event(self, subject: str, data: bytes, message_id: str) -> Receipt:
+    async def publish_event(self, subject: str, data: bytes, message_id: str, headers: Mapping[str, str]) -> Receipt:
         """Publish to JetStream and wait for its word. Raises as `Bus.publish_event`."""
         async with self._slots:
             token = str(next(self._numbers))
@@ -156,9 +156,8 @@ class Session:
             try:
                 if self.closed.is_set():
                     raise disconnected()
-                await self.client.publish(
-                    subject, data, reply=f"{self._inbox}.{token}", headers={Header.MSG_ID.value: message_id}
-                )
+                sent = {**headers, Header.MSG_ID.value: message_id}
+                await self.client.publish(subject, data, reply=f"{self._inbox}.{token}", headers=sent)
                 async with asyncio.timeout(_ACK_SECONDS):
                     return _receipt(await answer, size_bytes=len(data))
             except nats.errors.MaxPayloadError:

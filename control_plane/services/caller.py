@@ -9,8 +9,12 @@ from typing import Final
 from control_plane.errors import PermissionDenied, Unauthenticated
 from control_plane.model.identity import NodePrincipal, Principal, Role
 from control_plane.model.ids import UserId
+from orquanta.tracing import TraceContext
 
 PRINCIPAL: Final[ContextVar[Principal | NodePrincipal | None]] = ContextVar("principal", default=None)
+
+TRACE: Final[ContextVar[TraceContext | None]] = ContextVar("trace", default=None)
+"""The span of the present call, if its caller is traced or this control plane is."""
 
 
 def person() -> Principal:

@@ -19,6 +19,7 @@ from control_plane.memory.contract import MemoryStore
 from control_plane.reasoning.contract import ReasoningReport
 from control_plane.reasoning.rules_only import NO_MODELS
 from control_plane.replicas.directory import Directory
+from control_plane.scheduling.view import QueueSettings, QueueView
 from control_plane.services.access import PACKAGE, Port
 from control_plane.services.actions import Actions
 from control_plane.services.agents import Agents
@@ -26,6 +27,7 @@ from control_plane.services.audit import Audit
 from control_plane.services.auth import Auth
 from control_plane.services.authentication import Authenticator
 from control_plane.services.bounded import Bounded
+from control_plane.services.call_traces import CallTraces
 from control_plane.services.catalog import Catalog
 from control_plane.services.feed import EventFeed
 from control_plane.services.goals import GoalPlanner, Goals
@@ -39,6 +41,8 @@ from control_plane.services.memories import Memories
 from control_plane.services.metrics import Metrics
 from control_plane.services.nodes import JoinDetails, Nodes
 from control_plane.services.policies import Policies
+from control_plane.services.queue import Queues
+from control_plane.services.quotas import Quotas
 from control_plane.services.reasoning_stream import ReasoningStream
 from control_plane.services.throttle import LoginThrottle
 from control_plane.services.tool_taint import TaintBook
@@ -48,6 +52,7 @@ from control_plane.store.database import Store
 from control_plane.telemetry.logs import LogStore
 from control_plane.telemetry.windows import TelemetryWindows
 from control_plane.tools.toolbox import Toolbox
+from control_plane.tracing.outbox import Outbox
 from orquanta.ledger.signatures import Signer
 from orquanta.v1 import (
     action_pb2_grpc,
@@ -63,6 +68,8 @@ from orquanta.v1 import (
     metrics_pb2_grpc,
     node_pb2_grpc,
     policy_pb2_grpc,
+    queue_pb2_grpc,
+    quota_pb2_grpc,
     tool_pb2_grpc,
 )
 
@@ -112,7 +119,9 @@ class ServiceDependencies:
     access_log: bool = False
     deltas: Deltas = field(default_factory=Deltas)
     memory: MemoryStore | None = None
+    queue: QueueSettings = field(default_factory=QueueSettings)
     directory: Directory | None = None
+    spans: Outbox | None = None
 
 
 class PeopleServices:
@@ -132,6 +141,7 @@ class PeopleServices:
             clock=deps.clock,
             shortcuts={GET_JOB: cache.shortcut},
             access_log=deps.access_log,
+            traces=CallTraces(deps.clock, deps.spans),
         )
         self._goals = Goals(
             store=deps.store,
@@ -181,6 +191,9 @@ class PeopleServices:
             checking=Bounded(at_once=1, waiting=_POLICIES_WAITING),
             replaying=Bounded(at_once=1, waiting=_POLICIES_WAITING),
         )
+        queue = QueueView(deps.store, deps.queue)
+        self._queues = Queues(store=deps.store, view=queue)
+        self._quotas = Quotas(store=deps.store, view=queue)
         self._memories = Memories(store=deps.store, memory=deps.memory)
         self._tools = Tools(store=deps.store, toolbox=deps.toolbox, taint=TaintBook(deps.store, deps.clock))
 
@@ -200,6 +213,8 @@ class PeopleServices:
         tool_pb2_grpc.add_ToolServiceServicer_to_server(self._tools, server)
         memory_pb2_grpc.add_MemoryServiceServicer_to_server(self._memories, server)
         policy_pb2_grpc.add_PolicyServiceServicer_to_server(self._policies, server)
+        queue_pb2_grpc.add_QueueServiceServicer_to_server(self._queues, server)
+        quota_pb2_grpc.add_QuotaServiceServicer_to_server(self._quotas, server)
         return [f"{PACKAGE}.{name}" for name in _SERVICES]
 
 
@@ -217,6 +232,8 @@ _SERVICES: Final = (
     "MetricsService",
     "NodeService",
     "PolicyService",
+    "QueueService",
+    "QuotaService",
     "ToolService",
 )
 

@@ -14,6 +14,7 @@ from control_plane.model.job import Job
 from control_plane.model.money import to_micros
 from control_plane.model.plan import Plan
 from control_plane.model.record import Event, Noun
+from control_plane.services import call_traces
 from control_plane.services.bounded import Bounded
 from control_plane.services.caller import owner_or, person
 from control_plane.services.convert import goals as convert
@@ -95,6 +96,7 @@ class Goals(GoalServiceServicer):
             budget_usd=budget,
             timezone=timezone,
         )
+        await call_traces.remember(self._store, goal.id)
         return goal_pb2.CreateGoalResponse(goal=await self._as_it_is(goal.id))
 
     @override

@@ -21,6 +21,7 @@ from control_plane.identity.certificates import node_principal_from_pem
 from control_plane.model.identity import NodePrincipal, Principal, Role
 from control_plane.services.access import PACKAGE, RULES, Port, Rule, Special
 from control_plane.services.authentication import FRESH_SECONDS, Authenticator
+from control_plane.services.call_traces import CallTraces
 from control_plane.services.caller import PRINCIPAL
 from control_plane.services.limits import CallLimits
 from control_plane.services.status import DETAILS_KEY, failure_details, status_code, status_details, status_message
@@ -58,8 +59,10 @@ class Gate(aio.ServerInterceptor):
         clock: Clock,
         shortcuts: Mapping[str, Shortcut] | None = None,
         access_log: bool = False,
+        traces: CallTraces | None = None,
     ) -> None:
         self._port = port
+        self._traces = traces or CallTraces(clock)
         self._authenticator = authenticator
         self._clock = clock
         self._shortcuts = dict(shortcuts or {})
@@ -103,6 +106,8 @@ class Gate(aio.ServerInterceptor):
 
         async def call(raw: bytes, context: Context) -> bytes:
             started = self._clock.monotonic()
+            caller = self._traces.begin(context.invocation_metadata() or ())
+            failure = ""
             try:
                 PRINCIPAL.set(self._known(rule, context) or await self._identify(rule, context))
                 if shortcut is not None:
@@ -117,11 +122,13 @@ class Gate(aio.ServerInterceptor):
                     response = await behaviour(request, context)
                 serialized: bytes = serialize(response)
             except Exception as error:  # noqa: BLE001 - the caller must get a status for whatever went wrong
+                failure = error.reason if isinstance(error, OrQuantaError) else type(error).__name__
                 await _abort(context, method, error)
             else:
                 return serialized
             finally:
                 self._observe(method, started)
+                self._traces.end(method, caller, self._clock.monotonic() - started, failure)
 
         return call
 

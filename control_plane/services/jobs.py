@@ -13,6 +13,7 @@ from control_plane.model.identity import Principal, Role
 from control_plane.model.ids import ACTION, GOAL, JOB, NODE, GoalId, JobId
 from control_plane.model.job import Job, JobSpec, JobState
 from control_plane.model.record import Event, Noun
+from control_plane.services import call_traces
 from control_plane.services.caller import owner_or, person
 from control_plane.services.convert import jobs as convert
 from control_plane.services.convert.diagnoses import diagnosis
@@ -79,6 +80,7 @@ class Jobs(JobServiceServicer):
         job_id = change.id(JOB)
         proposal = _launch(change, person(), job_id, spec)
         action = await propose(self._store, self._governor, change, lambda _tx: proposal)
+        await call_traces.remember(self._store, job_id)
         job = await self._store.read(lambda tx: jobs.get(tx, job_id))
         waits = action.state is ActionState.AWAITING_APPROVAL
         return job_pb2.SubmitJobResponse(

@@ -1,6 +1,7 @@
 """Pushes to each host what should run there, whenever the books say that it changed; revoked hosts are sent away."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -11,7 +12,7 @@ from control_plane.clock import Clock
 from control_plane.errors import Unavailable
 from control_plane.governor import books
 from control_plane.model.health import ConditionOrder
-from control_plane.model.ids import NodeId
+from control_plane.model.ids import JobId, NodeId
 from control_plane.model.node import Node, NodeState
 from control_plane.model.record import Noun
 from control_plane.model.repair import Repair, RepairOrigin, RepairState, Rung
@@ -28,6 +29,7 @@ from control_plane.store import actions, conditions, link_holders, nodes, repair
 from control_plane.store.allocations import ASSIGNMENTS_CHANGED
 from control_plane.store.database import Store, Tx
 from control_plane.store.epochs import LEADER_CHANGED
+from control_plane.tracing import contexts
 from orquanta.v1 import node_link_pb2
 
 log = structlog.get_logger()
@@ -52,7 +54,7 @@ class _Orders:
 
     `desired` is what should run there, `withdrawn` what was withdrawn before the node spoke of it, `repair` what it has
     to carry out, `said` what operators said about its conditions, `epoch` under which all of it is ordered,
-    and `holder` the replica that holds its link, if there are several.
+    `holder` the replica that holds its link, if there are several, and `traceparents` the traces of its jobs.
     """
 
     state: NodeState | None
@@ -62,6 +64,7 @@ class _Orders:
     said: tuple[ConditionOrder, ...]
     epoch: int
     holder: str
+    traceparents: Mapping[JobId, str]
 
 
 _View = dict[NodeId, _Orders]
@@ -180,13 +183,16 @@ class LinkDispatch:
         epoch = self._store.epoch_of_orders(tx)
         for node_id in node_ids:
             node = nodes.get(tx, node_id)
+            desired, withdrawn = books.desired_and_withdrawn(tx, node_id)
             view[node_id] = _Orders(
                 None if node is None else node.state,
-                *books.desired_and_withdrawn(tx, node_id),
+                desired,
+                withdrawn,
                 _ordered(repairs.unfinished(tx, node_id), stopped=stopped),
                 conditions.orders(tx, node_id),
                 epoch,
                 link_holders.holder(tx, node_id) if self._replica else "",
+                {one.job.id: _traceparent(tx, one) for one in desired},
             )
         return view
 
@@ -237,7 +243,7 @@ class LinkDispatch:
         policy = None if self._policies is None else self._policies.signed(session.node_id)
         wanted = node_link_pb2.DesiredState(
             control_epoch=orders.epoch,
-            members=[assignment(one) for one in orders.desired],
+            members=[assignment(one, orders.traceparents.get(one.job.id, "")) for one in orders.desired],
             repair=None if orders.repair is None else repair_order(orders.repair),
             policy=policy,
             condition_orders=[condition_order(one) for one in orders.said],
@@ -250,6 +256,11 @@ class LinkDispatch:
         told.CopyFrom(wanted)
         told.revision = session.revision
         session.outbox.put_desired(told)
+
+
+def _traceparent(tx: Tx, one: books.Assignment) -> str:
+    context, _ = contexts.of_job(tx, one.job.id, one.job.goal_id)
+    return context.child(f"attempt/{one.allocation.epoch}").child(f"rank/{one.member.rank}").traceparent()
 
 
 def _nodes(tx: Tx, node_ids: list[NodeId]) -> list[Node | None]:

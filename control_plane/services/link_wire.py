@@ -15,6 +15,7 @@ from control_plane.model.ids import ALLOCATION, JOB, parse_id
 from control_plane.model.job import AllocationState, ExitReason
 from control_plane.model.node import GpuInventory, HostInventory, MigDevice
 from control_plane.model.report import MemberReport
+from orquanta.tracing import VARIABLE
 from orquanta.v1 import job_pb2, node_link_pb2, node_pb2
 
 GPUS_MAX: Final = 64
@@ -182,8 +183,8 @@ def clean(text: str, limit: int = _TEXT_MAX, *, lines: bool = False) -> str:
     )
 
 
-def assignment(wanted: Assignment) -> node_link_pb2.MemberAssignment:
-    """Return one wanted member as its host gets it."""
+def assignment(wanted: Assignment, traceparent: str = "") -> node_link_pb2.MemberAssignment:
+    """Return one wanted member as its host gets it; `traceparent` is the trace that its processes may go on with."""
     spec, allocation, member = wanted.job.spec, wanted.allocation, wanted.member
     made = node_link_pb2.MemberAssignment(
         allocation_id=allocation.id,
@@ -195,7 +196,7 @@ def assignment(wanted: Assignment) -> node_link_pb2.MemberAssignment:
         command=spec.command,
         image=spec.image,
         template=spec.template if not spec.command and not spec.image else "",
-        environment=dict(spec.environment),
+        environment={**({VARIABLE: traceparent} if traceparent else {}), **dict(spec.environment)},
         cpu_milli=spec.resources.cpu_milli,
         memory_bytes=spec.resources.memory_bytes,
         master_address=allocation.master_address,

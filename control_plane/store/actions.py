@@ -118,6 +118,16 @@ def page(tx: Tx, which: ActionFilter, request: PageRequest) -> Page[Action]:
     return Page(_models(tx, rows), token)
 
 
+def about(tx: Tx, *, goal_id: GoalId | None = None, job_id: JobId | None = None, limit: int) -> tuple[Action, ...]:
+    """Return the actions for a goal or about a job, oldest first, at most `limit`."""
+    query = select(ActionRow)
+    if goal_id is not None:
+        query = query.where(col(ActionRow.goal_id) == goal_id)
+    if job_id is not None:
+        query = query.where(col(ActionRow.job_id) == job_id)
+    return _models(tx, tx.session.execute(query.order_by(col(ActionRow.created_at)).limit(limit)).scalars().all())
+
+
 def awaiting(tx: Tx, goal_id: GoalId | None = None) -> tuple[Action, ...]:
     """Return the actions that await approval, oldest first."""
     return in_state(tx, ActionState.AWAITING_APPROVAL, goal_id)

@@ -314,3 +314,12 @@ class ControlRow(Table, table=True):
     changed_by: str = ""
     reason: str = ""
     changed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class TraceRow(Table, table=True):
+    """The W3C trace context that came with a goal or a job."""
+
+    __tablename__ = "traces"
+    id: str = Field(primary_key=True)
+    traceparent: str
+    created_at: datetime = Field(sa_type=UtcDateTime, index=True)

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import grpc
 
+from orquanta import tracing
 from orquanta.errors import OrQuantaError, Unavailable
 from orquanta.retry import RetryPolicy
 from orquanta.status import error_from_rpc
@@ -148,7 +149,9 @@ class Transport:
             responses.cancel()
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
-        return (("authorization", f"Bearer {self._credential}"),) if self._credential else ()
+        sent = (("authorization", f"Bearer {self._credential}"),) if self._credential else ()
+        trace = tracing.current()
+        return sent if trace is None else (*sent, (tracing.HEADER, trace.traceparent()))
 
 
 async def paged(

@@ -1,0 +1,53 @@
+"""The traces of calls: which one a call is in, how long it took, and what it submitted."""
+
+import secrets
+from collections.abc import Iterable
+from datetime import timedelta
+
+from control_plane.clock import Clock
+from control_plane.services.caller import TRACE
+from control_plane.store import traces
+from control_plane.store.database import Store
+from control_plane.tracing.outbox import Outbox
+from control_plane.tracing.span import Span
+from orquanta.tracing import HEADER, TraceContext
+
+Metadata = Iterable[tuple[str, str | bytes]]
+
+
+class CallTraces:
+    """Follows calls. Without an outbox nothing is told of, and callers' contexts are handed on all the same."""
+
+    def __init__(self, clock: Clock, outbox: Outbox | None = None) -> None:
+        self._clock = clock
+        self._outbox = outbox
+
+    def begin(self, metadata: Metadata) -> TraceContext | None:
+        """Enter the call's span; return its caller's context, None if they sent none."""
+        sent = next((value for key, value in metadata if key == HEADER), None)
+        caller = TraceContext.parse(sent) if isinstance(sent, str) else None
+        if caller is not None:
+            TRACE.set(TraceContext(caller.trace_id, secrets.token_hex(8), caller.sampled))
+        elif self._outbox is not None:
+            TRACE.set(TraceContext(secrets.token_hex(16), secrets.token_hex(8)))
+        return caller
+
+    def end(self, method: str, caller: TraceContext | None, seconds: float, error: str) -> None:
+        """Tell of a call that has ended."""
+        context = TRACE.get()
+        if self._outbox is None or context is None:
+            return
+        now = self._clock.now()
+        attributes = {"rpc.system": "grpc", "rpc.method": method.lstrip("/")}
+        parent = "" if caller is None else caller.span_id
+        name = method.rpartition(".")[2]
+        self._outbox.put(
+            Span(name, context, parent, now - timedelta(seconds=seconds), now, attributes, error, serves=True)
+        )
+
+
+async def remember(store: Store, item_id: str) -> None:
+    """Note that a goal or a job was submitted in the present call's trace."""
+    context = TRACE.get()
+    if context is not None:
+        await store.write(lambda tx: traces.remember(tx, item_id, context))
