@@ -3,15 +3,15 @@
 import asyncio
 import hashlib
 from collections.abc import Mapping
-from datetime import datetime, tzinfo
+from datetime import datetime
 from decimal import Decimal
 from functools import partial
-from typing import Protocol
 
 from control_plane.agents.orchestrator import known, run_answers
 from control_plane.agents.orchestrator.fleet_size import FleetSize
 from control_plane.agents.orchestrator.jobs import jobs_of
 from control_plane.agents.orchestrator.names import NAME
+from control_plane.agents.orchestrator.planning import Planner, plan_by_rules
 from control_plane.agents.orchestrator.pursuit import Pursuit, record
 from control_plane.agents.orchestrator.runs import begin
 from control_plane.agents.orchestrator.zones import zone_of
@@ -43,46 +43,6 @@ DEFAULT_FX_USD: Mapping[str, Decimal] = {
 }
 
 
-class Planner(Protocol):
-    """Turns a text into a plan. Pure: the same arguments always give the same plan."""
-
-    def __call__(
-        self,
-        text: str,
-        *,
-        now: datetime,
-        timezone: tzinfo,
-        fx_usd: Mapping[str, Decimal],
-        floor_price_usd_per_hour: Mapping[str, Decimal],
-        answers: Mapping[str, str],
-    ) -> Plan:
-        """Return the plan; `answers` are a person's, by the field of the question."""
-        ...
-
-
-def _by_rules(
-    text: str,
-    *,
-    now: datetime,
-    timezone: tzinfo,
-    fx_usd: Mapping[str, Decimal],
-    floor_price_usd_per_hour: Mapping[str, Decimal],
-    answers: Mapping[str, str],
-) -> Plan:
-    """The planner in use. Blocking."""
-    # Its patterns take half of a cold start to compile: the first goal waits for them, in its thread, not the fleet.
-    from control_plane.agents.orchestrator.planner import plan_goal  # noqa: PLC0415 - see above
-
-    return plan_goal(
-        text,
-        now=now,
-        timezone=timezone,
-        fx_usd=fx_usd,
-        floor_price_usd_per_hour=floor_price_usd_per_hour,
-        answers=answers,
-    )
-
-
 class Orchestrator:
     """Plans goals. What it wants done, it proposes; the governor decides.
 
@@ -99,7 +59,7 @@ class Orchestrator:
         defaults: JobDefaults,
         clock: Clock,
         fx_usd: Mapping[str, Decimal] = DEFAULT_FX_USD,
-        planner: Planner = _by_rules,
+        planner: Planner = plan_by_rules,
         reasoner: Reasoner | None = None,
         run_limits: RunUsage | None = None,
         answer_seconds: float = 0.0,

@@ -11,7 +11,14 @@ import structlog
 
 from control_plane.agents.orchestrator.names import NAME
 from control_plane.agents.orchestrator.runs import choosing, context, limits, replanning
-from control_plane.agents.orchestrator.runs.bounds import CALLS_PER_TURN_MAX, RunPolicy, plain
+from control_plane.agents.orchestrator.runs.bounds import RunPolicy, plain
+from control_plane.agents.orchestrator.runs.outcomes import (
+    DATA_CHARS_MAX,
+    TEXT_CHARS_MAX,
+    error_result,
+    no_reply,
+    reply_outcome,
+)
 from control_plane.agents.orchestrator.runs.ports import Tools
 from control_plane.agents.orchestrator.runs.toolsets import declarations
 from control_plane.agents.orchestrator.runs.toolsets import offered as tools_offered
@@ -23,14 +30,11 @@ from control_plane.model.plan import Intent
 from control_plane.model.run import EventType, ReasoningEvent
 from control_plane.model.run_step import Outcome, RunStep
 from control_plane.model.tool import ToolCall, ToolContext, ToolEffect, ToolResult, ToolSpec, ToolStatus
-from control_plane.reasoning.contract import ModelReply, ModelRequest, Purpose, Reasoner
+from control_plane.reasoning.contract import ModelRequest, Purpose, Reasoner
 from control_plane.reasoning.errors import ReasoningError
 
 log = structlog.get_logger()
 
-_TEXT_CHARS_MAX = 16_000
-_ARGUMENTS_CHARS_MAX = 32_000
-_DATA_CHARS_MAX = 64_000
 _STORED_CHARS_MAX = 256_000
 _PIECE_CHARS = 3_500
 _OWN_HANDLE = "step-"
@@ -67,7 +71,7 @@ class Effects:
         """Have a model read the goal; what it says is data, and still hostile."""
         goal = view.goal
         if goal is None:
-            return _failed("NoGoal", 0.0)
+            return no_reply("NoGoal", 0.0)
         # The planner's patterns take half of a cold start to compile: only who has a model waits for them.
         from control_plane.agents.orchestrator.planner.model_plan import (  # noqa: PLC0415 - see above
             SCHEMA,
@@ -92,7 +96,7 @@ class Effects:
         job_id = JobId(step.intent.name)
         job = next((one for one in view.jobs if one.id == job_id and one.id in view.book.diagnoses), None)
         if job is None:
-            return _failed("NoJob", 0.0)
+            return no_reply("NoJob", 0.0)
         offered = replanning.offered(view, self._policy, job)
         request = replace(
             self._request(view, offering=False),
@@ -124,22 +128,22 @@ class Effects:
     async def _asked(self, view: RunView, request: ModelRequest) -> Outcome:
         began = self._clock.monotonic()
         if self._reasoner is None or not self._reasoner.available:
-            return _failed("NoModel", 0.0)
+            return no_reply("NoModel", 0.0)
         seconds = max(1.0, min(self._policy.model_seconds, view.run.limits.seconds - view.run.used.seconds))
         try:
             async with asyncio.timeout(seconds):
                 reply = await self._reasoner.ask(request, on_delta=self._on_delta(view))
         except TimeoutError:
-            return _failed("TIMEOUT", self._clock.monotonic() - began)
+            return no_reply("TIMEOUT", self._clock.monotonic() - began)
         except ReasoningError as error:
-            failed = _failed(type(error).__name__, self._clock.monotonic() - began, str(error))
+            failed = no_reply(type(error).__name__, self._clock.monotonic() - began, str(error))
             return replace(
                 failed, input_tokens=error.input_tokens, output_tokens=error.output_tokens, cost_usd=error.cost_usd
             )
         except Exception as error:
             log.exception("run.model_failed", run_id=view.run.id)
-            return _failed("INTERNAL", self._clock.monotonic() - began, type(error).__name__)
-        return _replied(reply, self._clock.monotonic() - began)
+            return no_reply("INTERNAL", self._clock.monotonic() - began, type(error).__name__)
+        return reply_outcome(reply, self._clock.monotonic() - began)
 
     def _on_delta(self, view: RunView) -> Any:  # Any: OnDelta or None
         deltas = self._deltas
@@ -155,7 +159,7 @@ class Effects:
                         agent_name=view.run.agent_name,
                         goal_id=view.run.goal_id,
                         type=EventType.MODEL_DELTA,
-                        message=plain(text, _TEXT_CHARS_MAX),
+                        message=plain(text, TEXT_CHARS_MAX),
                         data_json="{}",
                         evidence_ids=(),
                         tainted=view.run.tainted,
@@ -181,12 +185,14 @@ class Effects:
         known = tools_offered(self._specs(view).values(), view.plan.intent, self._policy.tools_offered)
         if spec is None or spec.name not in {one.name for one in known}:
             names = ", ".join(one.name for one in known)
-            return _error("UNKNOWN_TOOL", f"there is no tool {plain(step.intent.name, 60)!a} here; there are {names}")
+            return error_result(
+                "UNKNOWN_TOOL", f"there is no tool {plain(step.intent.name, 60)!a} here; there are {names}"
+            )
         if spec.effect is ToolEffect.READ:
             return None
         before = limits.done_before(view, step.intent.name, step.intent.arguments_json)
         if before is not None:
-            return _error("DONE_BEFORE", f"you made this very call in step {before}; it is made once")
+            return error_result("DONE_BEFORE", f"you made this very call in step {before}; it is made once")
         if view.plan.intent is Intent.HEAL:  # a goal that names no host changes none
             call = ToolCall(step.intent.name, step.intent.arguments_json)
             target = await self._tools.resolve_target(call, view.principal)
@@ -195,7 +201,7 @@ class Effects:
                 target = str(load(step.intent.arguments_json).get("node", ""))
                 named |= set(view.plan.targets.nodes)
             if target.partition("/")[0] not in named:
-                return _error("NOT_IN_GOAL", "the goal does not name this host; change only what it names")
+                return error_result("NOT_IN_GOAL", "the goal does not name this host; change only what it names")
         return None
 
     async def _called(self, view: RunView, step: RunStep, spec: ToolSpec | None) -> ToolResult:
@@ -220,10 +226,10 @@ class Effects:
             async with asyncio.timeout(seconds):
                 return await self._tools.call(call, made)
         except TimeoutError:
-            return _error("TIMEOUT", f"{step.intent.name} took longer than {seconds:g} seconds")
+            return error_result("TIMEOUT", f"{step.intent.name} took longer than {seconds:g} seconds")
         except Exception as error:
             log.exception("run.tool_failed", run_id=view.run.id, tool=step.intent.name)
-            return _error("INTERNAL", f"{step.intent.name} failed by itself ({type(error).__name__})")
+            return error_result("INTERNAL", f"{step.intent.name} failed by itself ({type(error).__name__})")
 
     def _own_result(self, view: RunView, step: RunStep) -> ToolResult | None:
         """Serve a piece of a result that this run was shown in part."""
@@ -234,7 +240,7 @@ class Effects:
         number = handle.removeprefix(_OWN_HANDLE)
         source = next((one for one, _ in view.calls() if str(one.number) == number), None)
         if source is None or source.outcome is None or not source.outcome.stored:
-            return _error("RESULT_GONE", "there is no such result; call the tool again with a smaller limit")
+            return error_result("RESULT_GONE", "there is no such result; call the tool again with a smaller limit")
         start = arguments.get("offset", 0)
         start = start if isinstance(start, int) and start >= 0 else 0
         text = source.outcome.stored
@@ -263,7 +269,7 @@ class Effects:
         long = len(whole) > self._policy.shown_tokens * 3
         return Outcome(
             status=result.status.value,
-            data=json.loads(plain(whole, len(whole))) if len(whole) <= _DATA_CHARS_MAX else {"left_out": len(whole)},
+            data=json.loads(plain(whole, len(whole))) if len(whole) <= DATA_CHARS_MAX else {"left_out": len(whole)},
             shown=plain(shown, len(shown)),
             stored=text if long else "",
             error_code=result.error_code,
@@ -272,37 +278,3 @@ class Effects:
             untrusted=result.untrusted,
             seconds=seconds,
         )
-
-
-def _error(code: str, text: str) -> ToolResult:
-    return ToolResult(ToolStatus.ERROR, {}, error_code=code, error=text)
-
-
-def _failed(code: str, seconds: float, text: str = "") -> Outcome:
-    return Outcome("failed", {"error": plain(text, 500)}, error_code=code, seconds=seconds)
-
-
-def _replied(reply: ModelReply, seconds: float) -> Outcome:
-    calls = [
-        {
-            "id": plain(call.id, 64) or f"call-{number}",
-            "name": plain(call.name, 64),
-            "arguments_json": plain(call.arguments_json, _ARGUMENTS_CHARS_MAX),
-        }
-        for number, call in enumerate(reply.calls[:CALLS_PER_TURN_MAX], 1)
-    ]
-    data: Any = None if reply.data is None else _bounded(reply.data)  # Any: JSON of any shape
-    return Outcome(
-        "replied",
-        {"text": plain(reply.text, _TEXT_CHARS_MAX), "calls": calls, "data": data, "truncated": reply.truncated},
-        input_tokens=reply.input_tokens,
-        output_tokens=reply.output_tokens,
-        cost_usd=reply.cost_usd,
-        seconds=seconds,
-        model=reply.model,
-    )
-
-
-def _bounded(data: Mapping[str, Any]) -> Any:  # Any: JSON of any shape
-    text = json.dumps(data, default=str)
-    return json.loads(text) if len(text) <= _DATA_CHARS_MAX else None
