@@ -70,7 +70,6 @@ class Replication:
         self._store = store
         self._bus = bus
         self._bucket = bucket
-        self._book = book
         self._instance = secrets.token_hex(8)
         self._started_at = store.clock.now().isoformat()
         self._settings_version = settings_version(settings)
@@ -78,7 +77,7 @@ class Replication:
         self._links: Callable[[], int] = lambda: 0
         self._leadership: Leadership | None = None
         self.directory = Directory(self._about, clock=store.clock, link_servers=settings.link_servers)
-        self.follower = PolicyFollower(store, book)
+        self.follower = PolicyFollower(store, book, settings.policies)
 
     def count_links(self, count: Callable[[], int]) -> None:
         """Have `count` tell how many hosts are linked to this replica."""
@@ -97,7 +96,7 @@ class Replication:
             link_server=self._addresses.link_server,
             links=self._links(),
             version=__version__,
-            policy_version=self._book.current.version,
+            policy_version=self.follower.own_version,
             settings_version=self._settings_version,
             started_at=self._started_at,
         )

@@ -95,7 +95,7 @@ class Directory:
         self._heard[said.name] = (said, self._clock.monotonic())
         for field in ("settings_version", "policy_version", "version"):
             theirs, ours = getattr(said, field), getattr(own, field)
-            if theirs != ours:
+            if theirs and ours and theirs != ours:
                 self._warn(f"{said.name} {field} {theirs} {ours}", "replica.differs", name=said.name, in_what=field)
         while len(self._heard) > _REPLICAS_MAX:
             del self._heard[min(self._heard, key=lambda name: self._heard[name][1])]

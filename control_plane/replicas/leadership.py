@@ -18,6 +18,7 @@ Work = Callable[[Store], Awaitable[None]]
 """Does the leader's work with a store of its epoch until it is cancelled."""
 
 _RETRY_SECONDS: Final = 0.1
+_FAILURES_MAX: Final = 5  # looks at the database, one a second
 _REASON_MAX: Final = 300
 _PAUSE_SECONDS: Final = 1.0  # after a term that ended by itself
 
@@ -39,16 +40,20 @@ class Leadership:
             while True:
                 await self._campaign()
                 await self._lead()
+                await self._give_back()
                 await asyncio.sleep(_PAUSE_SECONDS)
         finally:
-            if self._lease.held:
-                with contextlib.suppress(OrQuantaError):
-                    await self._lease.give_back()
+            await self._give_back()
+
+    async def _give_back(self) -> None:
+        if self._lease.held:
+            with contextlib.suppress(OrQuantaError):
+                await self._lease.give_back()
 
     async def _campaign(self) -> None:
         while True:
             try:
-                if await self._lease.try_take():
+                if await self._lease.try_take(fit=self._store.confirm):
                     return
             except Unavailable as error:
                 log.debug("replica.lease_unknown", why=error.message)
@@ -84,14 +89,18 @@ class Leadership:
             tasks.create_task(_alone(self._work(own), watching))
 
     async def _watch(self, own: Store) -> None:
-        """Raises Unavailable as soon as a newer epoch is in force."""
+        """Raises Unavailable as soon as a newer epoch is in force, or the database is away: it may be so here alone."""
+        failures = 0
         while True:
             await asyncio.sleep(self._terms.renew_seconds)
             try:
                 await own.confirm()
             except Unavailable:
-                if own.superseded:
+                failures += 1
+                if own.superseded or failures >= _FAILURES_MAX:
                     raise
+            else:
+                failures = 0
 
     async def _keep(self) -> None:
         """Return when the lease is lost, or could be."""
@@ -100,8 +109,11 @@ class Leadership:
         while self._lease.held:
             try:
                 asked_at = clock.monotonic()
-                if not await self._lease.renew():
-                    return
+                async with asyncio.timeout(self._lease.left_seconds):
+                    if not await self._lease.renew():
+                        return
+            except TimeoutError:
+                return
             except Unavailable as error:
                 log.warning("replica.not_renewed", why=error.message)
                 await asyncio.sleep(_RETRY_SECONDS)

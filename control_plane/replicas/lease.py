@@ -5,6 +5,7 @@ else from when they have seen that renewal, which is later: so the holder stops 
 """
 
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -62,12 +63,20 @@ class Lease:
         self._held_until = 0.0
 
     @property
+    def left_seconds(self) -> float:
+        """For how long the lease is surely held; not above 0 if it is not."""
+        return self._held_until - self._clock.monotonic()
+
+    @property
     def held(self) -> bool:
         """Whether the lease is surely held at this moment."""
-        return self._clock.monotonic() < self._held_until
+        return self.left_seconds > 0
 
-    async def try_take(self) -> bool:
-        """Take the lease if nobody has renewed it for long enough, or it was given back. Raises Unavailable."""
+    async def try_take(self, *, fit: Callable[[], Awaitable[None]] | None = None) -> bool:
+        """Take the lease if nobody has renewed it for long enough, or it was given back. Raises Unavailable.
+
+        `fit` is asked before, and raises if the lease would be of no use to this replica.
+        """
         entry = await self._bucket.get(KEY)
         now = self._clock.monotonic()
         revision = 0 if entry is None else entry.revision
@@ -76,6 +85,8 @@ class Lease:
         is_free = entry is None or not _instance(entry.value)
         if not is_free and now - self._seen_at < self._terms.take_seconds:
             return False
+        if fit is not None:
+            await fit()
         return await self._set(revision)
 
     async def renew(self) -> bool:
