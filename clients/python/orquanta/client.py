@@ -18,6 +18,8 @@ from orquanta.nouns.memories import AsyncMemories
 from orquanta.nouns.metrics import AsyncMetrics
 from orquanta.nouns.nodes import AsyncNodes
 from orquanta.nouns.policies import AsyncPolicies
+from orquanta.nouns.queues import AsyncQueue
+from orquanta.nouns.quotas import AsyncQuotas
 from orquanta.nouns.tools import AsyncTools
 from orquanta.retry import WATCH_RETRY, RetryPolicy
 from orquanta.transport import Transport
@@ -69,6 +71,8 @@ class AsyncClient:
         )
         self.goals = AsyncGoals(transport)
         self.jobs = AsyncJobs(transport)
+        self.queue = AsyncQueue(transport)
+        self.quotas = AsyncQuotas(transport)
         self.nodes = AsyncNodes(transport)
         self.incidents = AsyncIncidents(transport)
         self.actions = AsyncActions(transport)

@@ -19,6 +19,8 @@ from orquanta.blocking.nouns import (
     Metrics,
     Nodes,
     Policies,
+    Queue,
+    Quotas,
     Tools,
 )
 from orquanta.client import DEFAULT_RETRY, DEFAULT_TIMEOUT_SECONDS, AsyncClient
@@ -70,6 +72,8 @@ class Client:
             raise
         self.goals = Goals(self._loop, self._client.goals)
         self.jobs = Jobs(self._loop, self._client.jobs)
+        self.queue = Queue(self._loop, self._client.queue)
+        self.quotas = Quotas(self._loop, self._client.quotas)
         self.nodes = Nodes(self._loop, self._client.nodes)
         self.incidents = Incidents(self._loop, self._client.incidents)
         self.actions = Actions(self._loop, self._client.actions)

@@ -14,6 +14,8 @@ from orquanta.nouns.memories import AsyncMemories
 from orquanta.nouns.metrics import AsyncMetrics
 from orquanta.nouns.nodes import AsyncNodes
 from orquanta.nouns.policies import AsyncPolicies
+from orquanta.nouns.queues import AsyncQueue
+from orquanta.nouns.quotas import AsyncQuotas
 from orquanta.nouns.tools import AsyncTools
 
 
@@ -42,6 +44,23 @@ class Jobs(Blocking[AsyncJobs]):
     cancel = call(AsyncJobs.cancel)
     diagnose = call(AsyncJobs.diagnose)
     templates = call(AsyncJobs.templates)
+
+
+class Queue(Blocking[AsyncQueue]):
+    """Look at the queue, and ask why a job waits or runs where it runs."""
+
+    head = call(AsyncQueue.head)
+    list = stream(AsyncQueue.list)
+    explain = call(AsyncQueue.explain)
+
+
+class Quotas(Blocking[AsyncQuotas]):
+    """Look at teams, make and change them, and put accounts into them."""
+
+    list = call(AsyncQuotas.list)
+    set = call(AsyncQuotas.set)
+    remove = call(AsyncQuotas.remove)
+    assign = call(AsyncQuotas.assign)
 
 
 class Nodes(Blocking[AsyncNodes]):

@@ -25,6 +25,8 @@ from orquanta.cli.node import node_commands
 from orquanta.cli.options import AsJson
 from orquanta.cli.policy import policy_commands
 from orquanta.cli.price import price_commands
+from orquanta.cli.queue import queue
+from orquanta.cli.quota import quota_commands
 from orquanta.cli.replica import replica_commands
 from orquanta.cli.session import Session, session_of
 from orquanta.cli.settings import Flags, read_environment
@@ -75,6 +77,8 @@ app.command()(whoami)
 app.command()(passwd)
 app.add_typer(goal_commands, name="goal", cls=WholeSentences)
 app.add_typer(job_commands, name="job", cls=WholeSentences)
+app.command()(queue)
+app.add_typer(quota_commands, name="quota", cls=WholeSentences)
 app.add_typer(node_commands, name="node", cls=WholeSentences)
 app.add_typer(incident_commands, name="incident", cls=WholeSentences)
 app.add_typer(action_commands, name="action", cls=WholeSentences)

@@ -84,6 +84,7 @@ from orquanta.types.policies import (
     ReplayDifference,
     RuleVerdict,
 )
+from orquanta.types.queues import JobExplanation, NodeVerdict, QueueEntry, QueuePage, Quota, Quotas, WaitReason
 from orquanta.types.repairs import (
     CheckOutcome,
     Repair,
@@ -139,6 +140,7 @@ __all__ = [
     "IncidentState",
     "IncidentTimings",
     "Job",
+    "JobExplanation",
     "JobPriority",
     "JobSpec",
     "JobState",
@@ -159,6 +161,7 @@ __all__ = [
     "Node",
     "NodeState",
     "NodeTelemetry",
+    "NodeVerdict",
     "OrderedRepair",
     "Plan",
     "PlannedJob",
@@ -173,6 +176,10 @@ __all__ = [
     "Preview",
     "Price",
     "Question",
+    "QueueEntry",
+    "QueuePage",
+    "Quota",
+    "Quotas",
     "ReasoningStatus",
     "Repair",
     "RepairOrigin",
@@ -195,4 +202,5 @@ __all__ = [
     "TopologyDomain",
     "User",
     "VerificationCheck",
+    "WaitReason",
 ]

@@ -1,0 +1,122 @@
+from dataclasses import dataclass
+
+import grpc
+import pytest
+
+from control_plane.store import audit
+from control_plane.store.audit import AuditFilter
+from control_plane.store.pages import PageRequest
+from orquanta.v1 import action_pb2, job_pb2, queue_pb2, quota_pb2
+from orquanta.v1.queue_pb2_grpc import QueueServiceStub
+from orquanta.v1.quota_pb2_grpc import QuotaServiceStub
+from tests.control_plane.services.harness import Client, Fleet, a_job, refused
+
+
+@dataclass
+class Stubs:
+    queue: QueueServiceStub
+    quotas: QuotaServiceStub
+
+
+def stubs(client: Client) -> Stubs:
+    return Stubs(QueueServiceStub(client.channel), QuotaServiceStub(client.channel))
+
+
+async def submit(client: Client, name: str, gpus: int) -> str:
+    resources = job_pb2.ResourceRequest(gpu_count=gpus, gpu_types=["H100"])
+    spec = a_job(name, resources=resources)
+    return (await client.jobs.SubmitJob(job_pb2.SubmitJobRequest(spec=spec))).job.id
+
+
+async def test_the_queue_is_told_in_pages_with_what_each_job_waits_for(fleet: Fleet, user: Client) -> None:
+    await fleet.node("alpha")
+    ids = []
+    for number in range(3):
+        ids.append(await submit(user, f"job-{number}", 8))
+        fleet.clock.advance(1)
+    first = await stubs(user).queue.ListQueue(queue_pb2.ListQueueRequest(page_size=2))
+    rest = await stubs(user).queue.ListQueue(queue_pb2.ListQueueRequest(page_size=2, page_token=first.next_page_token))
+    entries = [*first.entries, *rest.entries]
+    assert [entry.job_id for entry in entries] == ids
+    assert [entry.position for entry in entries] == [1, 2, 3]
+    assert (first.total, rest.next_page_token) == (3, "")
+    assert user.user
+    assert all(entry.waits_for and entry.user_email == user.user.email for entry in entries)
+
+
+async def test_a_job_that_no_host_could_hold_is_told_so_with_each_host(fleet: Fleet, user: Client) -> None:
+    await fleet.node("alpha")
+    job_id = await submit(user, "huge", 64)
+    told = await stubs(user).queue.ExplainJob(queue_pb2.ExplainJobRequest(job_id=job_id))
+    assert told.waiting.wait_reason == queue_pb2.WAIT_REASON_UNSATISFIABLE
+    assert [(node.node_name, node.fits) for node in told.nodes] == [("alpha", False)]
+    assert told.nodes[0].reason
+    assert told.job.id == job_id
+
+
+async def test_while_everything_is_stopped_jobs_wait_for_that(user: Client, admin: Client) -> None:
+    job_id = await submit(user, "train", 1)
+    await admin.actions.StopAll(action_pb2.StopAllRequest(reason="smoke"))
+    told = await stubs(user).queue.ExplainJob(queue_pb2.ExplainJobRequest(job_id=job_id))
+    assert told.waiting.wait_reason == queue_pb2.WAIT_REASON_STOPPED
+    assert "has stopped all effects" in told.waiting.waits_for
+
+
+async def test_quotas_are_set_changed_assigned_and_removed_and_each_change_is_on_record(
+    fleet: Fleet, user: Client, admin: Client
+) -> None:
+    quotas = stubs(admin).quotas
+    assert user.user
+    await quotas.SetQuota(quota_pb2.SetQuotaRequest(team="research", guaranteed_gpus=4, max_gpus=16))
+    changed = await quotas.SetQuota(quota_pb2.SetQuotaRequest(team="research", weight=2.5))
+    assert (changed.quota.weight, changed.quota.guaranteed_gpus, changed.quota.max_gpus) == (2.5, 4, 16)
+    await quotas.SetQuota(quota_pb2.SetQuotaRequest(team="research/nlp", guaranteed_gpus=2))
+    assigned = await quotas.AssignTeam(quota_pb2.AssignTeamRequest(email=user.user.email, team="research/nlp"))
+    assert assigned.team == "research/nlp"
+    job = (await user.jobs.SubmitJob(job_pb2.SubmitJobRequest(spec=a_job("train")))).job
+    assert job.team == "research/nlp"
+    listed = await stubs(user).quotas.ListQuotas(quota_pb2.ListQuotasRequest())
+    by_team = {one.team: one for one in listed.quotas}
+    assert (by_team["research"].waiting_jobs, list(by_team["research/nlp"].members)) == (1, [user.user.email])
+    assert listed.guaranteed_gpus == 4
+    in_use = await refused(quotas.RemoveQuota(quota_pb2.RemoveQuotaRequest(team="research/nlp")))
+    assert (in_use.code, in_use.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "TEAM_IN_USE")
+    await quotas.AssignTeam(quota_pb2.AssignTeamRequest(email=user.user.email))
+    await user.jobs.CancelJob(job_pb2.CancelJobRequest(job_id=job.id))
+    await quotas.RemoveQuota(quota_pb2.RemoveQuotaRequest(team="research/nlp"))
+    records = await fleet.store.read(lambda tx: audit.page(tx, AuditFilter(), PageRequest(100)))
+    actions = [record.action for record in records.items]
+    assert [actions.count(one) for one in ("quota.created", "quota.set", "quota.removed", "team.assigned")] == [
+        2,
+        1,
+        1,
+        2,
+    ]
+
+
+async def test_a_team_holds_no_more_than_it_may_whatever_its_members_may(user: Client, admin: Client) -> None:
+    quotas = stubs(admin).quotas
+    assert user.user
+    await quotas.SetQuota(quota_pb2.SetQuotaRequest(team="small", max_gpus=2))
+    await quotas.AssignTeam(quota_pb2.AssignTeamRequest(email=user.user.email, team="small"))
+    resources = job_pb2.ResourceRequest(gpu_count=3)
+    spec = a_job("train", resources=resources)
+    outcome = await refused(user.jobs.SubmitJob(job_pb2.SubmitJobRequest(spec=spec)))
+    assert (outcome.code, outcome.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TEAM_QUOTA")
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        (quota_pb2.SetQuotaRequest(team="a//b"), "TEAM_INVALID"),
+        (quota_pb2.SetQuotaRequest(team="a/b/c/d/e"), "TEAM_INVALID"),
+        (quota_pb2.SetQuotaRequest(team="a/b"), "TEAM_NOT_FOUND"),
+        (quota_pb2.SetQuotaRequest(team="a", weight=0), "NUMBER_OUT_OF_RANGE"),
+        (quota_pb2.SetQuotaRequest(team="a", weight=float("nan")), "NUMBER_OUT_OF_RANGE"),
+        (quota_pb2.SetQuotaRequest(team="a", guaranteed_gpus=3, max_gpus=2), "QUOTA_INVALID"),
+        (quota_pb2.SetQuotaRequest(team="a", max_gpus=2, clear_max_gpus=True), "AMBIGUOUS"),
+    ],
+    ids=["empty-word", "too-deep", "no-parent", "no-weight", "nan", "more-than-max", "both"],
+)
+async def test_a_bad_quota_is_refused(admin: Client, request_: quota_pb2.SetQuotaRequest, reason: str) -> None:
+    assert (await refused(stubs(admin).quotas.SetQuota(request_))).reason == reason
