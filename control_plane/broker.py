@@ -1,6 +1,7 @@
 """The control plane's way to NATS: a broker of its own, or yours."""
 
 import asyncio
+import contextlib
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,7 @@ async def open_broker(
     """Start or reach the broker, answer its authorisation requests and make sure that the streams exist."""
     embedded: EmbeddedNats | None = None
     if settings.nats_url:
+        _show_issuer(settings.identity / "nats-issuer.pub", secrets.nats_issuer_public_key)
         endpoint = _external(settings, certificates)
         node_urls = settings.nats_url
     else:
@@ -99,6 +101,13 @@ async def open_broker(
     copies = await bucket.ensure()
     await _streams_of_cluster(bus, copies)
     return Broker(bus, callout, node_urls, embedded, bucket)
+
+
+def _show_issuer(path: Path, public_key: str) -> None:
+    """Leave the key for who sets up the NATS servers, which have to know it before anything can connect."""
+    with contextlib.suppress(OSError):  # a folder of keys may be mounted read-only; the key is printed as well
+        if not path.exists():
+            path.write_text(f"{public_key}\n")
 
 
 async def _streams_of_cluster(bus: Bus, copies: int) -> None:
