@@ -14,6 +14,7 @@ from control_plane.model.job import AllocationState
 from control_plane.model.node import Node
 from control_plane.store import nodes, users
 from control_plane.store.database import Tx
+from control_plane.telemetry.reading import reading_of
 from evals.case import Case, Pack, Verdict
 from evals.lab import Lab, open_lab
 from orquanta.v1 import event_pb2
@@ -83,7 +84,7 @@ async def _noise(seed: int) -> Verdict:
         for _ in range(_ROUNDS):
             host = chance.choice(hosts)
             index = chance.randrange(8)
-            lab.telemetry.add(host.id, _batch(lab, host.name, chance))
+            lab.telemetry.add(host.id, reading_of(_batch(lab, host.name, chance)))
             if chance.random() < 0.5:
                 kind, text = chance.choice(_NOTES)
                 note = f"gpu/{kind.lower()}-{index}"
