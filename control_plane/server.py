@@ -15,6 +15,7 @@ from control_plane.broker import Broker, open_broker
 from control_plane.bus.deltas import Deltas
 from control_plane.clock import SystemClock
 from control_plane.credentials import Certificates
+from control_plane.exposing_terms import Exposition
 from control_plane.first_start import FirstAdmin, ensure_admin
 from control_plane.governor.policy.book import PolicyBook
 from control_plane.identity.credentials import Credentials
@@ -120,6 +121,7 @@ class ControlPlane:
             windows = TelemetryWindows(clock=self._clock)
             await stack.enter_async_context(TelemetryIngest(broker.bus, windows))
             tracing = tracing_terms.opened(stack, settings)
+            exposition = Exposition(settings, store, broker.bus, windows, tracing.outbox)
             parts = Parts(
                 settings=settings,
                 clock=self._clock,
@@ -161,6 +163,7 @@ class ControlPlane:
                     queue=queue_terms.settings_of(settings),
                     directory=None if replication is None else replication.directory,
                     spans=tracing.outbox,
+                    called=exposition.called,
                 )
             )
             node_link = NodeLink(joining=self._joining(store, certificates, replication), links=links)
@@ -178,6 +181,7 @@ class ControlPlane:
                 Revocation(store, cut).run,
                 lambda: _renew_certificates(certificates, broker),
                 *tracing.loops(),
+                *exposition.loops(lambda: len(links.registry.connected_nodes())),
             ]
             if replication is None:
                 loops += leader_loops(parts, made, links.registry)

@@ -112,6 +112,9 @@ class Settings(BaseSettings):
     link_servers: Names = ()
     """Addresses of the daemons' ports of all of them, host:port, which hosts are told; those that are running are told
     in any case."""
+    metrics_address: str = ""
+    """HOST:PORT at which Prometheus reads this control plane's own figures; nowhere if empty. It has neither TLS nor a
+    password: keep it on loopback or behind a firewall."""
     otlp_endpoint: str = Field("", pattern=r"(https?://[^\s/]+)?")
     """A collector of traces that speaks OTLP over gRPC, http://host:4317, or https:// with TLS; none if empty."""
     lease_seconds: Seconds = 15.0

@@ -1,7 +1,7 @@
 """The traces of calls: which one a call is in, how long it took, and what it submitted."""
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 from control_plane.clock import Clock
@@ -12,15 +12,18 @@ from control_plane.tracing.outbox import Outbox
 from control_plane.tracing.span import Span
 from orquanta.tracing import HEADER, TraceContext
 
+Called = Callable[[str, float, str], None]
 Metadata = Iterable[tuple[str, str | bytes]]
 
 
 class CallTraces:
     """Follows calls. Without an outbox nothing is told of, and callers' contexts are handed on all the same."""
 
-    def __init__(self, clock: Clock, outbox: Outbox | None = None) -> None:
+    def __init__(self, clock: Clock, outbox: Outbox | None = None, called: Called | None = None) -> None:
+        """`called` is told of each call: its method, how many seconds it took, why it failed ("" if it did not)."""
         self._clock = clock
         self._outbox = outbox
+        self._called = called
 
     def begin(self, metadata: Metadata) -> TraceContext | None:
         """Enter the call's span; return its caller's context, None if they sent none."""
@@ -34,6 +37,8 @@ class CallTraces:
 
     def end(self, method: str, caller: TraceContext | None, seconds: float, error: str) -> None:
         """Tell of a call that has ended."""
+        if self._called is not None:
+            self._called(method, seconds, error)
         context = TRACE.get()
         if self._outbox is None or context is None:
             return

@@ -27,7 +27,7 @@ from control_plane.services.audit import Audit
 from control_plane.services.auth import Auth
 from control_plane.services.authentication import Authenticator
 from control_plane.services.bounded import Bounded
-from control_plane.services.call_traces import CallTraces
+from control_plane.services.call_traces import Called, CallTraces
 from control_plane.services.catalog import Catalog
 from control_plane.services.feed import EventFeed
 from control_plane.services.goals import GoalPlanner, Goals
@@ -122,6 +122,7 @@ class ServiceDependencies:
     queue: QueueSettings = field(default_factory=QueueSettings)
     directory: Directory | None = None
     spans: Outbox | None = None
+    called: Called | None = None
 
 
 class PeopleServices:
@@ -141,7 +142,7 @@ class PeopleServices:
             clock=deps.clock,
             shortcuts={GET_JOB: cache.shortcut},
             access_log=deps.access_log,
-            traces=CallTraces(deps.clock, deps.spans),
+            traces=CallTraces(deps.clock, deps.spans, deps.called),
         )
         self._goals = Goals(
             store=deps.store,

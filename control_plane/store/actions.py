@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlmodel import col
 
 from control_plane.errors import NotFound
@@ -126,6 +126,12 @@ def about(tx: Tx, *, goal_id: GoalId | None = None, job_id: JobId | None = None,
     if job_id is not None:
         query = query.where(col(ActionRow.job_id) == job_id)
     return _models(tx, tx.session.execute(query.order_by(col(ActionRow.created_at)).limit(limit)).scalars().all())
+
+
+def count_awaiting(tx: Tx) -> int:
+    """Return how many actions await approval."""
+    query = select(func.count()).where(col(ActionRow.state) == ActionState.AWAITING_APPROVAL.value)
+    return int(tx.session.execute(query).scalar_one())
 
 
 def awaiting(tx: Tx, goal_id: GoalId | None = None) -> tuple[Action, ...]:

@@ -10,7 +10,7 @@ from sqlmodel import col
 from control_plane.model.ids import AllocationId, JobId, NodeId, UserId
 from control_plane.model.job import WHOLE_GPU_MILLI
 from control_plane.store.database import Tx
-from control_plane.store.tables import GpuHoldRow, GpuUsageRow
+from control_plane.store.tables import AllocationRow, GpuHoldRow, GpuUsageRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,16 @@ def _hold(row: GpuHoldRow) -> GpuHold:
         row.team,
         row.milli,
     )
+
+
+def held_by_type(tx: Tx) -> dict[str, float]:
+    """Return how many GPUs of each model are held; parts count as parts."""
+    query = (
+        select(col(AllocationRow.gpu_type), func.sum(col(GpuHoldRow.milli)))
+        .join(AllocationRow, col(AllocationRow.id) == col(GpuHoldRow.allocation_id))
+        .group_by(col(AllocationRow.gpu_type))
+    )
+    return {gpu_type: int(milli) / WHOLE_GPU_MILLI for gpu_type, milli in tx.session.execute(query)}
 
 
 def held_by_user(tx: Tx, user_id: UserId) -> float:

@@ -304,6 +304,19 @@ def _emit(tx: Tx, row: JobRow, kind: str) -> None:
     tx.emit(Noun.JOB, row.id, kind, f"{row.name}: {row.status_reason}", parent_id=row.goal_id or "")
 
 
+def longest_wait_seconds(tx: Tx) -> float:
+    """Return for how long the oldest queued job waits; 0 if none does."""
+    query = select(func.min(col(JobRow.queued_at))).where(col(JobRow.status) == JobState.QUEUED.value)
+    oldest: datetime | None = tx.session.execute(query).scalar()
+    return 0.0 if oldest is None else max(0.0, (tx.now - oldest).total_seconds())
+
+
+def waits_of_started(tx: Tx, *, since: datetime, limit: int = 10_000) -> tuple[float, ...]:
+    """Return how many seconds jobs waited from their submission that first ran after `since`."""
+    query = select(col(JobRow.created_at), col(JobRow.started_at)).where(col(JobRow.started_at) > since).limit(limit)
+    return tuple((started - created).total_seconds() for created, started in tx.session.execute(query))
+
+
 def count_by_state(tx: Tx) -> dict[JobState, int]:
     """Return how many jobs are in each state."""
     rows = tx.session.execute(select(col(JobRow.status), func.count()).group_by(col(JobRow.status)))

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Index, MetaData, Text
+from sqlalchemy import BigInteger, CheckConstraint, Column, Index, MetaData, Text, text
 from sqlalchemy.types import JSON
 from sqlmodel import Field, SQLModel
 
@@ -104,6 +104,18 @@ class NodeRow(Table, table=True):
     lost_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     created_at: datetime = Field(sa_type=UtcDateTime)
     version: int = 1
+    __table_args__ = (
+        # What the bounds count, for each repair of a node: without reading what each node is made of.
+        Index(
+            "nodes_in_fleet",
+            "state",
+            "hold",
+            "rack",
+            "pool",
+            sqlite_where=text("last_seen_at IS NOT NULL"),
+            postgresql_where=text("last_seen_at IS NOT NULL"),
+        ),
+    )
 
 
 class GoalRow(Table, table=True):
@@ -153,7 +165,7 @@ class JobRow(Table, table=True):
     job_metadata: dict[str, Any] = Field(sa_column=Column("metadata", JSON, nullable=False))  # Any: nested JSON
     created_at: datetime = Field(sa_type=UtcDateTime)
     queued_at: datetime = Field(sa_type=UtcDateTime)
-    started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    started_at: datetime | None = Field(default=None, sa_type=UtcDateTime, index=True)
     finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     version: int = 1
     __table_args__ = (Index("jobs_by_age", "created_at", "id"),)

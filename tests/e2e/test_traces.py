@@ -16,9 +16,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
     add_TraceServiceServicer_to_server,
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from prometheus_client.parser import text_string_to_metric_families
 from typing_extensions import override
 
-from orquanta.gameday.fleet import Fleet
+from orquanta.gameday.fleet import Fleet, free_port
 from orquanta.tracing import TraceContext
 from tests.e2e.conftest import output
 
@@ -68,10 +69,28 @@ async def collecting() -> AsyncIterator[tuple[Collector, str]]:
         await server.stop(None)
 
 
+async def scraped(address: str, *, until: str) -> list[str]:
+    """Return the figures as Prometheus gets them, once a line is among them."""
+    async with asyncio.timeout(30):
+        while True:
+            reader, writer = await asyncio.open_connection(*address.split(":"))
+            writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
+            page = (await reader.read()).decode()
+            writer.close()
+            if until in page.splitlines():
+                assert list(text_string_to_metric_families(page.partition("\r\n\r\n")[2]))
+                return page.splitlines()
+            await asyncio.sleep(0.2)
+
+
 async def test_a_goal_is_one_trace_from_its_caller_to_the_exit_of_its_process(
     quick_fleet: Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with collecting() as (collector, endpoint), quick_fleet(otlp_endpoint=endpoint) as fleet:
+    metrics = f"127.0.0.1:{free_port()}"
+    async with (
+        collecting() as (collector, endpoint),
+        quick_fleet(otlp_endpoint=endpoint, metrics_address=metrics) as fleet,
+    ):
         admin = await fleet.client()
         await fleet.add_host(admin, "traced", "1xH100")
         monkeypatch.setenv("TRACEPARENT", CALLER.traceparent())
@@ -82,6 +101,7 @@ async def test_a_goal_is_one_trace_from_its_caller_to_the_exit_of_its_process(
         handed_on = TraceContext.parse((await output(admin, job.id)).decode())
         names = {"GoalService/CreateGoal", "goal", "governor launch_jobs", "job", "queue", "governor place_job"}
         spans = await collector.until(CALLER.trace_id, {*names, "attempt", "run on host"})
+        samples = await scraped(metrics, until='orquanta_jobs{state="failed"} 1.0')
     by_name = {span.name: span for span in spans.values()}
     assert collector.services == {"orquanta-server"}
     assert by_name["GoalService/CreateGoal"].parent_span_id.hex() == CALLER.span_id
@@ -107,6 +127,10 @@ async def test_a_goal_is_one_trace_from_its_caller_to_the_exit_of_its_process(
     assert exits["process.exit.code"] == 3
     assert handed_on is not None
     assert (handed_on.trace_id, handed_on.span_id) == (CALLER.trace_id, by_name["run on host"].span_id.hex())
+    assert "orquanta_links 1.0" in samples
+    assert 'orquanta_call_seconds_count{method="orquanta.v1.GoalService/CreateGoal"} 1.0' in samples
+    assert "orquanta_job_wait_seconds_count 1.0" in samples
+    assert 'orquanta_agent_events_total{agent="scheduler_agent",what="placements"} 1.0' in samples
     # Calls without a context, or with one that makes no sense, have traces of their own.
     alone = [found for trace, found in collector.spans.items() if trace != CALLER.trace_id]
     others = {span.name for found in alone for span in found.values()}

@@ -18,7 +18,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index(op.f("ix_traces_created_at"), "traces", ["created_at"], unique=False)
+    op.create_index(op.f("ix_jobs_started_at"), "jobs", ["started_at"], unique=False)
 
 
 def downgrade() -> None:
+    op.drop_index(op.f("ix_jobs_started_at"), table_name="jobs")
     op.drop_table("traces")
