@@ -1,6 +1,6 @@
 """The bounds of the blast radius, and how many nodes are out of service now."""
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, case, func, or_, select
 from sqlmodel import col
 
 from control_plane.model.bounds import Bound, Bounds, BoundScope, Level
@@ -91,6 +91,6 @@ def levels(tx: Tx, node_id: NodeId) -> tuple[Level, ...]:
 
 
 def _level(tx: Tx, scope: BoundScope, name: str, which: ColumnElement[bool]) -> Level:
-    total = tx.session.execute(select(func.count()).select_from(NodeRow).where(which)).scalar_one()
-    out = tx.session.execute(select(func.count()).select_from(NodeRow).where(which, _out())).scalar_one()
+    counts = select(func.count(), func.coalesce(func.sum(case((_out(), 1), else_=0)), 0)).select_from(NodeRow)
+    total, out = tx.session.execute(counts.where(which)).one()
     return Level(scope, name, int(total), int(out))
