@@ -56,10 +56,14 @@ _Reader = Callable[[_Now], Period]
 
 def read_period(text: str, now: datetime, zone: tzinfo = UTC) -> Period | None:
     """Return the period that a question names, or None if it names none. `now` is aware."""
+    return next(iter(read_periods(text, now, zone)), None)
+
+
+def read_periods(text: str, now: datetime, zone: tzinfo = UTC) -> tuple[Period, ...]:
+    """Return every period that a question names, such as the two that it compares; the surest first."""
     shadow, here = read(text), _Now(now, zone)
-    for found in (*_ranges(shadow, here), *_named(shadow, here), *_months(shadow, here), *_days(shadow, here)):
-        return found
-    return None
+    found = (*_ranges(shadow, here), *_named(shadow, here), *_months(shadow, here), *_days(shadow, here))
+    return tuple({period.words: period for period in found}.values())
 
 
 def last_days(now: datetime, days: int) -> Period:

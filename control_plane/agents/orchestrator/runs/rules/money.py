@@ -9,6 +9,7 @@ from control_plane.agents.orchestrator.runs.rules.answering import answered, tro
 from control_plane.agents.orchestrator.runs.view import Json, RunView
 from control_plane.agents.orchestrator.zones import zone_of
 from control_plane.model.money import format_usd
+from control_plane.model.run_step import Outcome
 from control_plane.model.tool import ToolStatus
 
 _DAYS = 30
@@ -19,6 +20,7 @@ _EVERYBODY = re.compile(
     r"users?)\b",
     re.IGNORECASE,
 )
+_COMPARED = re.compile(r"\b(compar\w+|versus|vs|than)\b", re.IGNORECASE)
 _MINE = re.compile(r"\b(i|my|mine|me)\b", re.IGNORECASE)
 _BY = (
     ("gpu_type", r"(?:by|per|each|every|which|what) (?:gpu|card|model)s?(?: (?:type|model)s?)?"),
@@ -33,27 +35,32 @@ _BY_PATTERNS = tuple((key, re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE)) for
 def decide(view: RunView) -> Move:
     """Return the next call that the question about spending needs, or the answer."""
     text = "" if view.goal is None else view.goal.text
-    since, until, period = _period(view)
-    team = view.plan.targets.team
-    who, whose = _whose(text, team)
+    who, whose = _whose(text, view.plan.targets.team)
     by = next((key for key, pattern in _BY_PATTERNS if pattern.search(text)), "user")
-    arguments: dict[str, object] = {"by": by, "since": since, "until": until, "limit": _SHOWN}
-    arguments |= {"who": who} if who else {}
-    found = view.look("costs", arguments)
-    if found is None:
-        return Call("costs", arguments, f"see what was spent {period}")
-    if found.status == ToolStatus.ERROR:
-        return answered(view, trouble(found, "what was spent is not known"), ok=False)
-    people = [str(one) for one in found.data.get("people", ())]
-    if team is not None and not people:
-        return _no_such_team(view, team)
-    told = f"{whose} spent {_usd(found.data.get('total_usd'))} {period}"
-    if team is not None:
-        told = f"{told} ({', '.join(people)})"
-    reserved = _usd(found.data.get("reserved_usd"))
-    text = f"{told}; {reserved} is reserved for jobs that run or wait." if until_now(view, until) else f"{told}."
-    lines = list(_lines(found.data.get("lines", ()), by)) if by != "user" or who != "me" else []
-    return _with_budget(view, text, lines) if who == "me" else answered(view, "\n".join((text, *lines)))
+    told: list[str] = []
+    for since, until, period in _periods(view):
+        arguments: dict[str, object] = {"by": by, "since": since, "until": until, "limit": _SHOWN}
+        arguments |= {"who": who} if who else {}
+        found = view.look("costs", arguments)
+        if found is None:
+            return Call("costs", arguments, f"see what was spent {period}")
+        if found.status == ToolStatus.ERROR:
+            return answered(view, trouble(found, "what was spent is not known"), ok=False)
+        team = view.plan.targets.team
+        people = [str(one) for one in found.data.get("people", ())]
+        if team is not None and not people:
+            return _no_such_team(view, team)
+        members = f" ({', '.join(people)})" if team is not None else ""
+        told.append(_sentence(found, f"{whose} spent", f"{period}{members}", now=until_now(view, until)))
+        if by != "user" or who != "me":
+            told += _lines(found.data.get("lines", ()), by)
+    return _with_budget(view, told) if who == "me" else answered(view, "\n".join(told))
+
+
+def _sentence(found: Outcome, spent: str, period: str, *, now: bool) -> str:
+    told = f"{spent} {_usd(found.data.get('total_usd'))} {period}"
+    reserved = f"; {_usd(found.data.get('reserved_usd'))} is reserved for jobs that run or wait" if now else ""
+    return f"{told}{reserved}."
 
 
 def until_now(view: RunView, until: str) -> bool:
@@ -61,16 +68,20 @@ def until_now(view: RunView, until: str) -> bool:
     return view.goal is not None and until == view.goal.created_at.isoformat()
 
 
-def _period(view: RunView) -> tuple[str, str, str]:
-    """Return since when and until when, seen from the question's own time, and how a person calls that."""
+def _periods(view: RunView) -> list[tuple[str, str, str]]:
+    """Return since when and until when, seen from the question's own time, and how a person calls that.
+
+    There is one, or the two that the question compares.
+    """
     # The planner's patterns are compiled by the first goal; after a restart this question may be the first.
-    from control_plane.agents.orchestrator.planner.periods import last_days, read_period  # noqa: PLC0415 - see above
+    from control_plane.agents.orchestrator.planner.periods import last_days, read_periods  # noqa: PLC0415 - see above
 
     if view.goal is None:
         raise LookupError(f"run {view.run.id} has no goal")
     asked_at = view.goal.created_at
-    found = read_period(view.goal.text, asked_at, zone_of(view.goal.timezone)) or last_days(asked_at, _DAYS)
-    return found.since.isoformat(), found.until.isoformat(), found.words
+    found = read_periods(view.goal.text, asked_at, zone_of(view.goal.timezone)) or (last_days(asked_at, _DAYS),)
+    compared = 2 if _COMPARED.search(view.goal.text) else 1
+    return [(one.since.isoformat(), one.until.isoformat(), one.words) for one in found[:compared]]
 
 
 def _whose(text: str, team: str | None) -> tuple[str, str]:
@@ -93,13 +104,13 @@ def _no_such_team(view: RunView, team: str) -> Finish:
     return answered(view, text)
 
 
-def _with_budget(view: RunView, text: str, lines: Iterable[str]) -> Move:
+def _with_budget(view: RunView, told: list[str]) -> Move:
     left = view.look("budget_left", {})
     if left is None:
         return Call("budget_left", {}, "see what is left of the budget")
     limit = left.data.get("left_usd")
     budget = "You have no budget limit." if limit is None else f"{_usd(limit)} of your budget is left."
-    return answered(view, "\n".join((f"{text} {budget}", *lines)))
+    return answered(view, f"{told[0]} {budget}" if len(told) == 1 else "\n".join((*told, budget)))
 
 
 def _lines(found: Iterable[Json], by: str) -> Iterable[str]:

@@ -18,7 +18,7 @@ def decide(view: RunView) -> Move:
     """Return the next move: find the replicas, then stop the newest or launch more until the number is right."""
     pool = view.plan.targets.pool
     subject = view.plan.subject
-    if view.plan.targets.job_ids:
+    if pool is None and view.plan.targets.job_ids:
         return _one_job(view, view.plan.targets.job_ids[0])
     if pool is None and _speaks_of_own(view):
         return _no_job(view)

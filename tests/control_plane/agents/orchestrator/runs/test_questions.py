@@ -28,6 +28,7 @@ async def place(rig: Rig) -> None:
         ("how much have I spent?", "You spent $0.00 in the last 30 days"),
         ("what did we spend in April by GPU type?", "All people together spent $0.00 in April 2026."),
         ("what did bob@example.com spend last week", "bob@example.com spent $0.00 last week (Monday 27 April to"),
+        ("compare my spend this month with last month", "You spent $0.00 last month (April 2026).\nYou have no budget"),
         ("wie viel habe ich heute ausgegeben?", "You spent $0.00 today"),
         ("what is in the queue?", "No job waits"),
         ("which nodes are broken?", "No incident is open"),
