@@ -264,7 +264,7 @@ class Bus:
         while True:
             session = self._session
             if session is not None:
-                await session.closed.wait()
+                await session.ended()
                 await session.close()
                 await self._set_session(None)
                 log.warning("bus.disconnected")

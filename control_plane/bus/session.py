@@ -34,6 +34,8 @@ _CONNECT_SECONDS: Final = 5
 _PING_SECONDS: Final = 5  # two pings without an answer end the connection
 _ACK_SECONDS: Final = 5.0
 _MAX_UNACKNOWLEDGED: Final = 4096  # publishes in flight; more wait
+_LOOK_SECONDS: Final = 0.5
+_LOOKS_WITHOUT_CONNECTION: Final = 2
 _CLOSE_SECONDS: Final = 1.0  # nats-py waits for ever for a connection whose handshake has failed
 _STORAGE_ERRORS: Final = {10023, 10028, 10047, 10077}  # JetStream: resources, storage, stream bytes exceeded
 _TOO_LARGE_ERROR: Final = 10054
@@ -128,6 +130,22 @@ class Session:
             await _close(client)
             raise
         return session
+
+    async def ended(self) -> None:
+        """Return when the connection is over.
+
+        nats-py tells so at the end of its own closing, which may wait for ever for a broker that was killed meanwhile.
+        """
+        looks = 0
+        while looks < _LOOKS_WITHOUT_CONNECTION:
+            try:
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self.closed.wait()
+            except TimeoutError:
+                looks = 0 if self.client.is_connected else looks + 1
+            else:
+                return
+        self._end()
 
     async def settle(self) -> None:
         """Return when the broker has processed all that was sent before, or the connection has ended."""
