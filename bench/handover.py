@@ -4,7 +4,7 @@ Starts PostgreSQL, a cluster of three nats-servers, two control planes and two d
 over TLS. In each round the leader is killed, and started again; then the one that leads is stopped with SIGSTOP, and
 goes on later; then the NATS server is killed that leads the stream of the lease. Each time the clock starts before the
 signal, a goal is submitted at once to the other control plane, and the clock stops when another epoch is in force and
-when the goal's job has run. Prints a table and, last, one JSON object. The exit status is 1 if the target is missed.
+when the goal's job has run; after a broker, goals are submitted one after another, and the slowest counts. Prints a table and, last, one JSON object. The exit status is 1 if the target is missed.
 
     python -m bench.handover [--rounds 5]
 """
@@ -34,6 +34,12 @@ from tests.postgresql import running_postgresql
 
 TARGET_SECONDS = 5.0
 GOAL = "Run `echo done` on 1 H100 for 5 minutes"
+ELECTION_SECONDS = 15.0
+"""Longer than it takes NATS servers to choose another leader for a stream."""
+
+CATCH_UP_SECONDS = 5.0
+"""For a server that is back, before the next one is killed."""
+
 WRITES = 4_000
 WRITES_AT_ONCE = 64
 
@@ -82,12 +88,20 @@ async def one_round(fleet: ReplicatedFleet, bus: Bus, figures: Figures) -> None:
     info = await bus.connection().jetstream.stream_info("KV_ORQ_REPLICAS")
     assert info.cluster is not None
     number = int(str(info.cluster.leader).rpartition("-")[2])
-    began = time.monotonic()
     fleet.nats.kill(number)
-    await served(admin)
-    figures.broker_served.append(time.monotonic() - began)
+    figures.broker_served.append(await longest(admin))
     fleet.nats.start_one(number)
-    await asyncio.sleep(5)  # the server that is back has to catch up before the next one is killed
+    await asyncio.sleep(CATCH_UP_SECONDS)
+
+
+async def longest(admin: AsyncClient) -> float:
+    """Submit one goal after another for a while; return the most seconds that one has taken."""
+    most, until = 0.0, time.monotonic() + ELECTION_SECONDS
+    while time.monotonic() < until:
+        began = time.monotonic()
+        await served(admin)
+        most = max(most, time.monotonic() - began)
+    return most
 
 
 async def two(fleet: ReplicatedFleet) -> tuple[Replica, AsyncClient]:
@@ -158,7 +172,7 @@ def show(figures: Figures, rates: dict[int, float]) -> bool:
         "leader killed: goal served": figures.killed_served,
         "leader stopped: another leads": figures.stopped,
         "leader stopped: goal served": figures.stopped_served,
-        "broker of the lease killed: goal served": figures.broker_served,
+        "broker of the lease killed: slowest goal": figures.broker_served,
     }
     print(f"{'seconds':42} {'P50':>7} {'most':>7} {'mean':>7}")
     for name, values in rows.items():
@@ -174,8 +188,8 @@ def show(figures: Figures, rates: dict[int, float]) -> bool:
         "stopped_max_s": round(max(figures.stopped), 2),
         "killed_goal_served_p50_s": round(percentile(figures.killed_served, 0.5), 2),
         "stopped_goal_served_p50_s": round(percentile(figures.stopped_served, 0.5), 2),
-        "broker_killed_goal_served_p50_s": round(percentile(figures.broker_served, 0.5), 2),
-        "broker_killed_goal_served_max_s": round(max(figures.broker_served), 2),
+        "broker_killed_slowest_goal_p50_s": round(percentile(figures.broker_served, 0.5), 2),
+        "broker_killed_slowest_goal_max_s": round(max(figures.broker_served), 2),
         "writes_per_second_one": round(rates[1]),
         "writes_per_second_two": round(rates[2]),
         "rounds": len(figures.killed),

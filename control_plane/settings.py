@@ -104,7 +104,7 @@ class Settings(BaseSettings):
     replicated: bool = False
     """Run beside other control planes on the same database and NATS cluster: all serve people and hosts, one has its
     agents work. Needs PostgreSQL and nats_url, and the keys of identity_folder in each."""
-    replica_name: str = Field("", max_length=48, pattern="[A-Za-z0-9_-]*")
+    replica_name: str = Field("", max_length=48, pattern="^[A-Za-z0-9_-]*$")
     """Name of this control plane among them; one is made from the machine's name, and kept, if empty."""
     identity_folder: FilePath | None = None
     """Folder of the keys that all of them share: the CA, and the secrets that sign tokens and grants; identity in the

@@ -455,3 +455,11 @@ async def test_task_that_resists_is_cancelled_until_it_ends() -> None:
     await asyncio.sleep(0)
     await end(task)
     assert task.done()
+
+
+async def test_a_connection_that_is_over_without_a_word_of_the_library_is_made_again(bus: Bus) -> None:
+    client = bus.connection().client
+    client._closed_cb = None  # as when its closing waits for ever for a broker that was killed meanwhile
+    await client.close()
+    await eventually(lambda: bus.reconnects == 1 and bus.healthy)
+    await bus.publish("orq.event.job.x", b"")
