@@ -79,7 +79,7 @@ class Diviner:
 
         bare = not slots_of(request)
         if (request.cpu_milli or request.memory_bytes) and fits(cpu_milli=0, memory_bytes=0):
-            beside = "" if bare else f" beside {amount_of(request)} that are free"
+            beside = "" if bare else f" beside the {amount_of(request)} that it asks for"
             return Lack.CPU_OR_MEMORY, f"too few hosts have {_cpu_and_memory(request)} free{beside}"
         if request.exclusive_nodes and fits(exclusive_nodes=False):
             return Lack.IN_USE, "too few hosts are empty, and it shares its hosts with no other job"
