@@ -23,14 +23,19 @@ def stand_in(templates: Sequence[str]) -> str:
     *others, last = [repr(template) for template in templates]
     run = f"templates {', '.join(others)} and {last} run" if others else f"template {last} runs"
     return (
-        f"No program is named, so the built-in {run}: a small demonstration that ships with OrQuanta. To run your own, "
+        f"No program is named, so the built-in {run}: {_what(templates)} that ships with OrQuanta. To run your own, "
         "name its command: run `python train.py` on 2 H100 for 1 hour."
     )
 
 
 def stood_in(template: str) -> str:
     """Return the same of a job that has run."""
-    return f"it ran the built-in template {template!r}, a small demonstration, because no program was named"
+    return f"it ran the built-in template {template!r}, {_what([template])}, because no program was named"
+
+
+def _what(templates: Sequence[str]) -> str:
+    """A demonstration, but for the one that truly measures a GPU."""
+    return "a measurement of arithmetic and memory" if set(templates) == {"benchmark"} else "a small demonstration"
 
 
 TEMPLATES: Mapping[str, JobTemplate] = MappingProxyType(

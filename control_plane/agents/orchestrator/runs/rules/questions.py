@@ -87,7 +87,9 @@ def _unknown(view: RunView, asked: AskedName) -> Move:
             return offer
         offers.append(offer)
     what = {(True, False): "You have no job", (False, True): "There is no host"}.get((asked.job, asked.node))
-    return answered(view, f"{what or 'You have no job, and there is no host,'} named {asked.name}.{''.join(offers)}")
+    return answered(
+        view, f"{what or 'You have no job, and there is no host,'} named {asked.name}.{'.'.join(filter(None, offers))}"
+    )
 
 
 def _each(view: RunView, names: tuple[str, ...], about: Callable[[RunView, str], Move | str]) -> Move:
