@@ -4,7 +4,8 @@ Starts PostgreSQL, a cluster of three nats-servers, two control planes and two d
 over TLS. In each round the leader is killed, and started again; then the one that leads is stopped with SIGSTOP, and
 goes on later; then the NATS server is killed that leads the stream of the lease. Each time the clock starts before the
 signal, a goal is submitted at once to the other control plane, and the clock stops when another epoch is in force and
-when the goal's job has run; after a broker, goals are submitted one after another, and the slowest counts. Prints a table and, last, one JSON object. The exit status is 1 if the target is missed.
+when the goal's job has run; after a broker, goals are submitted one after another, and the slowest counts. Prints a
+table and, last, one JSON object. The exit status is 1 if the target is missed.
 
     python -m bench.handover [--rounds 5]
 """

@@ -1,33 +1,29 @@
 """The lease of the leader in a real JetStream; each replica has a clock of its own, moved by the test."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
+import itertools
 
 import pytest
+import pytest_asyncio
 
 from control_plane.bus.bucket import Bucket
 from control_plane.bus.client import Bus
-from control_plane.bus.embedded import EmbeddedNats
 from control_plane.bus.subjects import REPLICA_BUCKET
-from control_plane.clock import SystemClock
 from control_plane.replicas.lease import KEY, Holder, Lease, LeaseTerms
-from tests.control_plane.bus.conftest import Site
 from tests.fake_clock import FakeClock
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 TERMS = LeaseTerms()
 
+_numbers = itertools.count()
 
-@pytest.fixture
-async def bucket(tmp_path: Path) -> AsyncIterator[Bucket]:
-    site = Site.create(tmp_path)
-    async with (
-        EmbeddedNats(site.broker_config(), clock=SystemClock()) as broker,
-        Bus(site.endpoint(broker.url)) as bus,
-    ):
-        bucket = Bucket(bus, REPLICA_BUCKET)
-        assert await bucket.ensure() == 1, "a single server keeps one copy"
-        assert await bucket.ensure() == 1, "and the bucket is not made twice"
-        yield bucket
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def bucket(bus: Bus) -> Bucket:
+    bucket = Bucket(bus, f"{REPLICA_BUCKET}_{next(_numbers)}")
+    assert await bucket.ensure() == 1, "a single server keeps one copy"
+    assert await bucket.ensure() == 1, "and the bucket is not made twice"
+    return bucket
 
 
 def lease(bucket: Bucket, name: str) -> tuple[Lease, FakeClock]:

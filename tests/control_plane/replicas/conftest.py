@@ -1,0 +1,21 @@
+"""One real broker for all tests about replicas of this worker."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from control_plane.bus.client import Bus
+from control_plane.bus.embedded import EmbeddedNats
+from control_plane.clock import SystemClock
+from tests.control_plane.bus.conftest import Site
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def bus(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bus]:
+    site = Site.create(tmp_path_factory.mktemp("replicas"))
+    async with (
+        EmbeddedNats(site.broker_config(), clock=SystemClock()) as broker,
+        Bus(site.endpoint(broker.url)) as bus,
+    ):
+        yield bus
