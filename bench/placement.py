@@ -7,7 +7,10 @@ and what leaves; what is expected of the future is learned from what has arrived
 time of this process, so that others on the machine do not count. Prints a table and last one JSON object. The exit
 status is 1 if a target is missed.
 
-    python -m bench.placement [--hosts 1213,10000] [--decisions 20000] [--seed 42]
+At last the queue decides: 100,000 jobs wait for the largest fleet, which fills; then, each round, some end and others
+start.
+
+    python -m bench.placement [--hosts 1213,10000] [--decisions 20000] [--queued 100000] [--seed 42]
 """
 
 import argparse
@@ -23,6 +26,7 @@ from bench.figures import machine, percentile
 from bench.packing import DATA, DEFAULT_LIST, NODES_FILE
 from bench.packing_hosts import HostsPlacer, request_of
 from bench.packing_protocol import TraceError, read_nodes, read_tasks
+from bench.placement_queue import measure_queue
 from control_plane.fleet.placement.packing.model import Node
 from control_plane.model.ids import AllocationId
 from control_plane.model.job import ResourceRequest
@@ -144,6 +148,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Placements a second on full fleets that change.")
     parser.add_argument("--hosts", default="1213,10000", help="sizes of fleets, between commas")
     parser.add_argument("--decisions", type=int, default=20_000, help="decisions timed on each full fleet")
+    parser.add_argument("--queued", type=int, default=100_000, help="jobs that wait for the largest fleet; 0 for none")
     parser.add_argument("--seed", type=int, default=42, help="of the order of arrivals")
     return parser.parse_args(arguments)
 
@@ -159,7 +164,8 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     print("  hosts    GPUs  held %  filling/s  full/s  placed/s  p50 ms  p99 ms  max ms  placed %")
     found = []
-    for hosts in (int(text) for text in options.hosts.split(",")):
+    sizes = [int(text) for text in options.hosts.split(",")]
+    for hosts in sizes:
         one = measure(nodes, hosts, requests, options.decisions, options.seed)
         found.append(one)
         print(
@@ -172,13 +178,24 @@ def main(arguments: Sequence[str]) -> int:
         for one in found
         if (slowest := min(one.full_per_second, one.filling_per_second, one.placed_per_second)) < TARGET_PER_SECOND
     ]
+    queue = measure_queue(many(nodes, max(sizes)), requests, options.queued, options.seed) if options.queued else None
+    if queue is not None:
+        print(
+            f"{queue.queued} jobs queued for {queue.hosts} hosts: {queue.put_per_second:.0f} put a second; the queue"
+            f" places {queue.filled}, {queue.filled_per_second:.0f} a second; with {queue.waiting} still waiting, a"
+            f" round in which {queue.ends_each_round} jobs end and {queue.placed_each_round:.1f} start takes"
+            f" {queue.round_p50_ms:.1f} ms, at most {queue.round_max_ms:.1f}, and one in which nothing has changed"
+            f" {queue.idle_round_ms:.1f} ms"
+        )
+        if queue.filled_per_second < TARGET_PER_SECOND:
+            missed.append(f"the queue places {queue.filled_per_second:.0f} a second, {TARGET_PER_SECOND} wanted")
     for miss in missed:
         print(f"missed: {miss}")
     print(
         json.dumps(
             {
                 "name": "placement",
-                "figures": [asdict(one) for one in found],
+                "figures": {"fleets": [asdict(one) for one in found], "queue": asdict(queue) if queue else None},
                 "targets": {"decisions_per_second": TARGET_PER_SECOND},
                 "missed": missed,
                 "machine": machine(),
