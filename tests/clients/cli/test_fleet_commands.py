@@ -138,3 +138,17 @@ async def test_prices_name_their_source(server: ScriptedServer, cli: RunCli) -> 
     server.answer("CatalogService/ListPrices", catalog_pb2.ListPricesResponse(prices=[price]))
     result = await cli("price", "list")
     assert result.stdout.splitlines()[1].split() == ["owned", "any", "other", "$2.00", "2026-01-01", "list"]
+
+
+async def test_replicas_are_listed_with_the_one_that_leads(server: ScriptedServer, cli: RunCli) -> None:
+    replicas = [
+        agent_pb2.Replica(name="alpha", server="a:1", link_server="a:2", leads=True, links=3),
+        agent_pb2.Replica(name="beta", server="b:1", link_server="b:2", silent_seconds=7),
+    ]
+    answer = agent_pb2.ListReplicasResponse(replicas=replicas, control_epoch=9, answered_by="alpha")
+    server.answer("AgentService/ListReplicas", answer)
+    lines = (await cli("replica", "list")).stdout.splitlines()
+    assert lines[1].split()[:5] == ["alpha", "yes", "3", "a:1", "a:2"]
+    assert lines[2].endswith("7 s ago")
+    assert lines[3].startswith("Epoch 9")
+    assert (await cli("replica", "list", "--json")).document()["control_epoch"] == 9
