@@ -14,6 +14,7 @@ from simulator.draws import dice_of
 from simulator.faults import Script, struck
 from simulator.host import HostCounts, Latencies, Terms, VirtualHost
 from simulator.identity import Identity, Joiner, SimulatorError, Token
+from simulator.journal import Happening, Journal, Recalled, recall
 from simulator.link import HostLink, LinkCounts
 from simulator.members import JobTerms
 from simulator.models import MODELS
@@ -41,6 +42,7 @@ class Fleet:
         self._hosts: list[VirtualHost] = []
         self._links: list[HostLink] = []
         self._stream = Stream(options.telemetry, options.nats_password, self._dice)
+        self._journal = Journal(options.journal)
         self._joined = 0
         self._began = time.time()
         self._late = 0
@@ -64,8 +66,9 @@ class Fleet:
 
     async def run(self) -> None:
         """Join what has not joined, connect, and go on until cancelled. Raises SimulatorError."""
+        recalled = recall(self._options.journal, time.time())
         for one in await self._identities():
-            self._add(one)
+            self._add(one, recalled.get(one.node_id))
         self._began = time.time()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._stream.run())
@@ -117,7 +120,7 @@ class Fleet:
         finally:
             await joiner.close()
 
-    def _add(self, identity: Identity) -> None:
+    def _add(self, identity: Identity, recalled: Recalled | None) -> None:
         options = self._options
         terms = Terms(
             MODELS[options.gpu_type],
@@ -135,7 +138,11 @@ class Fleet:
             counts=self._counts,
             latencies=self._latencies,
             began_at=time.time(),
+            journal=self._journal,
         )
+        self._journal.note(Happening.BOOTED, identity.node_id)
+        if recalled is not None:
+            host.recall(recalled)
         self._hosts.append(host)
         self._links.append(
             HostLink(
@@ -199,12 +206,13 @@ class Fleet:
             while moments and now - self._began >= moments[0].at_seconds:
                 script = moments.pop(0)
                 for place in self._dice.sample(range(len(self._hosts)), min(script.hosts, len(self._hosts))):
-                    self._strike(script, place, now)
+                    self.strike(script, place, now)
             for script, place in struck(chances, len(self._hosts), now - before, self._dice):
-                self._strike(script, place, now)
+                self.strike(script, place, now)
             before = now
 
-    def _strike(self, script: Script, place: int, now: float) -> None:
+    def strike(self, script: Script, place: int, now: float) -> None:
+        """Have something happen to one host."""
         if script.fault is None:
             self._links[place].cut(now + self._options.offline_seconds)
         elif not self._hosts[place].repairs.reboots:

@@ -13,6 +13,7 @@ from orquanta.v1 import health_pb2, job_pb2, node_link_pb2, repair_pb2
 from simulator.body import Body
 from simulator.draws import dice_of
 from simulator.faults import Fault
+from simulator.journal import NO_JOURNAL, Happening, Journal, Recalled
 from simulator.members import JobTerms, Line, Members
 from simulator.models import GpuModel
 from simulator.repairs import Repairs, RepairTerms
@@ -84,6 +85,7 @@ class VirtualHost:
     counts: HostCounts
     latencies: Latencies
     began_at: float
+    journal: Journal = NO_JOURNAL
     said: list[node_link_pb2.ConnectRequest] = field(default_factory=list)
     printed: deque[Line] = field(default_factory=lambda: deque(maxlen=_PRINTED_MAX))
     epoch: int = 0
@@ -133,8 +135,22 @@ class VirtualHost:
             spool_id=self.spool_id,
         )
         self.linked = True
+        self._tell_loss(now)
         self._send_spool()
         return made
+
+    def recall(self, known: Recalled) -> None:
+        """Take over what the host knows of its life before it went down."""
+        self.epoch = known.epoch
+        self.members.known.update(known.members)
+        for member in known.members.values():
+            self.journal.note_member(Happening.ENDED, self.node_id, member)
+
+    def acknowledge(self, allocation_id: str, rank: int) -> None:
+        """Forget a member whose end is in the books."""
+        member = self.members.acknowledge(allocation_id, rank)
+        if member is not None:
+            self.journal.note_member(Happening.FORGOTTEN, self.node_id, member)
 
     def unlink(self) -> None:
         """Take note that nobody listens any more."""
@@ -155,7 +171,9 @@ class VirtualHost:
         if not self.admit(order.control_epoch):
             return
         for member in self.members.converge(order.members, now):
-            self.counts.members_started += member.state == job_pb2.ALLOCATION_STATE_STARTING
+            if member.state == job_pb2.ALLOCATION_STATE_STARTING:
+                self.counts.members_started += 1
+                self.journal.note_member(Happening.TAKEN, self.node_id, member)
             self._say(member_report=member.report())
         if order.HasField("repair"):
             report = self.repairs.take(order.repair, now)
@@ -181,6 +199,8 @@ class VirtualHost:
             self.members.end_now(now, job_pb2.EXIT_REASON_FENCED, "out of contact for longer than the fence")
         changed, lines = self.members.advance(now)
         for member in changed:
+            what = Happening.ENDED if member.ended else Happening.BEGAN
+            self.journal.note_member(what, self.node_id, member)
             self._count_end(member.exit_reason, member.exit_code, ended=member.ended)
             self._say(member_report=member.report())
         if changed:
@@ -279,7 +299,9 @@ class VirtualHost:
         )
         self._record(now, health_event=event)
 
-    def _record(self, now: float, **content: health_pb2.HealthEvent | repair_pb2.RepairReport) -> None:
+    def _record(
+        self, now: float, **content: health_pb2.HealthEvent | repair_pb2.RepairReport | node_link_pb2.SpoolLoss
+    ) -> None:
         self._sequence += 1
         record = node_link_pb2.SpoolRecord(sequence=self._sequence, recorded_at=stamp(now), **content)  # type: ignore[arg-type] # one of the record's contents, by its field's name
         self._spool.append(record)
@@ -288,6 +310,12 @@ class VirtualHost:
             self._lost += 1
             self.counts.spool_lost += 1
         self._send_spool()
+
+    def _tell_loss(self, now: float) -> None:
+        """Say how many records were given up, if any were."""
+        lost, self._lost = self._lost, 0
+        if lost:
+            self._record(now, loss=node_link_pb2.SpoolLoss(records=lost, reason="the simulated spool was full"))
 
     def _send_spool(self) -> None:
         """Say what was not said on this stream yet, at most `_BATCH_MAX` records in one message."""

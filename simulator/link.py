@@ -11,8 +11,10 @@ from typing import Final
 import grpc
 
 from orquanta.v1 import node_link_pb2, node_link_pb2_grpc
+from simulator.draws import dice_of
 from simulator.host import VirtualHost
 from simulator.identity import CHANNEL_OPTIONS, Identity, renewal_due_at, renewal_request
+from simulator.journal import Happening
 from simulator.stamps import stamp
 
 _WELCOME_SECONDS: Final = 30.0
@@ -86,7 +88,9 @@ class HostLink:
     async def run(self) -> None:
         """Stay connected until cancelled, or until the control plane does not want the host back."""
         failures = 0
-        for server in itertools.cycle(self.identity.link_servers):
+        servers = list(self.identity.link_servers)
+        dice_of(self.identity.node_id, "servers").shuffle(servers)  # hosts spread over the control planes
+        for server in itertools.cycle(servers):
             while True:
                 await asyncio.sleep(max(0.0, self.offline_until - time.time()))
                 began = time.monotonic()
@@ -110,6 +114,7 @@ class HostLink:
             up = True
             self._counts.up += 1
             self._counts.connects += 1
+            self.host.journal.note(Happening.LINKED, self.host.node_id, server=server, control_epoch=self.host.epoch)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read(self._call))
                 group.create_task(self._write(self._call, heartbeat_seconds, lease_seconds))
@@ -125,6 +130,7 @@ class HostLink:
             if up:
                 self._counts.up -= 1
                 self._counts.dropped += 1
+                self.host.journal.note(Happening.UNLINKED, self.host.node_id)
             self.host.unlink()
             if self._call is not None:
                 self._call.cancel()
@@ -172,7 +178,7 @@ class HostLink:
                     self.wake()
                 case "member_report_ack":
                     ack = response.member_report_ack
-                    host.members.acknowledge(ack.allocation_id, ack.rank)
+                    host.acknowledge(ack.allocation_id, ack.rank)
                 case "spool_ack":
                     host.acknowledge_spool(response.spool_ack, time.time())
                 case "certificate":

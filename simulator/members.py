@@ -124,11 +124,12 @@ class Members:
                 changed.append(member)
         return changed
 
-    def acknowledge(self, allocation_id: str, rank: int) -> None:
-        """Forget a member whose end is in the books."""
+    def acknowledge(self, allocation_id: str, rank: int) -> Member | None:
+        """Forget a member whose end is in the books, and return it."""
         member = self.known.get((allocation_id, rank))
-        if member is not None and member.ended:
-            del self.known[allocation_id, rank]
+        if member is None or not member.ended:
+            return None
+        return self.known.pop((allocation_id, rank))
 
     def advance(self, now: float) -> tuple[list[Member], list[Line]]:
         """Let time pass; return the members whose state changed, and what was printed."""

@@ -42,6 +42,7 @@ class Options:
     api_key: str
     ca: bytes
     state_dir: Path | None
+    journal: Path | None
     job_seconds: Duration
     job_failures: int
     repair_seconds: Duration
@@ -97,6 +98,9 @@ def parser() -> argparse.ArgumentParser:
     way.add_argument("--api-key-file", type=Path, help="an operator's API key, to make the join tokens with")
     way.add_argument("--ca-file", type=Path, help="the control plane's CA certificate; needed with --api-key-file")
     way.add_argument("--state-dir", type=Path, help="keep the hosts' identities here, and come back as the same nodes")
+    way.add_argument(
+        "--journal", type=Path, help="write each start and end of a job here, and remember them, coming back"
+    )
     way.add_argument("--connects-per-second", type=float, default=100.0, help="how fast hosts appear (100)")
     jobs = made.add_argument_group("what happens")
     jobs.add_argument("--job-seconds", type=duration, default="lognormal:120,0.8", help="how long jobs run")
@@ -167,6 +171,7 @@ def read(arguments: Sequence[str] | None = None) -> Options:
         api_key=_text(asked, given.api_key_file).strip() if given.api_key_file else "",
         ca=_text(asked, given.ca_file).encode() if given.ca_file else b"",
         state_dir=given.state_dir,
+        journal=given.journal,
         job_seconds=given.job_seconds,
         job_failures=given.job_failures,
         repair_seconds=given.repair_seconds,
