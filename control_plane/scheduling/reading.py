@@ -77,6 +77,7 @@ def changes(tx: Tx, since: int, terms: Terms, dependents: Mapping[JobId, Collect
     """
     if since and events.oldest(tx) > since + 1:
         return None
+    newest = events.newest(tx)
     sequence, node_ids, job_ids, rights_changed, read = since, set[NodeId](), dict[JobId, None](), False, 0
     while page := events.after(tx, sequence, limit=_PAGE, nouns=_NOUNS):
         read += len(page)
@@ -91,7 +92,7 @@ def changes(tx: Tx, since: int, terms: Terms, dependents: Mapping[JobId, Collect
             rights_changed = rights_changed or event.kind == teams.TERMS_CHANGED
         sequence = page[-1].sequence
     return Changes(
-        sequence,
+        max(sequence, newest),  # events about other things than these are passed over
         _hosts(tx, node_ids),
         _jobs(tx, jobs.many(tx, job_ids), terms, asked=job_ids),
         rights(tx, terms) if rights_changed else None,

@@ -143,6 +143,8 @@ class World:
         memory_gb: int = 80,
         ready: bool = True,
         labels: Mapping[str, str] | None = None,
+        shares: bool = False,
+        devices: Sequence[GpuInventory] = (),
     ) -> Node:
         node = Node(
             id=derived_id(NODE, name),
@@ -159,12 +161,13 @@ class World:
             created_at=self.clock.now(),
             version=1,
         )
-        devices = gpus(name, gpu, gpu_type, memory_gb)
+        limits = ("gpu_share",) if shares else ()
+        made = replace(inventory(name, devices or gpus(name, gpu, gpu_type, memory_gb)), enforceable_limits=limits)
 
         def write(tx: Tx) -> Node:
             nodes.insert(tx, node)
             if ready:
-                return hosts.node_connected(tx, node.id, inventory(name, devices), zombies=0)
+                return hosts.node_connected(tx, node.id, made, zombies=0)
             return node
 
         return await self.store.write(write)

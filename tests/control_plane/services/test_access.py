@@ -24,6 +24,8 @@ from orquanta.v1 import (
     node_local_pb2,
     node_pb2,
     policy_pb2,
+    queue_pb2,
+    quota_pb2,
     tool_pb2,
 )
 from tests.control_plane.services.harness import Fleet, refused
@@ -47,6 +49,8 @@ FILES: tuple[FileDescriptor, ...] = tuple(
         node_local_pb2,
         node_pb2,
         policy_pb2,
+        queue_pb2,
+        quota_pb2,
         tool_pb2,
     )
 )
