@@ -114,7 +114,7 @@ class Queue:
         with closing(serving_order(self._backlog, parties, self.terms, now, list(self._promised))) as order:
             listed = list(islice(order, limit))
         try:
-            round_.run()
+            round_.run(in_full=True)
             explainer = Explainer(
                 round_, room, self._backlog, self._ledger, parties, self._fleet, user_limits, held, now
             )

@@ -77,11 +77,11 @@ class Round:
         self._in_line = False  # without backfill nobody starts before one that does not fit yet
         self._undo: list[Callable[[], None]] = []
 
-    def run(self) -> None:
-        """Serve the queue."""
+    def run(self, *, in_full: bool = False) -> None:
+        """Serve the queue; `in_full` also if nothing can come of it but to see what room is kept."""
         self._keep_promises()
         self._measure()
-        if len(self._unfit) == len(self._backlog.shapes()) and not self._anybody_may_ask():
+        if not in_full and len(self._unfit) == len(self._backlog.shapes()) and not self._anybody_may_ask():
             self.idle = True
             return
         turns = Turns(self._backlog.groups(), self._terms, self._parties, self._now)

@@ -1,4 +1,4 @@
-"""Every test of the queue runs on the exact room of the tests and on the one of the product."""
+"""The room of a test: the exact one of the tests, and the one of the product."""
 
 import pytest
 
@@ -7,6 +7,6 @@ from tests.control_plane.fleet.queueing.rooms import ListRoom
 from tests.control_plane.fleet.queueing.world import World
 
 
-@pytest.fixture(autouse=True, params=["list", "hosts"])
+@pytest.fixture(params=["list", "hosts"])
 def room_type(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(World, "room_type", ListRoom if request.param == "list" else Hosts)

@@ -3,11 +3,15 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from control_plane.fleet.queueing.model import QueueTerms
 from control_plane.model.job import JobPriority
 from control_plane.model.team import Team
 from tests.control_plane.fleet.queueing.rooms import NOW, hosts, waiting
 from tests.control_plane.fleet.queueing.world import World
+
+pytestmark = pytest.mark.usefixtures("room_type")
 
 AT_ONCE = QueueTerms(min_runtime_seconds=0)
 

@@ -12,6 +12,8 @@ from control_plane.model.team import Team
 from tests.control_plane.fleet.queueing.rooms import NOW, host, hosts, waiting
 from tests.control_plane.fleet.queueing.world import World
 
+pytestmark = pytest.mark.usefixtures("room_type")
+
 
 def test_a_higher_priority_starts_first() -> None:
     world = World(hosts(1, 1))

@@ -1,0 +1,254 @@
+"""Simulates the queue: the rules of the product on a clock that jumps from event to event."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from heapq import heappop, heappush
+from typing import Final
+
+from control_plane.errors import InvalidArgument
+from control_plane.fleet.placement.history import History
+from control_plane.fleet.placement.hosts import Hosts
+from control_plane.fleet.placement.room import Claim
+from control_plane.fleet.queueing.model import QueueDecision, WaitingJob
+from control_plane.fleet.queueing.queue import Queue
+from control_plane.fleet.queueing.round import MOST_PLACEMENTS
+from control_plane.fleet.queueing.simulate_model import (
+    MOST_JOBS,
+    MOST_POINTS,
+    SimulatedJob,
+    Simulation,
+    SimulationFigures,
+    UsagePoint,
+)
+from control_plane.model.ids import AllocationId, JobId, UserId
+
+Progress = Callable[[int, int], None]
+"""Told how many jobs have ended, and how many there are. What it raises ends the simulation."""
+
+_MOST_DECISIONS: Final = 20_000  # about; what happens between two of them waits for the later one
+_MOST_EVENTS: Final = 20  # for each job; more, and jobs make way for each other without end
+_REPORTS: Final = 100
+_SECONDS_OF_HOUR: Final = 3600
+
+
+def simulate(simulation: Simulation, progress: Progress | None = None) -> SimulationFigures:
+    """Let the jobs arrive, wait and run, and return what came of it. The same simulation gives the same figures.
+
+    Decisions are taken a second of simulated time apart at least, and further apart if there would be more than about
+    20,000 of them; a wait is longer by that much at most.
+
+    Raises:
+        InvalidArgument: SIMULATION_TOO_LARGE or SIMULATION_INVALID.
+    """
+    if len(simulation.jobs) > MOST_JOBS:
+        raise InvalidArgument(
+            f"a simulation takes at most {MOST_JOBS:,} jobs, these are {len(simulation.jobs):,}; give fewer",
+            reason="SIMULATION_TOO_LARGE",
+        )
+    for job in simulation.jobs:
+        if not (0 <= job.arrives_seconds < float("inf") and 0 <= job.runs_seconds < float("inf")):
+            raise InvalidArgument(
+                f"job {job.name[:100]!a} has a negative or endless time; give seconds from the start and its length",
+                reason="SIMULATION_INVALID",
+            )
+    return _Run(simulation, progress).figures()
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """An attempt that runs."""
+
+    claim: Claim
+    number: int
+    started: float
+    ends: float
+    price_usd_per_gpu_hour: Decimal
+
+
+class _Run:
+    """One simulation while it goes on. Times are seconds from its start."""
+
+    def __init__(self, simulation: Simulation, progress: Progress | None) -> None:
+        self._given = simulation
+        self._progress = progress
+        self._history = History()
+        self._room = Hosts(simulation.hosts, policy=simulation.packing, history=self._history, seed=simulation.seed)
+        self._queue = Queue(simulation.terms)
+        self._queue.see(simulation.hosts)
+        self._total = float(sum(len(host.slots) for host in simulation.hosts if host.open))
+        self._waiting: list[WaitingJob] = [
+            _waiting(number, job, simulation.starts_at) for number, job in enumerate(simulation.jobs)
+        ]
+        self._events: list[tuple[float, int, str]] = []  # when, which job arrives or whose attempt ends
+        self._running: dict[AllocationId, _Attempt] = {}
+        self._numbers = {job.job_id: number for number, job in enumerate(self._waiting)}
+        self._waits: dict[int, float] = {}
+        self._wakes: set[float] = set()
+        self._used = 0.0
+        self._gpu_seconds = 0.0
+        self._lost = 0.0
+        self._cost_usd = Decimal(0)
+        self._finished = 0
+        self._preemptions = 0
+        self._points: list[UsagePoint] = []
+        self._spacing = 0.0
+
+    def figures(self) -> SimulationFigures:
+        """Run it."""
+        for number, job in enumerate(self._given.jobs):
+            heappush(self._events, (job.arrives_seconds, number, ""))
+        first = min((job.arrives_seconds for job in self._given.jobs), default=0.0)
+        step, last, events = self._step(first), first, 0
+        self._spacing, until = step, first - step
+        most = _MOST_EVENTS * len(self._given.jobs) + MOST_PLACEMENTS
+        while self._events and events < most:
+            at = self._events[0][0]
+            until = max(at, until + step)
+            while self._events and self._events[0][0] <= until:
+                when, number, allocation_id = heappop(self._events)
+                events += 1
+                if number >= 0 and not allocation_id:
+                    self._arrive(number)
+                elif allocation_id and self._end(AllocationId(allocation_id), when):
+                    last = when
+            self._decide(until)
+            self._note(until)
+        makespan = max(0.0, last - first)
+        waits = sorted(self._waits.values())
+        return SimulationFigures(
+            jobs_finished=self._finished,
+            jobs_unsatisfiable=len(self._given.jobs) - len(self._waits),
+            makespan_seconds=makespan,
+            utilization=self._gpu_seconds / (self._total * makespan) if self._total and makespan else 0.0,
+            wait_mean_seconds=sum(waits) / len(waits) if waits else 0.0,
+            wait_p50_seconds=_quantile(waits, 50),
+            wait_p95_seconds=_quantile(waits, 95),
+            wait_max_seconds=waits[-1] if waits else 0.0,
+            cost_usd=self._cost_usd.quantize(Decimal("0.000001")),
+            preemptions=self._preemptions,
+            lost_gpu_seconds=self._lost,
+            points=tuple(_thinned(self._points, MOST_POINTS)),
+        )
+
+    def _step(self, first: float) -> float:
+        """Return how far decisions are apart at least: a second, or more if the whole takes long."""
+        jobs = self._given.jobs
+        work = sum(job.runs_seconds * (job.resources.gpu_milli / 1000 or job.resources.gpu_count) for job in jobs)
+        arriving = max((job.arrives_seconds for job in jobs), default=0.0) - first
+        longest = max((job.runs_seconds for job in jobs), default=0.0)
+        return max(1.0, (max(arriving, work / max(1.0, self._total)) + longest) / _MOST_DECISIONS)
+
+    def _arrive(self, number: int) -> None:
+        job = self._waiting[number]
+        self._history.note(job.resources)
+        self._queue.put(job)
+
+    def _end(self, allocation_id: AllocationId, at: float) -> bool:
+        """An attempt ends, unless it made way and ended earlier; one that made way is queued again."""
+        attempt = self._running.pop(allocation_id, None)
+        if attempt is None:
+            return False
+        gpus = attempt.claim.gpus
+        self._room.drop(allocation_id)
+        self._used -= gpus
+        seconds = at - attempt.started
+        self._gpu_seconds += gpus * seconds
+        self._cost_usd += attempt.price_usd_per_gpu_hour * Decimal(gpus * seconds) / _SECONDS_OF_HOUR
+        if at < attempt.ends:
+            self._lost += gpus * seconds
+            again = self._waiting[attempt.number]
+            self._waiting[attempt.number] = replace(again, epoch=again.epoch + 1)
+            self._queue.put(self._waiting[attempt.number])
+            return False
+        self._finished += 1
+        if self._progress is not None and self._finished % max(1, len(self._given.jobs) // _REPORTS) == 0:
+            self._progress(self._finished, len(self._given.jobs))
+        return True
+
+    def _decide(self, at: float) -> None:
+        """Decide until nothing more can start, and carry it out."""
+        while self._queue.jobs():
+            now = self._given.starts_at + timedelta(seconds=at)
+            decision = self._queue.decide(self._room, self._given.teams, self._given.user_limits, now=now)
+            self._carry_out(decision, at, now)
+            if len(decision.placements) < MOST_PLACEMENTS:
+                return
+
+    def _carry_out(self, decision: QueueDecision, at: float, now: datetime) -> None:
+        terms = self._given.terms
+        started: list[AllocationId] = []
+        for placed in decision.placements:
+            number = self._numbers[placed.job_id]
+            job, given = self._waiting[number], self._given.jobs[number]
+            limit = job.max_runtime_seconds
+            runs = min(given.runs_seconds, limit) if limit else given.runs_seconds
+            claim = Claim(
+                AllocationId(f"{placed.job_id}-{placed.epoch}"),
+                job.job_id,
+                job.user_id,
+                job.team,
+                job.priority,
+                job.resources,
+                placed.placements,
+                started_at=now,
+                ends_by=now + timedelta(seconds=limit) if limit else None,
+                protected_until=now + timedelta(seconds=terms.min_runtime_seconds),
+            )
+            self._queue.drop(job.job_id)
+            self._room.put(claim)
+            price = self._given.prices.get(placed.gpu_type, Decimal(0))
+            self._running[claim.allocation_id] = _Attempt(claim, number, at, at + runs, price)
+            started.append(claim.allocation_id)
+            self._used += claim.gpus
+            self._waits.setdefault(number, at - given.arrives_seconds)
+            heappush(self._events, (at + runs, number, claim.allocation_id))
+        self._wake(at, [self._running[key] for key in started])
+        for one in decision.preemptions:
+            attempt = self._running[one.allocation_id]
+            attempt.claim = replace(attempt.claim, stopping=True)
+            self._room.drop(one.allocation_id)
+            self._room.put(attempt.claim)
+            self._preemptions += 1
+            heappush(self._events, (at + self._given.stop_seconds, attempt.number, one.allocation_id))
+
+    def _wake(self, at: float, started: Sequence[_Attempt]) -> None:
+        """Look again once those that started now may be made to make way, if they still run then."""
+        when = at + self._given.terms.min_runtime_seconds
+        if self._given.terms.preemption and when not in self._wakes and any(one.ends > when for one in started):
+            self._wakes.add(when)
+            heappush(self._events, (when, -1, ""))
+
+    def _note(self, at: float) -> None:
+        """Note a point; when there are twice as many as are wanted, every other one goes and fewer come."""
+        if self._points and at < self._points[-1].at_seconds + self._spacing:
+            self._points.pop()
+        self._points.append(UsagePoint(at, max(0.0, self._used), self._total, len(self._queue.jobs())))
+        if len(self._points) >= 2 * MOST_POINTS:
+            self._points = self._points[::2]
+            self._spacing *= 2
+
+
+def _waiting(number: int, job: SimulatedJob, starts_at: datetime) -> WaitingJob:
+    return WaitingJob(
+        JobId(f"{number:06}"),
+        UserId(job.user),
+        job.user,
+        job.team,
+        job.priority,
+        job.resources,
+        starts_at + timedelta(seconds=job.arrives_seconds),
+        0,
+        job.max_runtime_seconds,
+    )
+
+
+def _quantile(ordered: Sequence[float], percent: int) -> float:
+    """Return the value that so many percent do not exceed (nearest rank)."""
+    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)] if ordered else 0.0
+
+
+def _thinned(points: Sequence[UsagePoint], most: int) -> Sequence[UsagePoint]:
+    every = -(-len(points) // most) or 1
+    return points[::every]
