@@ -12,6 +12,12 @@ from control_plane.model.identity import Role
 
 PACKAGE: Final = "orquanta.v1"
 
+REQUEST_BYTES_MAX: Final = 1 << 20
+"""Bytes of a request, unless its rule says more."""
+
+SIMULATION_BYTES_MAX: Final = 15 << 20
+"""Bytes of a list of jobs to simulate."""
+
 
 class Port(Enum):
     """The two gRPC ports."""
@@ -35,13 +41,15 @@ class Special(Enum):
 class Rule:
     """Who may call one method, and on which port. `changes` is false for methods that only read.
 
-    `people_only` refuses credentials that were made for agents: they never decide, and make no credentials.
+    `people_only` refuses credentials that were made for agents: they never decide, and make no credentials. `bytes_max`
+    bounds a request.
     """
 
     needs: Role | Special
     port: Port = Port.PEOPLE
     changes: bool = True
     people_only: bool = False
+    bytes_max: int = REQUEST_BYTES_MAX
 
 
 def _reads(needs: Role) -> Rule:
@@ -77,7 +85,7 @@ _TABLE: Final[Mapping[str, Mapping[str, Rule]]] = {
     "QueueService": {
         "ListQueue": _reads(_VIEWER),
         "ExplainJob": _reads(_VIEWER),
-        "Simulate": _reads(_VIEWER),
+        "Simulate": Rule(_VIEWER, changes=False, bytes_max=SIMULATION_BYTES_MAX),
     },
     "QuotaService": {
         "ListQuotas": _reads(_VIEWER),

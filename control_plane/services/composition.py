@@ -193,7 +193,7 @@ class PeopleServices:
             replaying=Bounded(at_once=1, waiting=_POLICIES_WAITING),
         )
         queue = QueueView(deps.store, deps.queue)
-        self._queues = Queues(store=deps.store, view=queue)
+        self._queues = Queues(store=deps.store, view=queue, prices=deps.prices)
         self._quotas = Quotas(store=deps.store, view=queue)
         self._memories = Memories(store=deps.store, memory=deps.memory)
         self._tools = Tools(store=deps.store, toolbox=deps.toolbox, taint=TaintBook(deps.store, deps.clock))

@@ -28,9 +28,6 @@ from control_plane.services.status import DETAILS_KEY, failure_details, status_c
 
 log = structlog.get_logger()
 
-REQUEST_BYTES_MAX: Final = 1 << 20
-"""Bound of one request. gRPC's own bound lies above, so that the caller gets an error that says what to do."""
-
 UNARY_SECONDS_MAX: Final = 30.0
 """How long a call may take whose caller sent no deadline."""
 
@@ -248,9 +245,10 @@ def _node_of(context: Context) -> NodePrincipal:
 
 
 def _parse(raw: bytes, rule: Rule, handler: Handler) -> Message:
-    if len(raw) > REQUEST_BYTES_MAX:
+    # gRPC's own bound lies above, so that the caller gets an error that says what to do.
+    if len(raw) > rule.bytes_max:
         raise InvalidArgument(
-            f"the request has {len(raw)} bytes; at most {REQUEST_BYTES_MAX} are allowed; shorten its texts",
+            f"the request has {len(raw)} bytes; at most {rule.bytes_max} are allowed; shorten its texts",
             reason="REQUEST_TOO_LARGE",
         )
     try:

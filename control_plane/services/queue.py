@@ -6,9 +6,9 @@ from typing import Final
 
 from typing_extensions import override
 
-from control_plane.errors import Unavailable
 from control_plane.fleet.placement.room import Asked
 from control_plane.fleet.placement.verdicts import Verdict
+from control_plane.fleet.prices import PriceTable
 from control_plane.fleet.queueing.model import Standing, WaitingJob
 from control_plane.model.ids import JOB, AllocationId, JobId, UserId
 from control_plane.model.job import AllocationState, Job
@@ -18,6 +18,7 @@ from control_plane.services.convert import jobs as convert_jobs
 from control_plane.services.convert import queue as convert
 from control_plane.services.convert.scalars import timestamp
 from control_plane.services.paging import Paging
+from control_plane.services.simulations import Simulations
 from control_plane.services.validate.fields import Fields
 from control_plane.services.validate.quotas import team_path
 from control_plane.store import allocations, jobs
@@ -45,9 +46,10 @@ class _Which:
 class Queues(QueueServiceServicer):
     """Serves the queue."""
 
-    def __init__(self, *, store: Store, view: QueueView) -> None:
+    def __init__(self, *, store: Store, view: QueueView, prices: PriceTable) -> None:
         self._store = store
         self._view = view
+        self._simulations = Simulations(view, prices)
 
     @override
     async def ListQueue(self, request: queue_pb2.ListQueueRequest, context: object) -> queue_pb2.ListQueueResponse:
@@ -103,7 +105,7 @@ class Queues(QueueServiceServicer):
 
     @override
     async def Simulate(self, request: queue_pb2.SimulateRequest, context: object) -> queue_pb2.SimulateResponse:
-        raise Unavailable("simulations cannot be run by this server", reason="NO_SIMULATOR")
+        return await self._simulations.run(request, self._store.clock.now())
 
 
 def _look(

@@ -12,8 +12,8 @@ from control_plane.errors import Conflict, Unavailable
 from control_plane.model.account import ApiKeyRecord
 from control_plane.model.identity import Role
 from control_plane.model.ids import KEY, new_id, new_user_id
-from control_plane.services.access import RULES, Port
-from control_plane.services.interceptors import REQUEST_BYTES_MAX, Gate
+from control_plane.services.access import REQUEST_BYTES_MAX, RULES, Port
+from control_plane.services.interceptors import Gate
 from control_plane.store import goals, jobs, keys, users
 from control_plane.store.database import Tx
 from orquanta.v1 import action_pb2, auth_pb2, goal_pb2, job_pb2

@@ -62,6 +62,52 @@ async def test_while_everything_is_stopped_jobs_wait_for_that(user: Client, admi
     assert "has stopped all effects" in told.waiting.waits_for
 
 
+def simulated(name: str, gpus: int, *, arrives: float = 0, runs: float = 100) -> queue_pb2.SimulatedJob:
+    resources = job_pb2.ResourceRequest(gpu_count=gpus, gpu_types=["H100"])
+    return queue_pb2.SimulatedJob(name=name, arrives_seconds=arrives, runs_seconds=runs, resources=resources)
+
+
+async def test_a_simulation_tells_what_more_hosts_would_change_and_changes_nothing(fleet: Fleet, user: Client) -> None:
+    host = queue_pb2.SimulatedNodes(count=1, gpu_type="H100", gpu_count=8)
+    before = fleet.store.changes.newest
+    found = await stubs(user).queue.Simulate(
+        queue_pb2.SimulateRequest(jobs=[simulated("a", 8), simulated("b", 8)], nodes=[host], add_nodes=[host])
+    )
+    assert (found.result.jobs_finished, found.baseline.jobs_finished) == (2, 2)
+    assert (round(found.result.makespan_seconds), round(found.baseline.makespan_seconds)) == (100, 200)
+    assert (round(found.result.wait_max_seconds), round(found.baseline.wait_max_seconds)) == (0, 100)
+    assert found.result.cost_usd_micros == found.baseline.cost_usd_micros > 0
+    assert found.baseline.points
+    assert fleet.store.changes.newest == before
+
+
+async def test_the_live_queue_can_be_simulated_on_the_live_fleet(fleet: Fleet, user: Client) -> None:
+    await fleet.node("alpha")
+    for number in range(2):
+        await submit(user, f"job-{number}", 8)
+    found = await stubs(user).queue.Simulate(queue_pb2.SimulateRequest(remove_nodes=["alpha"]))
+    assert found.result.jobs_unsatisfiable == 2
+    unknown = await refused(stubs(user).queue.Simulate(queue_pb2.SimulateRequest(remove_nodes=["beta"])))
+    assert (unknown.fields, unknown.reason) == (("remove_nodes[0]",), "NODE_UNKNOWN")
+
+
+async def test_a_simulation_of_nonsense_is_refused_by_field(user: Client) -> None:
+    request = queue_pb2.SimulateRequest(
+        jobs=[simulated("a", 1, runs=float("nan")), simulated("b", 1, arrives=-1)],
+        add_nodes=[queue_pb2.SimulatedNodes(count=0)],
+        packing="tight",
+        order="lifo",
+    )
+    outcome = await refused(stubs(user).queue.Simulate(request))
+    assert outcome.fields == (
+        "jobs[0].runs_seconds",
+        "jobs[1].arrives_seconds",
+        "add_nodes[0].count",
+        "order",
+        "packing",
+    )
+
+
 async def test_quotas_are_set_changed_assigned_and_removed_and_each_change_is_on_record(
     fleet: Fleet, user: Client, admin: Client
 ) -> None:

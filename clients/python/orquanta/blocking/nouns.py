@@ -52,6 +52,7 @@ class Queue(Blocking[AsyncQueue]):
     head = call(AsyncQueue.head)
     list = stream(AsyncQueue.list)
     explain = call(AsyncQueue.explain)
+    simulate = call(AsyncQueue.simulate)
 
 
 class Quotas(Blocking[AsyncQuotas]):

@@ -30,6 +30,7 @@ from orquanta.cli.quota import quota_commands
 from orquanta.cli.replica import replica_commands
 from orquanta.cli.session import Session, session_of
 from orquanta.cli.settings import Flags, read_environment
+from orquanta.cli.simulate import simulate
 from orquanta.cli.tool import tool_commands
 from orquanta.cli.up import up
 from orquanta.cli.user import user_commands
@@ -78,6 +79,7 @@ app.command()(passwd)
 app.add_typer(goal_commands, name="goal", cls=WholeSentences)
 app.add_typer(job_commands, name="job", cls=WholeSentences)
 app.command()(queue)
+app.command()(simulate)
 app.add_typer(quota_commands, name="quota", cls=WholeSentences)
 app.add_typer(node_commands, name="node", cls=WholeSentences)
 app.add_typer(incident_commands, name="incident", cls=WholeSentences)

@@ -94,6 +94,13 @@ from orquanta.types.repairs import (
     RepairStep,
     VerificationCheck,
 )
+from orquanta.types.simulations import (
+    SimulatedJob,
+    SimulatedNodes,
+    SimulationOutcome,
+    SimulationPoint,
+    SimulationResult,
+)
 from orquanta.types.tools import Tool, ToolEffect, ToolResult, ToolStatus
 
 __all__ = [
@@ -194,6 +201,11 @@ __all__ = [
     "Role",
     "RuleVerdict",
     "Session",
+    "SimulatedJob",
+    "SimulatedNodes",
+    "SimulationOutcome",
+    "SimulationPoint",
+    "SimulationResult",
     "Submission",
     "Tool",
     "ToolEffect",

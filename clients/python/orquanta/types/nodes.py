@@ -80,6 +80,7 @@ class HostInventory:
     agent_version: str
     container_engine: str
     enforceable_limits: tuple[str, ...]
+    executor: str
     address: str
 
 

@@ -1,0 +1,98 @@
+"""`orquanta queue`, `quota`, `job why` and `simulate`: what is sent, and what people read."""
+
+from pathlib import Path
+
+import pytest
+
+from orquanta.v1 import job_pb2, queue_pb2, quota_pb2
+from tests.clients.cli.conftest import RunCli
+from tests.clients.scripted import ScriptedServer
+
+ENTRY = queue_pb2.QueueEntry(
+    job_id="j-1",
+    name="train",
+    position=1,
+    user_email="ada@example.com",
+    resources=job_pb2.ResourceRequest(gpu_count=1, gpu_milli=250, gpu_types=["H100"]),
+    wait_reason=queue_pb2.WAIT_REASON_CAPACITY,
+    waits_for="0 of 1 H100 free",
+    would_help=["one more H100"],
+)
+OWN = """name,arrives_seconds,runs_seconds,gpus,gpu_type,gpu_milli,priority,team
+a,100,60,1,H100|A100,500,high,research
+b,110,30,8,,,,
+"""
+OPENB = """name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec,qos,pod_phase,creation_time,deletion_time,scheduled_time
+p0,12000,16384,1,460,T4|P100,LS,Running,50,250,60
+p1,8000,30517,0,0,,BE,Running,80,90,80
+"""
+
+
+async def test_the_queue_is_a_table_with_what_each_job_waits_for(server: ScriptedServer, cli: RunCli) -> None:
+    server.answer("QueueService/ListQueue", queue_pb2.ListQueueResponse(entries=[ENTRY], total=3))
+    result = await cli("queue", "--team", "research", "-n", "1")
+    (request,) = server.requests("QueueService/ListQueue", queue_pb2.ListQueueRequest)
+    assert (request.team, request.page_size) == ("research", 1)
+    assert "0.25 x H100" in result.stdout
+    assert "0 of 1 H100 free" in result.stdout
+    assert "3 jobs wait in all" in result.stderr
+
+
+async def test_why_tells_what_would_help_and_how_hosts_compare(server: ScriptedServer, cli: RunCli) -> None:
+    verdict = queue_pb2.NodeVerdict(node_id="n-1", node_name="alpha", fits=False, reason="8 of 8 GPUs are held")
+    job = job_pb2.Job(id="j-1", state=job_pb2.JOB_STATE_QUEUED)
+    answer = queue_pb2.ExplainJobResponse(waiting=ENTRY, nodes=[verdict], job=job)
+    server.answer("QueueService/ExplainJob", answer)
+    result = await cli("job", "why", "j-1")
+    assert "one more H100" in result.stdout
+    assert "8 of 8 GPUs are held" in result.stdout
+
+
+async def test_a_quota_is_set_as_it_was_given_and_no_more(server: ScriptedServer, cli: RunCli) -> None:
+    server.answer("QuotaService/SetQuota", quota_pb2.SetQuotaResponse(quota=quota_pb2.Quota(team="a", weight=1)))
+    result = await cli("quota", "set", "a", "--max", "8")
+    (request,) = server.requests("QuotaService/SetQuota", quota_pb2.SetQuotaRequest)
+    assert (request.team, request.max_gpus, request.HasField("weight")) == ("a", 8, False)
+    assert result.code == 0
+
+
+@pytest.mark.parametrize("form", [OWN, OPENB], ids=["own", "openb"])
+async def test_a_trace_of_either_form_is_sent_with_times_from_its_first_job(
+    server: ScriptedServer, cli: RunCli, tmp_path: Path, form: str
+) -> None:
+    trace = tmp_path / "jobs.csv"
+    trace.write_text(form)
+    points = [queue_pb2.SimulationPoint(at_seconds=float(at), gpus_used=at, gpus_total=8) for at in range(9)]
+    figures = queue_pb2.SimulationResult(jobs_finished=2, points=points)
+    server.answer("QueueService/Simulate", queue_pb2.SimulateResponse(result=figures))
+    result = await cli("simulate", "--trace", str(trace), "--add-nodes", "4xH100x8", "--no-backfill")
+    (request,) = server.requests("QueueService/Simulate", queue_pb2.SimulateRequest)
+    first, second = request.jobs
+    assert (first.arrives_seconds, second.arrives_seconds) == ((0, 10) if form is OWN else (0, 30))
+    assert first.resources.gpu_milli == (500 if form is OWN else 460)
+    assert list(first.resources.gpu_types) == (["H100", "A100"] if form is OWN else ["T4", "P100"])
+    assert first.runs_seconds == (60 if form is OWN else 190)
+    assert [(one.count, one.gpu_type, one.gpu_count) for one in request.add_nodes] == [(4, "H100", 8)]
+    assert (request.HasField("backfill"), request.backfill, request.HasField("preemption")) == (True, False, False)
+    assert "█" in result.stdout
+    assert "jobs that ended" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a,b\n1,2\n", "has no column"),
+        ("arrives_seconds,runs_seconds,gpus\n0,x,1\n", "line 2"),
+        ("arrives_seconds,runs_seconds,gpus\n", "has no jobs"),
+    ],
+    ids=["columns", "number", "empty"],
+)
+async def test_a_trace_that_cannot_be_read_is_refused_with_the_place(
+    server: ScriptedServer, cli: RunCli, tmp_path: Path, text: str, told: str
+) -> None:
+    trace = tmp_path / "jobs.csv"
+    trace.write_text(text)
+    result = await cli("simulate", "--trace", str(trace))
+    assert result.code == 2
+    assert told in " ".join(result.stderr.split())
+    assert server.requests("QueueService/Simulate", queue_pb2.SimulateRequest) == []
