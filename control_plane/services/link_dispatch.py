@@ -45,6 +45,9 @@ _INTERESTING: Final = frozenset(
     {ASSIGNMENTS_CHANGED, repairs.CHANGED, conditions.ORDERED, link_holders.MOVED, "node.revoked", "node.lost"}
 )
 
+_STATED: Final = frozenset(f"node.{state.value}" for state in NodeState)
+"""Kinds of events after which a node's inventory may be another."""
+
 _KILL_SWITCH: Final = frozenset({"kill_switch.engaged", "kill_switch.released"})
 
 
@@ -133,7 +136,7 @@ class LinkDispatch:
                     self._notice(NodeId(event.id), event.kind)
                 elif event.noun is Noun.AGENT and event.kind == LEADER_CHANGED:
                     self._refresh_all()  # hosts must know the epoch, to refuse what an older one orders
-                if self._replica and event.noun is Noun.NODE and not self._registry.connected(NodeId(event.id)):
+                if self._replica and event.noun is Noun.NODE and event.kind in _STATED:
                     self._elsewhere[NodeId(event.id)] = None
             await self._follow_claims()
 
