@@ -105,6 +105,7 @@ class Leadership:
     async def _keep(self) -> None:
         """Return when the lease is lost, or could be."""
         asked_at = 0.0
+        troubled = False
         clock = self._store.clock
         while self._lease.held:
             try:
@@ -115,9 +116,12 @@ class Leadership:
             except TimeoutError:
                 return
             except Unavailable as error:
-                log.warning("replica.not_renewed", why=error.message)
+                if not troubled:
+                    log.warning("replica.not_renewed", why=error.message)
+                troubled = True
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
+                troubled = False
                 await asyncio.sleep(max(0.0, self._terms.renew_seconds - (clock.monotonic() - asked_at)))
 
 
