@@ -19,7 +19,8 @@ from node_agent.link.host import BootClock, Host, Records
 from node_agent.link.identity import Identity, IdentityStore
 from node_agent.link.newest import Newest
 from node_agent.link.servers import LinkServers
-from node_agent.link.session import Session, SessionParts, StreamEnd, Terms
+from node_agent.link.session import Session, SessionParts, Terms
+from node_agent.link.stream_end import StreamEnd
 from node_agent.link.tls import Address, client_context, find_fault, link_channel
 from orquanta.v1 import node_link_pb2, node_link_pb2_grpc, node_pb2, repair_pb2
 

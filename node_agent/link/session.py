@@ -18,6 +18,7 @@ from node_agent.link.newest import Newest
 from node_agent.link.outbox import Outbox
 from node_agent.link.sender import SpoolSender
 from node_agent.link.servers import addresses
+from node_agent.link.stream_end import Call, StreamEnd, disconnected, end_of, first_end, status_of
 from orquanta.v1 import job_pb2, node_link_pb2
 
 log = structlog.get_logger()
@@ -26,29 +27,6 @@ _WELCOME_SECONDS = 10.0
 _RESEND_SECONDS = 10.0  # an end that is not acknowledged for this long is told again
 _MAX_UNACKNOWLEDGED = 64  # heartbeats; the lease ends a stream long before
 _MIN_HEARTBEAT_SECONDS = 0.02
-_LONGEST_RETRY_AFTER_SECONDS = 600.0
-
-Call = grpc.aio.StreamStreamCall[node_link_pb2.ConnectRequest, node_link_pb2.ConnectResponse]
-
-
-class StreamEnd(Exception):
-    """The stream is over; `reason` says why, `code` how the peer ended it if it did, `is_word` if it said so itself."""
-
-    def __init__(
-        self,
-        reason: str,
-        *,
-        code: grpc.StatusCode | None = None,
-        permanent: bool = False,
-        retry_after_seconds: float = 0.0,
-        is_word: bool = False,
-    ) -> None:
-        super().__init__(reason)
-        self.is_word = is_word
-        self.reason = reason
-        self.code = code
-        self.permanent = permanent
-        self.retry_after_seconds = retry_after_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +94,9 @@ class Session:
         except StreamEnd as end:
             return end
         except grpc.aio.AioRpcError as error:
-            return _end_of(error)
+            return end_of(error)
         except BaseExceptionGroup as failures:
-            return _first_end(failures)
+            return first_end(failures)
         finally:
             call.cancel()
         raise AssertionError("a session's tasks end by raising")
@@ -143,9 +121,9 @@ class Session:
         except TimeoutError as error:
             raise StreamEnd(f"no welcome within {_WELCOME_SECONDS:.0f} s") from error
         if not isinstance(response, node_link_pb2.ConnectResponse):
-            raise await _status_of(call)
+            raise await status_of(call)
         if response.WhichOneof("message") == "disconnect":
-            raise _disconnect(response.disconnect)
+            raise disconnected(response.disconnect)
         if response.WhichOneof("message") != "welcome":
             raise StreamEnd(f"the control plane spoke before its welcome: {response.WhichOneof('message')}")
         terms = self._accept(response.welcome)
@@ -182,7 +160,7 @@ class Session:
         while True:
             response = await call.read()
             if not isinstance(response, node_link_pb2.ConnectResponse):
-                raise await _status_of(call)
+                raise await status_of(call)
             await self._handle(response, terms)
 
     async def _handle(self, response: node_link_pb2.ConnectResponse, terms: Terms) -> None:
@@ -199,7 +177,7 @@ class Session:
             case "certificate":
                 self._parts.certificates.put(response.certificate)
             case "disconnect":
-                raise _disconnect(response.disconnect)
+                raise disconnected(response.disconnect)
             case other:
                 log.warning("link.message_unknown", message=other)
 
@@ -277,35 +255,3 @@ async def _say(call: Call, request: node_link_pb2.ConnectRequest) -> bool:
     except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
         return False
     return True
-
-
-async def _status_of(call: Call) -> StreamEnd:
-    """Return why the peer ended the stream."""
-    code = await call.code()
-    if code is grpc.StatusCode.OK:
-        return StreamEnd("the control plane closed the stream")
-    return StreamEnd(f"{code.name}: {await call.details()}", code=code)
-
-
-def _end_of(error: grpc.aio.AioRpcError) -> StreamEnd:
-    return StreamEnd(f"{error.code().name}: {error.details()}", code=error.code())
-
-
-def _disconnect(message: node_link_pb2.Disconnect) -> StreamEnd:
-    return StreamEnd(
-        message.reason or "the control plane gave no reason",
-        is_word=True,
-        permanent=message.permanent,
-        retry_after_seconds=min(_LONGEST_RETRY_AFTER_SECONDS, message.retry_after.ToTimedelta().total_seconds()),
-    )
-
-
-def _first_end(failures: BaseExceptionGroup[BaseException]) -> StreamEnd:
-    """Return why the stream ended; raises the group again if something else went wrong."""
-    for failure in failures.exceptions:
-        if isinstance(failure, grpc.aio.AioRpcError):
-            return _end_of(failure)
-        if not isinstance(failure, StreamEnd):
-            raise failures
-    first = failures.exceptions[0]
-    return first if isinstance(first, StreamEnd) else StreamEnd(str(first))
