@@ -14,7 +14,7 @@ from simulator.body import Body
 from simulator.draws import dice_of
 from simulator.faults import Fault
 from simulator.journal import NO_JOURNAL, Happening, Journal, Recalled
-from simulator.members import JobTerms, Line, Members
+from simulator.members import DONE_MAX, JobTerms, Line, Members
 from simulator.models import GpuModel
 from simulator.repairs import Repairs, RepairTerms
 from simulator.stamps import seconds_of, stamp
@@ -143,6 +143,7 @@ class VirtualHost:
         """Take over what the host knows of its life before it went down."""
         self.epoch = known.epoch
         self.members.known.update(known.members)
+        self.members.done.update(list(known.done.items())[-DONE_MAX:])
         for member in known.members.values():
             self.journal.note_member(Happening.ENDED, self.node_id, member)
 

@@ -32,10 +32,11 @@ class Happening(Enum):
 
 @dataclass(slots=True)
 class Recalled:
-    """What a host knows of its earlier life."""
+    """What a host knows of its earlier life; `done` are members whose end was acknowledged."""
 
     epoch: int = 0
     members: dict[Key, Member] = field(default_factory=dict)
+    done: dict[Key, Member] = field(default_factory=dict)
 
 
 class Journal:
@@ -130,7 +131,9 @@ def _take_in(one: Recalled, said: dict[str, Any]) -> None:  # Any: nested JSON
             exit_reason=job_pb2.EXIT_REASON_SUPERVISOR_LOST,
         )
     elif what is Happening.FORGOTTEN:
-        one.members.pop(key, None)
+        member = one.members.pop(key, None)
+        if member is not None:
+            one.done[key] = member
     elif what is Happening.ENDED and key in one.members:
         member = one.members[key]
         member.state = job_pb2.ALLOCATION_STATE_ENDED

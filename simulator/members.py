@@ -13,6 +13,8 @@ _STOP_SECONDS_MAX: Final = 1.0
 _LINES_EVERY_SECONDS: Final = 10.0
 _LINES_MAX: Final = 50
 """Lines that one member prints; a job of days must not fill the control plane's disk."""
+DONE_MAX: Final = 256
+"""Members of one host that are remembered after their end was acknowledged."""
 _FAILED_CODE: Final = 1
 _ABORTED: Final = 6
 
@@ -105,10 +107,15 @@ class Line:
 
 @dataclass(slots=True)
 class Members:
-    """All members that the host knows: those that run, and those whose end was not acknowledged yet."""
+    """All members that the host knows: those that run, and those whose end was not acknowledged yet.
+
+    Of the others the newest are remembered: an order that was written before their end was in the books may come after
+    its acknowledgement, and they must not run a second time.
+    """
 
     terms: JobTerms
     known: dict[Key, Member] = field(default_factory=dict)
+    done: dict[Key, Member] = field(default_factory=dict)
 
     def converge(self, wanted: Iterable[node_link_pb2.MemberAssignment], now: float) -> list[Member]:
         """Start what is wanted and not known, stop what is not wanted any more; return those that changed."""
@@ -116,8 +123,9 @@ class Members:
         changed: list[Member] = []
         for key, wish in wishes.items():
             if key not in self.known:
-                self.known[key] = self._begin(wish, now)
-                changed.append(self.known[key])
+                known = self.done.pop(key) if key in self.done else self._begin(wish, now)
+                self.known[key] = known
+                changed.append(known)
         for key, member in self.known.items():
             if key not in wishes and not member.ended and member.state != job_pb2.ALLOCATION_STATE_STOPPING:
                 self._stop(member, now)
@@ -129,7 +137,11 @@ class Members:
         member = self.known.get((allocation_id, rank))
         if member is None or not member.ended:
             return None
-        return self.known.pop((allocation_id, rank))
+        del self.known[allocation_id, rank]
+        self.done[allocation_id, rank] = member
+        while len(self.done) > DONE_MAX:
+            del self.done[next(iter(self.done))]
+        return member
 
     def advance(self, now: float) -> tuple[list[Member], list[Line]]:
         """Let time pass; return the members whose state changed, and what was printed."""

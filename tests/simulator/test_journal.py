@@ -69,4 +69,8 @@ def test_a_host_that_was_killed_does_not_start_again_what_it_had_begun_or_ended(
     assert again.counts.members_started == 0
     again.acknowledge("a-1", 0)
     again.acknowledge("a-2", 0)
+    again.obey(desired("a-2"), NOW + 52)  # it was written before the end was in the books
+    assert again.counts.members_started == 0
+    assert [one.allocation_id for one in again.ends()] == ["a-2"]
+    again.acknowledge("a-2", 0)
     assert not recall(file, NOW + 60)[NODE].members
