@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Final
 
+from control_plane.fleet import executors
 from control_plane.fleet.placement.room import Claim, Host
-from control_plane.fleet.placement.slots import can_share, slots
+from control_plane.fleet.placement.slots import can_share, enforces_shares, slots
 from control_plane.fleet.preemption import protected_until, started_at
 from control_plane.fleet.queueing.model import WaitingJob
 from control_plane.model.action import Placement
@@ -65,9 +66,10 @@ def host_of(node: Node, *, unwell: Mapping[str, GpuHealth] = _ALL_WELL, closed: 
         slots=slots(inventory, unwell),
         cpu_milli=inventory.cpu_count * 1000,
         memory_bytes=inventory.memory_bytes,
-        labels=dict(node.labels),
+        labels=executors.labels(node),
         open=node.state is NodeState.READY and node.connected and not closed,
         shares=can_share(inventory),
+        enforces_shares=enforces_shares(inventory),
     )
 
 
@@ -87,7 +89,7 @@ def claim_of(job: Job, allocation: Allocation, *, min_runtime_seconds: float) ->
         user_id=job.user_id,
         team=job.team,
         priority=job.spec.priority,
-        resources=job.spec.resources,
+        resources=executors.asked(job.spec),
         placements=placements,
         started_at=began,
         ends_by=began + timedelta(seconds=allocation.max_runtime_seconds + job.spec.stop_grace_seconds),
@@ -106,7 +108,7 @@ def waiting_of(job: Job, dependencies: Mapping[JobId, JobState]) -> WaitingJob:
         user_email=job.user_email,
         team=job.team,
         priority=job.spec.priority,
-        resources=job.spec.resources,
+        resources=executors.asked(job.spec),
         queued_at=job.queued_at,
         epoch=job.epoch,
         max_runtime_seconds=job.spec.max_runtime_seconds,

@@ -12,10 +12,11 @@ from control_plane.agents.scheduler.demand import Demand
 from control_plane.agents.scheduler.explaining import Explainer
 from control_plane.agents.scheduler.refusals import Refusals
 from control_plane.fleet.placement.ranking import PackingPolicy
-from control_plane.fleet.queueing.model import Preemption, QueueTerms
+from control_plane.fleet.queueing.model import Preemption, QueueTerms, Standing
 from control_plane.governor.governor import Governor
 from control_plane.model.action import Action, ActionState, Effect, PlaceJob, PreemptJob, Proposal
 from control_plane.model.ids import ACTION, JobId, derived_id
+from control_plane.scheduling.gathering import gathered
 from control_plane.scheduling.reading import Changes, Everything, Terms, changes, everything
 from control_plane.scheduling.world import World, differences
 from control_plane.store import actions, demand_history
@@ -30,6 +31,7 @@ CHECK_SECONDS: Final = 300.0
 
 _DEFAULT: Final = QueueTerms()
 _AGAIN_SECONDS: Final = 5.0  # time alone changes who goes first: ages, kept room, protected attempts
+_GATHERED_SECONDS: Final = 60.0  # between two gatherings: what was moved must find its place first
 _SPARED: Final = timedelta(minutes=10)
 _SHOWN: Final = 20  # differences in a log line
 
@@ -61,6 +63,7 @@ class Scheduler(Agent):
         self._explainer = Explainer(store)
         self._check_at = 0.0
         self._decide_at = 0.0
+        self._gather_at = 0.0
 
     async def round(self) -> str:
         """Place what fits, and have others make way where that helps."""
@@ -72,8 +75,8 @@ class Scheduler(Agent):
         self._refusals.keep(world.queue.jobs())
         self._preemption.keep(world.queue.jobs())
         if not waiting or not (changed or now >= self._decide_at or self._refusals.due(now)):
-            await self._explainer.explain(world, self._refusals.reasons(), changed=False)
-            return ""
+            head = await self._explainer.explain(world, self._refusals.reasons(), changed=False)
+            return _told(0, await self._gather(world, head, now), waiting)
         self._decide_at = now  # a round that fails is gone round again
         held_back = self._refusals.held_back(now)
         world.queue.terms = self._queue_terms(now)
@@ -87,8 +90,9 @@ class Scheduler(Agent):
             world = now_there or world
             refused = placed < len(decision.placements)
             again_at = now if again or refused else again_at
-        await self._explainer.explain(world, self._refusals.reasons(), changed=True)
+        head = await self._explainer.explain(world, self._refusals.reasons(), changed=True)
         self._decide_at = again_at
+        making_way += await self._gather(world, head, now)
         return _told(placed, making_way, waiting)
 
     # Memory.
@@ -186,6 +190,16 @@ class Scheduler(Agent):
                 self._preemption.note(effect.for_job_id, action.outcome, now.monotonic())
                 self.count("preemptions_refused")
         return sum(action.state is ActionState.DONE for action in proposed)
+
+    async def _gather(self, world: World, head: tuple[Standing, ...], now: float) -> int:
+        """Have attempts go elsewhere that lose nothing by it, if a gang finds its GPUs in one piece then."""
+        if not head or now < self._gather_at or not self._queue_terms(now).preemption:
+            return 0
+        moves = await asyncio.to_thread(gathered, world, head, self._store.clock.now())
+        if moves:
+            self._gather_at = now + _GATHERED_SECONDS
+            self.count("moves", len(moves))
+        return await self._preempt(world, moves)
 
     def _queue_terms(self, now: float) -> QueueTerms:
         paused = bool(self._preemption.held_back(now))

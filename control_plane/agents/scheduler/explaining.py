@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
+from control_plane.fleet.queueing.model import Standing
 from control_plane.model.ids import JobId
 from control_plane.model.job import JobState
 from control_plane.scheduling.world import World
@@ -25,23 +26,24 @@ class Explainer:
         self._due = False
         self._not_before = 0.0
 
-    async def explain(self, world: World, refused: Mapping[JobId, str], *, changed: bool) -> None:
-        """Write what has changed since it was last told."""
+    async def explain(self, world: World, refused: Mapping[JobId, str], *, changed: bool) -> tuple[Standing, ...]:
+        """Write what has changed since it was last told; return the head of the queue if it was looked at."""
         self._due = self._due or changed
         now = self._store.clock.monotonic()
         if not self._due or now < self._not_before:
-            return
+            return ()
         self._due = False
         self._not_before = now + _PAUSE_SECONDS
-        reasons = await asyncio.to_thread(_reasons, world, refused, self._store.clock.now())
+        head = await asyncio.to_thread(_head, world, refused, self._store.clock.now())
+        reasons = {one.job_id: refused.get(one.job_id) or as_reason(one.waits_for) for one in head}
         fresh = {job_id: reason for job_id, reason in reasons.items() if world.reasons.get(job_id) != reason}
         if fresh:
             await self._store.write(lambda tx: _write(tx, fresh))
+        return head
 
 
-def _reasons(world: World, refused: Mapping[JobId, str], now: datetime) -> dict[JobId, str]:
-    standings = world.standings(now, refused, limit=TOLD_MAX)
-    return {one.job_id: refused.get(one.job_id) or as_reason(one.waits_for) for one in standings}
+def _head(world: World, refused: Mapping[JobId, str], now: datetime) -> tuple[Standing, ...]:
+    return world.standings(now, refused, limit=TOLD_MAX)
 
 
 def as_reason(waits_for: str) -> str:

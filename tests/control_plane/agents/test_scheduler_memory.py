@@ -7,7 +7,7 @@ import pytest
 
 from control_plane.agents.scheduler import Scheduler
 from control_plane.fleet.queueing.model import QueueTerms
-from control_plane.model.job import ExitReason, JobPriority, JobState
+from control_plane.model.job import ExitReason, JobPriority, JobState, TopologyDomain
 from control_plane.model.team import Team
 from control_plane.scheduling import reading
 from control_plane.scheduling.reading import Terms, everything
@@ -132,6 +132,27 @@ async def test_a_waiting_job_of_higher_priority_has_others_make_way_and_starts(w
     await world.finish("high")
     await scheduler.round()
     assert (await world.job("low")).state is JobState.PLACED
+
+
+async def test_what_saves_its_work_goes_elsewhere_so_that_a_gang_finds_one_piece(world: World) -> None:
+    user = await world.user()
+    hosts = [await world.node(name, gpu=4) for name in ("alpha", "beta")]
+    scheduler = scheduler_of(world)
+    # One job on each host, so that no host has four GPUs free, though six are free in all.
+    for name, host in zip(("one", "two"), hosts, strict=True):
+        await world.launch(user, replace(spec(name), checkpoint_signal="SIGUSR1"))
+        await world.place(name, (host, [0]))
+        await world.report(name, RUNNING)
+    world.clock.advance(QueueTerms().min_runtime_seconds + 1)
+    gang = spec("gang", gpu=4)
+    await world.launch(user, replace(gang, resources=replace(gang.resources, topology=TopologyDomain.NODE)))
+    await scheduler.round()
+    moved = [name for name in ("one", "two") if (await world.newest(name)).preempted_for == job_id("gang")]
+    assert len(moved) == 1
+    await world.report(moved[0], ENDED, ExitReason.STOPPED)
+    for _ in range(2):
+        await scheduler.round()
+    assert [(await world.job(name)).state for name in ("gang", moved[0])] == [JobState.PLACED, JobState.PLACED]
 
 
 async def test_two_halves_go_on_one_gpu_and_a_third_waits(world: World) -> None:

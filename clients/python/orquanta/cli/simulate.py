@@ -97,7 +97,7 @@ def _print(output: Output, found: SimulationOutcome) -> None:
 def plot(result: SimulationResult) -> list[str]:
     """GPUs in use over time, as lines of a terminal."""
     points = result.points
-    most = max((max(one.gpus_total, one.gpus_used) for one in points), default=0.0)
+    most = max((one.gpus_used for one in points), default=0.0)
     if not points or most <= 0:
         return ["No GPU was used."]
     begin, end = points[0].at_seconds, points[-1].at_seconds
@@ -113,5 +113,6 @@ def plot(result: SimulationResult) -> list[str]:
         cells = (_BLOCKS[round(8 * min(1.0, max(0.0, height - row)))] for height in columns)
         lines.append(f"{label}│{''.join(cells)}")
     lines.append(" " * 9 + "└" + "─" * _WIDTH)
-    lines.append(" " * 10 + f"GPUs in use over {span(end - begin)}")
+    there = max(one.gpus_total for one in points)
+    lines.append(" " * 10 + f"GPUs in use over {span(end - begin)}; {there:g} are there")
     return lines
