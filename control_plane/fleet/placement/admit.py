@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from control_plane.fleet.executors import LABEL as EXECUTOR
 from control_plane.fleet.placement.grid import Grid
 from control_plane.fleet.placement.packing.state import Bools
 from control_plane.fleet.placement.room import Asked, Claim
@@ -51,6 +52,9 @@ class Admission:
         found: Bools | None = None
         if request.memory_bytes:
             found = grid.memory_free[: grid.count] >= request.memory_bytes
+        if grid.elsewhere[: grid.count].any() and all(name != EXECUTOR for name, _ in request.node_labels):
+            ours = ~grid.elsewhere[: grid.count]
+            found = ours if found is None else found & ours
         if request.node_labels:
             mask = self._with_labels(request.node_labels)
             found = mask.copy() if found is None else found & mask

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from control_plane.fleet.executors import LABEL as EXECUTOR
 from control_plane.fleet.placement.kinds import Kinds
 from control_plane.fleet.placement.packing.model import MAX_GPUS_PER_NODE, WHOLE_GPU_MILLI
 from control_plane.fleet.placement.packing.state import Bools, Ints
@@ -71,6 +72,7 @@ class Grid:
     mixed: Bools  # more than one GPU model
     split: Bools  # more than one island
     has_gpus: Bools
+    elsewhere: Bools  # an engine of the site runs its jobs
     kind: Ints
     slot_model: Ints
     island: Ints
@@ -105,6 +107,7 @@ class Grid:
         self.open[row], self.shares[row], self.has_gpus[row] = host.open, host.shares, bool(slots)
         self.mixed[row] = len({slot.gpu_type for slot in slots}) > 1
         self.split[row] = len(islands) > 1
+        self.elsewhere[row] = EXECUTOR in host.labels
         rack, zone = host.labels.get(RACK, ""), host.labels.get(ZONE, "")
         self.rack[row], self.zone[row] = self._domain(ZONE, zone, RACK, rack), self._domain(ZONE, zone)
         key = (host.cpu_milli, self.kind[row].tobytes(), self.island[row].tobytes(), host.open, host.shares)
@@ -203,7 +206,7 @@ _ROW_FIELDS = (
     "zone",
     "changed_at",
 )
-_FLAG_FIELDS = ("serves", "open", "shares", "mixed", "split", "has_gpus")
+_FLAG_FIELDS = ("serves", "open", "shares", "mixed", "split", "has_gpus", "elsewhere")
 _SLOT_FIELDS = (
     "kind",
     "slot_model",

@@ -31,6 +31,8 @@ def why_there(grid: Grid, asked: Asked, choice: Choice, gpu_type: str) -> str:
         slots = len(grid.columns[row])
         of_it = "GPUs and MIG devices" if asked.resources.mig_profile else "GPUs"
         text += f"; before, {whole} of its {slots} {of_it} were wholly free"
+    if need.shared and not hosts[0].enforces_shares:
+        text += "; nothing on that host holds it to its part, for no MPS runs there"
     return text
 
 

@@ -30,7 +30,7 @@ class GpuSlot:
 class Host:
     """A host. One that is not `open` keeps what it holds and takes nothing more.
 
-    `shares` says whether its GPUs can be divided.
+    `shares` says whether its GPUs can be divided, `enforces_shares` whether jobs are held to their parts of them.
     """
 
     node_id: NodeId
@@ -41,6 +41,7 @@ class Host:
     labels: Mapping[str, str]
     open: bool = True
     shares: bool = True
+    enforces_shares: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,11 @@ Scored: TypeAlias = npt.NDArray[np.int32]
 Slots: TypeAlias = npt.NDArray[np.int8]
 
 NO_ROOM = np.iinfo(np.int32).min
-_STEP = 128  # a step of the policy's score outweighs all GPUs that a host may have left whole
+_STEP = 1 << 10  # a step of the policy's score outweighs all that a host may have free
+_FREE_GRAIN_MILLI = 64  # a host's free shares count in parts of this: 64 GPUs are 1,000 of them
 _ISLAND_BAND = 1 << 28  # of hosts where the GPUs can be of one island: above all others
 _NO_GPU_BAND = 1 << 29  # of hosts without GPUs, for who needs none
-_LARGEST = (1 << 20) * _STEP
+_MOST_STEPS = 1 << 17
 _MAX_NUMBERS = 5_000_000  # kept at once, over all needs; the need that was asked for longest ago goes first
 _DISTINCT_FROM = 64  # rows from which on looking for hosts that are alike pays
 _CPU_PARTS_PER_STEP = 1_000
@@ -34,7 +35,7 @@ class _Known:
 
 
 class Scores:
-    """Scores of all rows by need. Within a step of the policy's score, the host with fewest whole GPUs goes first."""
+    """Scores of all rows by need. Within a step of the policy's score, the fullest host goes first."""
 
     def __init__(self, grid: Grid, scorer: Scorer) -> None:
         self._grid = grid
@@ -74,7 +75,7 @@ class Scores:
 
     def _score_each(self, rows: Ints, need: Need) -> tuple[Ints, Ints]:
         grid = self._grid
-        left = np.minimum(grid.whole_free[rows], _STEP - 1)
+        left = np.minimum(grid.gpu_free[rows].sum(axis=1) // _FREE_GRAIN_MILLI, _STEP - 1)
         if need.exclusive:  # it takes all of the host, so the smallest goes first
             size = grid.cpu_free[rows] + _WHOLE_CPU_PARTS * grid.gpu_free[rows].sum(axis=1)
             return _bounded(-(size // _CPU_PARTS_PER_STEP)) * _STEP + self._band(rows, need), np.zeros_like(rows)
@@ -94,7 +95,7 @@ class Scores:
         mixed = grid.mixed[rows]
         if not mixed.any():
             return self._scorer.evaluate(grid, rows, need.demand, slots)[0]
-        steps = np.full(rows.size, -_LARGEST, dtype=np.int64)
+        steps = np.full(rows.size, -_MOST_STEPS, dtype=np.int64)
         models = grid.slot_model[rows]
         for model in sorted(set(grid.kinds.model_of[list(need.kinds)].tolist())):
             of_model = slots & (models == model)
@@ -127,4 +128,4 @@ class Scores:
 
 
 def _bounded(steps: Ints) -> Ints:
-    return np.clip(steps, 1 - (1 << 20), (1 << 20) - 1)
+    return np.clip(steps, 1 - _MOST_STEPS, _MOST_STEPS - 1)

@@ -8,7 +8,7 @@ from control_plane.fleet.placement.room import GpuSlot
 from control_plane.model.node import GpuHealth, GpuInventory, HostInventory
 
 SHARES: Final = "gpu_share"
-"""The limit that a host names which can divide its GPUs among jobs."""
+"""The limit that a host names which holds jobs to their parts of GPUs."""
 
 _ALL_WELL: Final[Mapping[str, GpuHealth]] = MappingProxyType({})
 
@@ -39,7 +39,12 @@ def parents(inventory: HostInventory) -> dict[str, str]:
 
 
 def can_share(inventory: HostInventory) -> bool:
-    """Tell whether the host can divide its GPUs among jobs."""
+    """Tell whether jobs can have parts of the host's GPUs; an engine of a site gives whole ones."""
+    return not inventory.executor
+
+
+def enforces_shares(inventory: HostInventory) -> bool:
+    """Tell whether the host holds jobs to their parts; where it does not, parts are counted and that is all."""
     return SHARES in inventory.enforceable_limits
 
 

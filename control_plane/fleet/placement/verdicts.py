@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from control_plane.fleet.executors import LABEL as EXECUTOR
+from control_plane.fleet.executors import stays_away
 from control_plane.fleet.placement.admit import Admission, Apart, has_labels
 from control_plane.fleet.placement.choice import Chooser
 from control_plane.fleet.placement.fits import fitting, largest_group, usable
@@ -123,6 +125,8 @@ class Judge:
             yield "takes no jobs now"
         if host.name in request.exclude_nodes or host.node_id in request.exclude_nodes:
             yield "the job leaves it out"
+        if stays_away(request, host.labels):
+            yield f"its jobs are run by {host.labels[EXECUTOR]}; ask for that with --executor"
         for label in request.node_labels:
             if not has_labels(host.labels, (label,)):
                 yield f"label {label[0]}={label[1]} missing"

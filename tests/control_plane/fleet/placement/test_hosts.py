@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from control_plane.fleet.executors import LABEL as EXECUTOR
 from control_plane.fleet.placement.history import History
 from control_plane.fleet.placement.hosts import Hosts
 from control_plane.fleet.placement.room import Claim
@@ -207,6 +208,24 @@ def test_what_runs_on_a_host_that_shrank_or_is_not_there_yet_is_known() -> None:
     assert room.find(asked(whole(1))) is None
     room.drop(allocation_id("twice"))
     assert room.find(asked(whole(4, cpu_milli=16_000))) is not None
+
+
+def test_jobs_of_our_own_daemons_stay_away_from_hosts_of_a_sites_engine() -> None:
+    room = Hosts([host("theirs", 8, labels={EXECUTOR: "slurm"})])
+    plain, named = asked(whole(1)), asked(ResourceRequest(gpu_count=1, node_labels=((EXECUTOR, "slurm"),)))
+    assert room.find(plain) is None
+    assert not room.could_ever(plain)
+    assert "run by slurm" in room.verdicts(plain)[0].reason
+    assert room.find(named) is not None
+    room.put_host(host("ours", 1))
+    assert names(room, room.find(plain)) == ["ours"]
+
+
+def test_whoever_gets_a_part_that_nobody_enforces_is_told_so() -> None:
+    room = Hosts([replace(host("a", 1), enforces_shares=False)])
+    found = room.find(asked(part(500)))
+    assert found is not None
+    assert "nothing on that host holds it to its part" in found.reason
 
 
 def test_a_history_survives_a_restart_and_forgets_slowly() -> None:
