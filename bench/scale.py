@@ -6,8 +6,8 @@ Starts a real control plane with its own NATS over TLS, and `orquanta-sim`. In t
    many a second as --peak says. Memory is what the control plane's process has grown by, CPU is its own: how many
    batches one core takes is batches over CPU seconds, less what the process uses without telemetry.
 2. Links. Hosts join and hold a mutual-TLS stream each, with heartbeats; the telemetry of 1. goes on at 1 Hz.
-3. Events. Hosts print lines (XID 63, no repair) by chance; from the record until its host has heard that it is in the
-   books, under the load of 1. and 2.
+3. Events. Hosts print lines (XID 63, no repair), --events a second; from the record until its host has heard that it
+   is in the books, under the load of 1. and 2.
 4. Storm. XID 119 on --storm hosts at one moment: until the last one is cordoned, by the control plane's books, and
    until the last host has its order to repair. With bounds that are not reached; with --bounded, with the default ones,
    and how many hosts were out of service at once.
@@ -228,16 +228,18 @@ class Scale:
         before = self._use()
         joining = options.links / 40 + options.links / options.connects + 120
         moment = f"xid119@{self._storm_at():.0f}:{options.storm}"
-        rate = options.events * 3600 / options.links
         arguments = ("--connects-per-second", str(options.connects / options.processes), "--repair-seconds", "2")
-        faults = ("--fault", f"xid63:{rate}", "--fault", moment)
+        events_from = self._storm_at() - STORM_AFTER_SECONDS - options.seconds
+        count = int(options.events * options.seconds)
+        moments = [f"xid63@{events_from + number / options.events:.2f}:1" for number in range(count)]
+        faults = [part for one in (*moments, moment) for part in ("--fault", one)]
         async with simulation(self._fleet, options.links, options.processes, *arguments, *faults) as hosts:
             await hosts.until("joined", options.links, joining)
             joined = self._use()
             await hosts.until("links_up", options.links, joining)
-            await asyncio.sleep(SETTLE_SECONDS)
             up = self._use()
-            await asyncio.sleep(options.seconds)
+            await hosts.until("faults", count, joining)
+            await asyncio.sleep(SETTLE_SECONDS)
             steady = self._use()
             print(f"{options.links} links up, {steady.rss_mb:.0f} MB", file=sys.stderr, flush=True)
             if hosts.figures["ordered_ms_max"]:
@@ -253,7 +255,7 @@ class Scale:
                 "rss_with_all_mb": round(steady.rss_mb, 1),
                 "cores_with_all": round(steady.cores_since(up), 3),
                 "joined_mb_per_host": round((joined.rss_mb - before.rss_mb) / options.links, 4),
-                "events": options.events * options.seconds,
+                "events": events["faults"],
                 "event_p50_ms": events["told_ms_p50"],
                 "event_p99_ms": events["told_ms_p99"],
                 "storm_hosts": options.storm,
@@ -276,7 +278,8 @@ class Scale:
     def _storm_at(self) -> float:
         """Return when the storm comes, in seconds after the first link: all are up then, and were measured."""
         options = self._options
-        return options.links / options.connects * 1.5 + SETTLE_SECONDS + options.seconds + STORM_AFTER_SECONDS
+        coming = float(options.links) / float(options.connects) * 1.5
+        return coming + SETTLE_SECONDS + float(options.seconds) + STORM_AFTER_SECONDS
 
     def _last_cordon(self) -> float:
         """Return the seconds from the first condition of the storm until the last of its nodes was cordoned."""

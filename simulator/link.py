@@ -17,7 +17,7 @@ from simulator.identity import CHANNEL_OPTIONS, Identity, renewal_due_at, renewa
 from simulator.journal import Happening
 from simulator.stamps import stamp
 
-_WELCOME_SECONDS: Final = 30.0
+_WELCOME_SECONDS: Final = 10.0
 _RESEND_SECONDS: Final = 10.0
 _FIRST_RETRY_SECONDS: Final = 0.1
 _LONGEST_RETRY_SECONDS: Final = 5.0
