@@ -122,13 +122,6 @@ def live(tx: Tx) -> tuple[Job, ...]:
     return tuple(_model(row) for row in tx.session.execute(query).scalars())
 
 
-def queued(tx: Tx) -> tuple[Job, ...]:
-    """Return the queue: highest priority first, then longest waiting, then in the order of the plan."""
-    rows = list(tx.session.execute(select(JobRow).where(col(JobRow.status) == JobState.QUEUED.value)).scalars())
-    rows.sort(key=lambda row: (-row.priority, row.queued_at, row.goal_id or "", _position(row), row.id))
-    return tuple(_model(row) for row in rows)
-
-
 def _position(row: JobRow) -> int:
     return int(row.job_metadata.get("position", 0))
 
@@ -162,25 +155,6 @@ def owners(tx: Tx, job_ids: Iterable[JobId]) -> dict[JobId, tuple[UserId, JobSta
         for job_id, user_id, status in tx.session.execute(query):
             found[JobId(job_id)] = (UserId(user_id), JobState(status))
     return found
-
-
-def promised(tx: Tx) -> dict[NodeId, tuple[int, int]]:
-    """Return the CPU (thousandths of a core) and memory (bytes) that members which have not ended hold, by node."""
-    query = (
-        select(col(AllocationMemberRow.node_id), col(JobRow.spec))
-        .join(AllocationRow, col(AllocationRow.id) == col(AllocationMemberRow.allocation_id))
-        .join(JobRow, col(JobRow.id) == col(AllocationRow.job_id))
-        .where(
-            col(AllocationRow.state) != AllocationState.ENDED.value,
-            col(AllocationMemberRow.state) != AllocationState.ENDED.value,
-        )
-    )
-    totals: dict[NodeId, tuple[int, int]] = {}
-    for node_id, spec in tx.session.execute(query):
-        resources = spec["resources"]
-        cpu_milli, memory_bytes = totals.get(node_id, (0, 0))
-        totals[node_id] = (cpu_milli + resources["cpu_milli"], memory_bytes + resources["memory_bytes"])
-    return totals
 
 
 @dataclass(frozen=True, slots=True)
