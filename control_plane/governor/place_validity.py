@@ -1,5 +1,6 @@
 """Whether a placement can be carried out in the present state, whoever proposes it; if not, the first reason why."""
 
+from control_plane.fleet import executors
 from control_plane.fleet.placement.room import GpuSlot
 from control_plane.fleet.placement.slots import can_share, slots
 from control_plane.fleet.topology import too_far
@@ -36,7 +37,7 @@ def invalid(tx: Tx, effect: PlaceJob) -> Invalid:
         offered = slots(node.inventory, conditions.gpu_health(tx, node.id).get(node.id, {}))
         chosen = [slot for slot in offered if slot.uuid in placement.gpu_uuids]
         found = (
-            _node(job.spec.resources, node)
+            _node(executors.asked(job.spec), node)
             or _neighbours(job, node, jobs.on_node(tx, node.id))
             or _slots(node, placement, chosen, effect.gpu_type, job.spec.resources)
             or _free(tx, node, node.inventory, placement, job)
@@ -70,7 +71,10 @@ def _gang(job: Job, effect: PlaceJob) -> Invalid:
 
 
 def _node(wanted: ResourceRequest, node: Node) -> Invalid:
-    missing = [f"{key}={value}" for key, value in wanted.node_labels if node.labels.get(key) != value]
+    has = executors.labels(node)
+    if executors.stays_away(wanted, has):
+        return "EXECUTOR", f"the jobs of node {node.name} are run by {has[executors.LABEL]}, and this one names it not"
+    missing = [f"{key}={value}" for key, value in wanted.node_labels if has.get(key) != value]
     if missing:
         return "NODE_LABELS", f"node {node.name} has not the label {', '.join(missing)}"
     if node.id in wanted.exclude_nodes or node.name in wanted.exclude_nodes:

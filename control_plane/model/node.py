@@ -82,7 +82,10 @@ class GpuInventory:
 
 @dataclass(frozen=True, slots=True)
 class HostInventory:
-    """A host as its daemon describes it. `address` is where gang members on other hosts reach it."""
+    """A host as its daemon describes it. `address` is where gang members on other hosts reach it.
+
+    `executor` names the engine of the site that its jobs are handed to; empty if it runs them itself.
+    """
 
     hostname: str
     boot_id: str
@@ -99,6 +102,7 @@ class HostInventory:
     container_engine: str = ""
     enforceable_limits: tuple[str, ...] = ()
     address: str = ""
+    executor: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Final
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from control_plane.errors import InvalidArgument
+from control_plane.fleet.executors import HOSTS, is_known
 from control_plane.fleet.signals import CHECKPOINT_SIGNALS
 from control_plane.governor.books import Assignment
 from control_plane.model.ids import ALLOCATION, JOB, parse_id
@@ -76,7 +77,15 @@ def read_inventory(wire: node_pb2.HostInventory) -> HostInventory:
         container_engine=clean(wire.container_engine),
         enforceable_limits=tuple(sorted(_LIMITS.intersection(wire.enforceable_limits))),
         address=wire.address if _ADDRESS.fullmatch(wire.address) else "",
+        executor=_executor(wire.executor),
     )
+
+
+def _executor(name: str) -> str:
+    """Return the engine that a host hands its jobs to. Raises InvalidArgument for one that is not known here."""
+    if not is_known(name) or name == HOSTS:
+        raise _inventory_invalid("its executor is none that this control plane knows; upgrade the control plane")
+    return name
 
 
 def _read_gpu(wire: node_pb2.GpuInventory) -> GpuInventory:

@@ -144,6 +144,7 @@ class World:
         ready: bool = True,
         labels: Mapping[str, str] | None = None,
         shares: bool = False,
+        executor: str = "",
         devices: Sequence[GpuInventory] = (),
     ) -> Node:
         node = Node(
@@ -162,7 +163,8 @@ class World:
             version=1,
         )
         limits = ("gpu_share",) if shares else ()
-        made = replace(inventory(name, devices or gpus(name, gpu, gpu_type, memory_gb)), enforceable_limits=limits)
+        host = inventory(name, devices or gpus(name, gpu, gpu_type, memory_gb))
+        made = replace(host, enforceable_limits=limits, executor=executor)
 
         def write(tx: Tx) -> Node:
             nodes.insert(tx, node)

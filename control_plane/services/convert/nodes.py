@@ -104,6 +104,7 @@ def _host(value: HostInventory) -> node_pb2.HostInventory:
         agent_version=value.agent_version,
         container_engine=value.container_engine,
         enforceable_limits=value.enforceable_limits,
+        executor=value.executor,
         address=value.address,
     )
 

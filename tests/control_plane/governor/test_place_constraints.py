@@ -46,16 +46,27 @@ async def place(world: World, name: str, *where: tuple[Node, Sequence[str]]) -> 
         ({"exclude_nodes": ("beta",)}, ""),
         ({"exclude_nodes": ("alpha",)}, "NODE_EXCLUDED"),
         ({"mig_profile": "1g.10gb"}, "MIG_PROFILE"),
-        ({"gpu_milli": 500}, "GPU_SHARES"),
         ({"min_gpu_memory_bytes": 81 * GB}, "GPU_MEMORY"),
         ({"memory_bytes": 513 * GB}, "STALE"),
     ],
-    ids=["label", "other-label", "not-there", "excluded", "mig", "no-shares", "memory", "host-memory"],
+    ids=["label", "other-label", "not-there", "excluded", "mig", "memory", "host-memory"],
 )
 async def test_a_node_must_be_as_the_job_wants_it(world: World, needs: dict[str, Any], expected: str) -> None:
     node = await world.node(labels={"pool": "a"})
     await launched(world, asks(**needs))
     assert await place(world, "train", (node, ["GPU-alpha-0"])) == expected
+
+
+async def test_hosts_of_a_sites_engine_take_only_jobs_that_name_it_and_whole_gpus(world: World) -> None:
+    ours, theirs = await world.node("ours"), await world.node("theirs", executor="slurm", labels={"pool": "a"})
+    named = replace(asks("named", node_labels=(("pool", "a"),)), executor="slurm")
+    part = replace(asks("part", gpu_milli=500), executor="slurm")
+    await launched(world, asks("plain"), named, part)
+    assert await place(world, "plain", (theirs, ["GPU-theirs-0"])) == "EXECUTOR"
+    assert await place(world, "named", (ours, ["GPU-ours-0"])) == "NODE_LABELS"
+    assert await place(world, "part", (theirs, ["GPU-theirs-0"])) == "GPU_SHARES"
+    assert await place(world, "named", (theirs, ["GPU-theirs-0"])) == ""
+    assert await place(world, "plain", (ours, ["GPU-ours-0"])) == ""
 
 
 async def test_an_exclusive_job_shares_with_nobody_whoever_came_first(world: World) -> None:
@@ -109,7 +120,7 @@ async def test_parts_of_a_gpu_and_of_its_memory_fit_or_are_refused_and_cost_thei
     assert await place(world, "modest", (node, gpu)) == ""
     assert await place(world, "whole", (node, gpu)) == "STALE"
     assert await place(world, "rest", (node, gpu)) == "STALE"
-    await world.finish("half", gpu_seconds=3600.0)
+    await world.finish("half", gpu_seconds=1800.0)  # hosts count parts as parts
     half = await world.newest("half")
     assert half.gpu_seconds == pytest.approx(1800.0)
     assert half.cost_usd == half.price_usd_per_gpu_hour / 2

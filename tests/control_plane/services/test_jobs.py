@@ -125,7 +125,7 @@ BAD: list[tuple[dict[str, Any], str, str]] = [  # Any: fields of a message
     ),
     ({"checkpoint_signal": "SIGKILL"}, "spec.checkpoint_signal", "CHECKPOINT_SIGNAL"),
     ({"checkpoint_seconds": 5}, "spec.checkpoint_seconds", "CHECKPOINT_SIGNAL"),
-    ({"executor": "slurm"}, "spec.executor", "EXECUTOR_UNKNOWN"),
+    ({"executor": "nomad"}, "spec.executor", "EXECUTOR_UNKNOWN"),
     ({"command": ""}, "spec.command", "PROGRAM_MISSING"),
     ({"command": "a" * 32_769}, "spec.command", "TEXT_TOO_LONG"),
     ({"command": "é" * 16_385}, "spec.command", "TEXT_TOO_LONG"),

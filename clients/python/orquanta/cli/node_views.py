@@ -106,6 +106,7 @@ def _print_host(output: Output, node: Node) -> None:
             ("driver", f"{host.driver_version}, CUDA {host.cuda_version}" if host.driver_version else ""),
             ("containers", host.container_engine),
             ("limits", ", ".join(host.enforceable_limits)),
+            ("jobs run by", host.executor),
             ("daemon", host.agent_version),
         ]
     )

@@ -85,6 +85,7 @@ def _read_host_inventory(message: pb.HostInventory) -> HostInventory:
         agent_version=message.agent_version,
         container_engine=message.container_engine,
         enforceable_limits=tuple(message.enforceable_limits),
+        executor=message.executor,
         address=message.address,
     )
 
