@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from control_plane.fleet.lifecycle import ALLOCATION
 from control_plane.model.ids import NodeId
 from control_plane.model.job import (
-    WHOLE_GPU_MILLI,
     Allocation,
     AllocationMember,
     AllocationState,
@@ -56,8 +55,7 @@ def _merge_member(allocation: Allocation, member: AllocationMember, report: Memb
         signal=report.signal,
         message=report.message,
         peak_memory_bytes=max(member.peak_memory_bytes, report.peak_memory_bytes),
-        # The host counts its GPUs as whole ones.
-        gpu_seconds=max(member.gpu_seconds, report.gpu_seconds * allocation.gpu_milli / WHOLE_GPU_MILLI),
+        gpu_seconds=max(member.gpu_seconds, report.gpu_seconds),
         started_at=member.started_at or report.started_at,
         ended_at=report.ended_at,
     )

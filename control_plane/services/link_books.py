@@ -6,7 +6,7 @@ from typing import Final
 
 from control_plane.governor import books
 from control_plane.model.ids import AllocationId, NodeId
-from control_plane.model.job import Allocation, AllocationMember, AllocationState
+from control_plane.model.job import WHOLE_GPU_MILLI, Allocation, AllocationMember, AllocationState
 from control_plane.model.report import MemberReport
 from control_plane.store import allocations, audit
 from control_plane.store.database import Tx
@@ -77,7 +77,7 @@ def _within_reason(
 ) -> MemberReport:
     """No host can have used its GPUs for longer than it was given them: a person pays for what it says."""
     wall_seconds = max(0.0, (tx.now - allocation.created_at).total_seconds()) + _SLACK_SECONDS
-    most = wall_seconds * len(member.gpu_uuids)
+    most = wall_seconds * len(member.gpu_uuids) * allocation.gpu_milli / WHOLE_GPU_MILLI
     if report.gpu_seconds <= most:
         return report
     if report.state is AllocationState.ENDED and member.state is not AllocationState.ENDED:
