@@ -7,6 +7,7 @@ is a lost node's work started elsewhere, so the same job never runs twice at onc
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from control_plane.agents.loop import Agent
@@ -17,13 +18,17 @@ from control_plane.model.action import ActionState, Proposal, RequeueJob
 from control_plane.model.ids import ACTION, NodeId, derived_id
 from control_plane.model.job import Allocation, AllocationState
 from control_plane.model.node import NodeState
-from control_plane.store import actions, allocations, jobs, nodes, repairs
+from control_plane.model.record import Noun
+from control_plane.store import actions, allocations, events, jobs, nodes, repairs
 from control_plane.store.database import Store, Tx
 from control_plane.store.nodes import NodeStanding
 from control_plane.store.pages import batched
 
 NAME = "healing_agent"
 _CHECK_SECONDS = 0.5
+_PAGE = 500
+_RELOAD_SECONDS = 10.0
+"""How often all nodes are read again without a reason; else only those that events are about, twice a second."""
 
 
 class Links(Protocol):
@@ -57,7 +62,11 @@ class _Stranded:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    nodes: tuple[NodeStanding, ...]
+    position: int
+    """The newest event that `nodes` knows of."""
+    nodes: Mapping[NodeId, NodeStanding]
+    """Those that changed, or all of them."""
+    is_all: bool
     stranded: tuple[_Stranded, ...]
     stopped: bool
     rebooting: frozenset[NodeId]
@@ -76,13 +85,23 @@ class Healing(Agent):
         self._leases = leases
         self._clock = clock
         self._revoked_at: dict[NodeId, float] = {}
+        self._nodes: dict[NodeId, NodeStanding] = {}
+        self._position: int | None = None
+        self._reload_at = 0.0
 
     async def round(self) -> str:
         """Mark silent nodes lost, and give up attempts on nodes that were silent for long enough."""
-        view = await self._store.read(_load)
-        done = await self._lose([node for node in view.nodes if self._is_silent(node, view.rebooting)])
+        now = self._clock.monotonic()
+        position = None if now >= self._reload_at else self._position
+        view = await self._store.read(partial(_load, position=position))
+        if view.is_all:
+            self._nodes = {}
+            self._reload_at = now + _RELOAD_SECONDS
+        self._nodes.update(view.nodes)
+        self._position = view.position
+        done = await self._lose([node for node in self._nodes.values() if self._is_silent(node, view.rebooting)])
         if not view.stopped:
-            states = {node.id: node.state for node in view.nodes}
+            states = {node.id: node.state for node in self._nodes.values()} if view.stranded else {}
             self._note_revoked(view, states)
             hopeless = [(one, gone) for one in view.stranded if (gone := self._gone(one, states))]
             for batch in batched(hopeless):
@@ -102,7 +121,9 @@ class Healing(Agent):
 
         def write(tx: Tx) -> list[str]:
             done = []
-            for node in silent:
+            for node in nodes.states(tx, [node.id for node in silent]):
+                if node.state in (NodeState.LOST, NodeState.REVOKED):
+                    continue  # what was known of it was older
                 seconds = self._links.silent_for_seconds(node.id)
                 if seconds > lease:  # it may have been heard meanwhile
                     reason = f"silent for {seconds:.0f} s, longer than its lease of {lease:g} s"
@@ -166,9 +187,24 @@ class Healing(Agent):
         return action.outcome
 
 
-def _load(tx: Tx) -> _View:
+def _load(tx: Tx, position: int | None) -> _View:
+    """Read what changed after an event, or everything: the work grows with the changes, not the fleet."""
+    newest = events.newest(tx)
+    changed: set[NodeId] | None = None
+    if position is not None and position + 1 >= events.oldest(tx):
+        page = events.after(tx, position, limit=_PAGE, nouns=(Noun.NODE,))
+        if len(page) < _PAGE:
+            changed = {NodeId(event.id) for event in page}
     stranded = tuple(
         _Stranded(one, jobs.require(tx, one.job_id, with_allocations=False).spec.stop_grace_seconds)
         for one in allocations.stranded(tx)
     )
-    return _View(nodes.states(tx), stranded, actions.kill_switch(tx).engaged, repairs.rebooting(tx))
+    standings = () if changed is not None and not changed else nodes.states(tx, changed)
+    return _View(
+        newest,
+        {one.id: one for one in standings},
+        changed is None,
+        stranded,
+        actions.kill_switch(tx).engaged,
+        repairs.rebooting(tx),
+    )
