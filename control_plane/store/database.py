@@ -196,7 +196,9 @@ class Store:
         write = Write(function, committed, self._fence)
         self._database.writer.put(write)
         # A caller that goes away must not undo a write that may already be committed.
-        return await asyncio.shield(asyncio.wrap_future(write.future))
+        done = asyncio.wrap_future(write.future)
+        done.add_done_callback(_heed)
+        return await asyncio.shield(done)
 
     async def close(self) -> None:
         """Finish queued writes and close every connection, of all handles; what comes later is refused."""
@@ -208,3 +210,9 @@ class Store:
         await asyncio.to_thread(database.readers.shutdown)
         database.changes.close()
         database.engine.dispose()
+
+
+def _heed(done: asyncio.Future[T]) -> None:
+    """Take note of how a write went whose caller has gone away: an error that nobody looks at is logged as a bug."""
+    if not done.cancelled():
+        done.exception()

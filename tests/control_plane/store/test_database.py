@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import shutil
 import sys
 from collections.abc import Callable
@@ -147,6 +148,27 @@ async def test_a_caller_that_goes_away_does_not_undo_its_write(store: Store) -> 
     release.set()
     await store.write(insert("later@x"))
     assert await store.read(emails) == {"kept@x", "later@x"}
+
+
+async def test_a_write_that_fails_after_its_caller_went_away_is_no_bug_of_the_event_loop(store: Store) -> None:
+    told: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    release = Event()
+
+    def slow(tx: Tx) -> None:
+        release.wait(30)
+        raise NotFound("nothing there")
+
+    task = asyncio.ensure_future(store.write(slow))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    del task
+    release.set()
+    await store.write(insert("later@x"))
+    gc.collect()
+    assert told == []
 
 
 async def test_a_newer_control_plane_shuts_the_older_one_out(store: Store, database_url: str, clock: FakeClock) -> None:
