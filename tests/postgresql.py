@@ -9,7 +9,7 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,36 @@ _FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "shared_
 class PostgreSql:
     """A running server. Each call of `database` makes a fresh database from a template."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, command: Sequence[str | Path], user: Mapping[str, Any]) -> None:
         self._directory = directory
+        self._command = command
+        self._user = user  # the arguments of Popen that change the user
+        self._server: subprocess.Popen[bytes] | None = None
         self._made = 0
+
+    def start(self) -> None:
+        """Start the server, or start it again, and return once it answers."""
+        deadline = time.monotonic() + _START_SECONDS
+        log = self._directory / "log"
+        while time.monotonic() < deadline:
+            with log.open("ab") as output:
+                self._server = subprocess.Popen(
+                    self._command, stdout=output, stderr=output, cwd="/", start_new_session=True, **self._user
+                )
+            # After a kill it ends at once as long as processes of the one before are still there.
+            while self._server.poll() is None and time.monotonic() < deadline:
+                with contextlib.suppress(psycopg.OperationalError):
+                    self.execute("SELECT 1")
+                    return
+                time.sleep(0.02)
+            time.sleep(0.1)
+        raise AssertionError(f"PostgreSQL did not start:\n{log.read_text()}")
+
+    def kill(self, number: int = signal.SIGQUIT) -> None:
+        """End the server: at once, without a last word to the disk, unless another signal is given."""
+        if self._server is not None:
+            self._server.send_signal(number)
+            self._server.wait(_START_SECONDS)
 
     def url(self, name: str) -> str:
         return f"postgresql://postgres@/{name}?host={self._directory}"
@@ -49,7 +76,7 @@ class PostgreSql:
 
 
 @contextmanager
-def running_postgresql() -> Iterator[PostgreSql]:
+def running_postgresql(options: Sequence[str] = _FAST) -> Iterator[PostgreSql]:
     """Start a server, and stop it in the end. Root hands it to the user `nobody`: PostgreSQL refuses to run as root."""
     directory = Path(tempfile.mkdtemp(prefix="orquanta-pg-"))
     try:
@@ -73,22 +100,13 @@ def running_postgresql() -> Iterator[PostgreSql]:
             timeout=_START_SECONDS,
             **user,
         )
-        options = [argument for option in _FAST for argument in ("-c", option)]
-        with (directory / "log").open("wb") as log:
-            server = subprocess.Popen(
-                [binaries / "postgres", "-D", data, "-k", directory, "-h", "", *options],
-                stdout=log,
-                stderr=log,
-                cwd="/",
-                **user,
-            )
+        chosen = [argument for option in options for argument in ("-c", option)]
+        made = PostgreSql(directory, [binaries / "postgres", "-D", data, "-k", directory, "-h", "", *chosen], user)
         try:
-            made = PostgreSql(directory)
-            _wait_until_ready(made, server, directory / "log")
+            made.start()
             yield made
         finally:
-            server.send_signal(signal.SIGQUIT)
-            server.wait(_START_SECONDS)
+            made.kill()
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -109,13 +127,3 @@ def _group_of_nobody() -> int:
 
 def _everyone_may_reach(path: Path) -> bool:
     return all(directory.stat().st_mode & stat.S_IXOTH for directory in (path, *path.parents))
-
-
-def _wait_until_ready(made: PostgreSql, server: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline and server.poll() is None:
-        with contextlib.suppress(psycopg.OperationalError):
-            made.execute("SELECT 1")
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"PostgreSQL did not start:\n{log.read_text()}")
