@@ -22,6 +22,7 @@ target is missed.
 import argparse
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import random
@@ -49,6 +50,8 @@ LAST_CORDON_SECONDS, LAST_ORDER_SECONDS = 1.0, 3.0
 TICK_SECONDS = 0.05
 SETTLE_SECONDS = 3.0
 STORM_AFTER_SECONDS = 15.0
+STORM_SECONDS, BOUNDED_SECONDS = 120.0, 30.0
+"""How long the orders of a storm are waited for; with bounds, most do not come."""
 UNBOUNDED = {f"out_of_service_{scope}": "100000, 100%" for scope in ("fleet", "pool", "rack", "job", "tenant")}
 OUT_OF_SERVICE = ("draining", "repairing", "verifying", "quarantined")
 
@@ -246,7 +249,8 @@ class Scale:
                 raise RuntimeError("the storm came before the links were up: give more --connects, or fewer --links")
             events = dict(hosts.figures)
             out = asyncio.create_task(self._most_out_of_service())
-            await hosts.until("repairs_taken", options.storm if not options.bounded else 50, 300)
+            with contextlib.suppress(TimeoutError):  # what was reached is told all the same
+                await hosts.until("repairs_taken", options.storm, BOUNDED_SECONDS if options.bounded else STORM_SECONDS)
             await asyncio.sleep(SETTLE_SECONDS)
             out.cancel()
             self.figures |= {
