@@ -1,6 +1,5 @@
 """The work that one control plane does at a time: its agents, and what they decide with."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -28,6 +27,7 @@ from control_plane.governor.defaults import JobDefaults
 from control_plane.governor.governor import Governor
 from control_plane.governor.policy.book import PolicyBook
 from control_plane.governor.policy_loading import PolicyLoader
+from control_plane.loops import Loop
 from control_plane.memory.contract import MemoryStore
 from control_plane.reasoning.contract import Reasoner
 from control_plane.settings import Settings
@@ -38,8 +38,6 @@ from control_plane.tools.imported.server import ForeignTools
 from control_plane.tools.toolbox import Toolbox
 from control_plane.tracing.outbox import Outbox
 from orquanta.ledger.signatures import Signer
-
-Loop = Callable[[], Awaitable[None]]
 
 _ANSWER_SECONDS: Final = 2.0  # who asks waits this long for what rules answer
 

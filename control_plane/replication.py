@@ -5,7 +5,7 @@ import hashlib
 import re
 import secrets
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +20,7 @@ from control_plane.governor.policy.book import PolicyBook
 from control_plane.governor.policy_following import PolicyFollower
 from control_plane.identity.secrets import SecretBox
 from control_plane.leading import Parts
+from control_plane.loops import Loop
 from control_plane.replicas.deltas import DeltaRelay
 from control_plane.replicas.directory import Announcement, Directory
 from control_plane.replicas.leadership import Leadership
@@ -120,14 +121,14 @@ class Replication:
                 reason="IDENTITY_DIFFERS",
             )
 
-    def loops(self, parts: Parts, *, verdict_seconds: float) -> list[leading.Loop]:
+    def loops(self, parts: Parts, *, verdict_seconds: float) -> list[Loop]:
         """Return what runs beside the links and the log ingest of this replica."""
 
         async def work(own: Store) -> None:
             silence = FleetSilence(own, self.directory)
             made = leading.deciders(parts, own)
             await leading.put_into_force(parts, made)
-            loops: list[Callable[[], Awaitable[None]]] = [
+            loops: list[Loop] = [
                 silence.run,
                 LinkVerdicts(own, grace_seconds=verdict_seconds, clock=parts.clock).run,
                 DeltaRelay(self._bus, parts.deltas).tell,
@@ -151,7 +152,7 @@ class Replication:
         ]
 
 
-async def _run(loop: leading.Loop) -> None:
+async def _run(loop: Loop) -> None:
     await loop()
 
 

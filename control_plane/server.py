@@ -22,8 +22,9 @@ from control_plane.identity.credentials import Credentials
 from control_plane.identity.passwords import Passwords
 from control_plane.identity.secrets import SecretBox
 from control_plane.identity.tokens import AccessTokens
-from control_plane.leading import Loop, Parts, deciders, imported, leader_loops, put_into_force
+from control_plane.leading import Parts, deciders, imported, leader_loops, put_into_force
 from control_plane.listeners import Listeners
+from control_plane.loops import Loop, renew_certificates, run_loops
 from control_plane.model.ids import NodeId
 from control_plane.ports import certificate_names, free_port, reachable
 from control_plane.price_file import load_prices
@@ -54,7 +55,6 @@ from orquanta.ledger.signatures import Signer
 log = structlog.get_logger()
 
 _GRACE_SECONDS = 3.0
-_RENEWAL_CHECK_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ class ControlPlane:
                     broker.bus, logs, store, clock=self._clock, replica=replication.name if replication else ""
                 ).run,
                 Revocation(store, cut).run,
-                lambda: _renew_certificates(certificates, broker),
+                lambda: renew_certificates(certificates, broker),
                 *tracing.loops(),
                 *exposition.loops(lambda: len(links.registry.connected_nodes())),
             ]
@@ -187,7 +187,7 @@ class ControlPlane:
                 loops += leader_loops(parts, made, links.registry)
             else:
                 loops += replication.loops(parts, verdict_seconds=LinkTerms().verdict_seconds)
-            await _run_loops(stack, loops, stop)
+            await run_loops(stack, loops, stop)
             if replication is not None:
                 await replication.follower.ready(stop)
             await self._listen(stack, certificates, people, node_link)
@@ -293,36 +293,3 @@ async def _logs(settings: Settings) -> LogStore:
     )
     await logs.start()
     return logs
-
-
-async def _run_loops(stack: AsyncExitStack, loops: list[Loop], stop: asyncio.Event) -> None:
-    """Run the loops until the stack closes. One that ends by an error stops the control plane: it cannot be trusted."""
-
-    async def guarded(loop: Loop) -> None:
-        try:
-            await loop()
-        except Exception:
-            log.exception("loop.failed")
-            stop.set()
-            raise
-
-    tasks = [asyncio.ensure_future(guarded(loop)) for loop in loops]
-
-    async def end() -> None:
-        for task in tasks:
-            task.cancel()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-        failed = [result for result in results if isinstance(result, Exception)]
-        if failed:
-            raise failed[0]
-
-    stack.push_async_callback(end)
-
-
-async def _renew_certificates(certificates: Certificates, broker: Broker) -> None:
-    while True:
-        await asyncio.sleep(_RENEWAL_CHECK_SECONDS)
-        if certificates.renew():
-            log.info("certificates.renewed")
-            if broker.embedded is not None:
-                broker.embedded.reload()
