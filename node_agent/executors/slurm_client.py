@@ -89,16 +89,16 @@ class Client:
         pause = _LOOK_SECONDS
         asked_to_stop = False
         while True:
-            if self._stopping and not asked_to_stop:
-                asked_to_stop = _call("scancel", "--signal=TERM", "--full", self._id) is not None
             job = self._look()
             moved = self._copy()
             unknown = unknown + 1 if job is None else 0
             if job is not None:
                 if job.ended:
                     return job
-                if asked_to_stop and job.state in _WAITING:
-                    self.cancel()  # what has no process hears no signal
+                if self._stopping and job.state in _WAITING:
+                    self.cancel()  # what has no process hears no signal, and Slurm refuses to send it one
+                elif self._stopping and not asked_to_stop:
+                    asked_to_stop = _call("scancel", "--signal=TERM", "--full", self._id) is not None
                 self._tell(job)
             elif unknown >= _UNKNOWN_LOOKS_MAX and _call("sinfo", "--noheader") is not None:
                 return None

@@ -14,13 +14,18 @@ import os
 import signal
 import subprocess
 
+from node_agent.jobs import proc
 from node_agent.jobs.supervisor.cgroups import Cgroup
 from node_agent.jobs.supervisor.child import Command
 from node_agent.jobs.supervisor.tree import Tree
 
 SITE_FILE = "site.json"
-_CALL_SECONDS = 30.0
+_CALL_SECONDS = 70.0  # a client makes two calls of its engine at most, of 30 s each
+_KILL_AGAIN_SECONDS = 5.0
 _MESSAGE_MAX = 500
+_LAST_SIGNAL = 64
+_LAST_EXIT_CODE = 255
+_TOLD = {"start_failed", "supervisor_lost", "timed_out"}
 
 
 class SiteTree(Tree):
@@ -30,6 +35,8 @@ class SiteTree(Tree):
         super().__init__(command, Cgroup({}))
         self._calls = calls
         self._file = os.path.join(directory, SITE_FILE)
+        self._client_ended = False
+        self._kill_again_at = 0.0
 
     @property
     def waits(self) -> str | None:
@@ -40,23 +47,38 @@ class SiteTree(Tree):
         return str(found.get("message") or "waits for its engine to take it")[:_MESSAGE_MAX]
 
     def reap(self) -> None:
-        """Take note of the client's end, and of what it knows of the job's."""
+        """Take note of the client's end, and of what it knows of the job's.
+
+        Nobody follows a job whose client died, so nobody may let it go on: it counts as there until the engine has
+        taken the order to end it.
+        """
         if self.empty:
             return
-        pid, status = os.waitpid(self.main_pid, os.WNOHANG)
-        if pid == 0:
-            return
-        found = self._read()
-        if found.get("state") == "ended":
-            code, number = found.get("exit_code"), found.get("signal")
-            self.exit_status = number if isinstance(number, int) else (code if isinstance(code, int) else 1) << 8
-            self.oom_killed = found.get("outcome") == "oom_killed"
-            if found.get("outcome") in {"start_failed", "supervisor_lost", "timed_out"}:
-                self.verdict = str(found["outcome"]), str(found.get("message", ""))[:_MESSAGE_MAX]
-        else:  # nobody follows the job any more, so nobody may let it go on
-            self._call("kill")
+        if not self._client_ended:
+            pid, status = os.waitpid(self.main_pid, os.WNOHANG)
+            if pid == 0:
+                return
+            self._client_ended = True
+            found = self._read()
+            if found.get("state") == "ended":
+                self._end(found)
+                return
+            for child in self.pids():  # a submission that is under way would be taken after the order to end
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
             self.exit_status = status
             self.verdict = "supervisor_lost", "the client of the site's engine died; its job is ended, run it again"
+        self.kill()
+
+    def _end(self, found: dict[str, object]) -> None:
+        code, number = found.get("exit_code"), found.get("signal")
+        if isinstance(number, int) and 0 < number <= _LAST_SIGNAL:
+            self.exit_status = number
+        else:
+            self.exit_status = (code if isinstance(code, int) and 0 <= code <= _LAST_EXIT_CODE else 1) << 8
+        self.oom_killed = found.get("outcome") == "oom_killed"
+        if found.get("outcome") in _TOLD:
+            self.verdict = str(found["outcome"]), str(found.get("message", ""))[:_MESSAGE_MAX]
         self.empty = True
 
     def terminate(self, _grace_seconds: float) -> None:
@@ -65,12 +87,16 @@ class SiteTree(Tree):
             os.kill(self.main_pid, signal.SIGTERM)
 
     def checkpoint(self, number: int) -> bool:
-        """Have the engine signal the job; whether it listens, nobody here can tell."""
-        return self._call("signal", number)
+        """Have the engine signal the job; whether it listens, nobody here can tell. One that waits has no processes."""
+        return self.waits is None and self._call("signal", number)
 
     def kill(self) -> None:
-        """Have the engine end the job at once; the client ends once it has."""
-        self._call("kill")
+        """Have the engine end the job at once, and again after a while; the client ends once it has."""
+        if proc.boottime_seconds() < self._kill_again_at:
+            return
+        taken = self._call("kill")
+        self._kill_again_at = proc.boottime_seconds() + _KILL_AGAIN_SECONDS
+        self.empty = taken and self._client_ended
 
     def _call(self, name: str, number: int = 0) -> bool:
         try:

@@ -122,6 +122,26 @@ async def test_a_job_that_slurm_lets_wait_says_so_and_costs_nothing_until_it_run
         assert (await ended(runner, second.key)).outcome is Outcome.STOPPED
 
 
+async def test_a_job_that_waits_in_slurm_is_stopped_at_once_and_asked_for_no_checkpoint(
+    host: Host, slurm_conf: Path
+) -> None:
+    fields = {"checkpoint_signal": signal.SIGUSR1, "checkpoint_seconds": 3600, "stop_grace_seconds": 3600}
+    late = spec("pending", "true", gpu_uuids=H100[:1], **fields)
+    theirs = ["sbatch", "--parsable", "--nodes=2", f"--gres=gpu:{GPUS_PER_NODE}", "--output=/dev/null"]
+    other = ask(slurm_conf, *theirs, "--wrap=sleep 600").strip()
+    try:
+        await eventually(lambda: "RUNNING" in ask(slurm_conf, "squeue", "-h", "-o", "%T", "-j", other))
+        async with host.daemon() as runner:
+            await runner.converge({late.key: late})
+            await eventually(lambda: "waits in Slurm's queue" in runner.statuses()[late.key].message)
+            await runner.converge({})
+            status = await ended(runner, late.key)
+        assert (status.outcome, status.gpu_seconds) == (Outcome.STOPPED, 0.0)
+        assert not ask(slurm_conf, "squeue", "-h", f"--name=orquanta-{late.key}").strip()
+    finally:
+        ask(slurm_conf, "scancel", other)
+
+
 async def test_no_job_is_left_in_slurm_when_its_supervisor_is_killed(host: Host, slurm_conf: Path) -> None:
     job = spec("orphan", "sleep 600", gpu_uuids=H100[:1])
     async with host.daemon() as runner:
