@@ -11,9 +11,10 @@ from control_plane.fleet.placement.grid import Grid
 from control_plane.fleet.placement.history import History
 from control_plane.fleet.placement.needs import Need
 from control_plane.fleet.placement.packing.baselines import BestFitScorer
+from control_plane.fleet.placement.packing.blend import BlendScorer
 from control_plane.fleet.placement.packing.classes import covering
 from control_plane.fleet.placement.packing.fgd import COVERED_PERCENT, FgdScorer
-from control_plane.fleet.placement.packing.node_value import NodeValueScorer, ValueTerms
+from control_plane.fleet.placement.packing.node_value import ValueTerms
 from control_plane.fleet.placement.packing.policy import Scorer
 from control_plane.fleet.placement.scores import NO_ROOM, Scored, Scores, Slots
 from control_plane.model.job import ResourceRequest
@@ -70,7 +71,7 @@ class PolicyRanking:
         classes, models = self.history.classes(self._waiting), tuple(self._grid.kinds.models)
         if self.policy is PackingPolicy.FGD:
             return FgdScorer(covering(classes, COVERED_PERCENT), models)
-        return NodeValueScorer(classes, models, ValueTerms())
+        return BlendScorer(classes, models, ValueTerms())
 
     def _by_chance(self, need: Need) -> tuple[Scored, Slots]:
         known, slots = self._scores.of(need)

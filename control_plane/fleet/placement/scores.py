@@ -23,6 +23,7 @@ _NO_GPU_BAND = 1 << 29  # of hosts without GPUs, for who needs none
 _MOST_STEPS = 1 << 17
 _MAX_NUMBERS = 5_000_000  # kept at once, over all needs; the need that was asked for longest ago goes first
 _DISTINCT_FROM = 64  # rows from which on looking for hosts that are alike pays
+_CHUNK_ROWS = 1_024  # scored at once: bounds the memory that it takes
 _CPU_PARTS_PER_STEP = 1_000
 _WHOLE_CPU_PARTS = 16  # milli-cores that a thousandth of a GPU counts as: eight GPUs are as much as 128 cores
 
@@ -70,7 +71,9 @@ class Scores:
         grid = self._grid
         alike = np.where(grid.holders[rows] == 0, grid.shape[rows], -1 - rows)
         _, first, back = np.unique(alike, return_index=True, return_inverse=True)
-        scores, slots = self._score_each(rows[first], need)
+        parts = [rows[first[at : at + _CHUNK_ROWS]] for at in range(0, first.size, _CHUNK_ROWS)]
+        scored = [self._score_each(part, need) for part in parts]
+        scores, slots = (np.concatenate(both) for both in zip(*scored, strict=True))
         return scores[back], slots[back]
 
     def _score_each(self, rows: Ints, need: Need) -> tuple[Ints, Ints]:

@@ -41,6 +41,18 @@ class FgdScorer:
 
     def evaluate(self, free: Free, rows: Ints, demand: Demand, usable: Bools) -> tuple[Ints, Ints]:
         """Scores from 0 to 100; 50 where the fragments stay as they are. A node counts as of its first GPU's model."""
+        points = self._points(self._decrease(free, rows, demand, usable))
+        if demand.shared:
+            at, gpus = np.nonzero(usable)
+            return first_best_gpu(points, at, gpus, usable.shape)
+        return points, np.zeros(rows.size, dtype=np.int64)
+
+    def gains(self, free: Free, rows: Ints, demand: Demand, usable: Bools) -> Floats:
+        """By how much of a GPU the fragments become less: for each of the rows, or each usable GPU for a share."""
+        gains: Floats = self._decrease(free, rows, demand, usable) / self._scale
+        return gains
+
+    def _decrease(self, free: Free, rows: Ints, demand: Demand, usable: Bools) -> Floats:
         shares = free.gpu_free[rows]
         wasted, of_use = self._unusable[shares].sum(axis=1), self._usable[shares].sum(axis=1)
         cpu, model, total = free.cpu_free[rows], free.slot_model[rows, 0], shares.sum(axis=1)
@@ -57,7 +69,7 @@ class FgdScorer:
                 cpu_after[at],
                 model[at],
             )
-            return first_best_gpu(self._points(before[at] - after), at, gpus, shares.shape)
+            return before[at] - after
         taken = demand.gpu_count
         after = self._fragments(
             wasted - taken * self._unusable[WHOLE_GPU_MILLI] + taken * self._unusable[0],
@@ -66,7 +78,7 @@ class FgdScorer:
             cpu_after,
             model,
         )
-        return self._points(before - after), np.zeros(rows.size, dtype=np.int64)
+        return before - after
 
     def _fragments(self, wasted: Floats, of_use: Floats, total: Ints, cpu: Ints, model: Ints) -> Floats:
         runs = self._accepted[model] & (cpu[:, None] >= self._cpu) & (of_use >= self._gpus)

@@ -125,6 +125,14 @@ class NodeValueScorer:
 
     def evaluate(self, free: Free, rows: Ints, demand: Demand, usable: Bools) -> tuple[Ints, Ints]:
         """Scores in steps of value lost (as negative numbers), and the first GPU with the best."""
+        steps = self.steps(self.changes(free, rows, demand, usable))
+        if demand.shared:
+            at, gpus = np.nonzero(usable)
+            return first_best_gpu(steps, at, gpus, usable.shape)
+        return steps, np.zeros(rows.size, dtype=np.int64)
+
+    def changes(self, free: Free, rows: Ints, demand: Demand, usable: Bools) -> Ints:
+        """The change of value in nano-GPU: for each of the rows, or each usable GPU for a share, in their order."""
         self._bring_up_to_date(free, rows)
         worth, before = self._worth[rows], self._before[rows]
         sold = (free.cpu_free[rows] - demand.cpu_milli)[:, None] * self._prices
@@ -134,13 +142,13 @@ class NodeValueScorer:
             change = (
                 self._tables[kind, (old - demand.gpu_milli) // self._grain] - self._tables[kind, old // self._grain]
             )
-            after = (worth[at] + change + sold[at]).min(axis=1)
-            return first_best_gpu(self._steps(after - before[at]), at, gpus, usable.shape)
-        none = np.zeros(rows.size, dtype=np.int64)
+            after: Ints = (worth[at] + change + sold[at]).min(axis=1)
+            return after - before[at]
         if demand.gpu_count:
             model = free.slot_model[rows, usable.argmax(axis=1)]
             worth = worth - demand.gpu_count * self._tables[model, WHOLE_GPU_MILLI // self._grain]
-        return self._steps((worth + sold).min(axis=1) - before), none
+        after = (worth + sold).min(axis=1)
+        return after - before
 
     def _bring_up_to_date(self, free: Free, rows: Ints) -> None:
         missing = free.changed_at.size - self._before.size
@@ -155,7 +163,8 @@ class NodeValueScorer:
             self._before[old] = (worth + free.cpu_free[old][:, None] * self._prices).min(axis=1)
             self._made_at[old] = free.changed_at[old]
 
-    def _steps(self, change: Ints) -> Ints:
+    def steps(self, change: Ints) -> Ints:
+        """A change in steps: differences within one are ties."""
         steps: Ints = (change + _STEP_SLACK) // self._step
         return steps
 
