@@ -123,12 +123,18 @@ def print_table(
 
 
 def missed(
-    name: str, columns: Mapping[str, Column], published: Mapping[tuple[str, str], tuple[tuple[float, float], ...]]
+    name: str,
+    columns: Mapping[str, Column],
+    published: Mapping[tuple[str, str], tuple[tuple[float, float], ...]],
+    through: str,
 ) -> list[str]:
-    """The targets that were missed on a list, in words. Means of a few seeds are not held against published ones."""
+    """The targets that were missed on a list, in words. Means of a few seeds are not held against published ones.
+
+    What learns as tasks arrive has to pack more than FGD, which knows the list, and not as much as what knows it too.
+    """
     misses = []
     ours, theirs = columns.get(OURS), columns.get("fgd")
-    if ours and name == DEFAULT_LIST and ours.mean(_LAST) < TARGET_DEFAULT_PERCENT:
+    if ours and through == "arrays" and name == DEFAULT_LIST and ours.mean(_LAST) < TARGET_DEFAULT_PERCENT:
         misses.append(f"{name}: ours {ours.mean(_LAST):.2f} is below {TARGET_DEFAULT_PERCENT}")
     if ours and theirs and ours.mean(_LAST) < theirs.mean(_LAST) + TARGET_OVER_FGD_POINTS:
         misses.append(f"{name}: ours is not {TARGET_OVER_FGD_POINTS} points above FGD")
@@ -230,7 +236,7 @@ def main(arguments: Sequence[str]) -> int:
             for pods in lists:
                 columns = measure(pool, options.nodes, pods, policies, options.seeds, options.through)
                 print_table(pods.stem, columns, published)
-                misses += missed(pods.stem, columns, published)
+                misses += missed(pods.stem, columns, published, options.through)
                 result = result or last_line(pods.stem, columns, misses, options)
     except TraceError as error:
         print(f"packing: {error}", file=sys.stderr)
