@@ -27,7 +27,7 @@ from control_plane.model.ids import AllocationId, JobId, UserId
 Progress = Callable[[int, int], None]
 """Told how many jobs have ended, and how many there are. What it raises ends the simulation."""
 
-_MOST_DECISIONS: Final = 20_000  # about; what happens between two of them waits for the later one
+_MOST_DECISIONS: Final = 2_000  # about; what happens between two of them waits for the later one
 _MOST_EVENTS: Final = 20  # for each job; more, and jobs make way for each other without end
 _REPORTS: Final = 100
 _SECONDS_OF_HOUR: Final = 3600
@@ -37,7 +37,7 @@ def simulate(simulation: Simulation, progress: Progress | None = None) -> Simula
     """Let the jobs arrive, wait and run, and return what came of it. The same simulation gives the same figures.
 
     Decisions are taken a second of simulated time apart at least, and further apart if there would be more than about
-    20,000 of them; a wait is longer by that much at most.
+    2,000 of them; a wait is longer by that much at most.
 
     Raises:
         InvalidArgument: SIMULATION_TOO_LARGE or SIMULATION_INVALID.
