@@ -68,8 +68,8 @@ def next_move(view: RunView, policy: RunPolicy, effects: Mapping[str, ToolEffect
             move = replanning.decide(view, policy)
         case _:
             move = _by_rules(view) if view.run.reasoner == BY_RULES else _by_model(view)
-    if isinstance(move, Finish) and move.state is RunState.SUCCEEDED and any(not job.state.ended for job in view.jobs):
-        move = Watch("its jobs are queued or running")
+    if isinstance(move, Finish) and move.state is RunState.SUCCEEDED:
+        move = _after_its_jobs(view, policy, move)
     return _within(view, policy, effects, move)
 
 
@@ -92,6 +92,13 @@ def _after_goal(view: RunView) -> Move:
         result = f"{result}\n\n{sentence(diagnosis.summary)}\n{sentence(diagnosis.advice)}".strip()
     evidence = view.evidence() + (tuple(one.id for one in diagnosis.evidence) if diagnosis is not None else ())
     return Finish(state, result, goal.status_reason, tuple(dict.fromkeys(evidence)))
+
+
+def _after_its_jobs(view: RunView, policy: RunPolicy, done: Finish) -> Move:
+    """A run that launched jobs by a tool has succeeded when they have, as one whose plan held them."""
+    if any(job.state is JobState.FAILED for job in view.current_jobs):
+        return replanning.decide(view, policy)
+    return Watch("its jobs are queued or running") if any(not job.state.ended for job in view.jobs) else done
 
 
 def _waits(view: RunView) -> Move | None:
