@@ -59,9 +59,13 @@ class Figures:
 async def run(rounds: int) -> tuple[Figures, dict[int, float]]:
     """Measure."""
     figures = Figures()
-    with running_postgresql() as server, server.database() as url, server.database() as other:
-        directory = Path(tempfile.mkdtemp(prefix="orquanta-handover-"))
-        async with ReplicatedFleet(directory, url) as fleet, Bus(fleet.endpoint()) as bus:
+    with (
+        tempfile.TemporaryDirectory(prefix="orquanta-handover-", ignore_cleanup_errors=True) as directory,
+        running_postgresql() as server,
+        server.database() as url,
+        server.database() as other,
+    ):
+        async with ReplicatedFleet(Path(directory), url) as fleet, Bus(fleet.endpoint()) as bus:
             first = fleet.replicas[0]
             admin = await fleet.client(first)
             await fleet.add_host(admin, first.server, "one", "8xH100")
