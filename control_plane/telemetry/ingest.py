@@ -2,8 +2,8 @@
 
 Batches are put aside as they come and taken in slices, between which everything else has its turn: what hosts say about
 their health never waits behind telemetry for longer than one slice. When more comes than can be taken, raw telemetry is
-what is given up first: batches that a newer one of the same host supersedes, then, while the whole process falls
-behind, everything for a moment, so that the broker drops it and not this process.
+what is given up first: batches that a newer one of the same host supersedes, then everything for some seconds, so that
+it is the broker that drops it: to read and drop it here would cost what everything else needs.
 """
 
 import asyncio
@@ -39,6 +39,10 @@ _BUSY_BATCHES: Final = 1_000
 """So late, so often in a row, with so many batches taken meanwhile: telemetry is what this process is busy with."""
 
 _AWAY_SECONDS: Final = 1.0
+_LONGEST_AWAY_SECONDS: Final = 8.0
+_STEADY_SECONDS: Final = 10.0
+"""A pause that follows another one sooner than this is twice as long."""
+
 _LOG_EVERY: Final = 1000  # refused batches
 _SHED_LOG_EVERY: Final = 10_000
 
@@ -64,6 +68,9 @@ class TelemetryIngest:
         self._known: dict[str, NodeId] = {}
         self._late_rounds = 0
         self._taken_while_late = 0
+        self._overrun = False
+        self._away_seconds = _AWAY_SECONDS
+        self._back_at = -_STEADY_SECONDS
         self._loop: asyncio.Task[None] | None = None
         self.counts = windows.counts
 
@@ -108,7 +115,7 @@ class TelemetryIngest:
                 # As long as was worked at least: half of this process is always left to everything else.
                 wanted = self._clock.monotonic() + (SLICE_SECONDS if self._waiting else _PAUSE_BETWEEN_SECONDS)
                 await self._pause(wanted - self._clock.monotonic())
-                if self._is_behind(self._clock.monotonic() - wanted, looked_at):
+                if self._is_behind(self._clock.monotonic() - wanted, looked_at) or self._overrun:
                     await self._stay_away()
 
     def _work_safely(self) -> int:
@@ -131,19 +138,23 @@ class TelemetryIngest:
     async def _stay_away(self) -> None:
         """Have the broker drop telemetry for a moment. What waits already is given up."""
         self._late_rounds = self._taken_while_late = 0
+        self._overrun = False
+        again = self._clock.monotonic() - self._back_at < _STEADY_SECONDS
+        self._away_seconds = min(2 * self._away_seconds, _LONGEST_AWAY_SECONDS) if again else _AWAY_SECONDS
         self.counts.pauses += 1
         self.counts.shed += len(self._waiting)
-        log.warning("telemetry.paused", seconds=_AWAY_SECONDS, shed=self.counts.shed, pauses=self.counts.pauses)
+        log.warning("telemetry.paused", seconds=self._away_seconds, shed=self.counts.shed, pauses=self.counts.pauses)
         self._waiting = []
         if self._subscription is not None:
             await self._subscription.close()
             self._subscription = None
         while self._subscription is None:
-            await self._pause(_AWAY_SECONDS)
+            await self._pause(self._away_seconds)
             try:
                 self._subscription = await self._bus.subscribe(ALL_TELEMETRY, self.take)
             except Unavailable as error:
                 log.warning("telemetry.still_away", why=error.message)
+        self._back_at = self._clock.monotonic()
 
     def _shed(self) -> None:
         """Give up what a newer batch of the same host supersedes; if that is not enough, the oldest."""
@@ -154,6 +165,7 @@ class TelemetryIngest:
         if (self.counts.shed + shed) // _SHED_LOG_EVERY > self.counts.shed // _SHED_LOG_EVERY or not self.counts.shed:
             log.warning("telemetry.shed", shed=self.counts.shed + shed, waiting=len(self._waiting))
         self.counts.shed += shed
+        self._overrun = True
 
     def _add(self, subject: str, data: bytes) -> None:
         try:

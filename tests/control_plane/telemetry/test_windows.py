@@ -154,6 +154,7 @@ async def test_what_a_newer_batch_of_the_same_host_supersedes_is_given_up_first(
     for number in range(WAITING_MAX):
         await ingest.take(Message(f"orq.node.{ONE}.telemetry", body(sample(percent=number % 100)), {}))
     assert windows.counts.shed == WAITING_MAX - 1
+    assert ingest._overrun, "the broker is to drop what follows"
     while ingest.work(1):
         pass
     assert windows.utilization(TWO, "GPU-1", 10) == 7
@@ -182,3 +183,32 @@ def test_half_of_the_time_is_left_to_everything_else_and_falling_behind_ends_in_
     assert not any(ingest._is_behind(9.0, 10) for _ in range(10)), "late, but not because of telemetry"
     ingest._is_behind(0.0, 0)
     assert [ingest._is_behind(9.0, 500) for _ in range(4)] == [False, False, True, True]
+
+
+async def test_pauses_that_follow_each_other_grow_and_are_counted(windows: TelemetryWindows, clock: FakeClock) -> None:
+    bus, paused = _CountingBus(), list[float]()
+
+    async def pause(seconds: float) -> None:
+        paused.append(seconds)
+
+    ingest = TelemetryIngest(bus, windows, clock=clock, pause=pause)  # type: ignore[arg-type]  # it only subscribes
+    for _ in range(5):
+        await ingest._stay_away()
+    clock.seconds += 60
+    await ingest._stay_away()
+    assert paused == [1, 2, 4, 8, 8, 1]
+    assert (windows.counts.pauses, bus.subscribed) == (6, 6)
+
+
+class _CountingBus:
+    """Takes note of who subscribes."""
+
+    def __init__(self) -> None:
+        self.subscribed = 0
+
+    async def subscribe(self, _subject: str, _handler: object) -> "_CountingBus":
+        self.subscribed += 1
+        return self
+
+    async def close(self) -> None:
+        """Nothing is open."""

@@ -266,7 +266,7 @@ class TelemetryIntake(message.Message):
     shed: builtins.int
     """Batches given up because more came than could be taken."""
     pauses: builtins.int
-    """How often nothing was taken for a second, so that everything else could go on; what came then is not counted."""
+    """How often nothing was taken for some seconds, so that everything else could go on; what came then is not counted."""
     def __init__(
         self,
         *,
