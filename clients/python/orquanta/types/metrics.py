@@ -22,7 +22,8 @@ class GpuTypeMetrics:
 class TelemetryIntake:
     """What became of the batches of telemetry since the control plane started.
 
-    `refused`: they made no sense. `shed`: more came than could be taken. `pauses`: how often none was taken for some seconds.
+    `refused`: they made no sense. `shed`: more came than could be taken. `pauses`: how often none was taken for some
+    seconds.
     """
 
     batches: int = 0
