@@ -8,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from control_plane.fleet.placement.packing.baselines import RandomPolicy, best_fit
+from control_plane.fleet.placement.packing.blend import BlendScorer
+from control_plane.fleet.placement.packing.classes import count_classes
 from control_plane.fleet.placement.packing.fgd import fgd
 from control_plane.fleet.placement.packing.model import Assignment, Demand, Node, Task
-from control_plane.fleet.placement.packing.node_value import node_value
-from control_plane.fleet.placement.packing.policy import Policy, place_all
+from control_plane.fleet.placement.packing.node_value import ValueTerms, node_value
+from control_plane.fleet.placement.packing.policy import Policy, ScoredPolicy, place_all
 from control_plane.fleet.placement.packing.state import ClusterState, OverCommitError
 from tests.control_plane.fleet.placement.packing.packing_cases import nodes, task_lists
 
@@ -20,6 +22,7 @@ MAKERS: dict[str, Callable[[list[Task], ClusterState], Policy]] = {
     "random": lambda _tasks, _state: RandomPolicy(7),
     "fgd": lambda tasks, state: fgd(tasks, state.models),
     "value": lambda tasks, state: node_value(tasks, state.models),
+    "blend": lambda tasks, state: ScoredPolicy(BlendScorer(count_classes(tasks), state.models, ValueTerms())),
 }
 every_policy = pytest.mark.parametrize("name", sorted(MAKERS))
 
