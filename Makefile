@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Where this is set, each of the many programs that tests and fleets start would compile all of its modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo up test eval check generate format lock llm deb clean
+.PHONY: help setup demo up test chaos eval check generate format lock llm deb clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ up: $(STAMP) ## Start a control plane and one host with virtual GPUs, and leave 
 
 test: $(STAMP) ## Run all tests, on SQLite and PostgreSQL, with a real nats-server
 	@$(BIN)/python -m pytest -n 4 --dist worksteal # on two cores, too: many tests wait for programs most of their time
+
+chaos: $(STAMP) ## Kill, stop and cut every part for ten minutes while 2,000 jobs run, and balance the books
+	@$(BIN)/python -m chaos
 
 eval: $(STAMP) ## Run the evals: goals, attacks, faults, loops; with the local model too, if `make llm` has built it
 	@$(BIN)/python -m evals

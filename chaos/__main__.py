@@ -62,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def _until_signal(terms: Terms) -> Outcome:
     """Run, and end everything properly on SIGTERM as on Ctrl-C."""
     running = asyncio.ensure_future(run(terms, progress))
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell that starts programs in the background ignores SIGINT
+        asyncio.get_running_loop().add_signal_handler(number, running.cancel)
     try:
         return await running
     except asyncio.CancelledError:

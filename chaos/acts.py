@@ -18,6 +18,8 @@ _SETTLE_SECONDS: Final = 2.0
 """For a part that is back, before the next one of its kind is taken away."""
 
 _STARTING_SECONDS: Final = 90.0
+_CALM_SECONDS: Final = 20.0
+_LOOK_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,11 @@ class Deed:
 
 
 class Acts:
-    """Carries out a plan. Different parts may be away at once, two of one kind never: a majority of the brokers stays."""
+    """Carries out a plan. Different parts may be away at once, two of one kind never: most of the brokers stay."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, seconds: float) -> None:
         self._site = site
+        self._seconds = seconds
         self._leader = site.fleet.replicas[0].name
         self._control_planes = asyncio.Lock()
         self._brokers = asyncio.Lock()
@@ -62,9 +65,19 @@ class Acts:
         """Do all of it; return when all is undone."""
         began = time.monotonic()
         async with asyncio.TaskGroup() as group:
-            for mischief in plan:
+            for number, mischief in enumerate(plan):
                 await asyncio.sleep(max(0.0, began + mischief.at_seconds - time.monotonic()))
+                if number >= len(Kind) and time.monotonic() - began > self._seconds:
+                    break  # so late on a busy machine that the time is over
+                if number >= len(Kind):
+                    await self._calm()
                 group.create_task(self._do(mischief))
+
+    async def _calm(self) -> None:
+        """Wait for most hosts to be linked, but not for long: on a busy machine, nothing would ever be whole again."""
+        until = time.monotonic() + _CALM_SECONDS
+        while time.monotonic() < until and not await asyncio.to_thread(self._site.mostly_linked):  # noqa: ASYNC110 - remote
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def _do(self, mischief: Mischief) -> None:
         lock, act = self._act_of(mischief.kind)

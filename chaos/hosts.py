@@ -12,8 +12,8 @@ from typing import Any, Final
 from chaos.plan import faults
 from orquanta.gameday.fleet import Program
 
-AWAY_SECONDS: Final = 24.0
-"""Longer than lease, fence and margin together: the jobs of such a host run elsewhere then."""
+AWAY_SECONDS: Final = 22.0
+"""Longer than lease, fence and margin together (19 s): the jobs of such a host run elsewhere then."""
 
 GPUS: Final = 4
 _PARTS: Final = 2

@@ -9,6 +9,8 @@ LEAST_GAP_SECONDS: Final = 2.0
 MOST_GAP_SECONDS: Final = 6.0
 FAULTS_PER_HOST_MINUTE: Final = 0.03
 AWAY_PER_HOST_MINUTE: Final = 0.01
+FAULTS_UNTIL: Final = 0.7
+"""Share of the time: a host that is away, or is repaired, is back when the mischief ends."""
 
 
 class Kind(Enum):
@@ -34,8 +36,8 @@ LASTS: Final = {
     Kind.DATABASE_STOPPED: (0.5, 4.0),
     Kind.DATABASE_KILLED: (0.5, 4.0),
     Kind.LINKS_RESET: (1.0, 6.0),
-    Kind.LINKS_SILENT: (4.0, 9.0),  # hosts go elsewhere after a lease without an acknowledgement
-    Kind.HOSTS_DEAF: (1.0, 9.0),
+    Kind.LINKS_SILENT: (5.0, 10.0),  # hosts go elsewhere after a lease without an acknowledgement
+    Kind.HOSTS_DEAF: (1.0, 12.0),
     Kind.HOSTS_KILLED: (1.0, 12.0),
 }
 """Seconds from doing to undoing, least and most."""
@@ -76,4 +78,6 @@ def faults(seed: int, seconds: float, hosts: int) -> tuple[tuple[str, float], ..
         for _ in range(max(2, round(FAULTS_PER_HOST_MINUTE * hosts * minutes)))
     ]
     chosen += ["offline"] * max(1, round(AWAY_PER_HOST_MINUTE * hosts * minutes))
-    return tuple(sorted(((name, round(dice.uniform(0, seconds), 2)) for name in chosen), key=lambda one: one[1]))
+    return tuple(
+        sorted(((name, round(dice.uniform(0, FAULTS_UNTIL * seconds), 2)) for name in chosen), key=lambda one: one[1])
+    )

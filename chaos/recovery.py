@@ -9,7 +9,7 @@ from typing import Final
 from chaos.acts import Deed, Moment
 from chaos.ledger import Ledger
 from chaos.plan import Kind
-from chaos.witness import Testimony
+from chaos.witness import Account
 
 NOTICED: Final = timedelta(seconds=20)
 """Within which time after its end a mischief has had its effects."""
@@ -32,7 +32,7 @@ class Recovered:
     links: float | None
 
 
-def recovered(deed: Deed, books: Ledger, said: Testimony, hosts: int) -> Recovered:
+def recovered(deed: Deed, books: Ledger, said: Account, hosts: int) -> Recovered:
     """Return what came back after one deed."""
     since = deed.undone if deed.kind in _FROM_ITS_END else deed.began
     lead = _first(books.leads, deed.began.utc)

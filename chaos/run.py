@@ -48,7 +48,7 @@ async def run(terms: Terms, tell: Callable[[str], None]) -> Outcome:
     tell("starting PostgreSQL, three NATS servers, two control planes and the hosts")
     watch = Watch()
     async with Site(terms.directory, terms.hosts, terms.seed, terms.seconds) as site:
-        load, acts = Load(site.people, terms.seed), Acts(site)
+        load, acts = Load(site.people, terms.seed), Acts(site, terms.seconds)
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(watch.run(site, acts))
             telling = group.create_task(_progress(terms, load, acts, tell))

@@ -27,15 +27,16 @@ DURABLE: Final = ("fsync=off", "shared_buffers=64MB", "max_connections=60")
 
 SETTINGS: Final = {
     "advertise_names": NETWORK_HOST,
-    "heartbeat_seconds": "1",
-    "lease_seconds": "6",
-    "fence_seconds": "8",
+    "heartbeat_seconds": "2",
+    "lease_seconds": "8",
+    "fence_seconds": "10",
     "fence_margin_seconds": "1",
     "default_stop_grace_seconds": "1",
     "approval_above_usd": "1000000",
     "max_gpus_per_user": "256",
 }
 PEOPLE: Final = 3
+_MOST: Final = 0.8
 _START_SECONDS: Final = 120.0
 _ONE_CALL: Final = RetryPolicy(max_attempts=1)
 
@@ -125,6 +126,15 @@ class Site:
         except psycopg.OperationalError:
             return None
         return None if row is None else str(row[0])
+
+    def mostly_linked(self) -> bool:
+        """Tell whether most hosts are linked, by the database."""
+        try:
+            with psycopg.connect(self.url, connect_timeout=2) as connection:
+                row = connection.execute("SELECT count(*) FROM nodes WHERE connected").fetchone()
+        except psycopg.OperationalError:
+            return False
+        return row is not None and int(row[0]) >= _MOST * self._given[0]
 
     def unfinished(self) -> int:
         """Return how many jobs have not ended and GPUs are held, by the database."""

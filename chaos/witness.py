@@ -38,7 +38,7 @@ class Stay:
 
 
 @dataclass(slots=True)
-class Testimony:
+class Account:
     """All stays, and when each host was linked or not."""
 
     stays: list[Stay] = field(default_factory=list)
@@ -47,9 +47,9 @@ class Testimony:
     """What the journals themselves contradict each other in."""
 
 
-def read(files: Iterable[Path]) -> Testimony:
+def read(files: Iterable[Path]) -> Account:
     """Read journals of simulators; a line without a node, `killed`, says that all of that journal's hosts ended."""
-    found = Testimony()
+    found = Account()
     for file in files:
         with file.open(encoding="utf-8") as lines:
             _take_in(found, (json.loads(line) for line in lines if line.endswith("\n")))
@@ -57,7 +57,7 @@ def read(files: Iterable[Path]) -> Testimony:
     return found
 
 
-def _take_in(found: Testimony, lines: Iterable[Mapping[str, Any]]) -> None:  # Any: nested JSON
+def _take_in(found: Account, lines: Iterable[Mapping[str, Any]]) -> None:  # Any: nested JSON
     there: dict[tuple[str, str, int], Stay] = {}
     linked: set[str] = set()
     for line in lines:
@@ -75,7 +75,7 @@ def _take_in(found: Testimony, lines: Iterable[Mapping[str, Any]]) -> None:  # A
             _of_member(found, there, line)
 
 
-def _of_member(found: Testimony, there: dict[tuple[str, str, int], Stay], line: Mapping[str, Any]) -> None:  # Any: JSON
+def _of_member(found: Account, there: dict[tuple[str, str, int], Stay], line: Mapping[str, Any]) -> None:  # Any: JSON
     key = (line["node"], line["allocation"], line["rank"])
     stay = there.get(key)
     if line["what"] == "taken":
@@ -97,7 +97,7 @@ def _of_member(found: Testimony, there: dict[tuple[str, str, int], Stay], line: 
         stay.ended_at, stay.reason, stay.exit_code = line["at"], line["reason"], line["exit_code"]
 
 
-def violations(said: Testimony) -> list[str]:
+def violations(said: Account) -> list[str]:
     """Return what must not be: what runs still, or ran twice, or at the same time, or on a GPU that was taken."""
     return [
         *said.faults,
@@ -152,9 +152,7 @@ def _end(stay: Stay) -> float:
     return float("inf") if stay.ended_at is None else stay.ended_at
 
 
-def against_books(
-    said: Testimony, outcomes: Mapping[str, tuple[str, int]], attempts: Mapping[Attempt, int]
-) -> list[str]:
+def against_books(said: Account, outcomes: Mapping[str, tuple[str, int]], attempts: Mapping[Attempt, int]) -> list[str]:
     """Return where hosts and books differ.
 
     `outcomes`: state and last epoch of each job; `attempts`: how many members each attempt has by the books.
