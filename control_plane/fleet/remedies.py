@@ -19,7 +19,7 @@ from control_plane.model.money import format_usd
 from control_plane.model.run_replan import RemedyKind
 
 RULES: Final = "rules"
-"""Who has found a cause that may change what a job gets. A model's may not."""
+"""Who has found a cause for which a job may be run again. Because of a model's alone a person is asked at most."""
 
 _MORE: Final = 1.1
 """Memory counts as more from a tenth on: cards of one model differ by less."""
@@ -146,9 +146,9 @@ def _kinds(diagnosis: Diagnosis) -> tuple[RemedyKind, ...]:
     else:
         again = diagnosis.fault in _NOT_ITS_OWN and diagnosis.cause not in _NEEDS_A_PERSON
         kinds = _RETRY if again else _GIVE_UP
-    if diagnosis.diagnosed_by == RULES or kinds[0] in (RemedyKind.RETRY, RemedyKind.ASK, RemedyKind.GIVE_UP):
+    if diagnosis.diagnosed_by == RULES or kinds == _GIVE_UP:
         return kinds
-    return _ASK  # what a model takes for the cause changes nothing that a job gets
+    return _ASK  # nothing is done because of a model's words alone: it has read what strangers wrote
 
 
 def _make(kind: RemedyKind, failure: Failure, room: Room) -> Iterator[Remedy]:

@@ -76,9 +76,10 @@ def question(spec: JobSpec, diagnosis: Diagnosis, prices: PriceTable) -> str:
             f"{spec.name} reached its time limit of {duration(spec.max_runtime_seconds)}. {costs} Answer with a time, "
             "such as '2 hours', to run it again with that limit, or 'stop' to leave it."
         ).replace("  ", " ")
+    says = "" if diagnosis.by_rules else f"{diagnosis.diagnosed_by}, a model, says: "
     return (
-        f"{spec.name} has failed: {sentence(diagnosis.summary)} {sentence(diagnosis.advice)} Answer 'again' once that "
-        f"is settled, to run it again{_at_most(estimate_usd(spec, prices))}, or 'stop' to leave it."
+        f"{spec.name} has failed: {says}{sentence(diagnosis.summary)} {sentence(diagnosis.advice)} Answer 'again' once "
+        f"that is settled, to run it again{_at_most(estimate_usd(spec, prices))}, or 'stop' to leave it."
     )
 
 

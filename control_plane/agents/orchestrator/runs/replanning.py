@@ -222,7 +222,8 @@ def _end(view: RunView, left: list[_Left]) -> Finish:
         lines.append(f"{one.job.spec.name} ({one.job.id}) failed: {one.job.status_reason}")
         if one.diagnosis is not None:
             cited = ", ".join(item.id for item in one.diagnosis.evidence[:4]) or "no evidence"
-            lines.append(f"{one.diagnosis.cause}: {sentence(one.diagnosis.summary)} [{cited}]")
+            says = "" if one.diagnosis.by_rules else f"{one.diagnosis.diagnosed_by}, a model, says: "
+            lines.append(f"{one.diagnosis.cause}: {says}{sentence(one.diagnosis.summary)} [{cited}]")
         lines.append(sentence(f"A limit ends it: {one.remedy.words}" if one.remedy.by_limit else one.remedy.words))
     done = sum(job.state is JobState.SUCCEEDED for job in view.current_jobs)
     lines += ["", f"{done} of {len(view.current_jobs)} jobs succeeded:", *attempts.told(view.jobs, view.replans)]
