@@ -10,6 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from node_agent.jobs import proc
 from node_agent.jobs.directory import SUPERVISOR_CODE, MemberDirectory
 from node_agent.jobs.environment import marker_entry
@@ -17,15 +19,20 @@ from node_agent.jobs.spec import MemberKey
 from node_agent.jobs.status import Outcome
 from node_agent.jobs.supervisor.cgroups import Cgroup
 
+log = structlog.get_logger()
+
 _FIRST_PAUSE_SECONDS = 0.01
 _LONGEST_PAUSE_SECONDS = 2.0
-_ENGINE_TIMEOUT_SECONDS = 60.0
+_ENGINE_TIMEOUT_SECONDS = 70.0  # a client makes two calls of its engine at most, of 30 s each
+_FIRST_ENGINE_PAUSE_SECONDS = 0.5
+_LONGEST_ENGINE_PAUSE_SECONDS = 30.0
 
 
 async def recover(directory: MemberDirectory, *, now: datetime, watched: bool) -> dict[str, Any]:
     """Kill what is left of a member and bury it; return its last status.
 
-    Returns only when no process of the job is left, however long a driver holds one. `watched` says that the
+    Returns only when no process of the job is left, however long a driver holds one or an engine of the site is away:
+    by then the job may be started elsewhere. `watched` says that the
     supervisor was seen to die just now, so that the job's end is known. Raises LockedError when the supervisor lives.
     """
     document = await asyncio.to_thread(directory.read_document)
@@ -34,9 +41,9 @@ async def recover(directory: MemberDirectory, *, now: datetime, watched: bool) -
     last_sign = directory.last_sign_of_life()
     if plan["container"] is not None:
         await asyncio.to_thread(_call, plan, plan["container"], ("kill", "remove"))  # removing alone gives it time
-    if plan.get("site") is not None:
-        await asyncio.to_thread(_call, plan, plan["site"], ("kill",))
     killed_any = await _kill_all(directory, plan) if same_boot else False
+    if plan.get("site") is not None:  # after its client is dead, which might be submitting the job just now
+        await _end_elsewhere(plan)
     status = directory.read_status() or {}
     started_at = status.get("started_at")
     ended_at = now.timestamp() if killed_any or watched else last_sign
@@ -125,10 +132,21 @@ def _kill_once(directory: MemberDirectory, plan: dict[str, Any]) -> bool:
     return bool(found)
 
 
-def _call(plan: dict[str, Any], calls: Mapping[str, list[str]], names: Collection[str]) -> None:
+async def _end_elsewhere(plan: dict[str, Any]) -> None:
+    """Have the engine of the site end the job; ask until it has taken that."""
+    pause = _FIRST_ENGINE_PAUSE_SECONDS
+    while not await asyncio.to_thread(_call, plan, plan["site"], ("kill",)):
+        log.warning("job.engine_away", member=plan["name"], todo="see that the site's engine answers: it runs there")
+        await asyncio.sleep(pause)
+        pause = min(_LONGEST_ENGINE_PAUSE_SECONDS, pause * 2)
+
+
+def _call(plan: dict[str, Any], calls: Mapping[str, list[str]], names: Collection[str]) -> bool:
+    """Make calls of an engine's client; say whether all went well."""
+    well = True
     for name in names:
         try:
-            subprocess.run(
+            done = subprocess.run(
                 calls[name],
                 env=plan["env"],
                 stdin=subprocess.DEVNULL,
@@ -137,4 +155,7 @@ def _call(plan: dict[str, Any], calls: Mapping[str, list[str]], names: Collectio
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired):
-            continue  # what the engine cannot remove, the search for the job's processes below still finds
+            well = False  # what the engine cannot remove, the search for the job's processes below still finds
+        else:
+            well = well and done.returncode == 0
+    return well

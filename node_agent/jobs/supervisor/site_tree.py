@@ -21,7 +21,8 @@ from node_agent.jobs.supervisor.tree import Tree
 
 SITE_FILE = "site.json"
 _CALL_SECONDS = 70.0  # a client makes two calls of its engine at most, of 30 s each
-_KILL_AGAIN_SECONDS = 5.0
+_FIRST_KILL_AGAIN_SECONDS = 0.5
+_LONGEST_KILL_AGAIN_SECONDS = 10.0
 _MESSAGE_MAX = 500
 _LAST_SIGNAL = 64
 _LAST_EXIT_CODE = 255
@@ -37,6 +38,7 @@ class SiteTree(Tree):
         self._file = os.path.join(directory, SITE_FILE)
         self._client_ended = False
         self._kill_again_at = 0.0
+        self._kill_again_seconds = _FIRST_KILL_AGAIN_SECONDS
 
     @property
     def waits(self) -> str | None:
@@ -92,10 +94,11 @@ class SiteTree(Tree):
 
     def kill(self) -> None:
         """Have the engine end the job at once, and again after a while; the client ends once it has."""
-        if proc.boottime_seconds() < self._kill_again_at:
+        if self.empty or proc.boottime_seconds() < self._kill_again_at:
             return
         taken = self._call("kill")
-        self._kill_again_at = proc.boottime_seconds() + _KILL_AGAIN_SECONDS
+        self._kill_again_at = proc.boottime_seconds() + self._kill_again_seconds
+        self._kill_again_seconds = min(_LONGEST_KILL_AGAIN_SECONDS, self._kill_again_seconds * 2)
         self.empty = taken and self._client_ended
 
     def _call(self, name: str, number: int = 0) -> bool:

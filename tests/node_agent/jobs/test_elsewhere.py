@@ -1,0 +1,113 @@
+"""Jobs that an engine of the site runs, where the engine or its client fails; the engine is a few lines of shell."""
+
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from node_agent.jobs.executor import SiteCommands
+from node_agent.jobs.spec import MemberSpec
+from node_agent.jobs.status import Outcome
+from tests.node_agent.jobs.host import Host, ended, eventually, running, spec, supervisor_pid
+
+
+class ShellEngine:
+    """An engine whose client is the job's own command, in the member's directory.
+
+    It takes the order to end a job only while the file `answers` is there; each order is a line in `kills`.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.answers = directory / "answers"
+        self.kills = directory / "kills"
+
+    def order(self, spec: MemberSpec, _environment: Mapping[str, str]) -> str:
+        assert isinstance(spec.command, str)
+        return spec.command
+
+    def commands(self, directory: Path) -> SiteCommands:
+        tell = f'tell() {{ echo "$1" > {directory}/draft; mv {directory}/draft {directory}/site.json; }}'
+        kill = f"echo kill >> {self.kills}; test -e {self.answers}"
+        return SiteCommands(
+            run=("/bin/sh", "-c", f"{tell}; . {directory}/order.json"),
+            kill=("/bin/sh", "-c", kill),
+            signal=("/bin/false",),
+            environment={"PATH": os.environ["PATH"]},
+        )
+
+    def asked(self) -> int:
+        return len(self.kills.read_text().splitlines()) if self.kills.exists() else 0
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> ShellEngine:
+    return ShellEngine(tmp_path)
+
+
+@pytest.fixture
+def host(tmp_path: Path, engine: ShellEngine) -> Iterator[Host]:
+    made = Host(tmp_path / "state", executor=engine)
+    yield made
+    made.clean_up()
+
+
+RUNS = """tell '{"state": "running"}'"""
+
+
+async def test_a_job_whose_client_died_counts_as_there_until_the_engine_has_ended_it(
+    host: Host, engine: ShellEngine
+) -> None:
+    job = spec("lost", f"{RUNS}; kill -9 $$")
+    async with host.daemon() as runner:
+        await runner.converge({job.key: job})
+        await eventually(lambda: engine.asked() > 2)
+        assert not runner.statuses()[job.key].ended
+        engine.answers.touch()
+        assert (await ended(runner, job.key)).outcome is Outcome.SUPERVISOR_LOST
+
+
+async def test_a_job_whose_supervisor_died_counts_as_there_until_the_engine_has_ended_it(
+    host: Host, engine: ShellEngine
+) -> None:
+    job = spec("orphan", f"{RUNS}; sleep 600")
+    async with host.daemon() as runner:
+        await runner.converge({job.key: job})
+        await running(runner, job.key)
+        os.kill(supervisor_pid(host, job.key), signal.SIGKILL)
+        await eventually(lambda: engine.asked() > 1)
+        assert not runner.statuses()[job.key].ended
+        engine.answers.touch()
+        assert (await ended(runner, job.key)).outcome is Outcome.SUPERVISOR_LOST
+
+
+async def test_an_engine_that_takes_its_time_is_not_asked_again_and_again(host: Host, engine: ShellEngine) -> None:
+    engine.answers.touch()
+    waits = f"""trap '' TERM; {RUNS}; while ! test -e {engine.kills}; do sleep 0.02; done; sleep 1"""
+    job = spec("slow", f"""{waits}; tell '{{"state": "ended", "signal": 9}}'""", stop_grace_seconds=0.0)
+    async with host.daemon() as runner:
+        await runner.converge({job.key: job})
+        await running(runner, job.key)
+        await runner.converge({})
+        assert (await ended(runner, job.key)).outcome is Outcome.STOPPED
+    assert engine.asked() < 5
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome", "code"),
+    [
+        pytest.param('"signal": 127', Outcome.EXITED, 1, id="no signal"),
+        pytest.param('"exit_code": 255', Outcome.EXITED, 255, id="last code"),
+        pytest.param('"exit_code": 65536', Outcome.EXITED, 1, id="no code"),
+        pytest.param('"exit_code": -1', Outcome.EXITED, 1, id="below"),
+        pytest.param('"signal": 15', Outcome.SIGNALED, None, id="signal"),
+    ],
+)
+async def test_an_end_that_no_process_of_this_host_can_have_is_told_all_the_same(
+    host: Host, said: str, outcome: Outcome, code: int | None
+) -> None:
+    job = spec("odd", f"""tell '{{"state": "ended", {said}}}'""")
+    async with host.daemon() as runner:
+        status = (await host.run(runner, job))[job.key]
+    assert (status.outcome, status.exit_code) == (outcome, code)
