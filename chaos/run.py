@@ -17,7 +17,7 @@ from chaos.recovery import recovered
 from chaos.site import Site
 from chaos.watch import Watch
 
-QUIET_SECONDS: Final = 180.0
+QUIET_SECONDS: Final = 600.0
 """After the last mischief, until every job has ended."""
 
 _TELL_SECONDS: Final = 1.0
