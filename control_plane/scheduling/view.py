@@ -25,6 +25,7 @@ WAITING_MAX: Final = 64
 """Questions that wait for an answer at once; more are refused."""
 
 _SCHEDULER: Final = "scheduler_agent"
+_REUSED_FACTOR: Final = 5.0  # where the whole queue takes long to explain, it is told again for a while
 _STALE_SECONDS: Final = 2.0  # an order is told again for so long while nothing changes
 
 
@@ -45,6 +46,21 @@ class Line:
     decided_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A line, and how long it is told again: whatever changes, and as long as nothing does."""
+
+    line: Line
+    sequence: int
+    stopped: str
+    good_until: float
+    same_until: float
+
+    def holds(self, sequence: int, now: float) -> bool:
+        """Tell whether it can be told again."""
+        return now < self.good_until or (sequence == self.sequence and now < self.same_until)
+
+
 class QueueView:
     """Answers questions about the queue, one after another."""
 
@@ -55,7 +71,7 @@ class QueueView:
         self._lock = asyncio.Lock()
         self._asked = 0
         self._world: World | None = None
-        self._line: tuple[int, str, float, Line] | None = None
+        self._line: _Told | None = None
 
     async def ask(self, question: Callable[[World, Line], T]) -> T:
         """Return what a question finds in the world as it is now. It runs in a thread, alone, and must not change it.
@@ -93,16 +109,18 @@ class QueueView:
 
     def _told(self, world: World, stopped: str) -> Line:
         clock = self._store.clock
-        known = self._line
-        if known is not None and known[:2] == (world.sequence, stopped) and clock.monotonic() < known[2]:
-            return known[3]
+        known, began = self._line, clock.monotonic()
+        if known is not None and known.stopped == stopped and known.holds(world.sequence, began):
+            return known.line
         now = clock.now()
         refused = {job_id: text for job_id, text in world.reasons.items() if text.startswith(REFUSED)}
         standings = world.standings(now, refused)
         if stopped:
             standings = tuple(replace(one, reason=WaitReason.STOPPED, waits_for=stopped) for one in standings)
         line = Line(standings, now)
-        self._line = (world.sequence, stopped, clock.monotonic() + _STALE_SECONDS, line)
+        ended = clock.monotonic()
+        good_until = ended + _REUSED_FACTOR * (ended - began)
+        self._line = _Told(line, world.sequence, stopped, good_until, ended + _STALE_SECONDS)
         return line
 
 

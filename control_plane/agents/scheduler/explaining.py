@@ -15,6 +15,7 @@ from control_plane.store.database import Store, Tx
 TOLD_MAX: Final = 200
 """Jobs at the head of the queue whose reason is kept in the store; the others are explained when somebody asks."""
 
+_PAUSE_FACTOR: Final = 20.0
 _PAUSE_SECONDS: Final = 1.0  # between two explanations; figures change with every start
 
 
@@ -35,6 +36,9 @@ class Explainer:
         self._due = False
         self._not_before = now + _PAUSE_SECONDS
         head = await asyncio.to_thread(_head, world, refused, self._store.clock.now())
+        # Explaining a large fleet takes time in which nothing is placed, so it is done the less often.
+        ended = self._store.clock.monotonic()
+        self._not_before = ended + max(_PAUSE_SECONDS, _PAUSE_FACTOR * (ended - now))
         reasons = {one.job_id: refused.get(one.job_id) or as_reason(one.waits_for) for one in head}
         fresh = {job_id: reason for job_id, reason in reasons.items() if world.reasons.get(job_id) != reason}
         if fresh:

@@ -40,9 +40,17 @@ class Free:
                         for uuid in part.gpu_uuids:
                             used[uuid] += claim.resources.gpu_milli or 1000
         self.names = {host.node_id: host.name for host in hosts}
+        self._counts: dict[ResourceRequest, Count] = {}
 
     def count(self, wanted: ResourceRequest) -> Count:
         """Count what a job could use of the GPUs, by its model, memory, profile and labels; CPU is not looked at."""
+        known = self._counts.get(wanted)
+        if known is None:
+            known = self._counts[wanted] = self._count(wanted)
+        return known
+
+    def _count(self, wanted: ResourceRequest) -> Count:
+        suitable = suits(wanted)
         each = wanted.gpu_milli or 1000
         free = most = hosts = there = largest = 0
         where = ""
@@ -50,7 +58,7 @@ class Free:
             if not admits(host, wanted):
                 continue
             used = self._used.get(host.node_id, _NOTHING)
-            fitting = [slot for slot in host.slots if suits(wanted)(slot.gpu_type, slot.memory_bytes, slot.mig_profile)]
+            fitting = [slot for slot in host.slots if suitable(slot.gpu_type, slot.memory_bytes, slot.mig_profile)]
             here = sum(1000 - used[slot.uuid] >= each for slot in fitting)
             free += here
             hosts += here > 0
