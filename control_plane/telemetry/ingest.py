@@ -26,10 +26,14 @@ log = structlog.get_logger()
 SLICE_SECONDS: Final = 0.004
 """How long batches are taken at a stretch, about 400 of them; the check comes after each `_CHECK_EVERY`."""
 
+LONGEST_SLICE_SECONDS: Final = 0.02
+"""Where this process gets its turn late, on a busy machine, it makes more of it."""
+
 WAITING_MAX: Final = 16_384
 """Batches that wait to be taken, about 13 MB; beyond, those go that a newer one supersedes, then the oldest."""
 
 _CHECK_EVERY: Final = 32
+_TURN_EVERY: Final = 512
 _PAUSE_BETWEEN_SECONDS: Final = 0.02
 """Batches gather for this long: fifty wake-ups a second, however many hosts send."""
 
@@ -93,6 +97,8 @@ class TelemetryIngest:
         if len(self._waiting) > WAITING_MAX:
             self._shed()
         self._arrived.set()
+        if not len(self._waiting) % _TURN_EVERY:
+            await asyncio.sleep(0)  # a backlog is handed over without a break, and would let nobody else have a turn
 
     def work(self, seconds: float) -> int:
         """Take what waits, oldest first, for so long; return how many batches were looked at."""
@@ -107,21 +113,24 @@ class TelemetryIngest:
         return done
 
     async def _run(self) -> None:
+        seconds = SLICE_SECONDS
         while True:
             await self._arrived.wait()
             self._arrived.clear()
             while self._waiting:
-                looked_at = self._work_safely()
+                looked_at = self._work_safely(seconds)
                 # As long as was worked at least: half of this process is always left to everything else.
-                wanted = self._clock.monotonic() + (SLICE_SECONDS if self._waiting else _PAUSE_BETWEEN_SECONDS)
+                wanted = self._clock.monotonic() + (seconds if self._waiting else _PAUSE_BETWEEN_SECONDS)
                 await self._pause(wanted - self._clock.monotonic())
-                if self._is_behind(self._clock.monotonic() - wanted, looked_at) or self._overrun:
+                late_seconds = self._clock.monotonic() - wanted
+                seconds = min(max(SLICE_SECONDS, late_seconds / 2), LONGEST_SLICE_SECONDS)
+                if self._is_behind(late_seconds, looked_at) or self._overrun:
                     await self._stay_away()
 
-    def _work_safely(self) -> int:
+    def _work_safely(self, seconds: float) -> int:
         """A batch that nobody foresaw costs those that wait with it, not telemetry as a whole."""
         try:
-            return self.work(SLICE_SECONDS)
+            return self.work(seconds)
         except Exception:
             log.exception("telemetry.failed", shed=len(self._waiting))
             return 0
