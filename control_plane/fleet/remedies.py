@@ -13,6 +13,7 @@ from typing import Final
 from control_plane.fleet import remedies_words as words
 from control_plane.fleet.cost import estimate_usd
 from control_plane.fleet.prices import PriceTable
+from control_plane.fleet.remedies_memory import HostGpus, larger_gpus, more_host_memory
 from control_plane.model.diagnosis import Diagnosis, FaultDomain
 from control_plane.model.job import JobSpec, ResourceRequest
 from control_plane.model.money import format_usd
@@ -20,9 +21,6 @@ from control_plane.model.run_replan import RemedyKind
 
 RULES: Final = "rules"
 """Who has found a cause for which a job may be run again. Because of a model's alone a person is asked at most."""
-
-_MORE: Final = 1.1
-"""Memory counts as more from a tenth on: cards of one model differ by less."""
 
 _RETRY = (RemedyKind.RETRY, RemedyKind.GIVE_UP, RemedyKind.ASK)
 _ASK = (RemedyKind.ASK, RemedyKind.GIVE_UP)
@@ -56,15 +54,6 @@ TABLE: Final[Mapping[str, tuple[RemedyKind, ...]]] = {
 _NOT_ITS_OWN = (FaultDomain.HARDWARE, FaultDomain.PLATFORM, FaultDomain.PROVIDER)
 _NEEDS_A_PERSON: Final = frozenset({"CUDA_DRIVER_MISMATCH", "READ_ONLY_FILE_SYSTEM"})
 """Faults outside the job that are the same at the next try."""
-
-
-@dataclass(frozen=True, slots=True)
-class HostGpus:
-    """Healthy GPUs of one kind in one host."""
-
-    gpu_type: str
-    memory_bytes: int
-    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,44 +157,43 @@ def _make(kind: RemedyKind, failure: Failure, room: Room) -> Iterator[Remedy]:
 
 def _more_gpu_memory(failure: Failure, room: Room) -> Iterator[Remedy]:
     wanted = failure.spec.resources
-    if not failure.gpu_memory_bytes or not wanted.gpu_count or wanted.gpu_milli or wanted.mig_profile:
-        return  # a part of a GPU was asked for by its size
-    larger = [
-        one
-        for one in room.hosts
-        if one.memory_bytes >= failure.gpu_memory_bytes * _MORE and one.gpu_type not in wanted.exclude_gpu_types
-    ]
-    fitting = {one: memory for one in {one.gpu_type for one in larger} if (memory := _memory(one, larger, wanted))}
-    named = {one: memory for one, memory in fitting.items() if not wanted.gpu_types or one in wanted.gpu_types}
-    if named:
-        least = min(named.values())
-        types = tuple(one for one in wanted.gpu_types if one in named)
-        resources = replace(wanted, min_gpu_memory_bytes=least, gpu_types=types)
-        text = f"run again on GPUs with at least {words.gigabytes(least)}"
+    fitting = larger_gpus(room.hosts, wanted, failure.gpu_memory_bytes)
+    resources = _on_larger_gpus(wanted, fitting)
+    if resources is not None:
+        text = f"run again on GPUs with at least {words.gigabytes(resources.min_gpu_memory_bytes)}"
         yield _held(Remedy(RemedyKind.MORE_GPU_MEMORY, text, resources), failure, room)
     elif fitting:
         text = words.other_models(failure.spec, failure.gpu_type, failure.gpu_memory_bytes, fitting, room.prices)
         yield Remedy(RemedyKind.ASK, text, gpu_types=tuple(sorted(fitting)))
 
 
-def _memory(gpu_type: str, hosts: list[HostGpus], wanted: ResourceRequest) -> int:
-    """Return the least memory of a model's GPUs on which the job finds enough of them, 0 if there is none."""
-    for least in sorted({one.memory_bytes for one in hosts if one.gpu_type == gpu_type}):
-        counts = [one.count for one in hosts if one.gpu_type == gpu_type and one.memory_bytes >= least]
-        each = wanted.gpu_count // wanted.node_count if wanted.node_count else 0
-        enough = sum(count >= each for count in counts) >= wanted.node_count if each else True
-        if enough and sum(counts) >= wanted.gpu_count:
-            return least
-    return 0
+def _on_larger_gpus(wanted: ResourceRequest, fitting: Mapping[str, int]) -> ResourceRequest | None:
+    """Return the request with the least memory that is more, on models that may be used, or None."""
+    named = {one: memory for one, memory in fitting.items() if not wanted.gpu_types or one in wanted.gpu_types}
+    if not named:
+        return None
+    types = tuple(one for one in wanted.gpu_types if one in named)
+    return replace(wanted, min_gpu_memory_bytes=min(named.values()), gpu_types=types)
 
 
 def _more_host_memory(failure: Failure, room: Room) -> Iterator[Remedy]:
-    limit = failure.spec.resources.memory_bytes
-    more = min(2 * limit, room.host_memory_bytes)
-    if limit and more >= limit * _MORE:
+    more = more_host_memory(room.hosts, room.host_memory_bytes, failure.spec.resources)
+    if more:
         resources = replace(failure.spec.resources, memory_bytes=more)
         text = f"run again with {words.gigabytes(more)} of host memory"
         yield _held(Remedy(RemedyKind.MORE_HOST_MEMORY, text, resources), failure, room)
+
+
+def more_memory(failure: Failure, room: Room) -> ResourceRequest:
+    """Return what the job needs so that it does not run out of memory in the same way; as it was for other causes."""
+    wanted = failure.spec.resources
+    kinds = _kinds(failure.diagnosis)
+    if RemedyKind.MORE_GPU_MEMORY in kinds:
+        return _on_larger_gpus(wanted, larger_gpus(room.hosts, wanted, failure.gpu_memory_bytes)) or wanted
+    if RemedyKind.MORE_HOST_MEMORY in kinds:
+        more = more_host_memory(room.hosts, room.host_memory_bytes, wanted)
+        return replace(wanted, memory_bytes=more or wanted.memory_bytes)
+    return wanted
 
 
 def _held(remedy: Remedy, failure: Failure, room: Room) -> Remedy:
@@ -213,9 +201,9 @@ def _held(remedy: Remedy, failure: Failure, room: Room) -> Remedy:
     spec = replace(failure.spec, resources=remedy.resources)
     limit = spec.max_runtime_seconds
     agreed = int(limit - failure.used_seconds)
-    fits = _time_that_fits(spec, failure, room, agreed if room.budget_left_usd is None else limit)
+    fits = _time_that_fits(spec, failure, room, agreed if room.budget_left_usd is None else limit, remedy.words)
     if isinstance(fits, Remedy) and room.budget_left_usd is not None and agreed > failure.last_seconds:
-        less = _time_that_fits(spec, failure, room, agreed)
+        less = _time_that_fits(spec, failure, room, agreed, remedy.words)
         fits = fits if isinstance(less, Remedy) else less
     return fits if isinstance(fits, Remedy) else replace(remedy, max_runtime_seconds=fits)
 
@@ -229,17 +217,18 @@ def _over(room: Room) -> Remedy | None:
     return None
 
 
-def _time_that_fits(spec: JobSpec, failure: Failure, room: Room, seconds: int) -> int | Remedy:
+def _time_that_fits(spec: JobSpec, failure: Failure, room: Room, seconds: int, how: str) -> int | Remedy:
     """Return the time limit that another try has, at most `seconds`, or what is done because it has not enough.
 
-    It has enough if it gets at least as far as the attempt before it: less could only fail again.
+    It has enough if it gets at least as far as the attempt before it: less could only fail again. `how` it is run again
+    is what a question about it tells.
     """
     least = max(failure.last_seconds, 1.0)
     if room.deadline_seconds is not None and room.deadline_seconds <= least:
         return _limited(words.deadline(room.deadline_seconds, failure.last_seconds))
     if seconds <= least and room.budget_left_usd is None:
         full = estimate_usd(replace(spec, max_runtime_seconds=failure.spec.max_runtime_seconds), room.prices)
-        return Remedy(RemedyKind.ASK, words.more_than_agreed(failure.spec, failure.diagnosis, full))
+        return Remedy(RemedyKind.ASK, words.more_than_agreed(failure.spec, failure.diagnosis, how, full))
     if room.deadline_seconds is not None:
         seconds = min(seconds, int(room.deadline_seconds))
     needed = estimate_usd(replace(spec, max_runtime_seconds=max(seconds, 0)), room.prices)

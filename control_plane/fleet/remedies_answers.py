@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Final
 
 from control_plane.fleet.cost import estimate_usd
-from control_plane.fleet.remedies import Failure, Remedy, Room
+from control_plane.fleet.remedies import Failure, Remedy, Room, more_memory
 from control_plane.model.money import format_usd
 from control_plane.model.run_replan import RemedyKind
 
@@ -56,9 +56,10 @@ def as_answered(failure: Failure, room: Room, answer: Answer) -> Remedy:
         return Remedy(RemedyKind.GIVE_UP, "its owner said to leave it")
     if room.replans_left <= 0:
         return Remedy(RemedyKind.GIVE_UP, "its goal's jobs were run again as often as they may be", by_limit=True)
-    resources = failure.spec.resources
+    resources = more_memory(failure, room)  # with what it had it would fail again, at its owner's cost
     if answer.gpu_type:
-        resources = replace(resources, gpu_types=(answer.gpu_type,), min_gpu_memory_bytes=_more(failure, room, answer))
+        more = _more(failure, room, answer)
+        resources = replace(failure.spec.resources, gpu_types=(answer.gpu_type,), min_gpu_memory_bytes=more)
     seconds = answer.seconds or failure.spec.max_runtime_seconds
     if room.deadline_seconds is not None:
         seconds = min(seconds, int(room.deadline_seconds))

@@ -99,12 +99,12 @@ def other_models(
     )
 
 
-def more_than_agreed(spec: JobSpec, diagnosis: Diagnosis, full_usd: Decimal) -> str:
+def more_than_agreed(spec: JobSpec, diagnosis: Diagnosis, how: str, full_usd: Decimal) -> str:
     """Return what the person is asked where another try could go beyond the time that was agreed."""
     return (
         f"{spec.name} has failed: {sentence(diagnosis.summary)} Too little is left of the "
-        f"{duration(spec.max_runtime_seconds)} that was agreed. Answer 'again' to run it again for as long"
-        f"{_at_most(full_usd)}, with a time such as '2 hours', or with 'stop' to leave it."
+        f"{duration(spec.max_runtime_seconds)} that was agreed. Answer 'again' to have it {how}, for as long"
+        f"{_at_most(full_usd)}; with a time such as '2 hours' to have it for that long; or with 'stop' to leave it."
     )
 
 

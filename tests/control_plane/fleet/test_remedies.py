@@ -9,15 +9,20 @@ from hypothesis import strategies as st
 
 from control_plane.fleet.failures.facts import CAUSES
 from control_plane.fleet.failures.signatures import SIGNATURES
-from control_plane.fleet.remedies import TABLE, Failure, HostGpus, Remedy, Room, remedies
+from control_plane.fleet.remedies import TABLE, Failure, Remedy, Room, remedies
 from control_plane.fleet.remedies_answers import Answer, as_answered, read_answer
+from control_plane.fleet.remedies_memory import HostGpus
 from control_plane.fleet.remedies_words import duration, sentence
 from control_plane.model.diagnosis import Diagnosis, EvidenceItem, EvidenceKind, FaultDomain
 from control_plane.model.job import JobSpec
 from control_plane.model.run_replan import RemedyKind
 from tests.control_plane.world import GB, spec
 
-FLEET = (HostGpus("A10", 24 * GB, 4), HostGpus("H100", 80 * GB, 8), HostGpus("H200", 141 * GB, 8))
+FLEET = (
+    HostGpus("A10", 24 * GB, 4, 512 * GB),
+    HostGpus("H100", 80 * GB, 8, 512 * GB),
+    HostGpus("H200", 141 * GB, 8, 512 * GB),
+)
 
 
 def diagnosis(cause: str, *, fault: FaultDomain = FaultDomain.JOB, by: str = "rules") -> Diagnosis:

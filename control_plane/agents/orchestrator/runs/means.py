@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from control_plane.fleet.remedies import HostGpus
+from control_plane.fleet.remedies_memory import HostGpus
 from control_plane.model.job import Job
 from control_plane.model.node import GpuHealth, NodeState
 from control_plane.store import nodes
@@ -36,5 +36,9 @@ def load_means(tx: Tx, jobs: Iterable[Job]) -> Means:
         kinds = Counter(
             (gpu.gpu_type, gpu.memory_bytes) for gpu in node.inventory.gpus if gpu.health is not GpuHealth.FAILED
         )
-        found += [HostGpus(gpu_type, size, count) for (gpu_type, size), count in sorted(kinds.items())]
+        labels = tuple(sorted(node.labels.items()))
+        found += [
+            HostGpus(gpu_type, size, count, node.inventory.memory_bytes, (node.name, node.id), labels)
+            for (gpu_type, size), count in sorted(kinds.items())
+        ]
     return Means(tuple(found), largest, memory)
