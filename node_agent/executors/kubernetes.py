@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from node_agent.executors.kubernetes_api import Api, ApiAccess, Json
+from node_agent.executors.pod import IMAGE_PATIENCE_SECONDS
 from node_agent.jobs.container import NoEngineError
 from node_agent.jobs.environment import DEFAULT_PATH
 from node_agent.jobs.executor import SiteCommands
@@ -100,6 +101,8 @@ class Kubernetes:
         product = _product(spec.gpu_uuids[0]) if spec.gpu_uuids else ""
         told = {**environment, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(spec.master_port)}
         told |= {"NNODES": "1", "NODE_RANK": "0"}
+        if not spec.gpu_uuids:
+            told["NVIDIA_VISIBLE_DEVICES"] = "void"  # else images that say "all" see every GPU of the node
         container: dict[str, Json] = {
             "name": "job",
             "image": spec.image or self.image,
@@ -120,6 +123,7 @@ class Kubernetes:
             "volumes": [{"name": "shm", "emptyDir": {"medium": "Memory"}}],
             "containers": [container],
             **({"nodeSelector": {PRODUCT: product}} if product else {}),
+            **({"activeDeadlineSeconds": _deadline_seconds(spec)} if spec.max_runtime_seconds else {}),
         }
         labels = {"app.kubernetes.io/managed-by": "orquanta", JOB_LABEL: name}
         return {
@@ -129,10 +133,17 @@ class Kubernetes:
             "spec": {
                 "backoffLimit": 0,  # whether it is tried again, the control plane decides
                 "ttlSecondsAfterFinished": _FORGET_SECONDS,
-                **({"activeDeadlineSeconds": math.ceil(spec.max_runtime_seconds)} if spec.max_runtime_seconds else {}),
                 "template": {"metadata": {"labels": labels}, "spec": pod},
             },
         }
+
+
+def _deadline_seconds(spec: MemberSpec) -> int:
+    """Return after how long the cluster ends a pod whose client does not: it counts while the image is pulled.
+
+    It is the pod's, for a Job's deadline counts from its creation, also while it waits for a node.
+    """
+    return math.ceil((spec.max_runtime_seconds or 0) + spec.stop_grace_seconds + IMAGE_PATIENCE_SECONDS)
 
 
 def job_name(spec: MemberSpec) -> str:

@@ -72,9 +72,7 @@ class Api:
         target = urllib.parse.urlsplit(access.server)
         connection = _connection(access, target, timeout_seconds)
         try:
-            headers = {"Accept": "application/json", "Content-Type": "application/json"}
-            if access.token_file:
-                headers["Authorization"] = f"Bearer {Path(access.token_file).read_text().strip()}"
+            headers = {"Accept": "application/json", "Content-Type": "application/json", **_authorization(access)}
             try:
                 connection.request(method, target.path.rstrip("/") + path, body and json.dumps(body), headers)
                 response = connection.getresponse()
@@ -85,6 +83,18 @@ class Api:
             yield response
         finally:
             connection.close()
+
+
+def _authorization(access: ApiAccess) -> dict[str, str]:
+    if not access.token_file:
+        return {}
+    try:
+        token = Path(access.token_file).read_text(encoding="ascii").strip()
+    except (OSError, ValueError) as error:
+        raise ApiError(0, f"the token in {access.token_file} cannot be read: {error}") from error
+    if not token.isprintable():
+        raise ApiError(0, f"{access.token_file} holds more than a token")
+    return {"Authorization": f"Bearer {token}"}
 
 
 def _connection(

@@ -14,18 +14,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from node_agent.executors.kubernetes_api import Api, ApiAccess, ApiError
-from node_agent.executors.pod import PodView, view
+from node_agent.executors.pod import IMAGE_PATIENCE_SECONDS, PodView, view
 from node_agent.executors.site_file import SiteFile, SiteState
 from node_agent.jobs.executor import ORDER_FILE
 
 _WATCH_SECONDS: Final = 20
 _PAUSE_SECONDS: Final = 1.0
-_IMAGE_PATIENCE_SECONDS: Final = 600.0
 _LAST_WORDS_SECONDS: Final = 10.0
 _GONE_SECONDS: Final = 1.0  # of a pod that was taken away there may be nothing left to read
 _LOG_QUIET_SECONDS: Final = 3600.0
 _FAILED: Final = frozenset({"Failed", "FailureTarget"})
 _CONFLICT, _NOT_FOUND = 409, 404
+_SERVER_ERROR: Final = 500
+_LATER: Final = frozenset({408, 425, 429})
 
 
 class Client:
@@ -49,7 +50,6 @@ class Client:
         try:
             self._create()
         except ApiError as error:
-            self._delete_quietly(0)
             self._file.write(SiteState("ended", f"Kubernetes took no job: {error}", "", "start_failed", 1))
             return 1
         self._file.write(SiteState("waiting", f"waits in Kubernetes as Job {self._name}", self._name))
@@ -82,11 +82,24 @@ class Client:
         return f"/apis/batch/v1/namespaces/{self._namespace}/jobs"
 
     def _create(self) -> None:
-        try:
-            self._api.call("POST", self._jobs, self._job)
-        except ApiError as error:
-            if error.status != _CONFLICT:
-                raise
+        """Create the Job. Raises ApiError if it is refused, so that there is none.
+
+        What was asked without an answer may have been done, so it is asked again until there is one.
+        """
+        while True:
+            try:
+                self._api.call("POST", self._jobs, self._job)
+            except ApiError as error:
+                if error.status == _CONFLICT:
+                    return
+                if 0 < error.status < _SERVER_ERROR and error.status not in _LATER:
+                    raise
+                self._file.write(SiteState("waiting", f"waits for Kubernetes to take it: {str(error)[:300]}"))
+                if self._stopping.is_set() and self._delete_quietly(0):
+                    raise
+                self._wait(_PAUSE_SECONDS)
+            else:
+                return
 
     def _follow(self) -> SiteState:
         """Follow the Job's pod until it has ended or is gone; return how it ended."""
@@ -106,7 +119,7 @@ class Client:
                 self._wait(_PAUSE_SECONDS)
                 continue
             items = pods.get("items", [])
-            if not items and (deleted or seen.name):
+            if not items and (deleted or seen.name or self._is_deleted()):
                 return self._gone(deleted=deleted)
             if items:
                 seen = view(max(items, key=lambda pod: str(pod["metadata"].get("creationTimestamp", ""))))
@@ -115,7 +128,7 @@ class Client:
                 self._tell(seen)
             now = time.monotonic()
             image_missing_since = (image_missing_since or now) if seen.image_missing else None
-            if image_missing_since is not None and now - image_missing_since > _IMAGE_PATIENCE_SECONDS:
+            if image_missing_since is not None and now - image_missing_since > IMAGE_PATIENCE_SECONDS:
                 return SiteState("ended", f"its image cannot be pulled: {seen.state.message}", "", "start_failed", 1)
             self._watch(str(pods.get("metadata", {}).get("resourceVersion", "")))
 
@@ -136,6 +149,14 @@ class Client:
         text = "its pod was deleted in Kubernetes, by a person or with its node"
         return SiteState("ended", text, self._name, "supervisor_lost", 1)
 
+    def _is_deleted(self) -> bool:
+        """Return whether the Job itself is surely gone."""
+        try:
+            self._api.call("GET", f"{self._jobs}/{self._name}")
+        except ApiError as error:
+            return error.status == _NOT_FOUND
+        return False
+
     def _failed_by(self) -> str:
         """Return why the Job is said to have failed, if it is."""
         try:
@@ -155,7 +176,8 @@ class Client:
                     break
             except ApiError:
                 time.sleep(_PAUSE_SECONDS)
-            changed.set()
+            finally:
+                changed.set()
 
         threading.Thread(target=wait, daemon=True).start()
         asked = self._stopping.is_set()
@@ -172,15 +194,16 @@ class Client:
         path = f"/api/v1/namespaces/{self._namespace}/pods/{urllib.parse.quote(pod)}/log?follow=true&timestamps=true"
         while True:
             ended = self._ended.is_set()
-            skip = seen_at_since
+            skip, resumes = seen_at_since, bool(since)
             query = f"&sinceTime={urllib.parse.quote(since)}" if since else ""
             try:
                 for line in self._api.lines(path + query, timeout_seconds=_LOG_QUIET_SECONDS):
                     stamp, _, text = line.partition(b" ")
                     moment = stamp.decode("ascii", "replace")
-                    if moment == since and skip > 0:
-                        skip -= 1
+                    if resumes and (moment < since or (moment == since and skip > 0)):
+                        skip -= moment == since  # the API goes back to the whole second
                         continue
+                    resumes = resumes and moment == since
                     seen_at_since = seen_at_since + 1 if moment == since else 1
                     since = moment
                     sys.stdout.buffer.write(text)

@@ -10,6 +10,11 @@ _HOPELESS: Final = frozenset({"InvalidImageName", "CreateContainerConfigError"})
 _NO_IMAGE: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull"})
 _LOST: Final = frozenset({"Evicted", "NodeLost", "NodeShutdown", "Shutdown", "Terminated", "UnexpectedAdmissionError"})
 _MESSAGE_MAX: Final = 400
+IMAGE_PATIENCE_SECONDS: Final = 600.0
+"""For how long a pod's image may fail to be pulled."""
+_SIGNALED: Final = 128
+"""Runtimes report death by a signal as this and the signal's number."""
+_LAST_SIGNAL: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,6 @@ def _ended(status: Json, terminated: Json, name: str) -> SiteState:
         return SiteState("ended", f"its image cannot run it: {said}", name, "start_failed", 1)
     if isinstance(number, int) and number > 0:
         return SiteState("ended", "", name, "signaled", None, number)
-    if code > 128:  # noqa: PLR2004 - how runtimes report death by a signal
+    if _SIGNALED < code <= _SIGNALED + _LAST_SIGNAL:
         return SiteState("ended", "", name, "signaled", None, code - 128)
     return SiteState("ended", "", name, "exited", code)

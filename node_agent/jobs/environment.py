@@ -20,6 +20,8 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MARKER = "ORQUANTA_MEMBER"
 """Every process of a job carries this variable, so that leftovers can be found."""
 
+_GPUS_SEEN = frozenset({"CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"})
+
 
 def marker_entry(name: str) -> bytes:
     """Return the environment entry that marks the processes of the member with this name."""
@@ -88,7 +90,7 @@ def site_environment(spec: MemberSpec) -> dict[str, str]:
     """Return what is added to the environment that an engine of the site gives; which GPUs it sees, the engine says."""
     return {
         "PYTHONUNBUFFERED": "1",
-        **spec.env,
+        **{name: value for name, value in spec.env.items() if name not in _GPUS_SEEN},
         "ORQUANTA_JOB_ID": spec.job_id,
         "ORQUANTA_ALLOCATION_ID": spec.allocation_id,
         "ORQUANTA_EPOCH": str(spec.epoch),

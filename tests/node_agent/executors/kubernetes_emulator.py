@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 Json = Any  # Any: documents of the API
+_SECONDS = len("2026-01-01T00:00:00")
 
 
 @dataclass
@@ -76,12 +77,14 @@ class Pod:
 
 
 class Emulator:
-    """What the cluster holds. `hold` keeps pods from being scheduled."""
+    """What the cluster holds. `hold` keeps pods from being scheduled, `no_pods` from being made; so many answers to creations are lost."""
 
     def __init__(self) -> None:
         self.jobs: dict[str, Json] = {}
         self.pods: dict[str, Pod] = {}
         self.hold = False
+        self.no_pods = False
+        self.lose_answers = 0
         self.url = ""
         self.requests: list[str] = []
         self.lock = threading.Lock()
@@ -92,6 +95,8 @@ class Emulator:
             if name in self.jobs:
                 return False
             self.jobs[name] = job
+            if self.no_pods:
+                return True
             template = job["spec"]["template"]
             pod = Pod(f"{name}-x1", {**template["metadata"]["labels"], "job-name": name}, template["spec"])
             self.pods[name] = pod
@@ -162,7 +167,11 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         job = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self._asked()
-        if self._emulator.create(job):
+        created = self._emulator.create(job)
+        if self._emulator.lose_answers > 0:
+            self._emulator.lose_answers -= 1
+            self.close_connection = True
+        elif created:
             self._answer(201, job)
         else:
             self._answer(409, {"message": "jobs.batch already exists"})
@@ -187,7 +196,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif path[-1] == "log":
             self._log(self._emulator.pods.get(path[-2].removesuffix("-x1")), query.get("sinceTime", ""))
         elif path[-2] == "jobs":
-            self._answer(200, self._emulator.jobs.get(path[-1], {}))
+            found = self._emulator.jobs.get(path[-1])
+            self._answer(404 if found is None else 200, found or {"message": "jobs.batch not found"})
         elif "watch" in query:
             time.sleep(0.05)
             self._stream([b'{"type":"MODIFIED"}\n'])
@@ -219,7 +229,7 @@ def _lines(pod: Pod, since: str) -> Iterator[bytes]:
         while given < len(pod.lines):
             moment, line = pod.lines[given]
             given += 1
-            if moment >= since:
+            if moment[:_SECONDS] >= since[:_SECONDS]:  # the API server hands whole seconds on to the kubelet
                 yield moment.encode() + b" " + line
         if over:
             return

@@ -1,5 +1,6 @@
 """Jobs on Kubernetes: what is asked of its API, how pods are read, and whole lives against an emulator of it."""
 
+import asyncio
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ from node_agent.executors.kubernetes import Kubernetes, gpu_uuid
 from node_agent.executors.kubernetes_api import ApiAccess
 from node_agent.executors.pod import view
 from node_agent.jobs.container import NoEngineError
+from node_agent.jobs.environment import site_environment
 from node_agent.jobs.executor import Executor
 from node_agent.jobs.status import MemberState, Outcome
 from node_agent.settings import ExecutorKind, Settings, load
@@ -40,6 +42,22 @@ def test_a_job_asks_for_its_gpus_limits_and_model_and_is_tried_once() -> None:
     assert pod["nodeSelector"] == {"nvidia.com/gpu.product": PRODUCT}
     assert (job["spec"]["backoffLimit"], pod["restartPolicy"]) == (0, "Never")
     assert pod["automountServiceAccountToken"] is False
+
+
+def test_a_time_limit_is_the_pods_so_that_waiting_for_a_node_uses_none_of_it_up() -> None:
+    job = job_of("x", "train", max_runtime_seconds=60, stop_grace_seconds=5.0)
+    assert "activeDeadlineSeconds" not in job["spec"]
+    assert job["spec"]["template"]["spec"]["activeDeadlineSeconds"] == 60 + 5 + 600
+
+
+def test_a_job_chooses_for_itself_no_gpus_that_it_sees() -> None:
+    chosen = {"NVIDIA_VISIBLE_DEVICES": "all", "CUDA_VISIBLE_DEVICES": "0,1", "MINE": "1"}
+    job = spec("x", "train", env=chosen)
+    told = site_environment(job)
+    assert told["MINE"] == "1"
+    assert not told.keys() & (chosen.keys() - {"MINE"})
+    (container,) = json.loads(CLUSTER.order(job, told))["job"]["spec"]["template"]["spec"]["containers"]
+    assert {"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"} in container["env"]
 
 
 def test_an_image_keeps_its_own_command_where_none_is_given() -> None:
@@ -72,6 +90,7 @@ def pod_with(phase: str, *, reason: str = "", conditions: tuple[str, ...] = (), 
         pytest.param(pod_with("Running", running={}), "running", "", id="running"),
         pytest.param(pod_with("Succeeded", terminated={"exitCode": 0}), "ended", "exited", id="done"),
         pytest.param(pod_with("Failed", terminated={"exitCode": 137}), "ended", "signaled", id="killed"),
+        pytest.param(pod_with("Failed", terminated={"exitCode": 255}), "ended", "exited", id="no signal"),
         pytest.param(
             pod_with("Failed", terminated={"exitCode": 137, "reason": "OOMKilled"}), "ended", "oom_killed", id="memory"
         ),
@@ -178,3 +197,48 @@ async def test_no_job_is_left_there_when_its_supervisor_is_killed(host: Host, cl
         assert (await ended(runner, job.key)).outcome is Outcome.SUPERVISOR_LOST
     assert not cluster.jobs
     assert not cluster.pods
+
+
+async def test_a_job_whose_creation_went_unanswered_is_asked_for_again_and_runs_once(
+    host: Host, cluster: Emulator
+) -> None:
+    job = spec("unheard", "echo once")
+    cluster.lose_answers = 1
+    async with host.daemon() as runner:
+        status = (await host.run(runner, job))[job.key]
+        written = await output(runner, job.key)
+    assert (status.outcome, status.exit_code, written) == (Outcome.EXITED, 0, b"once\n")
+
+
+async def test_a_job_that_others_delete_before_it_has_a_pod_ends(host: Host, cluster: Emulator) -> None:
+    job = spec("deleted", "true")
+    cluster.no_pods = True
+    async with host.daemon() as runner:
+        await runner.converge({job.key: job})
+        await eventually(lambda: "waits in Kubernetes as Job" in runner.statuses()[job.key].message)
+        cluster.jobs.clear()
+        status = await ended(runner, job.key)
+    assert status.outcome is Outcome.SUPERVISOR_LOST
+
+
+async def test_a_token_that_is_away_for_a_moment_ends_no_job(cluster: Emulator, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("secret\n")
+    engine = Kubernetes(ApiAccess(cluster.url, token_file=str(token)), "ml", "img:1")
+    host = Host(tmp_path / "state", executor=engine)
+    try:
+        mark = tmp_path / "go"
+        job = spec("rotated", f"while ! test -e {mark}; do sleep 0.02; done")
+        async with host.daemon() as runner:
+            await runner.converge({job.key: job})
+            await running(runner, job.key)
+            token.rename(tmp_path / "aside")
+            asked = len(cluster.requests)
+            await asyncio.sleep(0.5)
+            (tmp_path / "aside").rename(token)
+            mark.touch()
+            assert (await ended(runner, job.key)).succeeded
+        assert len(cluster.requests) > asked
+        assert "secret" not in (host.settings.jobs_dir / str(job.key) / "order.json").read_text()
+    finally:
+        host.clean_up()
