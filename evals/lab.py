@@ -29,7 +29,7 @@ from control_plane.model.tool import ToolCall, ToolContext, ToolResult
 from control_plane.reasoning.contract import Reasoner
 from control_plane.reasoning.rules_only import NO_MODELS
 from control_plane.run_terms import diagnoser
-from control_plane.store import actions, goals, nodes, runs
+from control_plane.store import actions, goals, nodes, run_steps, runs
 from control_plane.store.actions import ActionFilter
 from control_plane.store.database import Store
 from control_plane.store.engine import migrate, open_engine
@@ -182,7 +182,7 @@ class Lab:
 
     async def steps_of(self, run: Run) -> tuple[RunStep, ...]:
         """Return a run's steps."""
-        return await self.world.store.read(lambda tx: runs.steps(tx, run.id))
+        return await self.world.store.read(lambda tx: run_steps.of_run(tx, run.id))
 
 
 @cache

@@ -15,7 +15,7 @@ import structlog
 from control_plane.errors import Unavailable
 from control_plane.model.ids import GoalId, JobId
 from control_plane.model.record import Event, Noun
-from control_plane.store import actions, events, goals, jobs, runs
+from control_plane.store import actions, events, goals, jobs, run_steps, runs
 from control_plane.store.database import Store, Tx
 from control_plane.tracing import contexts, spans
 from control_plane.tracing.outbox import Outbox
@@ -104,7 +104,7 @@ def _goal(tx: Tx, item_id: str) -> Iterable[Span]:
         return ()
     context, parent = contexts.of_goal(tx, goal.id)
     run = runs.of_goal(tx, goal.id)
-    steps = () if run is None else runs.steps(tx, run.id)
+    steps = () if run is None else run_steps.of_run(tx, run.id)
     return spans.of_goal(goal, context, parent, steps, actions.about(tx, goal_id=goal.id, limit=_ACTIONS_MAX))
 
 

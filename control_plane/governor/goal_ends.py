@@ -8,7 +8,7 @@ from control_plane.model.goal import Goal, GoalState
 from control_plane.model.ids import GoalId
 from control_plane.model.job import Job, JobState
 from control_plane.model.run_replan import Replan
-from control_plane.store import actions, audit, goals, jobs, runs
+from control_plane.store import actions, audit, goals, jobs, run_steps, runs
 from control_plane.store.database import Tx
 
 DECIDED_WITHIN: Final = timedelta(minutes=15)
@@ -31,7 +31,7 @@ def close_if_done(tx: Tx, goal_id: GoalId, *, left_over: str = "") -> bool:
         return False
     of_goal = jobs.of_goal(tx, goal_id)
     run = runs.of_goal(tx, goal_id)
-    replans = () if run is None else attempts.replans(runs.steps(tx, run.id))
+    replans = () if run is None else attempts.replans(run_steps.of_run(tx, run.id))
     current = attempts.current(of_goal, attempts.replaced(of_goal, replans))
     failed = [job for job in current if job.state is JobState.FAILED]
     stopped = any(attempts.was_stopped(job) for job in of_goal)

@@ -1,4 +1,4 @@
-"""Reasoning runs and their steps in the database."""
+"""Reasoning runs in the database; `run_steps.py` has their steps."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from control_plane.model.ids import ActionId, GoalId, IncidentId, JobId, NodeId,
 from control_plane.model.money import from_micros, to_micros
 from control_plane.model.record import Noun
 from control_plane.model.run import DEFAULT_LIMITS, Run, RunState, RunUsage
-from control_plane.model.run_step import Intent, NewRun, Outcome, RunBook, RunStep
+from control_plane.model.run_step import NewRun, RunBook
 from control_plane.store.database import Tx
 from control_plane.store.documents import Document
 from control_plane.store.pages import Page, PageRequest, batched, newest_first
@@ -27,8 +27,6 @@ STEPPED = "run.stepped"
 
 _DIAGNOSIS = Document(TypeAdapter(Diagnosis))
 _USAGE = Document(TypeAdapter(RunUsage))
-_INTENT = Document(TypeAdapter(Intent))
-_OUTCOME = Document(TypeAdapter(Outcome))
 _DIAGNOSES = "diagnoses"
 _ENDED = [state.value for state in RunState if state.ended]
 
@@ -85,7 +83,8 @@ def _book(row: RunRow) -> RunBook:
     )
 
 
-def _row(tx: Tx, run_id: RunId) -> RunRow:
+def row_of(tx: Tx, run_id: RunId) -> RunRow:
+    """Return the run's row, for the parts of the store that keep what belongs to it. Raises NotFound."""
     row = tx.session.get(RunRow, run_id)
     if row is None:
         raise NotFound(f"there is no run {run_id}; list them with: orquanta agent runs", reason="RUN_NOT_FOUND")
@@ -100,7 +99,7 @@ def get(tx: Tx, run_id: RunId) -> Run | None:
 
 def require(tx: Tx, run_id: RunId) -> Run:
     """Return the run. Raises NotFound."""
-    return _model(_row(tx, run_id))
+    return _model(row_of(tx, run_id))
 
 
 def of_goal(tx: Tx, goal_id: GoalId) -> Run | None:
@@ -199,7 +198,7 @@ def set_state(
     wake_at: datetime | None = None,
 ) -> Run:
     """Put the run into a state, with what it waits for there. Raises PreconditionFailed for one that has ended."""
-    row = _row(tx, run_id)
+    row = row_of(tx, run_id)
     if RunState(row.state).ended:
         raise PreconditionFailed(f"run {run_id} has ended already: {row.state}", reason="RUN_ENDED")
     row.state = state.value
@@ -210,7 +209,7 @@ def set_state(
     row.watches = list(watches)
     row.wake_at = wake_at
     row.finished_at = tx.now if state.ended else None
-    return _changed(tx, row)
+    return changed(tx, row)
 
 
 def note(
@@ -226,7 +225,7 @@ def note(
 
     `diagnosis` is of a failed job; the run shows the newest.
     """
-    row = _row(tx, run_id)
+    row = row_of(tx, run_id)
     if notes is not None:
         row.notes = {**row.notes, **notes}
     if planned is not None:
@@ -237,86 +236,29 @@ def note(
         job_id, found = diagnosis
         row.diagnosis = _DIAGNOSIS.dump(found)
         row.notes = {**row.notes, _DIAGNOSES: {**row.notes.get(_DIAGNOSES, {}), job_id: row.diagnosis}}
-    return _changed(tx, row)
+    return changed(tx, row)
 
 
 def request_stop(tx: Tx, run_id: RunId, reason: str) -> Run:
     """Have the run end at its next step; a run that has ended stays as it is. Raises NotFound."""
-    row = _row(tx, run_id)
+    row = row_of(tx, run_id)
     if RunState(row.state).ended or row.stop_reason:
         return _model(row)
     row.stop_reason = reason
-    return _changed(tx, row)
+    return changed(tx, row)
 
 
-def _changed(tx: Tx, row: RunRow) -> Run:
+def changed(tx: Tx, row: RunRow) -> Run:
+    """Count a change of the run's row and wake who follows it."""
     row.version += 1
     tx.session.add(row)
     tx.emit(Noun.RUN, row.id, STEPPED, row.status_reason, parent_id=row.goal_id or "")
     return _model(row)
 
 
-def steps(tx: Tx, run_id: RunId) -> tuple[RunStep, ...]:
-    """Return the run's steps in their order."""
-    query = select(RunStepRow).where(col(RunStepRow.run_id) == run_id).order_by(col(RunStepRow.number))
-    return tuple(_step(row) for row in tx.session.execute(query).scalars())
-
-
-def step(tx: Tx, run_id: RunId, number: int) -> RunStep | None:
-    """Return one step, or None."""
-    row = tx.session.get(RunStepRow, (run_id, number))
-    return None if row is None else _step(row)
-
-
-def _step(row: RunStepRow) -> RunStep:
-    return RunStep(
-        run_id=RunId(row.run_id),
-        number=row.number,
-        intent=_INTENT.load(row.intent),
-        outcome=None if row.outcome is None else _OUTCOME.load(row.outcome),
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-    )
-
-
-def begin_step(tx: Tx, run_id: RunId, number: int, intent: Intent) -> RunStep:
-    """Write down what is about to be done. A step that is there already is returned as it is."""
-    row = tx.session.get(RunStepRow, (run_id, number))
-    if row is None:
-        row = RunStepRow(run_id=run_id, number=number, intent=_INTENT.dump(intent), started_at=tx.now)
-        tx.session.add(row)
-        tx.session.flush()
-    return _step(row)
-
-
-def finish_step(tx: Tx, run_id: RunId, number: int, outcome: Outcome, *, turns: int = 0, tool_calls: int = 0) -> bool:
-    """Write down what came of a step and add what it used to the run's account, once.
-
-    Returns false, and changes nothing, if its outcome is known already.
-    """
-    row = tx.session.get(RunStepRow, (run_id, number))
-    if row is None:
-        raise LookupError(f"step {number} of {run_id} was never begun")
-    if row.outcome is not None:
-        return False
-    row.outcome = _OUTCOME.dump(outcome)
-    row.finished_at = tx.now
-    tx.session.add(row)
-    run = _row(tx, run_id)
-    run.turns += turns
-    run.tool_calls += tool_calls
-    run.input_tokens += outcome.input_tokens
-    run.output_tokens += outcome.output_tokens
-    run.cost_usd_micros += to_micros(outcome.cost_usd)
-    run.seconds += outcome.seconds
-    run.tainted = run.tainted or outcome.untrusted
-    _changed(tx, run)
-    return True
-
-
 def spent_at_least(tx: Tx, run_id: RunId, cost_usd: Decimal) -> None:
     """Raise the run's account to what its models are known to have cost; it is never lowered."""
-    row = _row(tx, run_id)
+    row = row_of(tx, run_id)
     row.cost_usd_micros = max(row.cost_usd_micros, to_micros(cost_usd))
     tx.session.add(row)
 

@@ -13,7 +13,7 @@ from control_plane.model.job import Job, JobSpec
 from control_plane.model.run_replan import Replan, replan_from_json
 from control_plane.model.run_step import Outcome, RunStep
 from control_plane.model.tool import ToolStatus
-from control_plane.store import goals, jobs, runs
+from control_plane.store import goals, jobs, run_steps
 from control_plane.store.database import Tx
 
 _STATUS = {
@@ -33,7 +33,7 @@ def relaunch(tx: Tx, governor: Governor, goal: Goal, step: RunStep) -> Outcome:
     of_goal = jobs.of_goal(tx, goal.id, with_allocations=False)
     if goals.require(tx, goal.id).state.ended or any(attempts.was_stopped(job) for job in of_goal):
         return _outcome(replan, ToolStatus.DENIED, "a person has stopped jobs of the goal meanwhile")
-    places = attempts.replaced(of_goal, attempts.replans(runs.steps(tx, step.run_id)))
+    places = attempts.replaced(of_goal, attempts.replans(run_steps.of_run(tx, step.run_id)))
     action = governor.propose_in(
         tx,
         Proposal(

@@ -13,7 +13,7 @@ from control_plane.model.record import Noun
 from control_plane.model.run import EventType, RunState, RunUsage
 from control_plane.model.run_step import Intent, NewRun, Outcome, StepKind
 from control_plane.model.tool import ToolEffect
-from control_plane.store import audit, events, run_events, runs
+from control_plane.store import audit, events, run_events, run_steps, runs
 from control_plane.store.audit import AuditFilter
 from control_plane.store.database import Store, Tx
 from control_plane.store.pages import PageRequest
@@ -58,17 +58,17 @@ async def test_a_run_is_inserted_once(begun: Store) -> None:
 
 
 async def test_a_step_comes_back_as_it_was_written(begun: Store) -> None:
-    intended = await begun.write(lambda tx: runs.begin_step(tx, RUN_ID, 1, CALL))
+    intended = await begun.write(lambda tx: run_steps.begin(tx, RUN_ID, 1, CALL))
     assert (intended.intent, intended.outcome, intended.key) == (CALL, None, f"{RUN_ID}/1")
-    assert await begun.write(lambda tx: runs.finish_step(tx, RUN_ID, 1, TOLD, tool_calls=1))
-    (step,) = await begun.read(lambda tx: runs.steps(tx, RUN_ID))
+    assert await begun.write(lambda tx: run_steps.finish(tx, RUN_ID, 1, TOLD, tool_calls=1))
+    (step,) = await begun.read(lambda tx: run_steps.of_run(tx, RUN_ID))
     assert (step.intent, step.outcome) == (CALL, TOLD)
 
 
 async def test_an_outcome_and_its_cost_are_written_once(begun: Store) -> None:
-    await begun.write(lambda tx: runs.begin_step(tx, RUN_ID, 1, CALL))
+    await begun.write(lambda tx: run_steps.begin(tx, RUN_ID, 1, CALL))
     for written in (True, False):
-        first = await begun.write(lambda tx: runs.finish_step(tx, RUN_ID, 1, TOLD, turns=1, tool_calls=1))
+        first = await begun.write(lambda tx: run_steps.finish(tx, RUN_ID, 1, TOLD, turns=1, tool_calls=1))
         assert first is written
     run = await begun.read(lambda tx: runs.require(tx, RUN_ID))
     assert run.used == RunUsage(1, 1, 100, 7, Decimal("0.001234"), 1.5)
@@ -168,7 +168,7 @@ async def test_lists_are_filtered_and_old_runs_are_forgotten(begun: Store, clock
     other = NewRun(derived_id(RUN, "two"), "healing_agent", None, None, "m")
     clock.advance(1)
     await begun.write(lambda tx: runs.insert(tx, other))
-    await begun.write(lambda tx: runs.begin_step(tx, RUN_ID, 1, CALL))
+    await begun.write(lambda tx: run_steps.begin(tx, RUN_ID, 1, CALL))
     await begun.write(lambda tx: run_events.append(tx, RUN_ID, EventType.RUN_STARTED, "x"))
 
     async def listed(which: RunFilter) -> list[RunId]:
@@ -184,4 +184,4 @@ async def test_lists_are_filtered_and_old_runs_are_forgotten(begun: Store, clock
     clock.advance(1)
     assert await begun.write(lambda tx: runs.prune(tx, before=clock.now())) == 1
     assert await listed(RunFilter()) == [other.id]
-    assert await begun.read(lambda tx: runs.steps(tx, RUN_ID)) == ()
+    assert await begun.read(lambda tx: run_steps.of_run(tx, RUN_ID)) == ()

@@ -38,7 +38,7 @@ from control_plane.model.run import EventType, RunState
 from control_plane.model.run_replan import replan_to_json
 from control_plane.model.run_step import Intent, Outcome, RunStep, StepKind
 from control_plane.model.tool import ToolEffect
-from control_plane.store import goals, run_events, runs
+from control_plane.store import goals, run_events, run_steps, runs
 from control_plane.store.database import Store, Tx
 
 log = structlog.get_logger()
@@ -165,7 +165,7 @@ class Driver:
         action = move.action
         number = view.number
         intent = Intent(StepKind.DECISION, action.id, effect=ToolEffect.READ)
-        step = runs.begin_step(tx, view.run.id, number, intent)
+        step = run_steps.begin(tx, view.run.id, number, intent)
         outcome = Outcome(
             action.state.value,
             {"outcome": action.outcome, "decided_by": action.decided_by},

@@ -15,7 +15,7 @@ from control_plane.model.job import Job
 from control_plane.model.plan import Question, QuestionReason
 from control_plane.model.run import EventType, RunState
 from control_plane.model.run_step import RunStep
-from control_plane.store import goals, run_events, runs
+from control_plane.store import goals, run_events, run_steps, runs
 from control_plane.store.database import Tx
 
 
@@ -46,7 +46,7 @@ def note_cause(tx: Tx, view: RunView, job: Job, diagnosis: Diagnosis) -> None:
 
 def run_again(tx: Tx, view: RunView, step: RunStep, pursuit: GoalPursuit, policy: RunPolicy) -> None:
     """Propose what a step wants run again, and write down what came of it: both, or neither."""
-    known = runs.step(tx, step.run_id, step.number)
+    known = run_steps.get(tx, step.run_id, step.number)
     if view.goal is None or known is None or known.outcome is not None:
         return
     outcome = pursuit.relaunch(tx, goals.require(tx, view.goal.id), step)

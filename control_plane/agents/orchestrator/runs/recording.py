@@ -13,7 +13,7 @@ from control_plane.model.run import EventType
 from control_plane.model.run_replan import replan_from_json
 from control_plane.model.run_step import Intent, Outcome, RunStep, StepKind
 from control_plane.model.tool import ToolStatus
-from control_plane.store import agents, goals, run_events, runs
+from control_plane.store import agents, goals, run_events, run_steps, runs
 from control_plane.store.database import Tx
 
 RECALL = "recall_memory"
@@ -42,14 +42,14 @@ def begin(tx: Tx, view: RunView, intent: Intent) -> RunStep | None:
             f"{intent.name}: {intent.reasoning}" if intent.reasoning else intent.name,
             data={"tool": intent.name, "arguments": intent.arguments_json[:_SHOWN_CHARS], "step": view.number},
         )
-    return runs.begin_step(tx, view.run.id, view.number, intent)
+    return run_steps.begin(tx, view.run.id, view.number, intent)
 
 
 def finish(tx: Tx, step: RunStep, outcome: Outcome, policy: RunPolicy) -> bool:
     """Write down what came of a step, account for it once, and tell it."""
     turns = int(step.intent.kind in (StepKind.PLAN, StepKind.THINK, StepKind.CHOOSE))
     calls = int(step.intent.kind is StepKind.TOOL)
-    if not runs.finish_step(tx, step.run_id, step.number, outcome, turns=turns, tool_calls=calls):
+    if not run_steps.finish(tx, step.run_id, step.number, outcome, turns=turns, tool_calls=calls):
         return False
     if turns:
         runs.spent_at_least(tx, step.run_id, model_cost(tx, runs.require(tx, step.run_id)))

@@ -26,7 +26,7 @@ from control_plane.model.run import Run
 from control_plane.model.run_replan import Replan
 from control_plane.model.run_step import Outcome, RunBook, RunStep, StepKind
 from control_plane.model.tool import ToolEffect, ToolStatus
-from control_plane.store import actions, goals, incidents, jobs, model_usage, nodes, repairs, runs, users
+from control_plane.store import actions, goals, incidents, jobs, model_usage, nodes, repairs, run_steps, runs, users
 from control_plane.store.database import Tx
 
 Json = Mapping[str, Any]  # Any: JSON of any shape
@@ -172,7 +172,7 @@ def load_view(tx: Tx, run_id: RunId) -> RunView | None:
     waited = {action_id: actions.get(tx, action_id) for action_id in book.waits_for}
     return RunView(
         book=book,
-        steps=runs.steps(tx, run_id),
+        steps=run_steps.of_run(tx, run_id),
         goal=goal,
         jobs=of_goal,
         owner=None if run.user_id is None else users.get(tx, run.user_id),

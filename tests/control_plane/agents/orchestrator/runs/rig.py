@@ -23,7 +23,7 @@ from control_plane.model.run_step import RunStep
 from control_plane.reasoning.contract import ModelToolCall
 from control_plane.reasoning.scripted import ScriptedModel, ScriptedReply
 from control_plane.run_terms import diagnoser
-from control_plane.store import actions, goals, jobs, nodes, run_events, runs
+from control_plane.store import actions, goals, jobs, nodes, run_events, run_steps, runs
 from control_plane.store.actions import ActionFilter
 from control_plane.store.pages import PageRequest
 from control_plane.telemetry.logs import LogStore
@@ -151,7 +151,7 @@ class Rig:
 
     async def steps(self, goal: Goal) -> tuple[RunStep, ...]:
         run = await self.run(goal)
-        return await self.world.store.read(lambda tx: runs.steps(tx, run.id))
+        return await self.world.store.read(lambda tx: run_steps.of_run(tx, run.id))
 
     async def events(self, goal: Goal) -> tuple[ReasoningEvent, ...]:
         run = await self.run(goal)
