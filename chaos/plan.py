@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+WHOLE_SECONDS: Final = 120.0
+"""In a shorter run what is done lasts less long, in proportion."""
+
 LEAST_GAP_SECONDS: Final = 2.0
 MOST_GAP_SECONDS: Final = 6.0
 FAULTS_PER_HOST_MINUTE: Final = 0.03
@@ -65,7 +68,9 @@ def draw(seed: int, seconds: float) -> tuple[Mischief, ...]:
             dice.shuffle(kinds)
         kind = kinds.pop()
         at = (number + dice.random()) * gap
-        drawn.append(Mischief(kind, round(at, 2), round(dice.uniform(*LASTS[kind]), 2), dice.random()))
+        least, most = LASTS[kind]
+        lasts = dice.uniform(least, least + (most - least) * min(1.0, seconds / WHOLE_SECONDS))
+        drawn.append(Mischief(kind, round(at, 2), round(lasts, 2), dice.random()))
     return tuple(drawn)
 
 
