@@ -126,7 +126,9 @@ class Slurm:
         if spec.memory_limit_bytes:
             made.append(f"--mem={math.ceil(spec.memory_limit_bytes / _MIB)}M")
         if spec.max_runtime_seconds:
-            made.append(f"--time={max(1, math.ceil(spec.max_runtime_seconds / 60))}")
+            # Slurm's limit is for when nobody here ends it: with room for the checkpoint and the grace before that.
+            most = spec.max_runtime_seconds + spec.checkpoint_seconds + spec.stop_grace_seconds
+            made.append(f"--time={math.ceil(most / 60) + 1}")
         return made
 
 

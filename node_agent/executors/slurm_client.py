@@ -23,12 +23,12 @@ _CALL_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 1.0
 _LONGEST_LOOK_SECONDS: Final = 3.0
 _SETTLE_SECONDS: Final = 0.5  # what a job wrote last may come late over a shared disk
+_ANSWER_SECONDS: Final = 5.0
 _UNKNOWN_LOOKS_MAX: Final = 12
 _COPY_BYTES: Final = 256 * 1024
 _FIELD: Final = re.compile(r"(\w+)=(\S*)")
 
 _WAITING: Final = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
-_RUNNING: Final = frozenset({"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT"})
 _OUTCOMES: Final = {
     "OUT_OF_MEMORY": ("oom_killed", "killed by Slurm for using more memory than it may; ask for more or use less"),
     "TIMEOUT": ("timed_out", "ran for as long as Slurm lets it"),
@@ -37,7 +37,13 @@ _OUTCOMES: Final = {
     "BOOT_FAIL": ("supervisor_lost", "the Slurm node that it was to run on did not start"),
     "PREEMPTED": ("supervisor_lost", "another job of the cluster has preempted it"),
     "REVOKED": ("supervisor_lost", "its cluster gave it to another one"),
+    "LAUNCH_FAILED": ("start_failed", "Slurm could not start it on its nodes"),
+    "RECONFIG_FAIL": ("supervisor_lost", "the Slurm node that it was to run on could not be made ready"),
 }
+_ENDED: Final = frozenset({"COMPLETED", "CANCELLED", "FAILED", *_OUTCOMES})
+"""Any other word is of a job that goes on, whatever Slurm calls that."""
+_AWAY: Final = re.compile(r"contact slurm controller|connect failure|timed out|Zero Bytes|communication", re.IGNORECASE)
+"""What a program of Slurm says that had no answer: what it asked for may have been done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,7 @@ class Job:
     @property
     def ended(self) -> bool:
         """Whether it will not run any more."""
-        return self.state not in _WAITING and self.state not in _RUNNING
+        return self.state in _ENDED
 
 
 class Client:
@@ -77,8 +83,9 @@ class Client:
         if job is None:
             return self._lost()
         time.sleep(_SETTLE_SECONDS)
-        while self._copy():
-            pass
+        left = sum(_size(self._output / name) for name in ("out", "err")) - sum(self._offsets)
+        while left > 0 and (copied := self._copy()):  # a process that was left behind may write for ever
+            left -= copied
         for path in (self._output / "out", self._output / "err"):
             path.unlink(missing_ok=True)
         return self._end(job)
@@ -90,7 +97,7 @@ class Client:
         asked_to_stop = False
         while True:
             job = self._look()
-            moved = self._copy()
+            moved = self._copy_on()
             unknown = unknown + 1 if job is None else 0
             if job is not None:
                 if job.ended:
@@ -105,14 +112,22 @@ class Client:
             pause = _LOOK_SECONDS if moved or self._stopping else min(_LONGEST_LOOK_SECONDS, pause * 1.2)
             self._sleep(pause)
 
-    def _copy(self) -> bool:
-        """Pass on what the job has written since the last time, up to a bound; return whether there was any."""
+    def _copy(self) -> int:
+        """Pass on what the job has written since the last time, up to a bound; return how many bytes."""
         copied = [
             _copy(self._output / "out", sys.stdout.buffer, self._offsets[0]),
             _copy(self._output / "err", sys.stderr.buffer, self._offsets[1]),
         ]
         self._offsets = [before + more for before, more in zip(self._offsets, copied, strict=True)]
-        return any(copied)
+        return sum(copied)
+
+    def _copy_on(self) -> bool:
+        """Pass on what there is, as much as a look's time allows; return whether there was any."""
+        until = time.monotonic() + _LOOK_SECONDS
+        moved = copied = self._copy()
+        while copied >= _COPY_BYTES and time.monotonic() < until:
+            copied = self._copy()
+        return moved > 0
 
     def kill(self) -> int:
         """End the job at once, by its name: it may have been submitted without this process knowing its id."""
@@ -145,15 +160,40 @@ class Client:
         except OSError as error:
             return f"cannot make {work} for its output: {error}"
         files = (f"--output={self._output / 'out'}", f"--error={self._output / 'err'}", f"--chdir={work}")
-        done = _done(["sbatch", *self._order["arguments"], *files], stdin=self._order["script"])
-        if isinstance(done, str) or done.returncode != 0:
-            # An answer that was lost may belong to a job that was taken.
+        while True:
+            done = _done(["sbatch", *self._order["arguments"], *files], stdin=self._order["script"])
+            if not isinstance(done, str) and done.returncode == 0:
+                return self._taken(done.stdout.strip().split(";")[0])
+            said = done if isinstance(done, str) else done.stderr.strip()[-400:]
+            if not _AWAY.search(said):
+                return f"Slurm took no job: {said or 'sbatch failed'}"
+            found = self._find(said)
+            if found:
+                return self._taken(found)
+            if self._stopping:
+                return "stopped before Slurm took it"
+
+    def _taken(self, number: str) -> str:
+        if not number.isdigit():
             self.cancel()
-            said = done if isinstance(done, str) else done.stderr.strip()[:400]
-            return f"Slurm took no job: {said or 'sbatch failed'}"
-        self._id = done.stdout.strip().split(";")[0]
+            return f"sbatch did not say which job it is: {number[:200]!r}"
+        self._id = number
         self._file.write(SiteState("waiting", f"waits in Slurm's queue as job {self._id}", self._id))
         return ""
+
+    def _find(self, said: str) -> str:
+        """Return the id of the job, if a submission without an answer was taken; stays until Slurm tells."""
+        self._file.write(SiteState("waiting", f"waits for Slurm to take it: {said[:300]}"))
+        command = ("squeue", "--noheader", "--states=all", "--format=%i", f"--name={self._order['name']}")
+        sure = False
+        while True:
+            found = _call(*command)
+            if found and found.split():
+                return found.split()[-1]
+            if found is not None and sure:
+                return ""
+            sure = found is not None
+            time.sleep(_ANSWER_SECONDS)  # what was asked last may be taken after this was told
 
     def _look(self) -> Job | None:
         text = _call("scontrol", "--oneliner", "show", "job", self._id)
@@ -173,10 +213,10 @@ class Client:
             self._file.write(SiteState("running", "", self._id))
 
     def _end(self, job: Job) -> int:
-        outcome, message = _OUTCOMES.get(job.state, ("signaled" if job.signal else "exited", ""))
+        number = job.signal or (signal.SIGTERM if job.state == "CANCELLED" and not job.exit_code else 0)
+        outcome, message = _OUTCOMES.get(job.state, ("signaled" if number else "exited", ""))
         if job.state == "CANCELLED" and not self._stopping:
             message = "cancelled in Slurm, by its user or an administrator"
-        number = job.signal or (signal.SIGTERM if job.state == "CANCELLED" and not job.exit_code else 0)
         code = None if number else job.exit_code or (0 if job.state == "COMPLETED" else 1)
         self._file.write(SiteState("ended", message, self._id, outcome, code, number or None))
         return 0
@@ -206,6 +246,13 @@ def _copy(path: Path, stream: BinaryIO, offset: int) -> int:
         stream.write(data)
         stream.flush()
     return len(data)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _call(*command: str) -> str | None:

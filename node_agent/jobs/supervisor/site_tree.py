@@ -27,6 +27,7 @@ _MESSAGE_MAX = 500
 _LAST_SIGNAL = 64
 _LAST_EXIT_CODE = 255
 _TOLD = {"start_failed", "supervisor_lost", "timed_out"}
+_OUTCOMES = {*_TOLD, "exited", "signaled", "oom_killed"}
 
 
 class SiteTree(Tree):
@@ -79,7 +80,7 @@ class SiteTree(Tree):
         else:
             self.exit_status = (code if isinstance(code, int) and 0 <= code <= _LAST_EXIT_CODE else 1) << 8
         self.oom_killed = found.get("outcome") == "oom_killed"
-        if found.get("outcome") in _TOLD:
+        if found.get("outcome") in _TOLD or (found.get("outcome") in _OUTCOMES and found.get("message")):
             self.verdict = str(found["outcome"]), str(found.get("message", ""))[:_MESSAGE_MAX]
         self.empty = True
 

@@ -77,7 +77,10 @@ class Pod:
 
 
 class Emulator:
-    """What the cluster holds. `hold` keeps pods from being scheduled, `no_pods` from being made; so many answers to creations are lost."""
+    """What the cluster holds.
+
+    `hold` keeps pods from being scheduled, `no_pods` from being made; so many answers to creations are lost.
+    """
 
     def __init__(self) -> None:
         self.jobs: dict[str, Json] = {}

@@ -1,5 +1,6 @@
 """Jobs on a real Slurm: submitted, followed, told apart by how they end, cancelled, and never left behind."""
 
+import asyncio
 import os
 import signal
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import pytest
 from node_agent.errors import SettingsInvalid
 from node_agent.executors.choice import choose
 from node_agent.executors.slurm import Slurm, SlurmNode, gpu_uuid, parse_nodes
+from node_agent.executors.slurm_client import Job
 from node_agent.jobs.executor import Executor
 from node_agent.jobs.status import MemberState, Outcome
 from node_agent.settings import ExecutorKind, Settings
@@ -154,12 +156,46 @@ async def test_no_job_is_left_in_slurm_when_its_supervisor_is_killed(host: Host,
         await eventually(lambda: not ask(slurm_conf, "squeue", "-h", "-t", "R,PD", f"--name={name}").strip())
 
 
+async def test_a_job_that_a_stranger_cancels_says_so(host: Host, slurm_conf: Path) -> None:
+    job = spec("taken", "echo started; sleep 600", gpu_uuids=H100[:1])
+    async with host.daemon() as runner:
+        await runner.converge({job.key: job})
+        await running(runner, job.key)
+        ask(slurm_conf, "scancel", f"--name=orquanta-{job.key}")
+        status = await ended(runner, job.key)
+    assert (status.outcome, status.signal) == (Outcome.SIGNALED, signal.SIGTERM)
+    assert "cancelled in Slurm" in status.message
+
+
+async def test_a_submission_without_an_answer_is_found_and_not_made_twice(host: Host, slurm_conf: Path) -> None:
+    job = spec("unheard", "echo once", gpu_uuids=H100[:1])
+    control = int((slurm_conf.parent / "slurmctld.pid").read_text())
+    os.kill(control, signal.SIGSTOP)
+    try:
+        async with host.daemon() as runner:
+            await runner.converge({job.key: job})
+            async with asyncio.timeout(90):
+                while "waits for Slurm to take it" not in runner.statuses()[job.key].message:  # noqa: ASYNC110 - of no event
+                    await asyncio.sleep(0.1)
+            os.kill(control, signal.SIGCONT)
+            assert (await ended(runner, job.key)).succeeded
+            assert await output(runner, job.key) == b"once\n"
+    finally:
+        os.kill(control, signal.SIGCONT)
+    assert len(ask(slurm_conf, "squeue", "-h", "-t", "all", f"--name=orquanta-{job.key}").splitlines()) == 1
+
+
+@pytest.mark.parametrize("state", ["POWER_UP_NODE", "SIGNALING", "a word of a later Slurm"])
+def test_a_job_in_a_state_that_is_not_an_end_goes_on(state: str) -> None:
+    assert not Job(state, "", 0, 0).ended
+
+
 def test_orders_name_what_slurm_needs(tmp_path: Path) -> None:
     slurm = Slurm(tmp_path, "main", ("--account=research",), gpus_per_node=4)
     order = slurm.order(
         spec("x", "true", gpu_uuids=H100[:6], memory_limit_bytes=3 << 30, cpu_limit_milli=1500, max_runtime_seconds=90),
         {"A": "b c"},
     )
-    for part in ("nodes=2", "gres=gpu:h100:3", "mem=3072M", "cpus-per-task=2", "time=2", "account=research"):
+    for part in ("nodes=2", "gres=gpu:h100:3", "mem=3072M", "cpus-per-task=2", "time=3", "account=research"):
         assert f'"--{part}"' in order
     assert "export A='b c'" in order
