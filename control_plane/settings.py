@@ -104,7 +104,7 @@ class Settings(BaseSettings):
     replicated: bool = False
     """Run beside other control planes on the same database and NATS cluster: all serve people and hosts, one has its
     agents work. Needs PostgreSQL and nats_url, and the keys of identity_folder in each."""
-    replica_name: str = Field("", max_length=48, pattern="^[A-Za-z0-9_-]*$")
+    replica_name: Annotated[str, Field(max_length=48, pattern="^[A-Za-z0-9_-]*$")] = ""
     """Name of this control plane among them; one is made from the machine's name, and kept, if empty."""
     identity_folder: FilePath | None = None
     """Folder of the keys that all of them share: the CA, and the secrets that sign tokens and grants; identity in the
@@ -115,7 +115,7 @@ class Settings(BaseSettings):
     metrics_address: str = ""
     """HOST:PORT at which Prometheus reads this control plane's own figures; nowhere if empty. It has neither TLS nor a
     password: keep it on loopback or behind a firewall."""
-    otlp_endpoint: str = Field("", pattern=r"(https?://[^\s/]+)?")
+    otlp_endpoint: Annotated[str, Field(pattern=r"^(https?://[^\s/]+)?$")] = ""
     """A collector of traces that speaks OTLP over gRPC, http://host:4317, or https:// with TLS; none if empty."""
     lease_seconds: Seconds = 15.0
     """A node silent for this long is lost: it gets no new jobs."""

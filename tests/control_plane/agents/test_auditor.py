@@ -1,6 +1,7 @@
 """The auditor: what was decided is signed soon, kept elsewhere, and archived before it goes."""
 
 import io
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -38,7 +39,14 @@ class Heard(Bus):
         self.checkpoints: list[Checkpoint] = []
         self.away = False
 
-    async def publish_event(self, subject: str, data: bytes, *, message_id: str) -> Receipt:
+    async def publish_event(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        message_id: str,
+        headers: Mapping[str, str] | None = None,  # noqa: ARG002 - the bus's own signature
+    ) -> Receipt:
         if self.away:
             raise Unavailable("the broker is away", reason="BUS_DISCONNECTED")
         assert subject == "orq.event.audit.checkpoint"

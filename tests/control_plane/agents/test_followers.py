@@ -1,7 +1,7 @@
 """The loops that follow the store's events: a database that goes away for a moment must not end them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,14 @@ class _Heard(Bus):
     def __init__(self) -> None:
         self.subjects: asyncio.Queue[str] = asyncio.Queue()
 
-    async def publish_event(self, subject: str, data: bytes, *, message_id: str) -> Receipt:  # noqa: ARG002 - the bus's own signature
+    async def publish_event(
+        self,
+        subject: str,
+        data: bytes,  # noqa: ARG002 - the bus's own signature
+        *,
+        message_id: str,  # noqa: ARG002 - the same
+        headers: Mapping[str, str] | None = None,  # noqa: ARG002 - the same
+    ) -> Receipt:
         self.subjects.put_nowait(subject)
         return Receipt("ORQ_EVENTS", sequence=self.subjects.qsize(), duplicate=False)
 

@@ -1,7 +1,7 @@
 """What agents think and do goes over the bus in order, once, as the bytes that gRPC sends."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
@@ -28,7 +28,14 @@ class Heard(Bus):
         self.away = away
         self.told: asyncio.Queue[tuple[str, bytes, str]] = asyncio.Queue()
 
-    async def publish_event(self, subject: str, data: bytes, *, message_id: str) -> Receipt:
+    async def publish_event(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        message_id: str,
+        headers: Mapping[str, str] | None = None,  # noqa: ARG002 - the bus's own signature
+    ) -> Receipt:
         if self.away:
             self.away -= 1
             raise Unavailable("the broker is away", reason="BUS_DISCONNECTED")

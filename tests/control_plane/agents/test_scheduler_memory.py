@@ -1,5 +1,7 @@
 """What the scheduler keeps in memory is what the store says, however it came about."""
 
+import asyncio
+import threading
 from dataclasses import replace
 from random import Random
 
@@ -11,7 +13,8 @@ from control_plane.model.job import ExitReason, JobPriority, JobState, TopologyD
 from control_plane.model.team import Team
 from control_plane.scheduling import reading
 from control_plane.scheduling.reading import Terms, everything
-from control_plane.scheduling.view import QueueSettings, QueueView, standing_of
+from control_plane.scheduling.view import Line, QueueSettings, QueueView, standing_of
+from control_plane.scheduling.world import World as QueueWorld
 from control_plane.scheduling.world import differences
 from control_plane.store import demand_history, events, teams, users
 from tests.control_plane.world import ENDED, LIMITS, RUNNING, World, job_id, spec
@@ -200,3 +203,25 @@ async def test_anybody_may_ask_about_the_queue_without_disturbing_it(world: Worl
     left = standing_of(second, job_id("two"))
     assert left is not None
     assert left.position == 1
+
+
+async def test_who_goes_away_leaves_no_world_that_is_still_looked_at_to_others(world: World) -> None:
+    await world.node()
+    view = QueueView(world.store, QueueSettings(LIMITS.max_gpus_per_user))
+    looked_at, began, end = [], asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def ask(seen: QueueWorld, _line: Line) -> None:
+        looked_at.append(seen)
+        loop.call_soon_threadsafe(began.set)
+        end.wait(30)
+
+    asking = asyncio.create_task(view.ask(ask))
+    try:
+        await began.wait()
+        asking.cancel()
+        await asyncio.wait({asking})
+        looked_at.append(await view.ask(lambda seen, _: seen))
+    finally:
+        end.set()
+    assert looked_at[0] is not looked_at[1]

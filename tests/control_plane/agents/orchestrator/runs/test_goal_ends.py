@@ -1,11 +1,14 @@
 """A goal ends once and truly: as its jobs did, with nothing of it left to approve, and not before its run could act."""
 
+from decimal import Decimal
+
+from control_plane.model.action import ActionState
 from control_plane.model.goal import GoalState
 from control_plane.model.job import AllocationState, ExitReason
 from control_plane.model.run import RunState
 from tests.control_plane.agents.orchestrator.runs.rig import Rig
 from tests.control_plane.agents.orchestrator.runs.test_replanning import NETWORK, looked_at, place, wrote
-from tests.control_plane.world import principal, spec
+from tests.control_plane.world import LIMITS, principal, spec
 
 
 async def test_a_scaling_goal_whose_replicas_fail_runs_them_again_and_does_not_end_as_succeeded(rig: Rig) -> None:
@@ -29,3 +32,24 @@ async def test_a_scaling_goal_whose_replicas_fail_runs_them_again_and_does_not_e
     ended, run = await rig.goal(goal.id), await rig.run(goal)
     assert (ended.state, run.state) == (GoalState.FAILED, RunState.FAILED)
     assert "IMPORT_ERROR" in ended.result
+
+
+async def test_once_a_person_has_stopped_jobs_nobody_can_approve_that_others_are_run_again(rig: Rig) -> None:
+    await rig.node()
+    goal = await rig.ask("train on 1 H100 for 1 hour and separately benchmark on 1 H100 for 1 hour in parallel")
+    rig.world.governor._limits = type(LIMITS)(approval_above_usd=Decimal(0), max_gpus_per_user=64)
+    await place(rig)
+    failed, other = await rig.jobs(goal)
+    await wrote(rig, failed, NETWORK)
+    await rig.world.report_of(failed.id, AllocationState.ENDED, ExitReason.EXITED, exit_code=1, gpu_seconds=60)
+    await looked_at(rig)
+    (waiting,) = [one for one in await rig.actions() if one.state is ActionState.AWAITING_APPROVAL]
+    stop = rig.orchestrator.pursuit.stop
+    await rig.world.store.write(lambda tx: stop(tx, rig.ada, goal.id, other.id, "enough", "r-stop"))
+    await rig.world.report_of(other.id, AllocationState.ENDED, ExitReason.STOPPED)
+    await looked_at(rig)
+    ended = await rig.goal(goal.id)
+    assert (ended.state, len(await rig.jobs(goal))) == (GoalState.FAILED, 2)
+    (after,) = [one for one in await rig.actions() if one.id == waiting.id]
+    assert (after.state, after.outcome) == (ActionState.SUPERSEDED, "a person has stopped jobs of its goal")
+    assert (await rig.run(goal)).state is RunState.FAILED
