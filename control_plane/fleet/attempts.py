@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
+from control_plane.fleet.preemption import started_at
 from control_plane.fleet.progress import NEEDED
 from control_plane.fleet.templates import stood_in
 from control_plane.model.ids import JobId
-from control_plane.model.job import Job, JobState
+from control_plane.model.job import Allocation, Job, JobState
 from control_plane.model.money import format_usd
 from control_plane.model.run_replan import Replan, replan_from_json
 from control_plane.model.run_step import RunStep, StepKind
@@ -103,6 +104,13 @@ def _tried(replan: Replan, names: Mapping[JobId, str]) -> str:
     failed = f"{names.get(replan.job_id, 'a job')} ({replan.job_id})"
     after = dict(replan.jobs).get(replan.job_id, "")
     return f"Because of {replan.cause}{cited}, {failed} was {replan.why}: {after}."
+
+
+def seconds_of(attempt: Allocation) -> float:
+    """Return how long an attempt ran: by the time of its GPUs, of which a part counts whole here, or by the clock."""
+    if attempt.gpus:
+        return attempt.gpu_seconds / attempt.gpus
+    return 0.0 if attempt.ended_at is None else (attempt.ended_at - started_at(attempt)).total_seconds()
 
 
 def cost(jobs: Sequence[Job]) -> str:

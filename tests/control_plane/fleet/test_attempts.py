@@ -1,6 +1,7 @@
 """Which job took whose place, what is run with it, and what is told of all tries."""
 
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 
 from control_plane.fleet import attempts
@@ -8,7 +9,7 @@ from control_plane.fleet.progress import NEEDED
 from control_plane.model.ids import JobId
 from control_plane.model.job import Job, JobState, ResourceRequest
 from control_plane.model.run_replan import RemedyKind, Replan, replan_from_json, replan_to_json
-from tests.control_plane.fleet.values import job
+from tests.control_plane.fleet.values import NOW, allocation, job, member
 from tests.control_plane.world import job_id, spec
 
 
@@ -82,3 +83,10 @@ def test_what_is_told_names_every_job_and_every_try() -> None:
 def test_a_step_keeps_all_of_what_it_does() -> None:
     one = replan(("a", "b"), ("c", "d"))
     assert replan_from_json(replan_to_json(one)) == one
+
+
+def test_an_attempt_on_a_part_of_a_gpu_or_on_none_ran_as_long_as_on_a_whole_one() -> None:
+    whole = replace(allocation(member(0, gpu_seconds=600)), ended_at=NOW + timedelta(seconds=600))
+    half = replace(allocation(member(0, gpu_seconds=300)), gpu_milli=500)
+    none = replace(whole, members=(replace(member(0), gpu_uuids=()),))
+    assert [attempts.seconds_of(one) for one in (whole, half, none)] == [600, 600, 600]

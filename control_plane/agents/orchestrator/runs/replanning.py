@@ -171,8 +171,8 @@ def _failure(view: RunView, job: Job) -> Failure:
         diagnosis=view.book.diagnoses[job.id],
         gpu_type="" if newest is None else newest.gpu_type,
         gpu_memory_bytes=max(sizes, default=0),
-        used_seconds=sum(one.gpu_seconds / one.gpu_count for one in charged if one.gpu_count),
-        last_seconds=0.0 if newest is None or not newest.gpu_count else newest.gpu_seconds / newest.gpu_count,
+        used_seconds=sum(attempts.seconds_of(one) for one in charged),
+        last_seconds=0.0 if newest is None else attempts.seconds_of(newest),
         stopped=any(attempts.was_stopped(one) for one in view.jobs),
     )
 
