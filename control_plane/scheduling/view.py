@@ -83,9 +83,14 @@ class QueueView:
         self._asked += 1
         try:
             async with self._lock:
-                world, stopped = await self._current()
-                line = await asyncio.to_thread(self._told, world, stopped)
-                return await asyncio.to_thread(question, world, line)
+                try:
+                    world, stopped = await self._current()
+                    line = await asyncio.to_thread(self._told, world, stopped)
+                    return await asyncio.to_thread(question, world, line)
+                except asyncio.CancelledError:
+                    # The thread goes on, and tries things out in this world: nobody else may change it meanwhile.
+                    self._world = None
+                    raise
         finally:
             self._asked -= 1
 
