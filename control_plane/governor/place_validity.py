@@ -1,8 +1,10 @@
 """Whether a placement can be carried out in the present state, whoever proposes it; if not, the first reason why."""
 
+from collections.abc import Mapping
+
 from control_plane.fleet import executors
 from control_plane.fleet.placement.room import GpuSlot
-from control_plane.fleet.placement.slots import can_share, slots
+from control_plane.fleet.placement.slots import can_share, parents, slots
 from control_plane.fleet.topology import too_far
 from control_plane.governor.repair_validity import Invalid
 from control_plane.model.action import PlaceJob, Placement
@@ -11,6 +13,7 @@ from control_plane.model.job import WHOLE_GPU_MILLI, Job, JobState, ResourceRequ
 from control_plane.model.node import HostInventory, Node, NodeState
 from control_plane.store import conditions, gpu_holds, jobs, nodes
 from control_plane.store.database import Tx
+from control_plane.store.gpu_holds import GpuHold
 from control_plane.store.jobs import Neighbour
 
 
@@ -126,9 +129,12 @@ def _free(tx: Tx, node: Node, inventory: HostInventory, placement: Placement, jo
     milli = wanted.gpu_milli or WHOLE_GPU_MILLI
     if wanted.gpu_milli and placement.gpu_uuids and not can_share(inventory):
         return "GPU_SHARES", f"node {node.name} cannot divide its GPUs among jobs"
-    held = gpu_holds.parts(tx, node.id)
+    held, by_gpu, device_of = gpu_holds.parts(tx, node.id), gpu_holds.holds(tx, node_id=node.id), parents(inventory)
     memory_of = {gpu.uuid: gpu.memory_bytes for gpu in inventory.gpus}
     for gpu_uuid in placement.gpu_uuids:
+        divided = _otherwise_held(gpu_uuid, held, device_of, by_gpu)
+        if divided is not None:
+            return "STALE", f"GPU {device_of.get(gpu_uuid, gpu_uuid)} is held as {divided.gpu_uuid} by {divided.job_id}"
         holders = held.get(gpu_uuid, ())
         if sum(one.milli for one in holders) + milli > WHOLE_GPU_MILLI:
             who = ", ".join(one.job_id for one in holders)
@@ -137,6 +143,19 @@ def _free(tx: Tx, node: Node, inventory: HostInventory, placement: Placement, jo
         if wanted.gpu_milli and _memory(tx, [one.job_id for one in holders], total) + _part(wanted, total) > total:
             return "GPU_MEMORY", f"GPU {gpu_uuid} on {node.name} has not enough memory left for this part"
     return None
+
+
+def _otherwise_held(
+    gpu_uuid: str,
+    held: Mapping[str, tuple[GpuHold, ...]],
+    device_of: Mapping[str, str],
+    by_gpu: Mapping[str, GpuHold],
+) -> GpuHold | None:
+    """Return who holds the GPU that a MIG device is on, or a device of this GPU: it was divided otherwise then."""
+    if gpu_uuid in device_of:
+        return next(iter(held.get(device_of[gpu_uuid], ())), None)
+    holder = by_gpu.get(gpu_uuid)
+    return holder if holder is not None and holder.gpu_uuid != gpu_uuid else None
 
 
 def _memory(tx: Tx, holders: list[JobId], total: int) -> int:

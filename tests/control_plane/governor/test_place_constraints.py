@@ -10,7 +10,7 @@ from control_plane.model.action import Action, ActionState, PlaceJob, Placement
 from control_plane.model.job import JobSpec, TopologyDomain
 from control_plane.model.node import GpuInventory, MigDevice, Node
 from control_plane.model.team import Team
-from control_plane.store import teams, users
+from control_plane.store import nodes, teams, users
 from tests.control_plane.world import GB, World, gpus, job_id, spec
 
 
@@ -98,6 +98,23 @@ async def test_a_gpu_in_mig_mode_offers_its_devices_and_not_itself(world: World)
     assert await world.held() == {whole.uuid}
     price = (await world.newest("small")).price_usd_per_gpu_hour
     assert price == pytest.approx((await world_price(world)) / 7)
+
+
+@pytest.mark.parametrize("whole_first", [True, False], ids=["whole-first", "device-first"])
+async def test_a_gpu_that_was_divided_otherwise_meanwhile_is_not_given_twice(world: World, whole_first: bool) -> None:
+    (whole,) = gpus("alpha", 1)
+    divided = replace(whole, mig_enabled=True, mig_devices=(MigDevice("MIG-1", "1g.10gb", 10 * GB),))
+    node = await world.node(devices=(whole if whole_first else divided,))
+    await launched(world, asks("whole"), asks("device", mig_profile="1g.10gb"))
+    first, second = ("whole", "device") if whole_first else ("device", "whole")
+    uuids = {"whole": [whole.uuid], "device": ["MIG-1"]}
+    assert await place(world, first, (node, uuids[first])) == ""
+    assert node.inventory is not None
+    after = replace(node.inventory, gpus=(divided if whole_first else whole,))
+    await world.store.write(lambda tx: nodes.update(tx, node.id, inventory=after))
+    assert await place(world, second, (node, uuids[second])) == "STALE"
+    await world.finish(first)
+    assert await place(world, second, (node, uuids[second])) == ""
 
 
 async def world_price(world: World) -> Any:  # Any: a price
