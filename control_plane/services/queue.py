@@ -6,6 +6,7 @@ from typing import Final
 
 from typing_extensions import override
 
+from control_plane.fleet import executors
 from control_plane.fleet.placement.room import Asked
 from control_plane.fleet.placement.verdicts import Verdict
 from control_plane.fleet.prices import PriceTable
@@ -113,7 +114,7 @@ def _look(
 ) -> tuple[Standing | None, WaitingJob | None, Sequence[Verdict]]:
     """Return where a job stands, if it waits, and how hosts compare for it, as if it held nothing."""
     waiting = world.queue.jobs().get(job.id)
-    asked = Asked(job.id, job.team, job.spec.resources)
+    asked = Asked(job.id, job.team, executors.asked(job.spec))
     with world.room.without([held] if held else []):
         verdicts = world.room.verdicts(asked, _VERDICTS_MAX)
     return (standing_of(line, job.id) if waiting is not None else None), waiting, verdicts

@@ -54,6 +54,15 @@ async def test_a_job_that_no_host_could_hold_is_told_so_with_each_host(fleet: Fl
     assert told.job.id == job_id
 
 
+async def test_a_job_that_names_an_engine_is_told_that_other_hosts_are_not_for_it(fleet: Fleet, user: Client) -> None:
+    await fleet.node("alpha")
+    spec = a_job("train", resources=job_pb2.ResourceRequest(gpu_count=1, gpu_types=["H100"]), executor="slurm")
+    job_id = (await user.jobs.SubmitJob(job_pb2.SubmitJobRequest(spec=spec))).job.id
+    told = await stubs(user).queue.ExplainJob(queue_pb2.ExplainJobRequest(job_id=job_id))
+    assert told.waiting.wait_reason == queue_pb2.WAIT_REASON_UNSATISFIABLE
+    assert [(node.node_name, node.fits) for node in told.nodes] == [("alpha", False)]
+
+
 async def test_while_everything_is_stopped_jobs_wait_for_that(user: Client, admin: Client) -> None:
     job_id = await submit(user, "train", 1)
     await admin.actions.StopAll(action_pb2.StopAllRequest(reason="smoke"))
