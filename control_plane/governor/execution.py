@@ -10,7 +10,7 @@ from control_plane.fleet.cost import estimate_usd, placed_usd, unit_usd_per_hour
 from control_plane.fleet.placement.slots import parents
 from control_plane.fleet.preemption import request_preemption, time_left_seconds
 from control_plane.fleet.prices import OWNED, PriceTable
-from control_plane.governor import books, holds, incidents, repair_execution, repairs
+from control_plane.governor import books, goal_ends, holds, incidents, repair_execution, repairs
 from control_plane.governor.hosts import lost_nodes
 from control_plane.model.action import (
     CordonNode,
@@ -162,6 +162,8 @@ def _stop(tx: Tx, effect: StopJob) -> Outcome:
     for allocation in job.allocations:
         if allocation.state is not AllocationState.ENDED:
             books.advance(tx, allocation, progress.request_stop(allocation, tx.now))
+    if job.goal_id is not None:
+        goal_ends.close_if_done(tx, job.goal_id)  # it goes on, but nothing is run in a failed job's place any more
     return Outcome(f"stopping {job.spec.name} ({job.id}); its GPUs are free when its hosts report its end")
 
 

@@ -4,6 +4,8 @@ from datetime import timedelta
 from typing import Final
 
 from control_plane.fleet import attempts
+from control_plane.governor.recording import record
+from control_plane.model.action import ActionState, LaunchJobs
 from control_plane.model.goal import Goal, GoalState
 from control_plane.model.ids import GoalId
 from control_plane.model.job import Job, JobState
@@ -27,14 +29,19 @@ def close_if_done(tx: Tx, goal_id: GoalId, *, left_over: str = "") -> bool:
     says why nobody waits for the run any longer.
     """
     goal = goals.require(tx, goal_id)
-    if goal.state.ended or not all(job.state.ended for job in jobs.of_goal(tx, goal_id, with_allocations=False)):
+    if goal.state.ended:
+        return False
+    known = jobs.of_goal(tx, goal_id, with_allocations=False)
+    stopped = any(attempts.was_stopped(job) for job in known)
+    if stopped:
+        _withdraw(tx, goal_id, "a person has stopped jobs of its goal")
+    if not all(job.state.ended for job in known):
         return False
     of_goal = jobs.of_goal(tx, goal_id)
     run = runs.of_goal(tx, goal_id)
     replans = () if run is None else attempts.replans(run_steps.of_run(tx, run.id))
     current = attempts.current(of_goal, attempts.replaced(of_goal, replans))
     failed = [job for job in current if job.state is JobState.FAILED]
-    stopped = any(attempts.was_stopped(job) for job in of_goal)
     if failed and not stopped and not left_over and _run_decides(tx, goal_id):
         if goal.state is GoalState.RUNNING:
             reason = f"{failed[0].spec.name} failed: {failed[0].status_reason}; what can be done about it is looked at"
@@ -69,6 +76,13 @@ def _run_decides(tx: Tx, goal_id: GoalId) -> bool:
     return book is not None and not book.run.state.ended and not book.stop_reason
 
 
+def _withdraw(tx: Tx, goal_id: GoalId, reason: str) -> None:
+    """Let nobody approve a launch any more that is not to be: jobs of its goal were stopped, or the goal has ended."""
+    for action in actions.awaiting(tx, goal_id):
+        if isinstance(action.effect, LaunchJobs):
+            record(tx, actions.update(tx, action.id, ActionState.SUPERSEDED, outcome=reason), reason)
+
+
 def _end(
     tx: Tx, goal: Goal, of_goal: tuple[Job, ...], current: tuple[Job, ...], replans: tuple[Replan, ...], left_over: str
 ) -> None:
@@ -82,6 +96,7 @@ def _end(
         reason += f"; {left_over}" if left_over else ""
     else:
         state, reason = GoalState.CANCELLED, "its jobs were cancelled"
+    _withdraw(tx, goal.id, f"its goal has ended: {state.value}")
     lines = [*attempts.told(of_goal, replans), attempts.cost(of_goal)]
     goals.update(tx, goal.id, state=state, status_reason=reason, result="\n".join(lines))
     audit.append(

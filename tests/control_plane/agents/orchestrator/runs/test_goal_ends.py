@@ -46,10 +46,11 @@ async def test_once_a_person_has_stopped_jobs_nobody_can_approve_that_others_are
     (waiting,) = [one for one in await rig.actions() if one.state is ActionState.AWAITING_APPROVAL]
     stop = rig.orchestrator.pursuit.stop
     await rig.world.store.write(lambda tx: stop(tx, rig.ada, goal.id, other.id, "enough", "r-stop"))
+    (after,) = [one for one in await rig.actions() if one.id == waiting.id]
+    assert (after.state, after.outcome) == (ActionState.SUPERSEDED, "a person has stopped jobs of its goal")
+    assert (await rig.goal(goal.id)).state is GoalState.RUNNING  # until the other has ended
     await rig.world.report_of(other.id, AllocationState.ENDED, ExitReason.STOPPED)
     await looked_at(rig)
     ended = await rig.goal(goal.id)
     assert (ended.state, len(await rig.jobs(goal))) == (GoalState.FAILED, 2)
-    (after,) = [one for one in await rig.actions() if one.id == waiting.id]
-    assert (after.state, after.outcome) == (ActionState.SUPERSEDED, "a person has stopped jobs of its goal")
     assert (await rig.run(goal)).state is RunState.FAILED
