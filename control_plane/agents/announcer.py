@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
+from typing import Final
 
 import structlog
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -20,6 +21,9 @@ from orquanta.tracing import HEADER
 from orquanta.v1 import event_pb2
 
 log = structlog.get_logger()
+
+AGAIN_LEAST: Final = 256
+"""Events that are announced once more at least, however old they look."""
 
 _BATCH = 256
 _RETRY_SECONDS = 0.5
@@ -54,7 +58,9 @@ class Announcer:
         position = self._store.changes.newest
         if self._again_seconds:
             since = self._store.clock.now() - timedelta(seconds=self._again_seconds)
-            position = await self._store.read(partial(events.newest_before, at=since))
+            older = await self._store.read(partial(events.newest_before, at=since))
+            # Whoever led before may have had a clock that is behind this one: what it wrote last then looks old.
+            position = min(older, max(0, position - AGAIN_LEAST))
         while True:
             await self._store.changes.wait_beyond(position)
             position = await self._announce_after(position)

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 from functools import partial
+from typing import Final
 
 import structlog
 
@@ -14,6 +15,9 @@ from control_plane.store import run_events
 from control_plane.store.database import Store
 
 log = structlog.get_logger()
+
+AGAIN_LEAST: Final = 256
+"""Events that are announced once more at least, however old they look."""
 
 _BATCH = 256
 _RETRY_SECONDS = 0.5
@@ -38,10 +42,13 @@ class RunAnnouncer:
     async def _newest(self) -> int:
         while True:
             try:
+                newest = await self._store.read(run_events.newest_position)
                 if not self._again_seconds:
-                    return await self._store.read(run_events.newest_position)
+                    return newest
                 since = self._store.clock.now() - timedelta(seconds=self._again_seconds)
-                return await self._store.read(partial(run_events.position_before, at=since))
+                older = await self._store.read(partial(run_events.position_before, at=since))
+                # Whoever led before may have had a clock that is behind this one: what it wrote last then looks old.
+                return min(older, max(0, newest - AGAIN_LEAST))
             except Unavailable as error:
                 log.warning("run_announcer.waiting", reason=error.reason)
                 await asyncio.sleep(_RETRY_SECONDS)

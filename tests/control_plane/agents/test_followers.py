@@ -15,6 +15,7 @@ from control_plane.errors import Unavailable
 from control_plane.model.ids import NodeId
 from control_plane.model.record import Noun
 from control_plane.store.database import Store, Tx
+from tests.fake_clock import FakeClock
 
 
 class _Heard(Bus):
@@ -72,6 +73,19 @@ async def test_the_announcer_announces_what_was_committed_while_the_database_cou
         await failing.failed.wait()
         assert await bus.subjects.get() == "orq.event.node.n-000000000001"
     running.cancel()
+
+
+async def test_what_one_whose_clock_was_behind_left_unannounced_is_announced_by_the_next_leader(tmp_path: Path) -> None:
+    clock, bus = FakeClock(), _Heard()
+    store = await Store.open(f"sqlite:///{tmp_path / 'orquanta.db'}", clock=clock)
+    await store.write(_revoke)
+    clock.advance(300)
+    running = asyncio.ensure_future(Announcer(store, bus, again_seconds=60).run())
+    async with asyncio.timeout(20):
+        assert await bus.subjects.get() == "orq.event.node.n-000000000001"
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await store.close()
 
 
 async def test_a_revocation_is_felt_even_if_the_database_could_not_be_read_at_first(
