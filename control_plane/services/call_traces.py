@@ -4,6 +4,8 @@ import secrets
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 
+import structlog
+
 from control_plane.clock import Clock
 from control_plane.services.caller import TRACE
 from control_plane.store import traces
@@ -11,6 +13,8 @@ from control_plane.store.database import Store
 from control_plane.tracing.outbox import Outbox
 from control_plane.tracing.span import Span
 from orquanta.tracing import HEADER, TraceContext
+
+log = structlog.get_logger()
 
 Called = Callable[[str, float, str], None]
 Metadata = Iterable[tuple[str, str | bytes]]
@@ -52,7 +56,14 @@ class CallTraces:
 
 
 async def remember(store: Store, item_id: str) -> None:
-    """Note that a goal or a job was submitted in the present call's trace."""
+    """Note that a goal or a job was submitted in the present call's trace.
+
+    It is submitted by now, so nothing that goes wrong here may tell its caller otherwise: they would submit it again.
+    """
     context = TRACE.get()
-    if context is not None:
+    if context is None:
+        return
+    try:
         await store.write(lambda tx: traces.remember(tx, item_id, context))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the goal or job is there
+        log.warning("tracing.not_remembered", id=item_id, error=f"{type(error).__name__}: {error}")
