@@ -152,18 +152,20 @@ class Grid:
         self.memory_free[row] -= sign * hold.memory_bytes
         self.holders[row] += sign
         self.exclusive[row] += sign * hold.exclusive
-        for slot, memory in zip(hold.slots, hold.gpu_memory_bytes, strict=True):
-            used = self.slot_used[row, slot] = self.slot_used[row, slot] + sign * hold.milli
-            self.gpu_free[row, slot] = max(0, WHOLE_GPU_MILLI - int(used))
-            self.gpu_memory_used[row, slot] += sign * memory
-            total = self.kinds.memory_of[self.kind[row, slot]]
-            self.gpu_memory_free[row, slot] = max(0, int(total - self.gpu_memory_used[row, slot]))
+        if hold.slots:  # plain numbers: on one row they are faster than arrays
+            used, free, kinds = self.slot_used[row], self.gpu_free[row], self.kind[row]
+            memory_used, memory_free = self.gpu_memory_used[row], self.gpu_memory_free[row]
+            for slot, memory in zip(hold.slots, hold.gpu_memory_bytes, strict=True):
+                taken = used[slot] = int(used[slot]) + sign * hold.milli
+                free[slot] = max(0, WHOLE_GPU_MILLI - taken)
+                taken = memory_used[slot] = int(memory_used[slot]) + sign * memory
+                memory_free[slot] = max(0, int(self.kinds.memory_of[kinds[slot]]) - taken)
         self._note(row)
 
     def _note(self, row: int) -> None:
-        free = self.gpu_free[row]
-        self.largest_free[row] = free.max()
-        self.whole_free[row] = np.count_nonzero(free == WHOLE_GPU_MILLI)
+        free: list[int] = self.gpu_free[row].tolist()
+        self.largest_free[row] = max(free)
+        self.whole_free[row] = free.count(WHOLE_GPU_MILLI)
         self.serves[row] = self.open[row] and self.exclusive[row] == 0
         self.sequence += 1
         self.changed_at[row] = self.sequence

@@ -1,6 +1,6 @@
 """The hosts as they are filled: finds room, and takes and frees it."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from types import MappingProxyType
@@ -8,6 +8,7 @@ from types import MappingProxyType
 import numpy as np
 
 from control_plane.fleet.placement.admit import Admission, Apart
+from control_plane.fleet.placement.ahead import Ahead
 from control_plane.fleet.placement.choice import Choice, Chooser
 from control_plane.fleet.placement.fits import fitting, hold, lacks, pick
 from control_plane.fleet.placement.grid import Grid, Hold
@@ -58,6 +59,7 @@ class Hosts:
         self._possible: dict[ResourceRequest, bool] = {}
         self._judge = Judge(self.grid, self._chooser, self._admission, self._apart, self.on_host)
         self._diviner = Diviner(self.grid, self._judge, self.find, self.could_ever)
+        self._ahead = Ahead(self.grid, self._chooser, self._judge.may_use, self._on)
         for host in hosts:
             self.put_host(host)
 
@@ -127,6 +129,10 @@ class Hosts:
                 self._possible.clear()
             known = self._possible[asked.resources] = self._ever.choose(asked) is not None
         return known
+
+    def must_end(self, asked: Asked, claims: Sequence[Claim]) -> tuple[Claim, ...] | None:
+        """See `Foresight`."""
+        return self._ahead.ended(asked, claims)
 
     def verdicts(self, asked: Asked, limit: int = 20) -> tuple[Verdict, ...]:
         """Return how hosts compare for a job, at most so many, best first: what fits there, or what is missing."""
@@ -216,11 +222,10 @@ class Hosts:
         What is put inside the block is dropped inside it. What is not there, or is freed already by a block around this
         one, is passed over.
         """
-        freed_before = self._freed
+        freed_before, fleet = self._freed, self.grid.hosts_version
         away = [key for key in dict.fromkeys(allocation_ids) if key in self._claims and key not in self._away]
-        for key in away:
-            self._free(self._claims[key])
-            self._away.add(key)
+        held = {key: self._free(self._claims[key]) for key in away}
+        self._away.update(away)
         freed_inside = self._freed
         try:
             yield
@@ -229,7 +234,7 @@ class Hosts:
             for key in away:
                 if key in self._away:
                     self._away.discard(key)
-                    self._hold(self._claims[key])
+                    self._hold_again(self._claims[key], held[key] if fleet == self.grid.hosts_version else None)
                 else:
                     dropped = True
             if self._freed == freed_inside and not dropped:
@@ -242,19 +247,33 @@ class Hosts:
                 self._take(claim, node_id, row)
         self._apart.change(claim, 1)
 
+    def _hold_again(self, claim: Claim, held: list[tuple[NodeId, int, Hold]] | None) -> None:
+        """Take what was held before it was freed; worked out anew if hosts came, went or changed in between."""
+        if held is None:
+            self._hold(claim)
+            return
+        for node_id, row, one in held:
+            self._on[node_id][claim.allocation_id] = one
+            self.grid.change(row, one, 1)
+        self._apart.change(claim, 1)
+
     def _take(self, claim: Claim, node_id: NodeId, row: int) -> None:
         uuids = dict(_by_host(claim))[node_id]
         slots = self.grid.numbers(row, uuids)
         held = self._on[node_id][claim.allocation_id] = hold(self.grid, row, slots, claim.resources)
         self.grid.change(row, held, 1)
 
-    def _free(self, claim: Claim) -> None:
+    def _free(self, claim: Claim) -> list[tuple[NodeId, int, Hold]]:
+        held = []
         for node_id, _ in _by_host(claim):
             row = self.grid.rows.get(node_id)
             if row is not None:
-                self.grid.change(row, self._on[node_id].pop(claim.allocation_id), -1)
+                one = self._on[node_id].pop(claim.allocation_id)
+                self.grid.change(row, one, -1)
+                held.append((node_id, row, one))
         self._apart.change(claim, -1)
         self._freed = next(self._numbers)
+        return held
 
 
 def _by_host(claim: Claim) -> list[tuple[NodeId, tuple[str, ...]]]:

@@ -1,10 +1,10 @@
 """What the order of the queue is decided on: hosts, what is held on them, and who can tell where a job would fit."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from control_plane.model.action import Placement
 from control_plane.model.ids import AllocationId, JobId, NodeId, UserId
@@ -117,4 +117,17 @@ class Room(Protocol):
 
     def could_ever(self, asked: Asked) -> bool:
         """Return whether the job would fit if its open hosts were empty."""
+        ...
+
+
+@runtime_checkable
+class Foresight(Protocol):
+    """A room that can tell ahead what must end for a job to fit. It changes no answer, it spares trying."""
+
+    def must_end(self, asked: Asked, claims: Sequence[Claim]) -> tuple[Claim, ...] | None:
+        """Return which of these must end at least, if they end in the order given, for the job to fit.
+
+        None if it does not fit even when all have ended; with all that is returned ended it may fit or not. Claims that
+        do not matter to the job are left out.
+        """
         ...

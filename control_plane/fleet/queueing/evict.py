@@ -102,7 +102,7 @@ class Evictor:
         with self._keeper.later(only_soon=True):
             for order in orders:
                 enough = least_freed(
-                    self._room, order, lambda freed: self._fits(job, asked, [*leaving.values(), *freed])
+                    self._room, asked, order, lambda freed: self._fits(job, asked, [*leaving.values(), *freed])
                 )
                 if enough is not None and len(self._sparing(enough.claims, leaving, whys)) == len(enough.claims):
                     return self._kept(job, asked, enough)

@@ -110,10 +110,10 @@ class Keeper:
             if found is not None:
                 return self._keep(job, asked, Freed((), found))
             ending = self._ledger.in_order_of_end(MOST_ENDINGS)
-            enough = least_freed(self._room, _not_in(ending, away), lambda _: self._room.find(asked))
+            enough = least_freed(self._room, asked, _not_in(ending, away), lambda _: self._room.find(asked))
             if enough is None and len(self._ledger.claims) > len(ending):
                 order = _not_in(self._ledger.by_host_end(MOST_ON_HOSTS), away)
-                enough = least_freed(self._room, order, lambda _: self._room.find(asked))
+                enough = least_freed(self._room, asked, order, lambda _: self._room.find(asked))
             return None if enough is None else self._keep(job, asked, enough)
 
     def allow(self, job: WaitingJob, asked: Asked, found: Found) -> Found | None:

@@ -12,7 +12,7 @@ from control_plane.fleet.queueing.figures import TeamFigures, team_figures
 from control_plane.fleet.queueing.keep import Kept
 from control_plane.fleet.queueing.ledger import Ledger
 from control_plane.fleet.queueing.model import QueueDecision, QueueTerms, Standing, WaitingJob
-from control_plane.fleet.queueing.round import Round
+from control_plane.fleet.queueing.round import MOST_KEPT, Round
 from control_plane.fleet.queueing.standing import Explainer, serving_order
 from control_plane.fleet.queueing.teams import Amount, Parties, fleet_amount
 from control_plane.model.ids import JobId, UserId
@@ -28,8 +28,11 @@ class Queue:
     whom and where room is kept: both are decided again.
     """
 
-    def __init__(self, terms: QueueTerms) -> None:
+    def __init__(self, terms: QueueTerms, *, most_kept: int = MOST_KEPT, refresh: timedelta = _REFRESH) -> None:
+        """`most_kept` jobs have room kept for them; after `refresh`, an earlier time for them is looked for."""
         self.terms = terms
+        self._most_kept = most_kept
+        self._refresh = refresh
         self._backlog = Backlog()
         self._ledger = Ledger()
         self._fleet: tuple[Host, ...] = ()
@@ -89,7 +92,7 @@ class Queue:
             round_.undo()
         self._promised = round_.promised
         if not round_.idle:
-            since = {key: then for key, (_, then) in self._known.items() if now < then + _REFRESH}
+            since = {key: then for key, (_, then) in self._known.items() if now < then + self._refresh}
             fixed = [one for one in round_.keeper.kept if not one.soon]
             self._known = {one.job.job_id: (one, since.get(one.job.job_id, now)) for one in fixed}
         return QueueDecision(tuple(round_.placements), tuple(round_.preemptions))
@@ -142,9 +145,10 @@ class Queue:
             self.terms,
             user_limits,
             now,
+            most_kept=self._most_kept,
             held_back=held_back,
             promised=self._promised,
-            known={key: kept for key, (kept, since) in self._known.items() if now < since + _REFRESH},
+            known={key: kept for key, (kept, since) in self._known.items() if now < since + self._refresh},
         )
 
     def _follow(self, room: Room, teams: Sequence[Team]) -> Parties:

@@ -48,6 +48,7 @@ class Round:
         user_limits: Mapping[UserId, int],
         now: datetime,
         *,
+        most_kept: int,
         held_back: Mapping[JobId, str],
         promised: Mapping[JobId, Kept],
         known: Mapping[JobId, Kept],
@@ -64,6 +65,7 @@ class Round:
         self._terms = terms
         self._user_limits = user_limits
         self._now = now
+        self._most_kept = most_kept
         self._held_back = held_back
         self._earlier = promised
         self._known = known
@@ -207,7 +209,7 @@ class Round:
     def _keep_room(self, job: WaitingJob, asked: Asked, shape: Shape) -> None:
         """Keep room for the job if it is the first of its shape, so that nothing that starts before delays it."""
         kept = [one for one in self.keeper.kept if not one.soon]
-        if shape in self._kept_shapes or len(kept) >= MOST_KEPT:
+        if shape in self._kept_shapes or len(kept) >= self._most_kept:
             return
         self._kept_shapes.add(shape)
         found = self.keeper.expect(job, asked, self._known.get(job.job_id))
@@ -239,7 +241,7 @@ class Round:
         if shape not in self._unfit:
             refused = self._refused.get(shape)
             return refused is None or 0 < group.runtime_class < (runtime_class(refused) or NO_LIMIT)
-        if shape not in self._kept_shapes and len(self._kept_shapes) < MOST_KEPT:
+        if shape not in self._kept_shapes and len(self._kept_shapes) < self._most_kept:
             return True
         if len(self._vain) >= MOST_VAIN_SEARCHES or (shape, group.priority, group.team) in self._vain:
             return False

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from control_plane.fleet.placement.packing.state import OverCommitError
-from control_plane.fleet.placement.room import Claim, Found, Room
+from control_plane.fleet.placement.room import Asked, Claim, Foresight, Found, Room
 from control_plane.model.ids import AllocationId, NodeId
 
 Fits = Callable[[Sequence[Claim]], Found | None]  # told what is freed, which is out of the room when it is asked
@@ -29,11 +29,20 @@ def freed(room: Room, claims: Sequence[Claim]) -> Iterator[None]:
         yield
 
 
-def least_freed(room: Room, claims: Sequence[Claim], fits: Fits) -> Freed | None:
+def least_freed(room: Room, asked: Asked, claims: Sequence[Claim], fits: Fits) -> Freed | None:
     """Free claims in the order given until the job fits, and then take back what need not be freed.
 
-    The last one of the shortest such prefix is always needed, so no other choice has an earlier last one.
+    The last one of the shortest such prefix is always needed, so no other choice has an earlier last one. A room with
+    foresight spares trying most prefixes; what it says is tried before it is believed.
     """
+    if isinstance(room, Foresight):
+        first = room.must_end(asked, claims)
+        if first is None:
+            return None
+        with freed(room, first):
+            found = fits(first)
+        if found is not None:
+            return _without_needless(room, Freed(first, found), fits)
     prefix = _shortest_prefix(room, claims, fits)
     if prefix is None:
         return None

@@ -30,6 +30,8 @@ Progress = Callable[[int, int], None]
 _MOST_DECISIONS: Final = 2_000  # about; what happens between two of them waits for the later one
 _MOST_EVENTS: Final = 20  # for each job; more, and jobs make way for each other without end
 _REPORTS: Final = 100
+_KEPT: Final = 1  # jobs that room is kept for
+_REFRESH_STEPS: Final = 10  # decisions after which an earlier time is looked for
 _SECONDS_OF_HOUR: Final = 3600
 
 
@@ -75,9 +77,11 @@ class _Run:
         self._progress = progress
         self._history = History()
         self._room = Hosts(simulation.hosts, policy=simulation.packing, history=self._history, seed=simulation.seed)
-        self._queue = Queue(simulation.terms)
-        self._queue.see(simulation.hosts)
         self._total = float(sum(len(host.slots) for host in simulation.hosts if host.open))
+        self._step = _step(simulation, self._total)
+        refresh = timedelta(seconds=_REFRESH_STEPS * self._step)
+        self._queue = Queue(simulation.terms, most_kept=_KEPT, refresh=refresh)
+        self._queue.see(simulation.hosts)
         self._waiting: list[WaitingJob] = [
             _waiting(number, job, simulation.starts_at) for number, job in enumerate(simulation.jobs)
         ]
@@ -100,7 +104,7 @@ class _Run:
         for number, job in enumerate(self._given.jobs):
             heappush(self._events, (job.arrives_seconds, number, ""))
         first = min((job.arrives_seconds for job in self._given.jobs), default=0.0)
-        step, last, events = self._step(first), first, 0
+        step, last, events = self._step, first, 0
         self._spacing, until = step, first - step
         most = _MOST_EVENTS * len(self._given.jobs) + MOST_PLACEMENTS
         while self._events and events < most:
@@ -131,14 +135,6 @@ class _Run:
             lost_gpu_seconds=self._lost,
             points=tuple(_thinned(self._points, MOST_POINTS)),
         )
-
-    def _step(self, first: float) -> float:
-        """Return how far decisions are apart at least: a second, or more if the whole takes long."""
-        jobs = self._given.jobs
-        work = sum(job.runs_seconds * (job.resources.gpu_milli / 1000 or job.resources.gpu_count) for job in jobs)
-        arriving = max((job.arrives_seconds for job in jobs), default=0.0) - first
-        longest = max((job.runs_seconds for job in jobs), default=0.0)
-        return max(1.0, (max(arriving, work / max(1.0, self._total)) + longest) / _MOST_DECISIONS)
 
     def _arrive(self, number: int) -> None:
         job = self._waiting[number]
@@ -228,6 +224,16 @@ class _Run:
         if len(self._points) >= 2 * MOST_POINTS:
             self._points = self._points[::2]
             self._spacing *= 2
+
+
+def _step(simulation: Simulation, gpus: float) -> float:
+    """Return how far decisions are apart at least: a second, or more if the whole takes long."""
+    jobs = simulation.jobs
+    work = sum(job.runs_seconds * (job.resources.gpu_milli / 1000 or job.resources.gpu_count) for job in jobs)
+    times = [job.arrives_seconds for job in jobs]
+    arriving = max(times, default=0.0) - min(times, default=0.0)
+    longest = max((job.runs_seconds for job in jobs), default=0.0)
+    return max(1.0, (max(arriving, work / max(1.0, gpus)) + longest) / _MOST_DECISIONS)
 
 
 def _waiting(number: int, job: SimulatedJob, starts_at: datetime) -> WaitingJob:
