@@ -32,6 +32,7 @@ class Housekeeping(Agent):
         super().__init__(store, interval_seconds=_CHECK_SECONDS)
         self._governor = governor
         self._until_prune = 0
+        self._began = store.clock.monotonic()
 
     async def round(self) -> str:
         """Expire approvals, and once in a while prune."""
@@ -43,7 +44,9 @@ class Housekeeping(Agent):
             expired = await self._store.write(self._governor.expire)
             self.count("approvals_expired", expired)
             return f"{expired} approvals ran out"
-        if await self._store.read(goal_ends.has_left_over):
+        if self._store.clock.monotonic() - self._began >= goal_ends.DECIDED_WITHIN.total_seconds() and (
+            await self._store.read(goal_ends.has_left_over)
+        ):  # while no control plane led, no run could decide: each gets its time again
             closed = await self._store.write(goal_ends.close_left_over)
             self.count("goals_left_over", closed)
             return f"{closed} goals ended whose runs did not decide in time"

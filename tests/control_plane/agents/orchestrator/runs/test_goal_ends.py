@@ -2,6 +2,8 @@
 
 from decimal import Decimal
 
+from control_plane.agents.housekeeping import Housekeeping
+from control_plane.governor import goal_ends
 from control_plane.model.action import ActionState
 from control_plane.model.goal import GoalState
 from control_plane.model.job import AllocationState, ExitReason
@@ -54,3 +56,19 @@ async def test_once_a_person_has_stopped_jobs_nobody_can_approve_that_others_are
     ended = await rig.goal(goal.id)
     assert (ended.state, len(await rig.jobs(goal))) == (GoalState.FAILED, 2)
     assert (await rig.run(goal)).state is RunState.FAILED
+
+
+async def test_after_an_outage_a_run_gets_its_time_to_decide_before_its_goal_is_ended_without_it(rig: Rig) -> None:
+    await rig.node()
+    goal = await rig.ask("train on 1 H100 for 1 hour: `python train.py`")
+    await place(rig)
+    (job,) = await rig.jobs(goal)
+    await wrote(rig, job, NETWORK)
+    await rig.world.report_of(job.id, AllocationState.ENDED, ExitReason.EXITED, exit_code=1, gpu_seconds=60)
+    rig.world.clock.advance(8 * 3600)  # the control plane is away before the run has had its say
+    housekeeping = Housekeeping(rig.world.store, rig.world.governor)
+    assert await housekeeping.round() == ""
+    assert (await rig.goal(goal.id)).state is GoalState.RUNNING
+    rig.world.clock.advance(goal_ends.DECIDED_WITHIN.total_seconds())
+    assert "1 goals ended" in await housekeeping.round()
+    assert (await rig.goal(goal.id)).state is GoalState.FAILED
