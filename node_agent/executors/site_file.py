@@ -34,3 +34,11 @@ class SiteFile:
         draft.write_text(json.dumps(asdict(state)))
         draft.replace(self._path)
         self._written = state
+
+    def engine_id(self) -> str:
+        """Return what the engine calls the job, as was told last; empty if that is not known."""
+        try:
+            found = json.loads(self._path.read_text())
+            return str(found["engine_id"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""

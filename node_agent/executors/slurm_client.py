@@ -46,6 +46,9 @@ _AWAY: Final = re.compile(r"contact slurm controller|connect failure|timed out|Z
 """What a program of Slurm says that had no answer: what it asked for may have been done."""
 
 
+_UNKNOWN: Final = re.compile("Invalid job id|already completing or completed", re.IGNORECASE)
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """What Slurm says of a job. `state` is its word in capitals; exit code and signal as the job's own."""
@@ -130,13 +133,26 @@ class Client:
         return moved > 0
 
     def kill(self) -> int:
-        """End the job at once, by its name: it may have been submitted without this process knowing its id."""
-        _call("scancel", "--full", "--signal=KILL", f"--name={self._order['name']}")
-        return self.cancel()
+        """End the job at once: by its name, for it may have been submitted without this process knowing its id.
+
+        By its id too, if that is known: a job can give itself another name.
+        """
+        known = self._file.engine_id()
+        return max(self._kill(f"--name={self._order['name']}"), self._kill(known) if known.isdigit() else 0)
+
+    def _kill(self, which: str) -> int:
+        _call("scancel", "--full", "--signal=KILL", "--state=RUNNING", which)  # one that waits is refused signals
+        return self._cancel(which)
 
     def cancel(self) -> int:
         """Take the job out of the queue, or have Slurm end it in its own time."""
-        return 0 if _call("scancel", f"--name={self._order['name']}") is not None else 1
+        return self._cancel(f"--name={self._order['name']}")
+
+    def _cancel(self, which: str) -> int:
+        done = _done(["scancel", which])
+        if isinstance(done, str):
+            return 1
+        return 0 if done.returncode == 0 or _UNKNOWN.search(done.stderr) else 1
 
     def send(self, number: int) -> int:
         """Signal the job's processes, as Slurm does: all of them, whether or not they listen."""

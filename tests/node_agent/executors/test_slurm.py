@@ -145,12 +145,13 @@ async def test_a_job_that_waits_in_slurm_is_stopped_at_once_and_asked_for_no_che
 
 
 async def test_no_job_is_left_in_slurm_when_its_supervisor_is_killed(host: Host, slurm_conf: Path) -> None:
-    job = spec("orphan", "sleep 600", gpu_uuids=H100[:1])
+    rename = "scontrol update jobid=$SLURM_JOB_ID jobname=other && exec sleep 600"
+    job = spec("orphan", rename, gpu_uuids=H100[:1], env={"SLURM_CONF": str(slurm_conf)})
     async with host.daemon() as runner:
         await runner.converge({job.key: job})
         await running(runner, job.key)
-        name = f"orquanta-{job.key}"
-        assert ask(slurm_conf, "squeue", "-h", f"--name={name}").strip()
+        name = "other"
+        await eventually(lambda: bool(ask(slurm_conf, "squeue", "-h", f"--name={name}").strip()))
         os.kill(supervisor_pid(host, job.key), signal.SIGKILL)
         assert (await ended(runner, job.key)).outcome is Outcome.SUPERVISOR_LOST
         await eventually(lambda: not ask(slurm_conf, "squeue", "-h", "-t", "R,PD", f"--name={name}").strip())
