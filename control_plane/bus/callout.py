@@ -24,7 +24,7 @@ from control_plane.bus.nats_jwt import Issuer, MalformedJwt, claims_of
 from control_plane.bus.subjects import FLEET_ACCOUNT, node_grant, node_inbox_prefix
 from control_plane.bus.subscriptions import Subscription
 from control_plane.clock import Clock
-from control_plane.errors import OrQuantaError, Unauthenticated
+from control_plane.errors import OrQuantaError, Unauthenticated, Unavailable
 from control_plane.identity.certificates import node_principal_from_pem
 from control_plane.model.identity import CertificateSerial, NodePrincipal
 from control_plane.model.ids import NodeId
@@ -146,7 +146,10 @@ class AuthCallout:
             async with asyncio.timeout(_CHECK_SECONDS):
                 allowed = await self._is_node_allowed(node.node_id, node.serial)
         except Exception as error:
-            log.exception("callout.check_failed", node_id=node.node_id)
+            if isinstance(error, Unavailable | TimeoutError):  # told where the database is: no bug, and hosts are many
+                log.warning("callout.check_waits", node_id=node.node_id, why=str(error) or "no answer in time")
+            else:
+                log.exception("callout.check_failed", node_id=node.node_id)
             raise Unauthenticated(
                 "the node cannot be checked just now: connect again in a while", reason="BUS_CHECK_FAILED"
             ) from error
