@@ -33,7 +33,12 @@ _ECHO: Final = 2_000
 
 # Words that would have a person fetch or run what a stranger has written into a log.
 _FETCHES: Final = re.compile(
-    r"\w+://|\bwww\.|\b(?:curl|wget|sudo|base64|powershell)\b|\brm\s+-|\|\s*\w*sh\b|`|\$\(|&&",
+    r"\w+://|\bwww\.|\b(?:curl|wget|sudo|base64|powershell)\b|\brm\s+-|\|\s*\w*sh\b|`|\$\(|&&"
+    r"|\b(?:pip3?|pipx|uv|conda|mamba|npm|npx|yarn|apt|apt-get|yum|dnf|apk|brew|gem|cargo|helm|snap)\s+(?:-\S+\s+)*"
+    r"(?:install|add|i|exec|run|get)\b|\b(?:git|docker|podman|kubectl)\s+(?:-\S+\s+)*(?:clone|pull|run|exec|apply)\b"
+    r"|\bpython3?\s+-\w|\b(?:bash|sh|ssh|scp|nc|ncat|chmod|eval)\s+[-./\w]*[-./@]"
+    r"|\b(?:[a-z0-9-]+\.)+(?:com|net|org|io|ai|dev|app|co|info|xyz|top|site|online|biz|ru|cn|tk|example)\b"
+    r"|\b\d{1,3}(?:\.\d{1,3}){3}\b",
     re.IGNORECASE,
 )
 
