@@ -177,9 +177,15 @@ class Scheduler(Agent):
         return sum(action.state is ActionState.DONE for action in proposed)
 
     async def _preempt(self, world: World, preemptions: tuple[Preemption, ...]) -> int:
-        effects = [PreemptJob(one.job_id, one.allocation_id, one.for_job_id, one.reason) for one in preemptions]
-        proposed = await self._propose([(one, one.job_id, one.allocation_id) for one in effects])
         now = self._store.clock
+        waiting = {one.for_job_id for one in preemptions}
+        vain = {job_id for job_id in waiting if self._refusals.would_be_vain(job_id, now.monotonic())}
+        effects = [
+            PreemptJob(one.job_id, one.allocation_id, one.for_job_id, one.reason)
+            for one in preemptions
+            if one.for_job_id not in vain
+        ]
+        proposed = await self._propose([(one, one.job_id, one.allocation_id) for one in effects])
         for effect, action in zip(effects, proposed, strict=True):
             if action.state is ActionState.DONE:
                 self._preemption.forget(effect.for_job_id)

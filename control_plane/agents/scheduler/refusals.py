@@ -1,20 +1,23 @@
 """What the governor refused, and from when on it may be proposed again."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from control_plane.model.ids import JobId
 from control_plane.scheduling.values import REFUSED
 
 _LONGEST_PAUSE_SECONDS: Final = 60.0
+_IN_VAIN_SECONDS: Final = 3_600.0
+_IN_VAIN_TIMES: Final = 1  # once may be a matter of what has changed meanwhile
 
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """A placement that was refused, how often before that, and from when on it may be proposed again."""
+    """A placement that was refused, how often before that, when, and from when on it may be proposed again."""
 
     times: int
+    at: float
     retry_at: float
     reason: str
 
@@ -29,7 +32,18 @@ class Refusals:
         """Remember a refusal: a lasting one must flood no books."""
         times = self._refused[job_id].times + 1 if job_id in self._refused else 0
         pause = 0.0 if times == 0 else min(2.0 ** (times - 1), _LONGEST_PAUSE_SECONDS)
-        self._refused[job_id] = _Refusal(times, now + pause, f"{REFUSED}{outcome}")
+        self._refused[job_id] = _Refusal(times, now, now + pause, f"{REFUSED}{outcome}")
+
+    def would_be_vain(self, job_id: JobId, now: float) -> bool:
+        """Tell whether nobody should make way for a job: it was refused lately, and not for the first time.
+
+        It is not to be proposed for a while then, so that the next decision reckons with nobody's making way for it.
+        """
+        refused = self._refused.get(job_id)
+        if refused is None or refused.times < _IN_VAIN_TIMES or now - refused.at > _IN_VAIN_SECONDS:
+            return False
+        self._refused[job_id] = replace(refused, retry_at=now + _LONGEST_PAUSE_SECONDS)
+        return True
 
     def forget(self, job_id: JobId) -> None:
         """Forget what was refused of a job: it was placed."""

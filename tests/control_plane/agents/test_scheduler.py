@@ -244,6 +244,33 @@ async def test_a_lasting_refusal_is_told_to_the_job_and_does_not_flood_the_audit
     assert (await world.job("refused")).state is JobState.PLACED
 
 
+async def test_nobody_makes_way_again_and_again_for_a_job_that_is_refused_afterwards(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user, scheduler = await world.user(), scheduler_of(world)
+    await world.node(gpu=2)
+    monkeypatch.setattr(
+        "control_plane.governor.place_validity._gang",
+        lambda job, _effect: ("STALE", "the moon is full") if job.spec.name == "refused" else None,
+    )
+    await world.launch(user, replace(spec("low", gpu=2), priority=JobPriority.LOW))
+    await scheduler.round()
+    await world.launch(user, replace(spec("refused", gpu=2), priority=JobPriority.URGENT))
+    for _ in range(180):
+        world.clock.advance(10)
+        await scheduler.round()
+        job = await world.job("low")
+        if job.state is not JobState.QUEUED and (await world.newest("low")).stop_requested:
+            await world.report("low", ENDED, ExitReason.STOPPED)
+    assert job.moves == 1
+    assert job.state is JobState.PLACED
+    await world.launch(user, replace(spec("high", gpu=2), priority=JobPriority.HIGH))
+    for _ in range(20):
+        world.clock.advance(10)
+        await scheduler.round()
+    assert (await world.newest("low")).preempted_for == job_id("high"), "others need not suffer from it"
+
+
 async def test_cpu_and_memory_are_promised_once(world: World) -> None:
     user = await world.user()
     await world.node()
