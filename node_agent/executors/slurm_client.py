@@ -9,7 +9,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -17,9 +16,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from node_agent.executors.site_file import SiteFile, SiteState
+from node_agent.executors.slurm_programs import call, run_program
 from node_agent.jobs.executor import ORDER_FILE
 
-_CALL_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 1.0
 _LONGEST_LOOK_SECONDS: Final = 3.0
 _SETTLE_SECONDS: Final = 0.5  # what a job wrote last may come late over a shared disk
@@ -108,9 +107,9 @@ class Client:
                 if self._stopping and job.state in _WAITING:
                     self.cancel()  # what has no process hears no signal, and Slurm refuses to send it one
                 elif self._stopping and not asked_to_stop:
-                    asked_to_stop = _call("scancel", "--signal=TERM", "--full", self._id) is not None
+                    asked_to_stop = call("scancel", "--signal=TERM", "--full", self._id) is not None
                 self._tell(job)
-            elif unknown >= _UNKNOWN_LOOKS_MAX and _call("sinfo", "--noheader") is not None:
+            elif unknown >= _UNKNOWN_LOOKS_MAX and call("sinfo", "--noheader") is not None:
                 return None
             pause = _LOOK_SECONDS if moved or self._stopping else min(_LONGEST_LOOK_SECONDS, pause * 1.2)
             self._sleep(pause)
@@ -141,7 +140,7 @@ class Client:
         return max(self._kill(f"--name={self._order['name']}"), self._kill(known) if known.isdigit() else 0)
 
     def _kill(self, which: str) -> int:
-        _call("scancel", "--full", "--signal=KILL", "--state=RUNNING", which)  # one that waits is refused signals
+        call("scancel", "--full", "--signal=KILL", "--state=RUNNING", which)  # one that waits is refused signals
         return self._cancel(which)
 
     def cancel(self) -> int:
@@ -149,7 +148,7 @@ class Client:
         return self._cancel(f"--name={self._order['name']}")
 
     def _cancel(self, which: str) -> int:
-        done = _done(["scancel", which])
+        done = run_program(["scancel", which])
         if isinstance(done, str):
             return 1
         return 0 if done.returncode == 0 or _UNKNOWN.search(done.stderr) else 1
@@ -157,7 +156,7 @@ class Client:
     def send(self, number: int) -> int:
         """Signal the job's processes, as Slurm does: all of them, whether or not they listen."""
         name = self._order["name"]
-        return 0 if _call("scancel", "--full", f"--signal={number}", f"--name={name}") is not None else 1
+        return 0 if call("scancel", "--full", f"--signal={number}", f"--name={name}") is not None else 1
 
     def _on_stop(self, _number: int, _frame: object) -> None:
         self._stopping = True
@@ -177,7 +176,7 @@ class Client:
             return f"cannot make {work} for its output: {error}"
         files = (f"--output={self._output / 'out'}", f"--error={self._output / 'err'}", f"--chdir={work}")
         while True:
-            done = _done(["sbatch", *self._order["arguments"], *files], stdin=self._order["script"])
+            done = run_program(["sbatch", *self._order["arguments"], *files], stdin=self._order["script"])
             if not isinstance(done, str) and done.returncode == 0:
                 return self._taken(done.stdout.strip().split(";")[0])
             said = done if isinstance(done, str) else done.stderr.strip()[-400:]
@@ -203,7 +202,7 @@ class Client:
         command = ("squeue", "--noheader", "--states=all", "--format=%i", f"--name={self._order['name']}")
         sure = False
         while True:
-            found = _call(*command)
+            found = call(*command)
             if found and found.split():
                 return found.split()[-1]
             if found is not None and sure:
@@ -212,12 +211,12 @@ class Client:
             time.sleep(_ANSWER_SECONDS)  # what was asked last may be taken after this was told
 
     def _look(self) -> Job | None:
-        text = _call("scontrol", "--oneliner", "show", "job", self._id)
+        text = call("scontrol", "--oneliner", "show", "job", self._id)
         if text:
             fields = dict(_FIELD.findall(text))
             return _job(fields.get("JobState", ""), fields.get("Reason", ""), fields.get("ExitCode", "0:0"))
         history = ("--noheader", "--parsable2", "--allocations", "--format=State,ExitCode")
-        text = _call("sacct", *history, f"--jobs={self._id}")
+        text = call("sacct", *history, f"--jobs={self._id}")
         words = text.split("|") if text else []
         return _job(words[0].split(" ")[0], "", words[1]) if len(words) > 1 else None
 
@@ -269,31 +268,6 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
-
-
-def _call(*command: str) -> str | None:
-    """Return what a program of Slurm prints, or None if it fails."""
-    done = _done(list(command))
-    return None if isinstance(done, str) or done.returncode != 0 else done.stdout
-
-
-def _done(command: list[str], *, stdin: str | None = None) -> "subprocess.CompletedProcess[str] | str":
-    """Run a program of Slurm. Return how it went, or why it could not be run."""
-    try:
-        return subprocess.run(
-            command,
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_CALL_SECONDS,
-            check=False,
-        )
-    except FileNotFoundError:
-        return f"{command[0]} is not installed here"
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"{command[0]}: {error}"
 
 
 def main(arguments: list[str]) -> None:
