@@ -33,6 +33,9 @@ def relaunch(tx: Tx, governor: Governor, goal: Goal, step: RunStep) -> Outcome:
     of_goal = jobs.of_goal(tx, goal.id, with_allocations=False)
     if goals.require(tx, goal.id).state.ended or any(attempts.was_stopped(job) for job in of_goal):
         return _outcome(replan, ToolStatus.DENIED, "a person has stopped jobs of the goal meanwhile")
+    deadline = None if goal.plan is None else goal.plan.constraints.deadline_at
+    if deadline is not None and deadline <= tx.now:  # it was written down before an outage
+        return _outcome(replan, ToolStatus.DENIED, "the goal's deadline has passed meanwhile")
     places = attempts.replaced(of_goal, attempts.replans(run_steps.of_run(tx, step.run_id)))
     action = governor.propose_in(
         tx,

@@ -2,6 +2,8 @@
 
 from decimal import Decimal
 
+import pytest
+
 from control_plane.agents.housekeeping import Housekeeping
 from control_plane.governor import goal_ends
 from control_plane.model.action import ActionState
@@ -72,3 +74,25 @@ async def test_after_an_outage_a_run_gets_its_time_to_decide_before_its_goal_is_
     rig.world.clock.advance(goal_ends.DECIDED_WITHIN.total_seconds())
     assert "1 goals ended" in await housekeeping.round()
     assert (await rig.goal(goal.id)).state is GoalState.FAILED
+
+
+async def test_a_try_that_an_outage_left_behind_does_not_begin_after_the_deadline(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rig.node()
+    goal = await rig.ask("train on 1 H100 in the next 2 hours: `python train.py`")
+    await place(rig)
+    (job,) = await rig.jobs(goal)
+    await wrote(rig, job, NETWORK)
+    await rig.world.report_of(job.id, AllocationState.ENDED, ExitReason.EXITED, exit_code=1, gpu_seconds=60)
+    with monkeypatch.context() as killed:
+        killed.setattr(rig.orchestrator.pursuit, "relaunch", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            await looked_at(rig)
+    assert (await rig.steps(goal))[-1].outcome is None
+    rig.world.clock.advance(3 * 3600)
+    rig.build()
+    await rig.settle()
+    ended = await rig.goal(goal.id)
+    assert (ended.state, len(await rig.jobs(goal))) == (GoalState.FAILED, 1)
+    assert "deadline has passed" in ended.result
