@@ -47,6 +47,11 @@ def _slurm(settings: Settings) -> Site:
         raise SettingsInvalid(
             "executor is slurm, and slurm_output_dir is not set: name a directory that the cluster's nodes share."
         )
+    if settings.run_as:
+        raise SettingsInvalid(
+            "executor is slurm, and run_as is set: Slurm runs jobs as whoever submits them; run this daemon as "
+            f"{settings.run_as} and leave run_as out."
+        )
     environment = {"SLURM_CONF": settings.slurm_conf} if settings.slurm_conf else {}
     found = Slurm(Path(settings.slurm_output_dir), settings.slurm_partition, settings.slurm_arguments, environment)
     try:

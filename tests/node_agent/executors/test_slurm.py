@@ -40,6 +40,8 @@ def test_what_is_missing_in_the_settings_is_named(tmp_path: Path) -> None:
     assert choose(Settings(state_dir=tmp_path)) is None
     with pytest.raises(SettingsInvalid, match="slurm_output_dir"):
         choose(Settings(state_dir=tmp_path, executor=ExecutorKind.SLURM))
+    with pytest.raises(SettingsInvalid, match="as whoever submits them"):
+        choose(Settings(state_dir=tmp_path, executor=ExecutorKind.SLURM, slurm_output_dir="/x", run_as="jobs"))
 
 
 @pytest.fixture(scope="module")
