@@ -43,6 +43,19 @@ class Group:
     ages: list[tuple[float, JobId]] = field(default_factory=list)
 
 
+@dataclass(eq=False, slots=True)
+class Lane:
+    """The groups of one user in one team with one priority: since when the first job of each waits, its id, the group.
+
+    The oldest comes first, so that whose turn it is can be told from the first of each lane.
+    """
+
+    team: str
+    user_id: UserId
+    priority: JobPriority
+    firsts: list[tuple[float, JobId, Group]] = field(default_factory=list)
+
+
 _Key = tuple[str, UserId, JobPriority, Shape, int]
 
 
@@ -52,6 +65,7 @@ class Backlog:
     def __init__(self) -> None:
         self._jobs: dict[JobId, WaitingJob] = {}
         self._groups: dict[_Key, Group] = {}
+        self._lanes: dict[tuple[str, UserId, JobPriority], Lane] = {}
         self._shapes: dict[tuple[ResourceRequest, str], Shape] = {}
         self._priorities: Counter[JobPriority] = Counter()
 
@@ -68,7 +82,9 @@ class Backlog:
             group = self._groups[key] = Group(*key)
             shape.groups[group] = None
             self._priorities[job.priority] += 1
+        first = group.ages[0] if group.ages else None
         insort(group.ages, _age(job))
+        self._in_lane(group, first)
 
     def drop(self, job_id: JobId) -> None:
         """Forget a job; nothing happens if it is not there."""
@@ -78,7 +94,9 @@ class Backlog:
         shape = self._shape(job)
         key = (job.team, job.user_id, job.priority, shape, runtime_class(job.max_runtime_seconds))
         group = self._groups[key]
+        first = group.ages[0]
         del group.ages[bisect_left(group.ages, _age(job))]
+        self._in_lane(group, first)
         if group.ages:
             return
         del self._groups[key]
@@ -87,14 +105,28 @@ class Backlog:
         if not shape.groups:
             del self._shapes[shape.resources, shape.team]
 
+    def _in_lane(self, group: Group, before: tuple[float, JobId] | None) -> None:
+        """Move a group in its lane if it has another first job than before, or none."""
+        after = group.ages[0] if group.ages else None
+        if before == after:
+            return
+        key = (group.team, group.user_id, group.priority)
+        lane = self._lanes.get(key) or self._lanes.setdefault(key, Lane(*key))
+        if before is not None:
+            del lane.firsts[bisect_left(lane.firsts, before)]  # ids differ, so that groups are never compared
+        if after is not None:
+            insort(lane.firsts, (*after, group))
+        if not lane.firsts:
+            del self._lanes[key]
+
     @property
     def jobs(self) -> Mapping[JobId, WaitingJob]:
         """All that wait, in the order in which they were put."""
         return self._jobs
 
-    def groups(self) -> Collection[Group]:
-        """Return the groups; none is empty."""
-        return self._groups.values()
+    def lanes(self) -> Collection[Lane]:
+        """Return the lanes, in which all groups are; none is empty."""
+        return self._lanes.values()
 
     def shapes(self) -> Collection[Shape]:
         """Return the shapes that jobs in groups have."""

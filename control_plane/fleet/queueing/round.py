@@ -1,6 +1,6 @@
 """One round of decisions: serves the queue in order until nothing more can start."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -86,7 +86,7 @@ class Round:
         if not in_full and len(self._unfit) == len(self._backlog.shapes()) and not self._anybody_may_ask():
             self.idle = True
             return
-        turns = Turns(self._backlog.groups(), self._terms, self._parties, self._now)
+        turns = Turns(self._backlog.lanes(), self._terms, self._parties, self._now)
         passed_over, patience = 0, _PATIENCE
         while len(self.placements) < MOST_PLACEMENTS and not self._in_line and (best := turns.best()) is not None:
             job = self._backlog.jobs[best.job_id]
@@ -101,7 +101,7 @@ class Round:
             if passed_over >= patience:
                 passed_over, patience = 0, patience * 2
                 self._measure()
-                turns.keep(self._worth_a_turn)
+                turns.keep(self._worth_turns())
 
     def undo(self) -> None:
         """Take what was placed out of the room and out of the books again."""
@@ -232,6 +232,14 @@ class Round:
         if not self._terms.preemption or highest is None or lowest is None:
             return False
         return highest > lowest or self._parties.root.guaranteed_milli > 0
+
+    def _worth_turns(self) -> Iterator[Group]:
+        """Yield the groups that might still start, be made way for, or have room kept for them."""
+        more_kept = len(self._kept_shapes) < self._most_kept
+        asking = len(self._vain) < MOST_VAIN_SEARCHES and self._anybody_may_ask()
+        for shape in self._backlog.shapes():
+            if asking or shape not in self._unfit or (more_kept and shape not in self._kept_shapes):
+                yield from filter(self._worth_a_turn, shape.groups)
 
     def _worth_a_turn(self, group: Group) -> bool:
         """Return whether a group might still start, be made way for, or have room kept for it."""

@@ -40,7 +40,7 @@ def serving_order(
             parties.charge(job.team, job.user_id, asked_amount(job.resources))
             charged.append(job)
             yield job, None
-        turns, promised = Turns(backlog.groups(), terms, parties, now), set(first)
+        turns, promised = Turns(backlog.lanes(), terms, parties, now), set(first)
         while (best := turns.best()) is not None:
             job = backlog.jobs[best.job_id]
             if job.job_id not in promised:

@@ -146,9 +146,16 @@ class Parties:
 
     def share(self, party: Party) -> float:
         """Return the dominant share by weight; of the GPUs held alone as long as nothing is known of the fleet."""
-        if self.fleet == Amount():
-            return party.gpu_milli / 1000 / party.weight
-        return party.held.part_of(self.fleet) / party.weight
+        whole, share = self.fleet, 0.0
+        if whole.gpu_milli:
+            share = party.gpu_milli / whole.gpu_milli
+        if whole.cpu_milli:
+            share = max(share, party.cpu_milli / whole.cpu_milli)
+        if whole.memory_bytes:
+            share = max(share, party.memory_bytes / whole.memory_bytes)
+        if not (whole.gpu_milli or whole.cpu_milli or whole.memory_bytes):
+            share = party.gpu_milli / 1000
+        return share / party.weight
 
     def over_limit(
         self, job: WaitingJob, user_limits: Mapping[UserId, int], freed: Sequence[Claim] = ()

@@ -1,11 +1,12 @@
 """Whose turn it is: priority with age, then fair shares at every level of the teams, then users, then time."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from heapq import heapify, heappop, heappush, heapreplace
+from itertools import count
 
-from control_plane.fleet.queueing.backlog import Group
+from control_plane.fleet.queueing.backlog import Group, Lane
 from control_plane.fleet.queueing.model import QueueOrder, QueueTerms
 from control_plane.fleet.queueing.teams import Parties, Party
 from control_plane.model.ids import JobId
@@ -15,11 +16,20 @@ _Key = tuple[bool, float, float, JobId]
 
 
 @dataclass(eq=False, slots=True)
+class _Walk:
+    """How far a lane has been walked. Of a lane, one group is compared with others until it is that one's turn."""
+
+    lane: Lane
+    at: int = 0
+
+
+@dataclass(eq=False, slots=True)
 class Cursor:
-    """How far a group has been served in this round."""
+    """How far a group has been served in this round; `walk` is the lane whose next group is not looked at yet."""
 
     group: Group
     at: int = 0
+    walk: _Walk | None = None
 
     @property
     def job_id(self) -> JobId:
@@ -35,37 +45,34 @@ class Cursor:
 class _Branch:
     """The cursors of one party and of everybody in it, best first."""
 
-    __slots__ = ("heap", "party")
+    __slots__ = ("depth", "heap", "party")
 
-    def __init__(self, party: Party) -> None:
+    def __init__(self, party: Party, depth: int) -> None:
         self.party = party
+        self.depth = depth
         self.heap: list[tuple[_Key, int, _Branch | Cursor]] = []
 
 
 class Turns:
-    """Serves groups in order, changing nothing but its own cursors.
+    """Serves groups in order, changing nothing but its own cursors. Jobs may not come or go meanwhile.
 
     The caller takes `best`, and then calls `advance` if that job is dealt with, after charging its team if it was
     placed, or `set_aside` if nothing more of its group can be served. Shares may change in no other way meanwhile.
     """
 
-    def __init__(self, groups: Iterable[Group], terms: QueueTerms, parties: Parties, now: datetime) -> None:
+    def __init__(self, lanes: Iterable[Lane], terms: QueueTerms, parties: Parties, now: datetime) -> None:
         self._terms = terms
         self._parties = parties
         self._now = now.timestamp()
-        self._levels: dict[int, list[Cursor | Group]] = {}
+        self._levels: dict[int, list[Cursor | _Walk]] = {}
         self._tree: _Branch | None = None
         self._path: list[_Branch] = []
         self._level = 0
-        aging, levels = terms.aging_seconds, self._levels
-        for group in groups:  # as level_of, written out: there may be tens of thousands
-            waited = self._now - group.ages[0][0]
-            level = int(group.priority) + (int(waited // aging) if waited > 0 and aging > 0 else 0)
-            found = levels.get(level)
-            if found is None:
-                levels[level] = [group]
-            else:
-                found.append(group)
+        self._numbers = count()
+        self._begun: dict[Group, Cursor | None] = {}  # groups that had a turn; None if no more of them can be served
+        for lane in lanes:
+            level = self.level_of(lane.priority, lane.firsts[0][0])
+            self._levels.setdefault(level, []).append(_Walk(lane))
 
     def best(self) -> Cursor | None:
         """Return the cursor whose job is next, or None when all are dealt with."""
@@ -82,34 +89,33 @@ class Turns:
     def advance(self) -> None:
         """The job of the best cursor is dealt with: its group's next one waits for its turn."""
         cursor = self._top()
+        self._walk_on(cursor)
         cursor.at += 1
-        if cursor.at == len(cursor.group.ages):
+        ended = cursor.at == len(cursor.group.ages)
+        self._begun[cursor.group] = None if ended else cursor
+        if ended:
             self._leave()
         elif self._level_of(cursor) == self._level:
             self._replace(cursor)
         else:
             self._leave()
-            self._add(cursor)
+            self._levels.setdefault(self._level_of(cursor), []).append(cursor)
 
     def set_aside(self) -> None:
         """Nothing more of the best cursor's group can be served in this round."""
+        cursor = self._top()
+        self._walk_on(cursor)
+        self._begun[cursor.group] = None
         self._leave()
 
-    def keep(self, wanted: Callable[[Group], bool]) -> None:
+    def keep(self, groups: Iterable[Group]) -> None:
         """Set aside all other groups at once."""
-        for level, items in list(self._levels.items()):
-            self._levels[level] = [one for one in items if wanted(one.group if isinstance(one, Cursor) else one)]
-            if not self._levels[level]:
-                del self._levels[level]
-        here: list[Cursor | Group] = []
-        branches = [] if self._tree is None else [self._tree]
-        while branches:
-            for _, _, item in branches.pop().heap:
-                if isinstance(item, _Branch):
-                    branches.append(item)
-                elif wanted(item.group):
-                    here.append(item)
-        self._tree = self._grow(here) if here else None
+        self._levels.clear()
+        self._tree = None
+        for group in groups:
+            cursor = self._begun[group] if group in self._begun else Cursor(group)
+            if cursor is not None:
+                self._levels.setdefault(self._level_of(cursor), []).append(cursor)
 
     def level_of(self, priority: JobPriority, queued_at: float) -> int:
         """Return the priority with a step for each `aging_seconds` waited."""
@@ -120,39 +126,52 @@ class Turns:
     def _level_of(self, cursor: Cursor) -> int:
         return self.level_of(cursor.group.priority, cursor.queued_at)
 
-    def _add(self, cursor: Cursor) -> None:
-        self._levels.setdefault(self._level_of(cursor), []).append(cursor)
+    def _walk_on(self, cursor: Cursor) -> None:
+        """Look at the next group of the lane that the best cursor is of, now that it is the turn of that one."""
+        walk, cursor.walk = cursor.walk, None
+        if walk is None:
+            return
+        walk.at += 1
+        if walk.at == len(walk.lane.firsts):
+            return
+        level = self.level_of(walk.lane.priority, walk.lane.firsts[walk.at][0])
+        if level == self._level:
+            following = Cursor(walk.lane.firsts[walk.at][2], walk=walk)
+            heappush(self._path[-1].heap, (_age_key(following), next(self._numbers), following))
+        else:
+            self._levels.setdefault(level, []).append(walk)
 
     def _top(self) -> Cursor:
         top = self._path[-1].heap[0][2]
         assert isinstance(top, Cursor)
         return top
 
-    def _grow(self, items: list[Cursor | Group]) -> _Branch:
+    def _grow(self, items: list[Cursor | _Walk]) -> _Branch:
         """Hang cursors into the tree of parties, and order every branch of it."""
-        root = _Branch(self._parties.root)
+        root = _Branch(self._parties.root, 0)
         branches: dict[int, _Branch] = {id(root.party): root}
-        for number, item in enumerate(items):
-            cursor = item if isinstance(item, Cursor) else Cursor(item)
-            entry = (_age_key(cursor), number, cursor)
-            if self._terms.order is QueueOrder.FIFO:
-                root.heap.append(entry)
-                continue
-            party = self._parties.user(cursor.group.team, cursor.group.user_id)
-            branch = branches.get(id(party)) or self._branch(party, branches)
-            branch.heap.append(entry)
-        inwards = sorted(branches.values(), key=lambda one: -sum(1 for _ in one.party.chain()))
-        for number, branch in enumerate(inwards):  # the innermost first: a branch is compared by its best
-            heapify(branch.heap)
+        fifo = self._terms.order is QueueOrder.FIFO
+        for item in items:
+            cursor = item if isinstance(item, Cursor) else Cursor(item.lane.firsts[item.at][2], walk=item)
+            branch = root
+            if not fifo:
+                party = self._parties.user(cursor.group.team, cursor.group.user_id)
+                branch = branches.get(id(party)) or self._branch(party, branches)
+            branch.heap.append((_age_key(cursor), next(self._numbers), cursor))
+        inwards = sorted(branches.values(), key=lambda one: -one.depth)
+        for branch in inwards:  # the innermost first: a branch is compared by its best
+            if len(branch.heap) > 1:
+                heapify(branch.heap)
             if branch is not root:
                 assert branch.party.parent is not None
-                branches[id(branch.party.parent)].heap.append((self._key(branch), number, branch))
+                outer = branches[id(branch.party.parent)]
+                outer.heap.append((self._key(branch), next(self._numbers), branch))
         return root
 
     def _branch(self, party: Party, branches: dict[int, _Branch]) -> _Branch:
-        found = branches[id(party)] = _Branch(party)
-        if party.parent is not None and id(party.parent) not in branches:
-            self._branch(party.parent, branches)
+        assert party.parent is not None  # that of everybody is there from the beginning
+        outer = branches.get(id(party.parent)) or self._branch(party.parent, branches)
+        found = branches[id(party)] = _Branch(party, outer.depth + 1)
         return found
 
     def _key(self, branch: _Branch) -> _Key:
