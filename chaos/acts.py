@@ -14,7 +14,7 @@ from chaos.site import Site
 from orquanta.gameday.fleet import FleetError
 from tests.e2e.replicas import Replica
 
-_SETTLE_SECONDS: Final = 2.0
+_SETTLE_SECONDS: Final = 1.0
 """For a part that is back, before the next one of its kind is taken away."""
 
 _STARTING_SECONDS: Final = 90.0

@@ -46,6 +46,10 @@ LASTS: Final = {
 """Seconds from doing to undoing, least and most."""
 
 
+_WAIT_FOR_EACH_OTHER: Final = (Kind.LEADER_KILLED, Kind.FOLLOWER_KILLED, Kind.LEADER_STOPPED)
+"""In a short run they come first: each waits until the control plane that was killed before it serves again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mischief:
     """One thing that is done. `place` (0 to 1) says to which of several it is done."""
@@ -66,6 +70,8 @@ def draw(seed: int, seconds: float) -> tuple[Mischief, ...]:
         if not kinds:
             kinds = list(Kind)
             dice.shuffle(kinds)
+            if seconds < WHOLE_SECONDS:
+                kinds.sort(key=_WAIT_FOR_EACH_OTHER.__contains__)  # the last are taken first
         kind = kinds.pop()
         at = (number + dice.random()) * gap
         least, most = LASTS[kind]

@@ -47,8 +47,10 @@ async def run(terms: Terms, tell: Callable[[str], None]) -> Outcome:
     """Do it. Everything that was started has ended when it returns or raises."""
     tell("starting PostgreSQL, three NATS servers, two control planes and the hosts")
     watch = Watch()
+    asked = time.monotonic()
     async with Site(terms.directory, terms.hosts, terms.seed, terms.seconds) as site:
         load, acts = Load(site.people, terms.seed), Acts(site, terms.seconds)
+        started = time.monotonic()
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(watch.run(site, acts))
             telling = group.create_task(_progress(terms, load, acts, tell))
@@ -92,6 +94,8 @@ async def run(terms: Terms, tell: Callable[[str], None]) -> Outcome:
         "mischief": len(acts.deeds),
         "leads": len(books.leads),
         "control_plane_starts_in_vain": acts.starts_in_vain,
+        "started_in_s": round(started - asked, 1),
+        "mischief_s": round(began - started, 1),
         "all_ended_after_s": round(ended_in, 1),
         "recovered": back,
         "host_faults": report.faults(books),
