@@ -47,13 +47,20 @@ class QueueFigures:
 class Filled:
     """A fleet and its queue; what is decided is carried out."""
 
-    def __init__(self, nodes: Sequence[Node], requests: Sequence[ResourceRequest], queued: int, seed: int) -> None:
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        requests: Sequence[ResourceRequest],
+        queued: int,
+        seed: int,
+        users: int = USERS,
+    ) -> None:
         self.history = History()
         hosts = [host_of(node) for node in nodes]
         self.room, self.queue = Hosts(hosts, history=self.history), Queue(QueueTerms())
         self.queue.see(hosts)
         self.now = _START + timedelta(days=1)
-        self.jobs = {job.job_id: job for job in waiting(requests, queued, seed)}
+        self.jobs = {job.job_id: job for job in waiting(requests, queued, seed, users)}
         self._chance = np.random.default_rng(seed)
 
     def submit(self) -> None:
@@ -94,12 +101,12 @@ class Filled:
             self.room.drop(running[at])
 
 
-def waiting(requests: Sequence[ResourceRequest], number: int, seed: int) -> Iterator[WaitingJob]:
+def waiting(requests: Sequence[ResourceRequest], number: int, seed: int, users: int) -> Iterator[WaitingJob]:
     """Jobs of the trace's mix, of many users, each a moment after the one before."""
     chance = np.random.default_rng(seed)
     drawn = chance.integers(len(requests), size=number).tolist()
     for at, request in enumerate(drawn):
-        user = f"user-{int(chance.integers(USERS))}"
+        user = f"user-{int(chance.integers(users))}"
         yield WaitingJob(
             JobId(f"j-{at}"),
             UserId(user),
