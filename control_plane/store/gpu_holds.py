@@ -9,6 +9,7 @@ from sqlmodel import col
 
 from control_plane.model.ids import AllocationId, JobId, NodeId, UserId
 from control_plane.model.job import WHOLE_GPU_MILLI
+from control_plane.store import teams
 from control_plane.store.database import Tx
 from control_plane.store.tables import AllocationRow, GpuHoldRow, GpuUsageRow
 
@@ -122,8 +123,7 @@ def held_by_user(tx: Tx, user_id: UserId) -> float:
 
 def held_by_team(tx: Tx, path: str) -> float:
     """Return how many GPUs jobs of the team and of the teams in it hold now, counted in the same way."""
-    inside = col(GpuHoldRow.team).startswith(f"{path}/", autoescape=True)
-    return _held(tx, or_(col(GpuHoldRow.team) == path, inside))
+    return _held(tx, or_(col(GpuHoldRow.team) == path, teams.inside(col(GpuHoldRow.team), path)))
 
 
 def _held(tx: Tx, whose: ColumnElement[bool]) -> float:

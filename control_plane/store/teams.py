@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import ColumnElement, SQLColumnExpression, func, or_, select
 from sqlmodel import col
 
 from control_plane.errors import NotFound
@@ -35,6 +35,12 @@ def require(tx: Tx, path: str) -> Team:
     if team is None:
         raise NotFound(f"there is no team {path}; list them with: orquanta quota list", reason="TEAM_NOT_FOUND")
     return team
+
+
+def inside(column: SQLColumnExpression[str], path: str) -> ColumnElement[bool]:
+    """Return the condition that a column names a team in this one. LIKE would not do: SQLite's ignores the case."""
+    prefix = f"{path}/"
+    return func.substr(column, 1, len(prefix)) == prefix
 
 
 def every(tx: Tx) -> tuple[Team, ...]:
@@ -79,10 +85,9 @@ def members(tx: Tx) -> Mapping[str, tuple[str, ...]]:
 
 def in_use(tx: Tx, path: str) -> tuple[int, int, int]:
     """Return how many accounts, teams in it and jobs that have not ended a team has."""
-    inside = col(TeamRow.path).startswith(f"{path}/", autoescape=True)
     accounts = select(func.count()).select_from(UserRow).where(col(UserRow.team) == path)
-    below = select(func.count()).select_from(TeamRow).where(inside)
-    there = or_(col(JobRow.team) == path, col(JobRow.team).startswith(f"{path}/", autoescape=True))
+    below = select(func.count()).select_from(TeamRow).where(inside(col(TeamRow.path), path))
+    there = or_(col(JobRow.team) == path, inside(col(JobRow.team), path))
     jobs = select(func.count()).select_from(JobRow).where(there, col(JobRow.status).in_(_LIVE))
     counts = [int(tx.session.execute(query).scalar_one()) for query in (accounts, below, jobs)]
     return counts[0], counts[1], counts[2]

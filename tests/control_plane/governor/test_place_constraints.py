@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -185,3 +186,15 @@ async def test_a_team_and_the_teams_above_it_hold_no_more_than_they_may(world: W
     assert await place(world, "two", (node, ["GPU-alpha-2", "GPU-alpha-3"])) == "TEAM_QUOTA"
     assert (await world.job("two")).team == "research/nlp"
     assert job_id("two") == (await world.job("two")).id
+
+
+async def test_teams_whose_names_differ_in_case_alone_are_two_teams(world: World) -> None:
+    user, node = await world.user(), await world.node()
+    for path in ("nlp", "NLP", "NLP/a"):
+        await world.store.write(partial(teams.put, team=Team(path, max_gpus=1)))
+    for name, team in (("theirs", "NLP/a"), ("ours", "nlp")):
+        await world.store.write(partial(users.set_team, user_id=user.id, team=team))
+        await world.launch(user, asks(name))
+    assert await place(world, "theirs", (node, ["GPU-alpha-0"])) == ""
+    assert await world.store.read(lambda tx: teams.in_use(tx, "nlp")) == (1, 0, 1)
+    assert await place(world, "ours", (node, ["GPU-alpha-1"])) == ""
