@@ -55,7 +55,8 @@ class Hosts:
         self._claimed: dict[NodeId, dict[AllocationId, None]] = {}  # on each host, here or not
         self._numbers = count(1)
         self._freed = 0  # another number after anything was freed
-        self._no_room: dict[tuple[ResourceRequest, str], int] = {}  # the number of `_freed` at which there was none
+        # The number of `_freed` at which there was no room, and that of the grid's changes.
+        self._no_room: dict[tuple[ResourceRequest, str], tuple[int, int]] = {}
         self._possible: dict[ResourceRequest, bool] = {}
         self._judge = Judge(self.grid, self._chooser, self._admission, self._apart, self.on_host)
         self._diviner = Diviner(self.grid, self._judge, self.find, self.could_ever)
@@ -91,21 +92,30 @@ class Hosts:
     def _fleet_changed(self) -> None:
         self._freed = next(self._numbers)
         self._possible.clear()
+        self._no_room.clear()
 
     # Finding.
 
     def find(self, asked: Asked) -> Found | None:
         """Return where the job would best go now, or None. Changes nothing. The same state gives the same answer."""
         key = (asked.resources, asked.team if asked.resources.anti_affinity else "")
-        if self._no_room.get(key) == self._freed:  # what did not fit fits no more while hosts only fill up
+        known = self._no_room.get(key)
+        if known is not None and known[0] == self._freed:  # what did not fit fits no more while hosts only fill up
             return None
-        choice = self._chooser.choose(asked)
+        choice = None if known is not None and self._still_none(asked, known[1]) else self._chooser.choose(asked)
         if choice is not None:
             return self._found(asked, choice)
         if len(self._no_room) >= _MAX_REMEMBERED:
             self._no_room.clear()
-        self._no_room[key] = self._freed
+        self._no_room[key] = self._freed, self.grid.sequence
         return None
+
+    def _still_none(self, asked: Asked, since: int) -> bool:
+        """Return True if one host is needed, none had room then, and none that has changed since has room now."""
+        grid = self.grid
+        rows = np.flatnonzero(grid.changed_at[: grid.count] > since)
+        rows = rows[grid.memory_free[rows] >= asked.resources.memory_bytes]
+        return all(way.node_count == 1 and not fitting(grid, rows, way.need).size for way in self.ways(asked))
 
     def _found(self, asked: Asked, choice: Choice) -> Found:
         grid, need = self.grid, choice.way.need
