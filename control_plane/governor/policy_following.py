@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,7 @@ from control_plane.errors import PreconditionFailed, Unavailable
 from control_plane.governor.policy.book import PolicyBook, fault_line
 from control_plane.governor.policy.checking import check, version_of
 from control_plane.governor.policy.folder import Unreadable, read_folder
-from control_plane.governor.policy.model import PolicyFile
+from control_plane.governor.policy.model import PolicyFile, PolicySet
 from control_plane.store import policy_sets
 from control_plane.store.database import Store
 
@@ -20,6 +21,15 @@ log = structlog.get_logger()
 _LOOK_SECONDS: Final = 0.5
 _LOOKS_PER_READING: Final = 20
 _FIRST_SECONDS: Final = 60.0
+_CLOSED: Final = """
+rules:
+  - id: cannot-follow
+    when: >-
+      !(action.is_person && action.kind in ['stop_job', 'cordon_node', 'quarantine_node', 'revoke_node'])
+    then: deny
+    message: this control plane cannot read the policies in force; use another one, and upgrade this one
+"""
+"""What holds where the policies in force cannot be read, because a later version has written them."""
 
 
 class PolicyFollower:
@@ -86,7 +96,18 @@ class PolicyFollower:
             policies, faults = await asyncio.to_thread(lambda: check(files, loaded_at=found.loaded_at))
             if policies is None:
                 log.error("policies.cannot_follow", version=found.version, faults=len(faults))
+                # Older rules may allow what those in force refuse: until it can follow, others have to decide.
+                policies = await asyncio.to_thread(_closed)
+                self._book.put(replace(policies, version=found.version))
+                self._book.refuse(faults)
                 return True
             self._book.put(policies)
             log.info("policies.followed", version=policies.version, rules=len(policies.rules))
         return True
+
+
+def _closed() -> PolicySet:
+    policies, faults = check([PolicyFile("cannot-follow.yaml", _CLOSED)])
+    if policies is None:
+        raise ValueError(f"the rule of last resort is wrong: {fault_line(faults[0])}")
+    return policies

@@ -11,14 +11,19 @@ from control_plane.bus.client import Bus
 from control_plane.clock import SystemClock
 from control_plane.credentials import Certificates
 from control_plane.errors import PreconditionFailed
+from control_plane.governor.policy import judging
 from control_plane.governor.policy.book import PolicyBook
+from control_plane.governor.policy.expression import Values
+from control_plane.governor.policy.samples import sample_inputs
 from control_plane.governor.policy_following import PolicyFollower
 from control_plane.governor.policy_loading import PolicyLoader
+from control_plane.governor.ruling import Ruling
 from control_plane.identity.secrets import SecretBox
 from control_plane.replication import Addresses, Replication, settings_version
 from control_plane.setting_sources import SettingsError
 from control_plane.settings import Settings, load_settings
-from control_plane.store.database import Store
+from control_plane.store import policy_sets
+from control_plane.store.database import Store, Tx
 from tests.fake_clock import FakeClock
 
 CLUSTER = ["--database-url", "postgresql://u@db/x", "--nats-url", "tls://n1:4222"]
@@ -117,3 +122,24 @@ async def test_replicas_go_by_the_policies_of_the_leader_and_tell_of_others(
     assert [rule.id for rule in own.current.rules] == ["ours"]
     await follower._compare()
     assert follower.own_version not in ("", own.current.version)
+
+
+async def test_a_follower_that_cannot_read_the_policies_in_force_lets_people_stop_things_and_nothing_else(
+    store: Store,
+) -> None:
+    def put(tx: Tx) -> None:
+        policy_sets.keep(tx, "later", [("later.yaml", "rules:\n  - id: later\n    whenever: midnight\n")])
+        policy_sets.put_in_force(tx, "later")
+
+    await store.write(put)
+    book = PolicyBook()
+    assert await PolicyFollower(store, book, None).look()
+    assert book.current.version == "later"
+    assert "later.yaml" in book.error
+    for is_person in (True, False):
+        inputs = {
+            kind: replace(one, action=replace(one.action, is_person=is_person)) for kind, one in sample_inputs().items()
+        }
+        said = {kind: judging.ask(book.current, Values(one.document())) for kind, one in inputs.items()}
+        allowed = {kind for kind, outcomes in said.items() if judging.strictest(outcomes) is Ruling.ALLOW}
+        assert allowed == ({"stop_job", "cordon_node", "quarantine_node", "revoke_node"} if is_person else set())
