@@ -50,7 +50,7 @@ class _Branch:
     def __init__(self, party: Party, depth: int) -> None:
         self.party = party
         self.depth = depth
-        self.heap: list[tuple[_Key, int, _Branch | Cursor]] = []
+        self.heap: list[tuple[_Key, int, _Branch | Cursor | _Walk]] = []
 
 
 class Turns:
@@ -82,8 +82,8 @@ class Turns:
             self._level = max(self._levels)
             self._tree = self._grow(self._levels.pop(self._level))
         self._path = [self._tree]
-        while isinstance(top := self._path[-1].heap[0][2], _Branch):
-            self._path.append(top)
+        while not isinstance(top := self._path[-1].heap[0][2], Cursor):
+            self._path.append(top if isinstance(top, _Branch) else self._open(self._path[-1], top))
         return top
 
     def advance(self) -> None:
@@ -137,7 +137,7 @@ class Turns:
         level = self.level_of(walk.lane.priority, walk.lane.firsts[walk.at][0])
         if level == self._level:
             following = Cursor(walk.lane.firsts[walk.at][2], walk=walk)
-            heappush(self._path[-1].heap, (_age_key(following), next(self._numbers), following))
+            heappush(self._path[-1].heap, self._entry(following))
         else:
             self._levels.setdefault(level, []).append(walk)
 
@@ -150,14 +150,24 @@ class Turns:
         """Hang cursors into the tree of parties, and order every branch of it."""
         root = _Branch(self._parties.root, 0)
         branches: dict[int, _Branch] = {id(root.party): root}
+        alone: dict[int, tuple[Party, _Walk]] = {}  # users with one lane: there may be thousands
         fifo = self._terms.order is QueueOrder.FIFO
         for item in items:
-            cursor = item if isinstance(item, Cursor) else Cursor(item.lane.firsts[item.at][2], walk=item)
             branch = root
             if not fifo:
-                party = self._parties.user(cursor.group.team, cursor.group.user_id)
+                owner = item.lane if isinstance(item, _Walk) else item.group
+                party = self._parties.user(owner.team, owner.user_id)
+                if isinstance(item, _Walk) and id(party) not in branches and id(party) not in alone:
+                    alone[id(party)] = party, item
+                    continue
                 branch = branches.get(id(party)) or self._branch(party, branches)
-            branch.heap.append((_age_key(cursor), next(self._numbers), cursor))
+                if (other := alone.pop(id(party), None)) is not None:
+                    branch.heap.append(self._entry(_first(other[1])))
+            branch.heap.append(self._entry(item if isinstance(item, Cursor) else _first(item)))
+        for party, walk in alone.values():
+            assert party.parent is not None
+            outer = branches.get(id(party.parent)) or self._branch(party.parent, branches)
+            outer.heap.append((self._party_key(party, *walk.lane.firsts[walk.at][:2]), next(self._numbers), walk))
         inwards = sorted(branches.values(), key=lambda one: -one.depth)
         for branch in inwards:  # the innermost first: a branch is compared by its best
             if len(branch.heap) > 1:
@@ -174,9 +184,23 @@ class Turns:
         found = branches[id(party)] = _Branch(party, outer.depth + 1)
         return found
 
+    def _open(self, outer: _Branch, walk: _Walk) -> _Branch:
+        """Put a branch in the place of the lane of a user who has but one, now that it is that user's turn."""
+        key, number, _ = outer.heap[0]
+        branch = _Branch(self._parties.user(walk.lane.team, walk.lane.user_id), outer.depth + 1)
+        branch.heap.append(self._entry(_first(walk)))
+        outer.heap[0] = (key, number, branch)
+        return branch
+
+    def _entry(self, cursor: Cursor) -> tuple[_Key, int, Cursor]:
+        return _age_key(cursor), next(self._numbers), cursor
+
     def _key(self, branch: _Branch) -> _Key:
         best = branch.heap[0][0]
-        return (not branch.party.below_guarantee, self._parties.share(branch.party), best[2], best[3])
+        return self._party_key(branch.party, best[2], best[3])
+
+    def _party_key(self, party: Party, queued_at: float, job_id: JobId) -> _Key:
+        return (not party.below_guarantee, self._parties.share(party), queued_at, job_id)
 
     def _leave(self) -> None:
         """Take the best cursor out, and every branch that is empty without it."""
@@ -202,3 +226,7 @@ class Turns:
 
 def _age_key(cursor: Cursor) -> _Key:
     return (True, 0.0, *cursor.group.ages[cursor.at])
+
+
+def _first(walk: _Walk) -> Cursor:
+    return Cursor(walk.lane.firsts[walk.at][2], walk=walk)
