@@ -97,8 +97,8 @@ class Ahead:
                     if at not in here and row.may_hold(number, way.need, memory_bytes, shares=shares):
                         here.add(at)
                         if len(here) >= way.node_count:
-                            near = [one for touched, here_ in rows.items() if touched in here for one in here_.ended]
-                            return tuple({one.allocation_id: one for one in near}.values())
+                            near = {one.allocation_id for touched in here & rows.keys() for one in rows[touched].ended}
+                            return tuple(one for one in claims if one.allocation_id in near)
         return None
 
     def _fits_now(self, way: Way, may: Bools, memory_bytes: int) -> set[int]:
