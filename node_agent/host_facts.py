@@ -8,12 +8,12 @@ from pathlib import Path
 
 import structlog
 
-from node_agent.executors.choice import Site, choose
+from node_agent.executors.site import Site
 from node_agent.jobs import gpu_share
 from node_agent.jobs.container import ContainerSettings, NoEngineError, find_engine
 from node_agent.jobs.supervisor.cgroups import Cgroup
 from node_agent.link.tls import Address
-from node_agent.settings import Engine, Settings
+from node_agent.settings import Engine, ExecutorKind, Settings
 
 log = structlog.get_logger()
 
@@ -45,8 +45,17 @@ async def find_facts(settings: Settings, link_server: Address, *, agent_version:
             *await asyncio.to_thread(_enforceable_limits, cgroup_parent),
             *((gpu_share.LIMIT,) if mps_directory(settings) else ()),
         ),
-        site=await asyncio.to_thread(choose, settings),
+        site=await _site(settings),
     )
+
+
+async def _site(settings: Settings) -> Site | None:
+    if settings.executor is ExecutorKind.HOST:
+        return None
+    # Only hosts that hand their jobs on pay for loading what that needs.
+    from node_agent.executors.choice import choose  # noqa: PLC0415
+
+    return await asyncio.to_thread(choose, settings)
 
 
 def mps_directory(settings: Settings) -> Path | None:

@@ -1,7 +1,7 @@
 """Which executor the settings ask for, and the GPUs that it offers."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -9,23 +9,14 @@ from node_agent.errors import SettingsInvalid
 from node_agent.executors import kubernetes, slurm
 from node_agent.executors.kubernetes import Kubernetes
 from node_agent.executors.kubernetes_api import ApiAccess, ApiError
+from node_agent.executors.site import Site
 from node_agent.executors.slurm import NoSlurmError, Slurm
-from node_agent.jobs.executor import Executor
 from node_agent.probe.model_name import short_model_name
 from node_agent.settings import ExecutorKind, Settings
 from node_agent.virtual.catalogue import find_model
 from orquanta.v1 import node_pb2
 
 GPUS_MAX: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """An engine of the site. `gpus` are its GPUs as hosts tell of theirs, at most 64."""
-
-    name: str
-    executor: Executor
-    gpus: tuple[node_pb2.GpuInventory, ...]
 
 
 def choose(settings: Settings) -> Site | None:

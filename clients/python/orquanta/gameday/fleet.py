@@ -6,6 +6,7 @@ programs, ports and credentials; the only thing taken for granted is that the ho
 
 import asyncio
 import contextlib
+import os
 import random
 import secrets
 import shutil
@@ -38,13 +39,17 @@ ADMIN = "admin@localhost"
 
 _PORTS = range(20_000, 32_768)
 """Below those that the kernel gives to whoever asks for any: such a one can be gone before its server has started."""
+_PORT_SHARES = 31
+"""Processes that look for ports at the same time mostly look at different ones: between the look and the use of a port
+its server is not there yet."""
 _PORT_TRIES = 100
 _given = set[int]()
 
 
 def free_port() -> int:
     """Return a port that nobody uses at the moment, another one at each call. Raises FleetError if none is found."""
-    ports = [port for port in _PORTS if port not in _given]
+    share = os.getpid() % _PORT_SHARES
+    ports = [port for port in _PORTS if port not in _given and port % _PORT_SHARES == share]
     for port in random.SystemRandom().sample(ports, min(_PORT_TRIES, len(ports))):
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             _given.add(port)
