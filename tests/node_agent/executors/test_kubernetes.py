@@ -169,7 +169,7 @@ async def test_a_job_waits_with_the_clusters_reason_and_is_stopped_with_its_grac
         await runner.converge({job.key: job})
         await eventually(lambda: "Insufficient nvidia.com/gpu" in runner.statuses()[job.key].message)
         assert runner.statuses()[job.key].state is MemberState.STARTING
-        cluster.pods["orquanta-a-late-0"].start()
+        cluster.pods[f"orquanta-{job.allocation_id}-0"].start()
         await running(runner, job.key)
         await runner.converge({})
         assert (await ended(runner, job.key)).outcome is Outcome.STOPPED
@@ -182,7 +182,11 @@ async def test_a_pod_that_is_taken_away_is_the_fleets_fault(host: Host, cluster:
     async with host.daemon() as runner:
         await runner.converge({job.key: job})
         await running(runner, job.key)
-        cluster.pods["orquanta-a-evicted-0"].override = {"phase": "Failed", "reason": "Evicted", "message": "disk"}
+        cluster.pods[f"orquanta-{job.allocation_id}-0"].override = {
+            "phase": "Failed",
+            "reason": "Evicted",
+            "message": "disk",
+        }
         status = await ended(runner, job.key)
     assert status.outcome is Outcome.SUPERVISOR_LOST
     assert "disk" in status.message

@@ -52,8 +52,13 @@ asyncio.run(main())
 
 
 def spec(name: str, command: str | tuple[str, ...], **fields: Any) -> MemberSpec:  # any field of a specification
-    """A member of an allocation and a job named after it, alone in its gang."""
-    return MemberSpec(f"a-{name}", f"j-{name}", 1, command=command, **{"rank": 0, "world": 1, **DEFAULTS, **fields})
+    """A member of an allocation and a job named after it, alone in its gang.
+
+    No other process of tests names a member so: a daemon kills what carries the name of its member, wherever it is.
+    """
+    return MemberSpec(
+        f"a-{name}-{os.getpid()}", f"j-{name}", 1, command=command, **{"rank": 0, "world": 1, **DEFAULTS, **fields}
+    )
 
 
 class Host:

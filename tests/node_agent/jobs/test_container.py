@@ -61,8 +61,8 @@ def test_the_command_line_names_the_member_its_gpus_and_its_limits(engine: Conta
         "--runtime",
         "runc",
         "run",
-        "--name=orquanta-a-box.0",
-        "--label=ORQUANTA_MEMBER=a-box.0",
+        f"--name=orquanta-{JOB.key}",
+        f"--label=ORQUANTA_MEMBER={JOB.key}",
         "--label=ORQUANTA_JOB_ID=j-box",
         "--network=none",
         "--shm-size=8g",
@@ -168,7 +168,7 @@ def containers() -> list[str]:
         check=True,
         capture_output=True,
     )
-    return listed.stdout.decode().split()
+    return [name for name in listed.stdout.decode().split() if f"-{os.getpid()}." in name]
 
 
 async def test_a_container_gives_its_exit_code_output_and_environment_and_is_removed(boxes: Host) -> None:
@@ -177,7 +177,7 @@ async def test_a_container_gives_its_exit_code_output_and_environment_and_is_rem
         status = (await boxes.run(runner, job))[job.key]
         text = (await output(runner, job.key)).decode()
     assert (status.outcome, status.exit_code) == (Outcome.EXITED, 3)
-    assert {"MINE=a b=c", "ORQUANTA_MEMBER=a-real.0", "CUDA_VISIBLE_DEVICES=GPU-1", "oops"} <= set(text.splitlines())
+    assert {"MINE=a b=c", f"ORQUANTA_MEMBER={job.key}", "CUDA_VISIBLE_DEVICES=GPU-1", "oops"} <= set(text.splitlines())
     assert containers() == []
 
 

@@ -23,7 +23,7 @@ def test_a_gang_of_many_gpus_gets_what_torchrun_reads_and_no_worker_ranks() -> N
         "PET_NNODES": "2",
         "PET_NODE_RANK": "1",
         "PET_NPROC_PER_NODE": "8",
-        "PET_RDZV_ID": "a-gang",
+        "PET_RDZV_ID": job.allocation_id,
         "PET_RDZV_BACKEND": "static",
         "PET_RDZV_ENDPOINT": "10.0.0.1:29501",
     }
@@ -44,7 +44,7 @@ def test_a_job_sees_its_own_gpus_by_uuid_and_cannot_choose_others() -> None:
     assert env["CUDA_VISIBLE_DEVICES"] == env["NVIDIA_VISIBLE_DEVICES"] == "GPU-a,GPU-b"
     assert env["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     assert (env["ORQUANTA_GPU_COUNT"], env["ORQUANTA_VIRTUAL_GPUS"]) == ("2", "1")
-    assert (env["ORQUANTA_MEMBER"], env["ORQUANTA_EPOCH"]) == ("a-gpus.0", "1")
+    assert (env["ORQUANTA_MEMBER"], env["ORQUANTA_EPOCH"]) == (str(job.key), "1")
     assert (env["HOME"], env["PATH"]) == ("/h", "/opt/bin:/usr/bin")
 
 

@@ -40,14 +40,14 @@ async def test_exit_codes_and_signals_are_reported_as_they_were(any_host: Host) 
     jobs += [spec(f"signal-{number}", f"kill -{number} $$") for number in (6, 9, 15)]
     async with any_host.daemon() as runner:
         found = await any_host.run(runner, *jobs)
-    results = {key.allocation_id: (s.outcome, s.exit_code, s.signal, s.succeeded) for key, s in found.items()}
+    results = {s.job_id: (s.outcome, s.exit_code, s.signal, s.succeeded) for s in found.values()}
     assert results == {
-        "a-code-0": (Outcome.EXITED, 0, None, True),
-        "a-code-1": (Outcome.EXITED, 1, None, False),
-        "a-code-255": (Outcome.EXITED, 255, None, False),
-        "a-signal-6": (Outcome.SIGNALED, None, 6, False),
-        "a-signal-9": (Outcome.SIGNALED, None, 9, False),
-        "a-signal-15": (Outcome.SIGNALED, None, 15, False),
+        "j-code-0": (Outcome.EXITED, 0, None, True),
+        "j-code-1": (Outcome.EXITED, 1, None, False),
+        "j-code-255": (Outcome.EXITED, 255, None, False),
+        "j-signal-6": (Outcome.SIGNALED, None, 6, False),
+        "j-signal-9": (Outcome.SIGNALED, None, 9, False),
+        "j-signal-15": (Outcome.SIGNALED, None, 15, False),
     }
 
 
@@ -288,7 +288,7 @@ async def test_a_member_waits_for_its_gpus_and_for_the_older_attempt_of_its_job(
         await running(runner, first.key)
         assert runner.active_gpu_uuids() == {"GPU-1": first.key}
         await runner.converge({same_gpu.key: same_gpu, same_job.key: same_job})
-        assert "a-first.0 still holds GPU-1" in runner.statuses()[same_gpu.key].message
+        assert f"{first.key} still holds GPU-1" in runner.statuses()[same_gpu.key].message
         assert "another attempt" in runner.statuses()[same_job.key].message
         begun = [await until(runner, job.key, lambda s: s.succeeded) for job in (same_gpu, same_job)]
         gone = runner.statuses()[first.key]
