@@ -40,7 +40,7 @@ import structlog
 from bench.beside_hosts import GPUS_PER_HOST, Hosts
 from bench.beside_sides import Side, orquanta, prometheus
 from bench.figures import report
-from bench.scale import Use
+from bench.scale_use import Use
 
 MILLION = 1e6
 WARM_BATCHES = 5

@@ -21,154 +21,26 @@ target is missed.
 
 import argparse
 import asyncio
-import base64
 import contextlib
 import json
 import os
-import random
-import signal
-import sqlite3
-import ssl
 import sys
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 
 from bench.figures import report
-from control_plane.model.ids import NODE, new_id
+from bench.scale_firehose import Firehose
+from bench.scale_simulation import simulation
+from bench.scale_storm import OutOfService, last_cordon_seconds
+from bench.scale_use import Use
 from orquanta.client import AsyncClient
 from orquanta.gameday.fleet import Fleet, free_port
-from simulator.body import Body
-from simulator.broker import message
-from simulator.models import MODELS
 
 MB_PER_HOST, BATCHES_PER_CORE_SECOND, EVENT_P99_MS = 0.05, 10_000, 100.0
 LAST_CORDON_SECONDS, LAST_ORDER_SECONDS = 1.0, 3.0
-TICK_SECONDS = 0.05
 SETTLE_SECONDS = 3.0
 STORM_AFTER_SECONDS = 15.0
 STORM_SECONDS, BOUNDED_SECONDS = 120.0, 30.0
 """How long the orders of a storm are waited for; with bounds, most do not come."""
 UNBOUNDED = {f"out_of_service_{scope}": "100000, 100%" for scope in ("fleet", "pool", "rack", "job", "tenant")}
-OUT_OF_SERVICE = ("draining", "repairing", "verifying", "quarantined")
-
-
-@dataclass(frozen=True)
-class Use:
-    """What a process has used at one moment."""
-
-    at: float
-    cpu_seconds: float
-    rss_mb: float
-
-    @classmethod
-    def of(cls, pid: int) -> "Use":
-        """Read it from /proc."""
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks = int(fields[11]) + int(fields[12])
-        rss = int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
-        return cls(time.monotonic(), ticks / os.sysconf("SC_CLK_TCK"), rss / 2**20)
-
-    def cores_since(self, before: "Use") -> float:
-        """Return how many cores were in use since then."""
-        return (self.cpu_seconds - before.cpu_seconds) / (self.at - before.at)
-
-
-class Firehose:
-    """Telemetry of hosts that are nothing but that: the same bytes again and again, made beforehand."""
-
-    def __init__(self, fleet: Fleet, hosts: int, nats_port: int) -> None:
-        self._fleet = fleet
-        self._nats_port = nats_port
-        self.hosts = hosts
-        self.per_second = 0.0
-        self.sent = 0
-        dice = random.Random(1)
-        now = time.time()
-        self._messages = []
-        for number in range(hosts):
-            node_id = new_id(NODE)
-            body = Body(f"hose-{number}", node_id, MODELS["H100"], 8)
-            self._messages.append(message(f"orq.node.{node_id}.telemetry", body.sample(now, set(body.uuids), (), dice)))
-        self.batch_bytes = sum(map(len, self._messages)) / hosts
-
-    async def run(self) -> None:
-        """Send `per_second` batches a second until cancelled."""
-        identity = self._fleet.state / "identity"
-        context = ssl.create_default_context(cafile=str(self._fleet.ca_file))
-        context.check_hostname = False
-        context.load_cert_chain(identity / "control-plane.crt", identity / "control-plane.key")
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._nats_port, ssl=context)
-        password = base64.b64decode((identity / "nats-control.key").read_text()).hex()
-        await reader.readline()
-        options = {"user": "control", "pass": password, "verbose": False, "name": "firehose"}
-        writer.write(f"CONNECT {json.dumps(options)}\r\nPING\r\n".encode())
-        assert await reader.readline() == b"PONG\r\n"
-        pongs = asyncio.create_task(_pong(reader, writer))
-        try:
-            owed, before = 0.0, time.monotonic()
-            while True:
-                await asyncio.sleep(TICK_SECONDS)
-                now = time.monotonic()
-                owed, before = min(owed + (now - before) * self.per_second, self.per_second), now
-                count = int(owed)
-                owed -= count
-                first = self.sent % self.hosts
-                chosen = (self._messages + self._messages)[first : first + count] if count else []
-                self.sent += len(chosen)
-                writer.write(b"".join(chosen))
-                await writer.drain()
-        finally:
-            pongs.cancel()
-            writer.close()
-
-
-async def _pong(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while line := await reader.readline():
-        if line.startswith(b"PING"):
-            writer.write(b"PONG\r\n")
-
-
-@dataclass
-class Simulation:
-    """`orquanta-sim` with what it says each second."""
-
-    process: asyncio.subprocess.Process
-    figures: dict[str, float]
-
-    async def until(self, name: str, least: float, seconds: float) -> None:
-        """Wait until one of its figures has reached this."""
-        async with asyncio.timeout(seconds):
-            while self.figures.get(name, 0) < least:
-                if self.process.returncode is not None:
-                    raise RuntimeError(f"the simulator ended: {self.figures}")
-                await asyncio.sleep(0.2)
-
-
-@asynccontextmanager
-async def simulation(fleet: Fleet, hosts: int, processes: int, *arguments: str) -> AsyncIterator[Simulation]:
-    """Run simulated hosts against the fleet."""
-    command = [sys.executable, "-m", "simulator", "--server", fleet.server, "--hosts", str(hosts), "--follow"]
-    command += ["--api-key-file", str(fleet.directory / "key"), "--ca-file", str(fleet.ca_file)]
-    command += ["--telemetry", "none", "--processes", str(processes), *arguments]
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, limit=1 << 20)
-    made = Simulation(process, {})
-
-    async def follow() -> None:
-        while process.stdout is not None and (line := await process.stdout.readline()):
-            made.figures.update(json.loads(line))
-
-    following = asyncio.create_task(follow())
-    try:
-        yield made
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-        await process.wait()
-        await following
 
 
 class Scale:
@@ -248,11 +120,13 @@ class Scale:
             if hosts.figures["ordered_ms_max"]:
                 raise RuntimeError("the storm came before the links were up: give more --connects, or fewer --links")
             events = dict(hosts.figures)
-            out = asyncio.create_task(self._most_out_of_service())
+            out = OutOfService(self._client)
+            watching = asyncio.create_task(out.watch()) if options.bounded else None
             with contextlib.suppress(TimeoutError):  # what was reached is told all the same
                 await hosts.until("repairs_taken", options.storm, BOUNDED_SECONDS if options.bounded else STORM_SECONDS)
             await asyncio.sleep(SETTLE_SECONDS)
-            out.cancel()
+            if watching is not None:
+                watching.cancel()
             self.figures |= {
                 "links": options.links,
                 "link_mb_per_host": round((up.rss_mb - joined.rss_mb) / options.links, 4),
@@ -264,41 +138,18 @@ class Scale:
                 "event_p99_ms": events["told_ms_p99"],
                 "storm_hosts": options.storm,
                 "storm_bounded": options.bounded,
-                "storm_last_cordon_seconds": self._last_cordon(),
+                "storm_last_cordon_seconds": last_cordon_seconds(self._fleet),
                 "storm_last_order_seconds": round(hosts.figures["ordered_ms_max"] / 1000, 3),
                 "storm_orders": hosts.figures["repairs_taken"],
                 "storm_told_ms_max": hosts.figures["told_ms_max"],
-                **({"storm_most_out_of_service": self._out} if options.bounded else {}),
+                **({"storm_most_out_of_service": out.most} if options.bounded else {}),
             }
-
-    _out = 0
-
-    async def _most_out_of_service(self) -> None:
-        while self._options.bounded:  # asking costs the control plane a walk over the fleet
-            states = (await self._client.metrics.fleet()).nodes_by_state
-            self._out = max(self._out, sum(states.get(state, 0) for state in OUT_OF_SERVICE))
-            await asyncio.sleep(1.0)
 
     def _storm_at(self) -> float:
         """Return when the storm comes, in seconds after the first link: all are up then, and were measured."""
         options = self._options
         coming = float(options.links) / float(options.connects) * 1.5
         return coming + SETTLE_SECONDS + float(options.seconds) + STORM_AFTER_SECONDS
-
-    def _last_cordon(self) -> float:
-        """Return the seconds from the first condition of the storm until the last of its nodes was cordoned."""
-        with sqlite3.connect(f"file:{self._fleet.state / 'orquanta.db'}?mode=ro", uri=True) as books:
-            rows = books.execute(
-                "select observed_at, cordoned_at from incidents where cordoned_at is not null"
-            ).fetchall()
-        began = min(_moment(observed) for observed, _ in rows)
-        last: float = max(_moment(cordoned) for _, cordoned in rows)
-        return round(last - began, 3)
-
-
-def _moment(text: str) -> float:
-    moment = datetime.fromisoformat(text)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 async def measure(options: argparse.Namespace) -> dict[str, object]:
