@@ -630,6 +630,7 @@ class DesiredState(message.Message):
     REPAIR_FIELD_NUMBER: builtins.int
     POLICY_FIELD_NUMBER: builtins.int
     CONDITION_ORDERS_FIELD_NUMBER: builtins.int
+    STOPS_FIELD_NUMBER: builtins.int
     control_epoch: builtins.int
     """The epoch of the control plane that orders it."""
     revision: builtins.int
@@ -650,6 +651,12 @@ class DesiredState(message.Message):
     def condition_orders(self) -> containers.RepeatedCompositeFieldContainer[ConditionOrder]:
         """What operators said about conditions of this host."""
 
+    @builtins.property
+    def stops(self) -> containers.RepeatedCompositeFieldContainer[MemberStop]:
+        """How members that are no longer listed are to be stopped, while they are known to run. One that stands in neither
+        list is stopped with `checkpoint_first`.
+        """
+
     def __init__(
         self,
         *,
@@ -659,10 +666,37 @@ class DesiredState(message.Message):
         repair: repair_pb2.RepairOrder | None = ...,
         policy: repair_pb2.SignedPolicy | None = ...,
         condition_orders: abc.Iterable[ConditionOrder] | None = ...,
+        stops: abc.Iterable[MemberStop] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["policy", b"policy", "repair", b"repair"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["condition_orders", b"condition_orders", "control_epoch", b"control_epoch", "members", b"members", "policy", b"policy", "repair", b"repair", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["condition_orders", b"condition_orders", "control_epoch", b"control_epoch", "members", b"members", "policy", b"policy", "repair", b"repair", "revision", b"revision", "stops", b"stops"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class MemberStop(message.Message):
+    """How the members of an allocation that should not run any more are to be stopped."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ALLOCATION_ID_FIELD_NUMBER: builtins.int
+    CHECKPOINT_FIRST_FIELD_NUMBER: builtins.int
+    allocation_id: builtins.str
+    """The allocation."""
+    checkpoint_first: builtins.bool
+    """True where another attempt goes on from the checkpoint: moved or preempted. It gets its checkpoint signal, if it
+    has one, and its time before SIGTERM. False where none follows, because a person cancelled the job: SIGTERM at once.
+    """
+    def __init__(
+        self,
+        *,
+        allocation_id: builtins.str = ...,
+        checkpoint_first: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["allocation_id", b"allocation_id", "checkpoint_first", b"checkpoint_first"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -779,7 +813,9 @@ class MemberAssignment(message.Message):
     share_memory_bytes: builtins.int
     """GPU memory of that part, in bytes."""
     checkpoint_signal: builtins.int
-    """Number of the signal that asks for a checkpoint before it is stopped for whatever reason but a fence; none if 0."""
+    """Number of the signal that asks for a checkpoint before it is stopped at its time limit, or by an order without a
+    MemberStop that says otherwise, but never for a fence; none if 0.
+    """
     @builtins.property
     def gpu_uuids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """UUIDs of the GPUs to use on this host."""
