@@ -18,7 +18,7 @@ from control_plane.model.ids import GoalId, IncidentId, JobId
 from control_plane.model.memory import Memory
 from control_plane.store import goals, incidents, jobs, memory_feed, nodes
 from control_plane.store.database import Store, Tx
-from control_plane.store.memory_feed import Cursor
+from control_plane.store.memory_feed import Feed
 from control_plane.telemetry.logs import LogStore
 from control_plane.tools.job_diagnoses import diagnose_job
 
@@ -28,7 +28,7 @@ NAME: Final = "memory_keeper"
 _LOOK_SECONDS: Final = 5.0
 _BATCH: Final = 50
 _SETTLED: Final = timedelta(seconds=30)
-"""What has ended is looked at after this time: transactions of several writers may commit in another order."""
+"""What has ended is looked at after this time: by then the last of a job's output is there."""
 _TIDY_SECONDS: Final = 600.0
 _EMBEDDED_AT_ONCE: Final = 32
 
@@ -54,9 +54,9 @@ class MemoryKeeper(Agent):
     async def round(self) -> str:
         """Remember what has ended since, forget what has expired, embed what waits for it."""
         try:
-            written = await self._follow("incidents", QUIET, memory_feed.ended_incidents, self._of_incident)
-            written += await self._follow("goals", _SETTLED, memory_feed.ended_goals, self._of_goal)
-            written += await self._follow("jobs", _SETTLED, memory_feed.failed_jobs, self._of_job)
+            written = await self._follow(memory_feed.INCIDENTS, QUIET, self._of_incident)
+            written += await self._follow(memory_feed.GOALS, _SETTLED, self._of_goal)
+            written += await self._follow(memory_feed.FAILED_JOBS, _SETTLED, self._of_job)
             await self._tidy()
         except Unavailable as error:
             if error.message != self._away:
@@ -67,26 +67,20 @@ class MemoryKeeper(Agent):
         return f"remembered {written}" if written else ""
 
     async def _follow(
-        self,
-        name: str,
-        settled: timedelta,
-        feed: Callable[..., tuple[Cursor, ...]],
-        compose: Callable[[str, Terms], Awaitable[Memory | None]],
+        self, feed: Feed, settled: timedelta, compose: Callable[[str, Terms], Awaitable[Memory | None]]
     ) -> int:
         written = 0
         while True:
-            now = self._store.clock.now()
-            after = await self._store.read(partial(memory_feed.cursor, name=name))
-            ended = await self._store.read(partial(feed, after=after, until=now - settled, limit=_BATCH))
-            for one in ended:
-                memory = await self._composed(compose, one.record_id, Terms(now, self._lifetime))
+            batch = await self._store.read(partial(memory_feed.ended, feed=feed, settled=settled, limit=_BATCH))
+            for record_id in batch.record_ids:
+                memory = await self._composed(compose, record_id, Terms(self._store.clock.now(), self._lifetime))
                 if memory is not None:
                     await self._memory.remember(memory)
                     written += 1
                     self.count("memories_written")
-            if ended:
-                await self._store.write(partial(memory_feed.move, name=name, to=ended[-1]))
-            if len(ended) < _BATCH:
+            if batch.to is not None:
+                await self._store.write(partial(memory_feed.move, name=feed.name, to=batch.to))
+            if not batch.more:
                 return written
 
     async def _composed(

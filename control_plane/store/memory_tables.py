@@ -9,7 +9,10 @@ from control_plane.store.types import UtcDateTime
 
 
 class MemoryCursorRow(Table, table=True):
-    """Up to which record of a kind everything was remembered: when the last one ended, and its id."""
+    """Up to where all records of a kind were remembered: when the last one ended, and the sequence of its event.
+
+    In place of the sequence it is the id of that record while what ended before the oldest event is looked for.
+    """
 
     __tablename__ = "memory_cursors"
     name: str = Field(primary_key=True)
