@@ -11,8 +11,9 @@ import structlog
 from control_plane.errors import PreconditionFailed, Unavailable
 from control_plane.governor.policy.book import PolicyBook, fault_line
 from control_plane.governor.policy.checking import check, version_of
+from control_plane.governor.policy.closed import closed
 from control_plane.governor.policy.folder import Unreadable, read_folder
-from control_plane.governor.policy.model import PolicyFile, PolicySet
+from control_plane.governor.policy.model import PolicyFile
 from control_plane.store import policy_sets
 from control_plane.store.database import Store
 
@@ -21,15 +22,6 @@ log = structlog.get_logger()
 _LOOK_SECONDS: Final = 0.5
 _LOOKS_PER_READING: Final = 20
 _FIRST_SECONDS: Final = 60.0
-_CLOSED: Final = """
-rules:
-  - id: cannot-follow
-    when: >-
-      !(action.is_person && action.kind in ['stop_job', 'cordon_node', 'quarantine_node', 'revoke_node'])
-    then: deny
-    message: this control plane cannot read the policies in force; use another one, and upgrade this one
-"""
-"""What holds where the policies in force cannot be read, because a later version has written them."""
 
 
 class PolicyFollower:
@@ -41,7 +33,8 @@ class PolicyFollower:
         self._folder = folder
         self._warned = ""
         self.own_version = ""
-        """The version of this replica's own files: what comes into force when it leads. "" if they cannot be read."""
+        """The version of this replica's own files: what comes into force when it leads, if there are any. "" if they
+        cannot be read."""
 
     async def ready(self, stop: asyncio.Event) -> None:
         """Return once there is a set to go by, or `stop` is set.
@@ -78,8 +71,12 @@ class PolicyFollower:
             self._warn(f"they cannot be read: {fault_line(error.fault)}")
             return
         self.own_version = version_of(files)
-        if self.own_version != self._book.current.version:
+        if self.own_version == self._book.current.version:
+            return
+        if files:
             self._warn("they are others than the leader's; give all replicas the same files")
+        else:
+            self._warn("there are none here, so those in force stay if this one leads; give it the others' files")
 
     def _warn(self, why: str) -> None:
         if why != self._warned:
@@ -97,17 +94,10 @@ class PolicyFollower:
             if policies is None:
                 log.error("policies.cannot_follow", version=found.version, faults=len(faults))
                 # Older rules may allow what those in force refuse: until it can follow, others have to decide.
-                policies = await asyncio.to_thread(_closed)
+                policies = await asyncio.to_thread(closed)
                 self._book.put(replace(policies, version=found.version))
                 self._book.refuse(faults)
                 return True
             self._book.put(policies)
             log.info("policies.followed", version=policies.version, rules=len(policies.rules))
         return True
-
-
-def _closed() -> PolicySet:
-    policies, faults = check([PolicyFile("cannot-follow.yaml", _CLOSED)])
-    if policies is None:
-        raise ValueError(f"the rule of last resort is wrong: {fault_line(faults[0])}")
-    return policies

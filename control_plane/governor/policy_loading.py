@@ -1,7 +1,11 @@
-"""Puts the folder's policies into force when they change, and keeps the ones before when the newest are wrong."""
+"""Puts the folder's policies into force when they change, and keeps the ones before when the newest are wrong.
+
+No files take no rule away: a replica may have been given none, or its folder may not be mounted yet.
+"""
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -9,10 +13,12 @@ import structlog
 from control_plane.errors import InvalidArgument
 from control_plane.governor.policy.book import PolicyBook, fault_line
 from control_plane.governor.policy.checking import check
+from control_plane.governor.policy.closed import closed
 from control_plane.governor.policy.folder import Stamp, Unreadable, read_folder, stamp
 from control_plane.governor.policy.model import Fault, PolicyFile, PolicySet
 from control_plane.store import audit, policy_sets
 from control_plane.store.database import Store, Tx
+from control_plane.store.policy_sets import KeptSet
 
 log = structlog.get_logger()
 
@@ -33,21 +39,22 @@ class PolicyLoader:
     async def start(self) -> None:
         """Put the folder's policies into force before anything is decided.
 
-        If they are wrong, those that were in force last stay so; InvalidArgument if there are none.
+        If there are none, or they are wrong, those that were in force last stay so. Raises InvalidArgument if they are
+        wrong and there is nothing to go on with.
         """
-        if self._folder is None:
-            await self._put(_empty(self._store))
-            return
         files, faults = await self._read()
-        policies, wrong = check(files, loaded_at=self._store.clock.now()) if not faults else (None, ())
+        last = await self._store.read(policy_sets.in_force)
+        if not faults and not files and last is not None and last.files:
+            await self._go_on_with(last)
+            return
+        policies, wrong = self._checked(files) if not faults else (None, ())
         if policies is not None:
             await self._put(policies)
             return
         faults = faults or wrong
-        last = await self._store.read(policy_sets.in_force)
         kept = None
         if last is not None:
-            kept, _ = check([PolicyFile(*file) for file in last.files], loaded_at=self._store.clock.now())
+            kept, _ = self._checked([PolicyFile(*file) for file in last.files])
         if kept is None:
             raise InvalidArgument(
                 f"the policies in {self._folder} are wrong; correct them and start again: "
@@ -56,6 +63,24 @@ class PolicyLoader:
             )
         self._book.put(kept)
         await self._refuse(faults)
+
+    async def _go_on_with(self, last: KeptSet) -> None:
+        """Leave in force what is, for there are no files here."""
+        kept, faults = self._checked([PolicyFile(*file) for file in last.files])
+        if kept is None:  # a later version has written it
+            kept = replace(await asyncio.to_thread(closed), version=last.version)
+        self._book.put(kept)
+        await self._refuse([*faults, self._no_files()])
+
+    def _no_files(self) -> Fault:
+        if self._folder is None:
+            where = "this control plane has no folder of policies"
+        else:
+            where = f"there is no policy file in {self._folder}"
+        return Fault("", 0, "", f"{where}, so those in force stay; to lift them all, put a file with rules: [] there")
+
+    def _checked(self, files: Sequence[PolicyFile]) -> tuple[PolicySet | None, Sequence[Fault]]:
+        return check(files, loaded_at=self._store.clock.now())
 
     async def look(self) -> str:
         """Look whether the files have changed, and take them if they are right. Return what was done, if anything.
@@ -73,15 +98,18 @@ class PolicyLoader:
         if not settled or now == self._loaded:
             return ""
         files, faults = await self._read()
+        if not faults and not files and self._book.current.files:
+            faults = (self._no_files(),)
         if faults:
             return await self._refuse(faults)
-        policies, wrong = await asyncio.to_thread(lambda: check(files, loaded_at=self._store.clock.now()))
+        policies, wrong = await asyncio.to_thread(self._checked, files)
         if policies is None:
             return await self._refuse(wrong)
         return await self._put(policies)
 
     async def _read(self) -> tuple[tuple[PolicyFile, ...], Sequence[Fault]]:
-        assert self._folder is not None
+        if self._folder is None:
+            return (), ()
         try:
             before = await asyncio.to_thread(stamp, self._folder)
             files = await asyncio.to_thread(read_folder, self._folder)
@@ -143,10 +171,4 @@ class PolicyLoader:
                 payload={"policy_version": self._book.current.version},
             )
         )
-        return "the newest policy files are wrong; those before stay in force"
-
-
-def _empty(store: Store) -> PolicySet:
-    policies, _ = check((), loaded_at=store.clock.now())
-    assert policies is not None
-    return policies
+        return "the newest policy files are wrong or gone; those before stay in force"

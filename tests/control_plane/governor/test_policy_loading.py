@@ -11,7 +11,7 @@ from control_plane.governor.policy.book import PolicyBook
 from control_plane.governor.policy_loading import PolicyLoader
 from control_plane.model.action import ActionState
 from control_plane.store import policy_sets
-from control_plane.store.database import Store
+from control_plane.store.database import Store, Tx
 from tests.control_plane.world import World, spec
 
 DENY = "rules:\n  - {id: no, when: action.kind == 'launch_jobs', then: deny, message: never}\n"
@@ -53,8 +53,62 @@ async def test_files_are_in_force_from_the_start_and_change_while_it_runs(world:
     allowed = await world.launch(user, spec("b"))
     assert allowed.state is ActionState.DONE
     assert await settle(loader) == ""
+    (folder / "a.yaml").write_text("rules: []\n")
+    assert await settle(loader) == "0 rules of 1 files are in force"
+
+
+async def test_files_that_are_deleted_take_no_rule_away(world: World, folder: Path) -> None:
+    (folder / "a.yaml").write_text(DENY)
+    book = world.governor.policies
+    loader = PolicyLoader(world.store, book, folder)
+    await loader.start()
     (folder / "a.yaml").unlink()
-    assert await settle(loader) == "0 rules of 0 files are in force"
+    assert "those before stay in force" in await settle(loader)
+    assert book.error == (
+        f"there is no policy file in {folder}, so those in force stay; "
+        "to lift them all, put a file with rules: [] there"
+    )
+    assert (await world.launch(await world.user(), spec("a"))).state is ActionState.DENIED
+    (folder / "b.yaml").write_text(DENY)
+    await settle(loader)
+    assert (book.error, len(book.current.rules)) == ("", 1)
+
+
+@pytest.mark.parametrize("has_folder", [True, False], ids=["empty folder", "no folder"])
+async def test_a_replica_without_files_that_leads_leaves_in_force_what_is(
+    store: Store, folder: Path, tmp_path: Path, has_folder: bool
+) -> None:
+    (folder / "a.yaml").write_text(DENY)
+    first, book = loader_of(store, folder)
+    await first.start()
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    second, after = loader_of(store, bare if has_folder else None)
+    await second.start()
+    assert (after.current.version, len(after.current.rules)) == (book.current.version, 1)
+    assert "so those in force stay" in after.error
+    in_force = await store.read(policy_sets.in_force)
+    assert in_force is not None
+    assert in_force.version == book.current.version
+    assert await settle(second) == ""
+    third, again = loader_of(store, folder)
+    await third.start()
+    assert (again.current.version, again.error) == (book.current.version, "")
+
+
+async def test_a_leader_without_files_that_cannot_read_the_rules_in_force_refuses_all_but_stopping(
+    world: World, tmp_path: Path
+) -> None:
+    def of_a_later_version(tx: Tx) -> None:
+        policy_sets.keep(tx, "f" * 64, [("a.yaml", "rules:\n  - {id: no, when: tomorrow.kind == 1, then: deny}\n")])
+        policy_sets.put_in_force(tx, "f" * 64)
+
+    await world.store.write(of_a_later_version)
+    book = world.governor.policies
+    await PolicyLoader(world.store, book, None).start()
+    assert book.current.version == "f" * 64
+    assert (await world.launch(await world.user(), spec("a"))).state is ActionState.DENIED
+    assert "tomorrow" in book.error
 
 
 async def test_a_broken_file_keeps_the_rules_before_and_says_so(world: World, folder: Path) -> None:
