@@ -1,5 +1,7 @@
 """`orquanta-server`: runs the control plane."""
 
+from control_plane import swift_start  # isort: skip - before everything that it is to speed up
+
 import argparse
 import asyncio
 import json
@@ -12,6 +14,8 @@ from control_plane.logging import configure_logging
 from control_plane.server import ControlPlane, Serving
 from control_plane.setting_sources import SettingsError
 from control_plane.settings import Settings, add_settings_arguments, settings_from
+
+swift_start.loaded()
 
 _EXIT_FAILED = 1
 _EXIT_USAGE = 2
