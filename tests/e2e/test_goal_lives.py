@@ -75,10 +75,10 @@ async def test_a_goal_is_cancelled_while_it_waits_for_gpus(site: Site) -> None:
     await running(site.admin, first.id)
     second = await site.admin.goals.create(LONG)
     async for view in site.admin.goals.watch(second.id):
-        if view.jobs and "of 8 H100" in view.jobs[0].status_reason:
+        if view.jobs and "8 H100" in view.jobs[0].status_reason:
             break
     assert view.jobs[0].state is JobState.QUEUED
-    assert view.jobs[0].status_reason.startswith("waits: 0 of 8 H100 free")
+    assert view.jobs[0].status_reason.startswith("waits: it needs 8 H100, and 0 of ")
     await site.admin.goals.cancel(second.id, reason="not needed")
     cancelled = await site.admin.goals.get(second.id)
     assert cancelled.goal.state is GoalState.CANCELLED

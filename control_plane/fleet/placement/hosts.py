@@ -14,12 +14,12 @@ from control_plane.fleet.placement.fits import fitting, hold, lacks, pick
 from control_plane.fleet.placement.grid import Grid, Hold
 from control_plane.fleet.placement.history import History
 from control_plane.fleet.placement.kinds import Kinds
-from control_plane.fleet.placement.missing import Diviner, Missing
+from control_plane.fleet.placement.missing import Diviner
 from control_plane.fleet.placement.needs import Way
 from control_plane.fleet.placement.packing.state import Bools, OverCommitError
-from control_plane.fleet.placement.ranking import EmptyRanking, PackingPolicy, PolicyRanking
+from control_plane.fleet.placement.ranking import EmptyRanking, FitRanking, PackingPolicy, PolicyRanking
 from control_plane.fleet.placement.reasons import why_there
-from control_plane.fleet.placement.room import Asked, Claim, Found, Host
+from control_plane.fleet.placement.room import Asked, Claim, Found, Host, Missing
 from control_plane.fleet.placement.verdicts import Judge, Verdict
 from control_plane.model.action import Placement
 from control_plane.model.ids import AllocationId, NodeId
@@ -59,7 +59,8 @@ class Hosts:
         self._no_room: dict[tuple[ResourceRequest, str], tuple[int, int]] = {}
         self._possible: dict[ResourceRequest, bool] = {}
         self._judge = Judge(self.grid, self._chooser, self._admission, self._apart, self.on_host)
-        self._diviner = Diviner(self.grid, self._judge, self.find, self.could_ever)
+        plain = Chooser(self.grid, FitRanking(self.grid), self._admission)
+        self._diviner = Diviner(self.grid, self._judge, plain, self.could_ever)
         self._ahead = Ahead(self.grid, self._chooser, self._judge.may_use, self._on)
         for host in hosts:
             self.put_host(host)

@@ -16,6 +16,7 @@ from control_plane.fleet.placement.packing.classes import covering
 from control_plane.fleet.placement.packing.fgd import COVERED_PERCENT, FgdScorer
 from control_plane.fleet.placement.packing.node_value import ValueTerms
 from control_plane.fleet.placement.packing.policy import Scorer
+from control_plane.fleet.placement.packing.state import Ints
 from control_plane.fleet.placement.scores import NO_ROOM, Scored, Scores, Slots
 from control_plane.model.job import ResourceRequest
 
@@ -80,6 +81,18 @@ class PolicyRanking:
         return np.where(known > NO_ROOM, drawn, NO_ROOM).astype(np.int32), slots
 
 
+class FitRanking:
+    """Says where a need fits now, and no more. Nothing is kept: what is asked for here is asked for once."""
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+
+    def of(self, need: Need) -> tuple[Scored, Slots]:
+        """Return for each row 0, or NO_ROOM where the need does not fit, and a slot that a share could take."""
+        count = self._grid.count
+        return _fits(self._grid, np.arange(count), need, count)
+
+
 class EmptyRanking:
     """Says where a need fits on a grid on which nothing is held, and no more. Hosts of one shape are looked at once."""
 
@@ -95,10 +108,15 @@ class EmptyRanking:
         if self._version != grid.hosts_version:
             _, self._first, self._back = np.unique(grid.shape[: grid.count], return_index=True, return_inverse=True)
             self._version = grid.hosts_version
-        rows = fitting(grid, self._first, need)
-        scores = np.full(grid.count, NO_ROOM, dtype=np.int32)
-        scores[rows] = 0
-        slots = np.zeros(grid.count, dtype=np.int8)
-        if need.shared:
-            slots[rows] = usable(grid, rows, need).argmax(axis=1)
+        scores, slots = _fits(grid, self._first, need, grid.count)
         return scores[self._first][self._back], slots[self._first][self._back]
+
+
+def _fits(grid: Grid, rows: Ints, need: Need, count: int) -> tuple[Scored, Slots]:
+    rows = fitting(grid, rows, need)
+    scores = np.full(count, NO_ROOM, dtype=np.int32)
+    scores[rows] = 0
+    slots = np.zeros(count, dtype=np.int8)
+    if need.shared:
+        slots[rows] = usable(grid, rows, need).argmax(axis=1)
+    return scores, slots

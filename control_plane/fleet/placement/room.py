@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from typing import Protocol, runtime_checkable
 
 from control_plane.model.action import Placement
@@ -92,6 +93,32 @@ class Found:
     reason: str
 
 
+class Lack(Enum):
+    """What a job that finds no room lacks."""
+
+    NOTHING = "nothing"
+    NEVER = "never"  # no state of the open hosts could hold it
+    IN_USE = "in_use"  # enough is there, too little of it is free
+    IN_PIECES = "in_pieces"  # enough is free, but not together
+    CPU_OR_MEMORY = "cpu_or_memory"  # GPUs are free, cores or memory of the host are not
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What is lacking, for a person, and in figures: GPUs or MIG devices, or hosts for who wants none.
+
+    `free` and `total` are of those that would do, on open hosts that the job may use; a divided GPU is free if the part
+    that is wanted is. `would_help` is what would let it start now, or ever if it never can, the least change first.
+    """
+
+    lack: Lack
+    text: str
+    wanted: int = 0
+    free: int = 0
+    total: int = 0
+    would_help: tuple[str, ...] = ()
+
+
 class Room(Protocol):
     """The hosts as they are filled now. Changed by one thread at a time."""
 
@@ -117,6 +144,10 @@ class Room(Protocol):
 
     def could_ever(self, asked: Asked) -> bool:
         """Return whether the job would fit if its open hosts were empty."""
+        ...
+
+    def missing(self, asked: Asked) -> Missing:
+        """Return what the job lacks to start now, and what would help."""
         ...
 
 

@@ -12,14 +12,13 @@ from control_plane.fleet.placement.choice import Chooser
 from control_plane.fleet.placement.fits import fitting, largest_group, usable
 from control_plane.fleet.placement.grid import Grid
 from control_plane.fleet.placement.needs import Need
-from control_plane.fleet.placement.packing.model import WHOLE_GPU_MILLI
 from control_plane.fleet.placement.packing.state import Bools, Ints
+from control_plane.fleet.placement.phrases import GB, what_of
 from control_plane.fleet.placement.room import Asked, Claim, Host
 from control_plane.model.ids import NodeId
 from control_plane.model.job import ResourceRequest
 
 MAX_VERDICTS = 1_000
-_GB = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +115,7 @@ class Judge:
         if request.cpu_milli > cpu:
             found.append(f"{cpu / 1_000:g} of {request.cpu_milli / 1_000:g} cores free")
         if request.memory_bytes > memory:
-            found.append(f"{memory / _GB:.4g} of {request.memory_bytes / _GB:.4g} GB of memory free")
+            found.append(f"{memory / GB:.4g} of {request.memory_bytes / GB:.4g} GB of memory free")
         return found
 
     def _not_admitted(self, row: int, host: Host, asked: Asked) -> Iterator[str]:
@@ -178,24 +177,3 @@ class Judge:
         """Return the same as `free_slots` for one row."""
         at = np.array([row])
         return max((int(usable(self._grid, at, need).sum()) for need in needs if need.count), default=0)
-
-
-def what_of(request: ResourceRequest) -> str:
-    """Return what kind of GPU a request wants, in words."""
-    types = " or ".join(request.gpu_types)
-    if request.mig_profile:
-        return f"MIG {request.mig_profile}{' of ' + types if types else ''}"
-    words = types or ("GPU" if request.gpu_milli or request.gpu_count == 1 else "GPUs")
-    if request.exclude_gpu_types:
-        words += f" other than {' or '.join(request.exclude_gpu_types)}"
-    if request.min_gpu_memory_bytes:
-        words += f" with {request.min_gpu_memory_bytes / _GB:.4g} GB"
-    return words
-
-
-def amount_of(request: ResourceRequest) -> str:
-    """Return how many GPUs of which kind a request wants in all, in words."""
-    if request.gpu_milli:
-        return f"{request.gpu_milli / 10:g} % of one {what_of(request)}"
-    assert request.gpu_count * WHOLE_GPU_MILLI  # who wants none is told about cores and memory
-    return f"{request.gpu_count} {what_of(request)}"

@@ -1,17 +1,26 @@
-"""Says of a shape that does not fit what it waits for, with figures, and what would help; of limits likewise."""
+"""Says of a job what it waits for, with figures, and what would help; what it lacks, the room tells."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
-from control_plane.fleet.placement.room import Asked, Claim, Room
-from control_plane.fleet.queueing import words
-from control_plane.fleet.queueing.free import Free, admits
+from control_plane.fleet.placement.phrases import names
+from control_plane.fleet.placement.room import Claim, Lack, Missing
 from control_plane.fleet.queueing.keep import Kept
 from control_plane.fleet.queueing.model import WaitingJob, WaitReason
 from control_plane.fleet.queueing.teams import Parties, Party, asked_gpu_milli
-from control_plane.model.ids import UserId
-from control_plane.model.job import ResourceRequest, TopologyDomain
+from control_plane.fleet.queueing.words import clock, gpus
+from control_plane.model.ids import JobId, NodeId, UserId
+
+_ONE_GPU: Final = 1_000  # thousandths
+_REASONS: Final = {
+    Lack.NOTHING: WaitReason.CAPACITY,
+    Lack.NEVER: WaitReason.UNSATISFIABLE,
+    Lack.IN_USE: WaitReason.CAPACITY,
+    Lack.IN_PIECES: WaitReason.FRAGMENTATION,
+    Lack.CPU_OR_MEMORY: WaitReason.CAPACITY,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,55 +32,9 @@ class Explanation:
     would_help: tuple[str, ...] = ()
 
 
-def why_never(room: Room, asked: Asked, free: Free) -> Explanation:
-    """Explain a job that would not fit if everything were free."""
-    wanted = asked.resources
-    count = free.count(wanted)
-    each = wanted.gpu_count // max(1, wanted.node_count)
-    if not free.hosts:
-        return Explanation(
-            WaitReason.UNSATISFIABLE, "no host is in service", ("put a host into service; see: orquanta node list",)
-        )
-    labels = [f"{key}={value}" for key, value in wanted.node_labels]
-    hosts = [host for host in free.hosts if admits(host, wanted)]
-    if not hosts:
-        which = f"label {words.names(labels)}" if labels else "a name that the job does not leave out"
-        text = f"no host in service has {which}"
-    elif wanted.gpu_count and not count.there:
-        text = (
-            f"no host in service has {words.kind(wanted)}; there are {free.types(wanted, only_free=False) or 'no GPUs'}"
-        )
-    elif wanted.gpu_count and count.there < wanted.gpu_count and not wanted.gpu_milli:
-        text = f"it asks for {words.asked(wanted)}, and {count.there} are in service"
-    elif wanted.gpu_count and each > count.largest:
-        text = f"it asks for {words.asked(wanted)}, and no host has more than {count.largest}"
-    else:
-        text = f"no host could hold it even if it were empty: it asks for {words.asked(wanted)}"
-        text += f" with {words.of_host(wanted)} each" if wanted.gpu_count and _of_host(wanted) else ""
-    return Explanation(WaitReason.UNSATISFIABLE, text, _relaxed(room, asked, free, ever=True))
-
-
-def why_not_now(room: Room, asked: Asked, free: Free, kept: Kept | None, now: datetime) -> Explanation:
-    """Explain a job that does not fit now. `kept` is the room that is kept for it, if any is."""
-    wanted = asked.resources
-    count = free.count(wanted)
-    reason = WaitReason.CAPACITY
-    if not wanted.gpu_count:
-        text = f"no host has {words.asked(wanted)} free"
-    elif wanted.gpu_milli:
-        text = f"no GPU has {wanted.gpu_milli / 10:g} % of itself free"
-    elif count.free < wanted.gpu_count:
-        text = f"{count.free} of {wanted.gpu_count} {words.kind(wanted)} free"
-    else:
-        reason = WaitReason.FRAGMENTATION
-        text = f"{count.free} {words.kind(wanted)} are free on {count.hosts} hosts, at most {count.most} on one"
-        text += f" ({count.on}); it needs {words.asked(wanted)}"
-        if _of_host(wanted) and _finds(room, asked, _without_host(wanted)):
-            reason, text = (
-                WaitReason.CAPACITY,
-                f"no host with enough free GPUs has {words.of_host(wanted)} free beside them",
-            )
-    return Explanation(reason, text, (*_endings(kept, free, now), *_relaxed(room, asked, free, ever=False)))
+def why_no_room(missing: Missing, kept: Kept | None, host_names: Mapping[NodeId, str], now: datetime) -> Explanation:
+    """Explain a job that does not fit by what it lacks. `kept` is the room that is kept for it, if any is."""
+    return Explanation(_REASONS[missing.lack], missing.text, (*_endings(kept, host_names, now), *missing.would_help))
 
 
 def why_over_limit(
@@ -93,94 +56,67 @@ def why_over_limit(
         least = -(-(held_milli + wanted) // 1000)
         command = f"orquanta user update {job.user_email} --max-gpus"
     if wanted > most:
-        text = f"it asks for {words.gpus(wanted)} GPUs, and {name} may never hold more than {words.gpus(most)}"
+        text = f"it needs {gpus(wanted)} GPUs, and {name} may never hold more than {gpus(most)}"
         return Explanation(
             WaitReason.UNSATISFIABLE, text, (f"raise the limit of {name}: {command} {-(-wanted // 1000)}",)
         )
-    text = f"{name} holds {words.gpus(held_milli)} of {words.gpus(most)} GPUs; this job asks for {words.gpus(wanted)}"
-    raise_it = f"raise the limit of {name} ({words.gpus(held_milli)} of {words.gpus(most)} held): {command} {least}"
-    ends = [f"{one.job_id} ends by {words.clock(one.ends_by, now)}" for one in held if one.ends_by is not None]
-    return Explanation(WaitReason.QUOTA, text, ((words.names(ends),) if ends else ()) + (raise_it,))
+    text = f"{name} may hold {gpus(most)} GPUs and holds {gpus(held_milli)}; this job needs {gpus(wanted)}"
+    raise_it = f"raise the limit of {name}: {command} {least}"
+    ends = [f"{one.job_id} ends by {clock(one.ends_by, now)}" for one in held if one.ends_by is not None]
+    return Explanation(WaitReason.QUOTA, text, ((names(ends),) if ends else ()) + (raise_it,))
+
+
+def why_starts() -> Explanation:
+    """Explain a job that waits for nothing but the next decision."""
+    return Explanation(WaitReason.CAPACITY, "there is room for it: it starts when its turn comes, within seconds")
+
+
+def why_in_line(first: JobId) -> Explanation:
+    """Explain a job that would fit, where nobody starts before one that waits longer."""
+    text = f"there is room for it, but it goes after {first}: without queue_backfill nobody overtakes"
+    return Explanation(WaitReason.RESERVATION, text)
 
 
 def why_reserved(job: WaitingJob, kept: Sequence[Kept], now: datetime) -> Explanation:
     """Explain a job that would fit, were the room not kept for others."""
-    first = kept[0]
-    when = "" if first.at is None else f", which is to start by {words.clock(first.at, now)}"
-    text = f"what it would fit in is kept for {words.names([str(one.job.job_id) for one in kept])}{when}"
+    whom = [f"{one.job.job_id}{_starts_by(one, now)}" for one in kept]
+    text = f"the room that it would take is kept for {names(whom)}"
     known = [one.at for one in kept if one.at is not None]
     if not known or len(known) < len(kept):
         return Explanation(WaitReason.RESERVATION, text)
     minutes = int((min(known) - now).total_seconds() // 60) - 1
     if minutes < 1:
         return Explanation(WaitReason.RESERVATION, text)
-    limit = "has no time limit" if not job.max_runtime_seconds else "may run longer"
-    help_ = f"limit its time to {minutes} minutes: now it {limit}, and could delay what room is kept for"
+    limit = "it has no time limit" if not job.max_runtime_seconds else "it may run longer"
+    help_ = f"limit its time to {minutes} minutes (--max-time {minutes}m): {limit}, and so could delay whom room is for"
     return Explanation(WaitReason.RESERVATION, text, (help_,))
+
+
+def _starts_by(kept: Kept, now: datetime) -> str:
+    return "" if kept.at is None else f" (starts by {clock(kept.at, now)})"
 
 
 def why_making_way(kept: Kept) -> Explanation:
     """Explain a job that others make way for."""
-    who = words.names([str(one.job_id) for one in kept.frees])
-    return Explanation(WaitReason.PREEMPTING, f"waits for {who} to stop" if who else "waits for others to stop")
+    who = names([str(one.job_id) for one in kept.frees])
+    text = f"waits for {who} to stop and make way for it" if who else "waits for others to stop and make way for it"
+    return Explanation(WaitReason.PREEMPTING, text)
 
 
-def _endings(kept: Kept | None, free: Free, now: datetime) -> tuple[str, ...]:
+def why_after(jobs: Sequence[JobId]) -> Explanation:
+    """Explain a job that waits for others to succeed."""
+    return Explanation(WaitReason.DEPENDENCIES, f"waits for {names([str(one) for one in jobs])} to succeed")
+
+
+def _endings(kept: Kept | None, host_names: Mapping[NodeId, str], now: datetime) -> tuple[str, ...]:
     """Return what has to end for the job to fit."""
     if kept is None or not kept.frees:
         return ()
     parts = []
     for claim in kept.frees:
-        where = free.names.get(claim.placements[0].node_id, "") if claim.placements else ""
-        when = f"ends by {words.clock(claim.ends_by, now)}" if claim.ends_by else "has no time limit"
+        where = host_names.get(claim.placements[0].node_id, "") if claim.placements else ""
+        when = f"ends by {clock(claim.ends_by, now)}" if claim.ends_by else "has no time limit"
         parts.append(f"{claim.job_id} on {where} {when}" if where else f"{claim.job_id} {when}")
     more = sum(round(1000 * claim.gpus) for claim in kept.frees)
-    return (f"{words.gpus(more)} more free GPUs where it would go: {words.names(parts)}",)
-
-
-def _relaxed(room: Room, asked: Asked, free: Free, *, ever: bool) -> tuple[str, ...]:
-    """Return which single wish it would have to give up; each was tried."""
-    wanted, found = asked.resources, []
-    verb = "there are" if ever else "free:"
-    for given_up, text in (
-        (replace(wanted, gpu_types=(), exclude_gpu_types=()), "ask for another GPU model too"),
-        (
-            replace(wanted, node_labels=()),
-            "leave out the label " + words.names([f"{k}={v}" for k, v in wanted.node_labels]),
-        ),
-        (replace(wanted, exclude_nodes=()), "leave out fewer hosts"),
-        (replace(wanted, min_gpu_memory_bytes=0), "ask for less GPU memory"),
-        (replace(wanted, node_count=0), "let it be spread over more or fewer hosts"),
-        (replace(wanted, topology=TopologyDomain.ANY), f"let it be spread wider than one {_domain(wanted)}"),
-        (replace(wanted, anti_affinity=""), "let it be beside others of its group"),
-        (replace(wanted, exclusive_nodes=False), "let it share hosts with others"),
-        (_without_host(wanted), "ask for less CPU or memory of the host"),
-    ):
-        if given_up == wanted:
-            continue
-        if _could(room, asked, given_up) if ever else _finds(room, asked, given_up):
-            models = given_up.gpu_types != wanted.gpu_types
-            found.append(f"{text}; {verb} {free.types(wanted, only_free=not ever)}" if models else text)
-    return tuple(found)
-
-
-def _domain(wanted: ResourceRequest) -> str:
-    return {TopologyDomain.NVLINK: "group of GPUs joined by NVLink", TopologyDomain.NODE: "host"}.get(
-        wanted.topology, wanted.topology.value
-    )
-
-
-def _of_host(wanted: ResourceRequest) -> bool:
-    return bool(wanted.cpu_milli or wanted.memory_bytes)
-
-
-def _without_host(wanted: ResourceRequest) -> ResourceRequest:
-    return replace(wanted, cpu_milli=0, memory_bytes=0)
-
-
-def _finds(room: Room, asked: Asked, wanted: ResourceRequest) -> bool:
-    return room.find(replace(asked, resources=wanted)) is not None
-
-
-def _could(room: Room, asked: Asked, wanted: ResourceRequest) -> bool:
-    return room.could_ever(replace(asked, resources=wanted))
+    what = f"{gpus(more)} GPU{'' if more == _ONE_GPU else 's'} more" if more else "more room"
+    return (f"{what} where it would go: {names(parts)}",)

@@ -119,7 +119,7 @@ class Queue:
         try:
             round_.run(in_full=True)
             explainer = Explainer(
-                round_, room, self._backlog, self._ledger, parties, self._fleet, user_limits, held, now
+                round_, room, self._backlog, self._ledger, parties, self._fleet, user_limits, held, self.terms, now
             )
             return tuple(explainer.standing(job, group, at) for at, (job, group) in enumerate(listed, start=1))
         finally:

@@ -3,27 +3,25 @@
 from collections.abc import Generator, Mapping, Sequence
 from datetime import datetime
 
-from control_plane.fleet.placement.room import Claim, Host, Room
-from control_plane.fleet.queueing.backlog import Backlog, Group
+from control_plane.fleet.placement.room import Claim, Host, Lack, Missing, Room
+from control_plane.fleet.queueing.backlog import Backlog, Group, Shape
 from control_plane.fleet.queueing.explain import (
     Explanation,
+    why_after,
+    why_in_line,
     why_making_way,
-    why_never,
-    why_not_now,
+    why_no_room,
     why_over_limit,
     why_reserved,
+    why_starts,
 )
-from control_plane.fleet.queueing.free import Free
 from control_plane.fleet.queueing.keep import Kept
 from control_plane.fleet.queueing.ledger import Ledger
 from control_plane.fleet.queueing.model import QueueTerms, Standing, WaitingJob, WaitReason
-from control_plane.fleet.queueing.round import Round
+from control_plane.fleet.queueing.round import MOST_PLACEMENTS, Round
 from control_plane.fleet.queueing.teams import Parties, Party, asked_amount, within
 from control_plane.fleet.queueing.turns import Turns
-from control_plane.fleet.queueing.words import names
-from control_plane.model.ids import JobId, UserId
-
-_STARTS = Explanation(WaitReason.CAPACITY, "nothing: it starts with the next decision")
+from control_plane.model.ids import JobId, NodeId, UserId
 
 
 def serving_order(
@@ -69,6 +67,7 @@ class Explainer:
         hosts: Sequence[Host],
         user_limits: Mapping[UserId, int],
         held_back: Mapping[JobId, str],
+        terms: QueueTerms,
         now: datetime,
     ) -> None:
         self._room = room
@@ -82,8 +81,10 @@ class Explainer:
         self._kept = round_.keeper.kept
         self._kept_for = {one.job.job_id: one for one in self._kept}
         self._starting = {one.job_id for one in round_.placements}
+        self._backfill = terms.backfill
         self._known: dict[object, Explanation] = {}
-        self._free: Free | None = None
+        self._lacking: dict[Shape, Missing] = {}
+        self._names: dict[NodeId, str] | None = None
 
     def standing(self, job: WaitingJob, group: Group | None, position: int) -> Standing:
         """Return where a job stands."""
@@ -95,13 +96,11 @@ class Explainer:
 
     def _explain(self, job: WaitingJob, group: Group | None, kept: Kept | None) -> Explanation:
         if job.waits_for:
-            return Explanation(
-                WaitReason.DEPENDENCIES, f"waits for {names([str(one) for one in job.waits_for])} to succeed"
-            )
+            return why_after(job.waits_for)
         if job.job_id in self._held_back:
             return Explanation(WaitReason.REFUSED, self._held_back[job.job_id])
         if job.job_id in self._starting:
-            return _STARTS
+            return why_starts()
         if kept is not None and kept.soon:
             return why_making_way(kept)
         key: object = (group, kept.job.job_id if kept is not None else None)
@@ -110,18 +109,29 @@ class Explainer:
         return self._known[key]
 
     def _look(self, job: WaitingJob, kept: Kept | None) -> Explanation:
-        shape = self._backlog.shape_of(job)
-        asked = shape.asked(job)
-        free = self._free = self._free or Free(self._hosts, self._ledger.on_node)
         whose = self._parties.over_limit(job, self._user_limits)
-        if not self._room.could_ever(asked):
-            return why_never(self._room, asked, free)
-        if whose is not None:
+        missing = self._missing(job)
+        if whose is not None and missing.lack is not Lack.NEVER:
             held = self._held_within(whose)
             return why_over_limit(job, whose, self._parties, self._user_limits, held, self._now)
-        if self._room.find(asked) is None:
-            return why_not_now(self._room, asked, free, kept or self._kept_of_shape(job), self._now)
-        return why_reserved(job, self._kept, self._now) if self._kept else _STARTS
+        if missing.lack is not Lack.NOTHING:
+            return why_no_room(missing, kept or self._kept_of_shape(job), self._host_names(), self._now)
+        if not self._kept or len(self._starting) >= MOST_PLACEMENTS:
+            return why_starts()
+        return why_reserved(job, self._kept, self._now) if self._backfill else why_in_line(self._kept[0].job.job_id)
+
+    def _missing(self, job: WaitingJob) -> Missing:
+        """Return what a job lacks; jobs of one shape lack the same."""
+        shape = self._backlog.shape_of(job)
+        found = self._lacking.get(shape)
+        if found is None:
+            found = self._lacking[shape] = self._room.missing(shape.asked(job))
+        return found
+
+    def _host_names(self) -> Mapping[NodeId, str]:
+        if self._names is None:
+            self._names = {host.node_id: host.name for host in self._hosts}
+        return self._names
 
     def _kept_of_shape(self, job: WaitingJob) -> Kept | None:
         return next((one for one in self._kept if one.job.resources == job.resources and not one.soon), None)

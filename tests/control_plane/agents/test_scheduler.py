@@ -59,7 +59,7 @@ async def test_a_gang_gets_all_its_gpus_or_none(world: World) -> None:
     await scheduler.round()
     assert (await world.job("gang")).state is JobState.QUEUED
     assert await world.held() == set()
-    assert await reason(world, "gang") == "waits: it asks for 8 H100 on each of 2 hosts, and 8 are in service"
+    assert await reason(world, "gang") == "waits: it needs 8 H100 on each of 2 hosts, and the fleet has 8"
     await world.node("beta")
     await scheduler.round()
     assert [member.node_name for member in (await world.newest("gang")).members] == ["alpha", "beta"]
@@ -71,7 +71,7 @@ async def test_a_waiting_job_says_how_many_gpus_are_free(world: World) -> None:
     await world.node()
     await world.launch(user, spec("small", gpu=2), spec("large", gpu=8))
     await scheduler_of(world).round()
-    assert await reason(world, "large") == "waits: 6 of 8 H100 free"
+    assert await reason(world, "large") == "waits: it needs 8 H100, and 6 of 8 are free"
 
 
 async def test_a_chain_runs_in_order(world: World) -> None:
@@ -147,7 +147,7 @@ async def test_the_limit_of_a_user_holds_over_all_their_jobs(world: World) -> No
     await world.launch(user, spec("a", gpu=2), spec("b", gpu=2), spec("c", gpu=1))
     await scheduler_of(world).round()
     assert len(await world.held()) == 3
-    assert await reason(world, "b") == "waits: ada@example.com holds 3 of 3 GPUs; this job asks for 2"
+    assert await reason(world, "b") == "waits: ada@example.com may hold 3 GPUs and holds 3; this job needs 2"
 
 
 async def test_a_paused_scheduler_proposes_nothing_and_a_resumed_one_goes_on(world: World) -> None:
@@ -277,7 +277,7 @@ async def test_cpu_and_memory_are_promised_once(world: World) -> None:
     await world.launch(user, *(spec(name, gpu=0, cpu_milli=40_000) for name in ("a", "b")))
     scheduler = scheduler_of(world)
     await scheduler.round()
-    assert await reason(world, "b") == "waits: no host has 40 CPU cores on one host free"
+    assert await reason(world, "b") == "waits: no host has 40 cores free; at most 24 are (alpha)"
     await world.finish("a")
     await scheduler.round()
     assert (await world.job("b")).state is JobState.PLACED

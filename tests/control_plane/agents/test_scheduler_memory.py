@@ -111,7 +111,7 @@ async def test_a_difference_that_nothing_explains_is_told_and_set_right(world: W
 async def assert_waits_for_room(world: World, scheduler: Scheduler) -> None:
     await world.launch(await world.user("bob"), spec("two"))
     await scheduler.round()
-    assert (await world.job("two")).status_reason == "waits: 0 of 1 H100 free"
+    assert (await world.job("two")).status_reason == "waits: it needs 1 H100, and 0 of 8 are free"
     assert scheduler._counters.get("placements_refused", 0) == 0
 
 

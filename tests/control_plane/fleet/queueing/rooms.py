@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from control_plane.fleet.placement.packing.state import OverCommitError
-from control_plane.fleet.placement.room import Asked, Claim, Found, GpuSlot, Host
+from control_plane.fleet.placement.room import Asked, Claim, Found, GpuSlot, Host, Lack, Missing
 from control_plane.fleet.queueing.model import WaitingJob
 from control_plane.model.action import Placement
 from control_plane.model.ids import AllocationId, JobId, NodeId, UserId
@@ -57,6 +57,11 @@ class ListRoom:
 
     def could_ever(self, asked: Asked) -> bool:
         return self._find(asked, ()) is not None
+
+    def missing(self, asked: Asked) -> Missing:
+        if self.find(asked) is not None:
+            return Missing(Lack.NOTHING, "room")
+        return Missing(Lack.IN_USE if self.could_ever(asked) else Lack.NEVER, "no room")
 
     def _find(self, asked: Asked, claims: Iterable[Claim]) -> Found | None:
         held, request = list(claims), asked.resources

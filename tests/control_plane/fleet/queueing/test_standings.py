@@ -2,12 +2,21 @@
 
 from dataclasses import replace
 
+import pytest
+
+from control_plane.fleet.placement.hosts import Hosts
 from control_plane.fleet.queueing.model import QueueTerms, Standing, WaitReason
 from control_plane.model.ids import JobId, UserId
 from control_plane.model.job import JobPriority, ResourceRequest
 from control_plane.model.team import Team
 from tests.control_plane.fleet.queueing.rooms import host, hosts, waiting
 from tests.control_plane.fleet.queueing.world import World
+
+
+@pytest.fixture(autouse=True)
+def _hosts_of_the_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a job lacks is told by the room."""
+    monkeypatch.setattr(World, "room_type", Hosts)
 
 
 def _standings(world: World, held_back: dict[JobId, str] | None = None) -> dict[str, Standing]:
@@ -23,12 +32,12 @@ def test_a_job_that_does_not_fit_is_told_what_has_to_end_first() -> None:
     world.submit(waiting("large", 8), waiting("behind", 2))
     found = _standings(world)
     assert found["large"].reason is WaitReason.CAPACITY
-    assert found["large"].waits_for == "4 of 8 GPUs free"
-    assert found["large"].would_help[0] == "4 more free GPUs where it would go: first on gpu-0 ends by 14:00"
+    assert found["large"].waits_for == "it needs 8 GPUs, and 4 of 8 are free"
+    assert found["large"].would_help[0] == "4 GPUs more where it would go: first on gpu-0 ends by 14:00 UTC"
     assert found["large"].estimated_start_at is not None
     assert found["behind"].reason is WaitReason.RESERVATION
-    assert "is kept for large, which is to start by 14:00" in found["behind"].waits_for
-    assert "limit its time to 119 minutes" in found["behind"].would_help[0]
+    assert "is kept for large (starts by 14:00 UTC)" in found["behind"].waits_for
+    assert "limit its time to 119 minutes (--max-time 119m): it has no time limit" in found["behind"].would_help[0]
 
 
 def test_pieces_that_are_free_are_counted_and_another_model_is_named() -> None:
@@ -40,8 +49,8 @@ def test_pieces_that_are_free_are_counted_and_another_model_is_named() -> None:
     world.submit(waiting("pair", resources=ResourceRequest(("H100",), 2, 1)))
     found = _standings(world)["pair"]
     assert found.reason is WaitReason.FRAGMENTATION
-    assert found.waits_for.startswith("2 H100 are free on 2 hosts, at most 1 on one")
-    assert "ask for another GPU model too; free: 4 A100, 2 H100" in found.would_help
+    assert found.waits_for == "2 H100 are free, at most 1 on one host (gpu-0); it needs 2 on one host"
+    assert "take another model too (another --gpu-type): A100 is free" in found.would_help
     assert found.estimated_start_at is None
 
 
@@ -52,10 +61,10 @@ def test_what_no_host_could_ever_hold_is_said_with_the_reason() -> None:
     world.submit(waiting("wide", 16, nodes=1))
     found = _standings(world)
     assert {one.reason for one in found.values()} == {WaitReason.UNSATISFIABLE}
-    assert found["zone"].waits_for == "no host in service has label zone=b"
-    assert found["zone"].would_help == ("leave out the label zone=b",)
+    assert found["zone"].waits_for == "no host in service has the label zone=b"
+    assert found["zone"].would_help == ("leave out the label zone=b (without --label)",)
     assert found["model"].waits_for == "no host in service has B200; there are 8 H100"
-    assert found["wide"].waits_for == "it asks for 16 GPUs on one host, and 8 are in service"
+    assert found["wide"].waits_for == "it needs 16 GPUs on one host, and the fleet has 8"
 
 
 def test_a_limit_is_told_with_figures_and_the_command_that_raises_it() -> None:
@@ -66,7 +75,7 @@ def test_a_limit_is_told_with_figures_and_the_command_that_raises_it() -> None:
     world.step()
     found = _standings(world)
     assert found["two"].reason is WaitReason.QUOTA
-    assert found["two"].waits_for == "team a/x holds 2 of 2 GPUs; this job asks for 1"
+    assert found["two"].waits_for == "team a/x may hold 2 GPUs and holds 2; this job needs 1"
     assert found["two"].would_help[-1].endswith("orquanta quota set a/x --max-gpus 3")
     assert found["never"].reason is WaitReason.UNSATISFIABLE
     assert found["bob-2"].would_help[-1].endswith("orquanta user update bob@example.com --max-gpus 2")
@@ -81,7 +90,10 @@ def test_dependencies_refusals_and_those_who_make_way_are_named() -> None:
     world.submit(waiting("after", waits_for=(JobId("low"),)))
     world.step()
     found = _standings(world, {JobId("refused"): "it is over budget"})
-    assert (found["urgent"].reason, found["urgent"].waits_for) == (WaitReason.PREEMPTING, "waits for low to stop")
+    assert (found["urgent"].reason, found["urgent"].waits_for) == (
+        WaitReason.PREEMPTING,
+        "waits for low to stop and make way for it",
+    )
     assert (found["refused"].reason, found["refused"].waits_for) == (WaitReason.REFUSED, "it is over budget")
     assert found["after"].waits_for == "waits for low to succeed"
     assert list(found) == ["urgent", "refused", "after"]
@@ -106,3 +118,21 @@ def test_figures_of_teams_include_the_teams_in_them() -> None:
     assert (both.held_gpus, both.borrowed_gpus, both.running_jobs) == (4, 3, 2)
     assert (both.waiting_gpus, both.waiting_jobs, both.dominant_share) == (6, 1, 0.25)
     assert (found[""].held_gpus, found["b"].held_gpus) == (1, 0)
+
+
+def test_where_nobody_overtakes_those_behind_are_told_whom_they_go_after() -> None:
+    world = World(hosts(1, 8), terms=QueueTerms(backfill=False))
+    world.submit(waiting("first", 4))
+    world.step()
+    world.submit(waiting("large", 8), waiting("small", 1))
+    found = _standings(world)["small"]
+    assert found.reason is WaitReason.RESERVATION
+    assert found.waits_for == ("there is room for it, but it goes after large: without queue_backfill nobody overtakes")
+
+
+def test_who_starts_next_is_told_so() -> None:
+    world = World(hosts(1, 8))
+    world.submit(waiting("first", 4))
+    found = _standings(world)["first"]
+    assert found.waits_for == "there is room for it: it starts when its turn comes, within seconds"
+    assert found.estimated_start_at == world.now
