@@ -27,12 +27,15 @@ class Exposition:
         self._metrics = ServerMetrics(self._process) if self._address else None
         self.called: Called | None = None if self._metrics is None else self._metrics.called
 
-    def loops(self, links: Callable[[], int]) -> list[Callable[[], Awaitable[None]]]:
-        """Serve, and return what keeps the figures fresh. Raises PreconditionFailed when the port is taken."""
+    def loops(self, links: Callable[[], int], leads: Callable[[], bool]) -> list[Callable[[], Awaitable[None]]]:
+        """Serve, and return what keeps the figures fresh. Raises PreconditionFailed when the port is taken.
+
+        `leads` tells whether this control plane leads: what has happened once is counted by the one that does.
+        """
         self._links = links
         if self._metrics is None:
             return []
-        return [Exposing(self._store, self._metrics).serve(self._address).run]
+        return [Exposing(self._store, self._metrics, leads).serve(self._address).run]
 
     def _process(self) -> ProcessFigures:
         counts = self._telemetry.counts

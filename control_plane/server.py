@@ -181,7 +181,9 @@ class ControlPlane:
                 Revocation(store, cut).run,
                 lambda: renew_certificates(certificates, broker),
                 *tracing.loops(),
-                *exposition.loops(lambda: len(links.registry.connected_nodes())),
+                *exposition.loops(
+                    lambda: len(links.registry.connected_nodes()), lambda: replication is None or replication.leads
+                ),
             ]
             if replication is None:
                 loops += leader_loops(parts, made, links.registry)

@@ -7,6 +7,7 @@ from datetime import datetime
 from control_plane.fleet.bounds import allowed
 from control_plane.model.agent import AgentRecord
 from control_plane.model.bounds import BoundScope
+from control_plane.model.ids import JobId
 from control_plane.store import actions, agents, bounds, conditions, goals, gpu_holds, incidents, jobs, nodes
 from control_plane.store.database import Tx
 
@@ -22,13 +23,14 @@ class BookFigures:
     conditions: Mapping[str, int]
     actions_awaiting: int
     held_gpus: Mapping[str, float]
+    occupied_gpus: Mapping[str, int]
     oldest_wait_seconds: float
     out_of_service: int
     out_of_service_allowed: int
     agents: Sequence[AgentRecord]
     stopped: bool
     epoch: int
-    started: Sequence[float] = field(default=())
+    started: Mapping[JobId, float] = field(default_factory=dict)
 
 
 def read(tx: Tx, *, started_after: datetime, epoch: int) -> BookFigures:
@@ -43,6 +45,7 @@ def read(tx: Tx, *, started_after: datetime, epoch: int) -> BookFigures:
         conditions=conditions.count_by_kind(tx),
         actions_awaiting=actions.count_awaiting(tx),
         held_gpus=gpu_holds.held_by_type(tx),
+        occupied_gpus=gpu_holds.occupied_by_type(tx),
         oldest_wait_seconds=jobs.longest_wait_seconds(tx),
         out_of_service=fleet.out,
         out_of_service_allowed=fleet.total if bound is None else allowed(bound, fleet.total),

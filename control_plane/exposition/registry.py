@@ -45,7 +45,7 @@ class ServerMetrics:
         )
         self.waits = Histogram(
             "orquanta_job_wait_seconds",
-            "Time from a job's submission to its first start",
+            "Time from a job's submission to its first start; counted by the control plane that leads",
             buckets=_WAIT_BUCKETS,
             registry=self.registry,
         )
@@ -116,10 +116,14 @@ def _of_books(figures: BookFigures) -> Iterator[Metric]:
     for kind, count in figures.conditions.items():
         kinds.add_metric([kind], count)
     yield kinds
-    held = GaugeMetricFamily("orquanta_gpus_held", "GPUs that jobs hold; parts count as parts", labels=["gpu_type"])
-    for gpu_type, gpus in figures.held_gpus.items():
-        held.add_metric([gpu_type], gpus)
-    yield held
+    for name, about, found in (
+        ("orquanta_gpus_held", "GPUs that jobs hold; parts count as parts, MIG devices as one each", figures.held_gpus),
+        ("orquanta_gpus_occupied", "GPUs of which jobs hold anything, be it a part", figures.occupied_gpus),
+    ):
+        family = GaugeMetricFamily(name, about, labels=["gpu_type"])
+        for gpu_type, gpus in found.items():
+            family.add_metric([gpu_type], gpus)
+        yield family
     yield GaugeMetricFamily(
         "orquanta_queue_oldest_wait_seconds", "For how long the oldest job waits", figures.oldest_wait_seconds
     )

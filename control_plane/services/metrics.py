@@ -14,7 +14,7 @@ from control_plane.fleet.prices import PriceTable
 from control_plane.model.goal import GoalState
 from control_plane.model.ids import NodeId
 from control_plane.model.incident import IncidentState
-from control_plane.model.job import JobState
+from control_plane.model.job import WHOLE_GPU_MILLI, JobState
 from control_plane.model.money import to_micros
 from control_plane.model.node import GpuHealth, GpuInventory, Node, NodeState
 from control_plane.model.telemetry import Rollup
@@ -23,7 +23,7 @@ from control_plane.services.validate.fields import Fields
 from control_plane.services.validate.others import moment, node_reference
 from control_plane.store import conditions, goals, gpu_holds, incidents, jobs, nodes, rollups, users
 from control_plane.store.database import Store, Tx
-from control_plane.store.gpu_holds import GpuHold
+from control_plane.store.gpu_holds import Holders
 from control_plane.telemetry.windows import TelemetryCounts, TelemetryWindows
 from orquanta.v1 import event_pb2, metrics_pb2
 from orquanta.v1.metrics_pb2_grpc import MetricsServiceServicer
@@ -40,7 +40,7 @@ class _Figures:
     """What one transaction says about the fleet."""
 
     nodes: Sequence[Node]
-    holds: Mapping[str, GpuHold]
+    holders: Holders
     nodes_by_state: Mapping[NodeState, int]
     jobs_by_state: Mapping[JobState, int]
     goals_by_state: Mapping[GoalState, int]
@@ -59,6 +59,8 @@ class _Model:
 
     total: int = 0
     allocated: int = 0
+    partly: int = 0
+    used_milli: int = 0
     free: int = 0
     utilizations: list[float] = field(default_factory=list)
 
@@ -136,8 +138,11 @@ class Metrics(MetricsServiceServicer):
                 for gpu in node.inventory.gpus:
                     model = models[gpu.gpu_type]
                     model.total += 1
-                    if gpu.uuid in figures.holds:
+                    if held := figures.holders.get(gpu.uuid, ()):
+                        used = gpu_holds.used_milli(gpu, held)
                         model.allocated += 1
+                        model.used_milli += used
+                        model.partly += used < WHOLE_GPU_MILLI
                         model.utilizations.extend((busy[gpu.uuid],) if gpu.uuid in busy else ())
                     elif _serves(figures, node, gpu):
                         model.free += 1
@@ -147,6 +152,8 @@ class Metrics(MetricsServiceServicer):
                 total=model.total,
                 allocated=model.allocated,
                 free=model.free,
+                used_milli=model.used_milli,
+                partly_allocated=model.partly,
                 utilization_percent=(sum(model.utilizations) / len(model.utilizations) if model.utilizations else None),
                 price_usd_micros_per_gpu_hour=to_micros(self._prices.usd_per_gpu_hour(gpu_type)),
             )
@@ -188,7 +195,7 @@ def _figures(tx: Tx) -> _Figures:
     spent, reserved = users.totals(tx)
     return _Figures(
         nodes=nodes.active(tx),
-        holds=gpu_holds.holds(tx),
+        holders=gpu_holds.holders(tx),
         nodes_by_state=nodes.count_by_state(tx),
         jobs_by_state=jobs.count_by_state(tx),
         goals_by_state=goals.count_by_state(tx),

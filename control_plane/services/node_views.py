@@ -20,7 +20,7 @@ def one(tx: Tx, node: Node) -> NodeView:
     """Return a node with all that is told of it."""
     return NodeView(
         node=node,
-        holders=gpu_holds.holds(tx, node_id=node.id),
+        holders=gpu_holds.holders(tx, node_id=node.id),
         gpu_health=conditions.gpu_health(tx, node.id).get(node.id, {}),
         conditions=conditions.of_node(tx, node.id),
         repair=repairs.latest(tx, node.id),
@@ -31,7 +31,7 @@ def one(tx: Tx, node: Node) -> NodeView:
 def many(tx: Tx, found: Sequence[Node]) -> list[NodeView]:
     """Return nodes with all that is told of them, in a number of queries that does not grow with theirs."""
     node_ids = [node.id for node in found]
-    holders = gpu_holds.holds(tx)
+    holders = gpu_holds.holders(tx)
     health: Mapping[NodeId, Mapping[str, GpuHealth]] = conditions.gpu_health(tx)
     wrong = conditions.of_nodes(tx, node_ids)
     repaired = _repairs(tx, node_ids)

@@ -1,14 +1,16 @@
 """Who holds which GPU, MIG device or part of a GPU."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, delete, func, or_, select, text
+from sqlalchemy import ColumnElement, case, delete, func, or_, select, text
 from sqlalchemy import update as sql_update
 from sqlmodel import col
 
+from control_plane.fleet.cost import mig_share
 from control_plane.model.ids import AllocationId, JobId, NodeId, UserId
 from control_plane.model.job import WHOLE_GPU_MILLI
+from control_plane.model.node import GpuInventory
 from control_plane.store import teams
 from control_plane.store.database import Tx
 from control_plane.store.tables import AllocationRow, GpuHoldRow, GpuUsageRow
@@ -26,6 +28,9 @@ class GpuHold:
     team: str = ""
     milli: int = WHOLE_GPU_MILLI
 
+
+Holders = Mapping[str, tuple[GpuHold, ...]]
+"""Everybody who holds a GPU, a part of it or a MIG device on it, by the GPU's UUID."""
 
 _TAKE = text(
     "INSERT INTO gpu_usage (gpu_uuid, used_milli) VALUES (:gpu_uuid, :milli) "
@@ -71,12 +76,33 @@ def free(tx: Tx, allocation_id: AllocationId, gpu_uuids: Collection[str]) -> Non
 def holds(tx: Tx, *, node_id: NodeId | None = None) -> dict[str, GpuHold]:
     """Return a holder of each GPU of which anything is held, by GPU UUID, on one node or on all.
 
-    Of those who share a GPU it is the first; see `parts` for all of them.
+    Of those who share a GPU it is the first; see `holders` for all of them.
     """
-    found: dict[str, GpuHold] = {}
+    return {gpu_uuid: found[0] for gpu_uuid, found in holders(tx, node_id=node_id).items()}
+
+
+def holders(tx: Tx, *, node_id: NodeId | None = None) -> dict[str, tuple[GpuHold, ...]]:
+    """Return everybody who holds anything of each GPU, in the order of allocation ids, on one node or on all."""
+    found: dict[str, list[GpuHold]] = {}
     for row in _hold_rows(tx, node_id):
-        found.setdefault(row.parent_uuid or row.gpu_uuid, _hold(row))
-    return found
+        found.setdefault(row.parent_uuid or row.gpu_uuid, []).append(_hold(row))
+    return {gpu_uuid: tuple(sorted(held, key=lambda hold: hold.allocation_id)) for gpu_uuid, held in found.items()}
+
+
+def share_milli(gpu: GpuInventory, hold: GpuHold) -> int:
+    """Return how much of the GPU a hold is, in thousandths; a MIG device by its compute slices, all if unknown."""
+    if hold.gpu_uuid == gpu.uuid:
+        return hold.milli
+    profile = next((one.profile for one in gpu.mig_devices if one.uuid == hold.gpu_uuid), "")
+    try:
+        return round(mig_share(profile, gpu.gpu_type) * WHOLE_GPU_MILLI)
+    except ValueError:  # a profile whose name tells no slices
+        return WHOLE_GPU_MILLI
+
+
+def used_milli(gpu: GpuInventory, held: Iterable[GpuHold]) -> int:
+    """Return how much of the GPU is held in all, in thousandths."""
+    return min(WHOLE_GPU_MILLI, sum(share_milli(gpu, hold) for hold in held))
 
 
 def parts(tx: Tx, node_id: NodeId) -> dict[str, tuple[GpuHold, ...]]:
@@ -107,13 +133,24 @@ def _hold(row: GpuHoldRow) -> GpuHold:
 
 
 def held_by_type(tx: Tx) -> dict[str, float]:
-    """Return how many GPUs of each model are held; parts count as parts."""
+    """Return how many GPUs of each model are held; parts count as parts, MIG devices as one each."""
     query = (
         select(col(AllocationRow.gpu_type), func.sum(col(GpuHoldRow.milli)))
         .join(AllocationRow, col(AllocationRow.id) == col(GpuHoldRow.allocation_id))
         .group_by(col(AllocationRow.gpu_type))
     )
     return {gpu_type: int(milli) / WHOLE_GPU_MILLI for gpu_type, milli in tx.session.execute(query)}
+
+
+def occupied_by_type(tx: Tx) -> dict[str, int]:
+    """Return of how many GPUs of each model anything is held, be it a part or a MIG device."""
+    gpu = case((col(GpuHoldRow.parent_uuid) != "", col(GpuHoldRow.parent_uuid)), else_=col(GpuHoldRow.gpu_uuid))
+    query = (
+        select(col(AllocationRow.gpu_type), func.count(gpu.distinct()))
+        .join(AllocationRow, col(AllocationRow.id) == col(GpuHoldRow.allocation_id))
+        .group_by(col(AllocationRow.gpu_type))
+    )
+    return {gpu_type: int(count) for gpu_type, count in tx.session.execute(query)}
 
 
 def held_by_user(tx: Tx, user_id: UserId) -> float:

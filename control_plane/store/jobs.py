@@ -285,10 +285,11 @@ def longest_wait_seconds(tx: Tx) -> float:
     return 0.0 if oldest is None else max(0.0, (tx.now - oldest).total_seconds())
 
 
-def waits_of_started(tx: Tx, *, since: datetime, limit: int = 10_000) -> tuple[float, ...]:
+def waits_of_started(tx: Tx, *, since: datetime, limit: int = 10_000) -> dict[JobId, float]:
     """Return how many seconds jobs waited from their submission that first ran after `since`."""
-    query = select(col(JobRow.created_at), col(JobRow.started_at)).where(col(JobRow.started_at) > since).limit(limit)
-    return tuple((started - created).total_seconds() for created, started in tx.session.execute(query))
+    columns = (col(JobRow.id), col(JobRow.created_at), col(JobRow.started_at))
+    query = select(*columns).where(columns[2] > since).order_by(columns[2]).limit(limit)
+    return {JobId(job): (started - created).total_seconds() for job, created, started in tx.session.execute(query)}
 
 
 def count_by_state(tx: Tx) -> dict[JobState, int]:

@@ -12,7 +12,7 @@ from control_plane.model.job import JobState
 from control_plane.model.node import Node, NodeState
 from control_plane.store import actions, conditions, goals, gpu_holds, incidents, jobs, nodes
 from control_plane.store.database import Tx
-from control_plane.store.gpu_holds import GpuHold
+from control_plane.store.gpu_holds import Holders
 from control_plane.telemetry.windows import TelemetryWindows
 from control_plane.tools.arguments import Input
 from control_plane.tools.capacity import Wellness, of_fleet
@@ -31,11 +31,16 @@ class FleetSummary(Input):
 
 
 class GpuTypeOut(Part):
-    """GPUs of one model. `idle` could run a job now; `utilization_percent` is the mean of those that run one."""
+    """GPUs of one model. Of those `held` a job has something, of `partly_held` not all is taken; `used` counts parts.
+
+    `idle` could run a job now; `utilization_percent` is the mean of those that run one.
+    """
 
     gpu_type: Token
     total: int
     held: int
+    partly_held: int
+    used: Number
     idle: int
     unwell: int
     utilization_percent: Number | None
@@ -48,6 +53,8 @@ class FleetOut(Output):
     gpu_types: tuple[GpuTypeOut, ...]
     gpus: int
     gpus_held: int
+    gpus_partly_held: int
+    gpus_used: Number
     gpus_idle: int
     nodes_by_state: dict[str, int]
     jobs_by_state: dict[str, int]
@@ -62,7 +69,7 @@ class _Figures:
     """What one transaction says."""
 
     nodes: tuple[Node, ...]
-    holds: Mapping[str, GpuHold]
+    holders: Holders
     wellness: Wellness
     by_state: Mapping[str, dict[str, int]]
     stopped: bool
@@ -72,7 +79,7 @@ class _Figures:
 def _figures(tx: Tx) -> _Figures:
     return _Figures(
         nodes=nodes.active(tx),
-        holds=gpu_holds.holds(tx),
+        holders=gpu_holds.holders(tx),
         wellness=Wellness(conditions.gpu_health(tx), conditions.closed_hosts(tx)),
         by_state={
             "nodes": _named(nodes.count_by_state(tx)),
@@ -87,7 +94,7 @@ def _figures(tx: Tx) -> _Figures:
 
 async def _read(sources: Sources, _principal: Principal, wanted: FleetSummary) -> Found[FleetOut]:
     figures = await sources.store.read(_figures)
-    counts = of_fleet(figures.nodes, figures.holds, figures.wellness)
+    counts = of_fleet(figures.nodes, figures.holders, figures.wellness)
     if wanted.gpu_type is not None:
         counts = {name: count for name, count in counts.items() if name.lower() == wanted.gpu_type.lower()}
     busy = _busy(figures, sources.telemetry)
@@ -97,6 +104,8 @@ async def _read(sources: Sources, _principal: Principal, wanted: FleetSummary) -
                 gpu_type=gpu_type,
                 total=count.total,
                 held=count.held,
+                partly_held=count.partly,
+                used=count.used,
                 idle=count.idle,
                 unwell=count.unwell,
                 utilization_percent=_mean(busy.get(gpu_type, [])),
@@ -106,6 +115,8 @@ async def _read(sources: Sources, _principal: Principal, wanted: FleetSummary) -
         ),
         gpus=sum(count.total for count in counts.values()),
         gpus_held=sum(count.held for count in counts.values()),
+        gpus_partly_held=sum(count.partly for count in counts.values()),
+        gpus_used=sum(count.used for count in counts.values()),
         gpus_idle=sum(count.idle for count in counts.values()),
         nodes_by_state=figures.by_state["nodes"],
         jobs_by_state=figures.by_state["jobs"],
@@ -121,7 +132,9 @@ def _busy(figures: _Figures, telemetry: TelemetryWindows) -> dict[str, list[floa
     """Return the utilisation of each GPU that runs a job, by model."""
     found: dict[str, list[float]] = {}
     for node in figures.nodes:
-        held = [gpu for gpu in (node.inventory.gpus if node.inventory is not None else ()) if gpu.uuid in figures.holds]
+        held = [
+            gpu for gpu in (node.inventory.gpus if node.inventory is not None else ()) if gpu.uuid in figures.holders
+        ]
         percents = telemetry.utilizations(node.id, UTILIZATION_SECONDS) if held else {}
         for gpu in held:
             if gpu.uuid in percents:
@@ -141,8 +154,9 @@ def _mean(values: list[float]) -> float | None:
 
 FLEET_SUMMARY = ReadTool(
     name="fleet_summary",
-    description="Counts the GPUs of each model: in total, held by jobs, idle now, unwell; with price, utilisation and "
-    'how many nodes, jobs and incidents are in which state. Answers "how many H100 are idle?".',
+    description="Counts the GPUs of each model: in total, held by jobs (wholly or in part), used (parts as parts), "
+    "idle now, unwell; with price, utilisation and how many nodes, jobs and incidents are in which state. Answers "
+    '"how many H100 are idle?".',
     arguments=FleetSummary,
     result=FleetOut,
     read=_read,

@@ -9,18 +9,19 @@ from pydantic import Field
 from control_plane.model.health import Condition
 from control_plane.model.identity import Principal
 from control_plane.model.ids import IncidentId, NodeId
-from control_plane.model.node import GpuHealth, Node, NodeState
+from control_plane.model.job import WHOLE_GPU_MILLI
+from control_plane.model.node import GpuHealth, GpuInventory, Node, NodeState
 from control_plane.model.repair import Repair
 from control_plane.store import conditions, gpu_holds, incidents, nodes, repairs
 from control_plane.store.database import Tx
-from control_plane.store.gpu_holds import GpuHold
+from control_plane.store.gpu_holds import GpuHold, Holders, share_milli, used_milli
 from control_plane.store.nodes import POOL, RACK, NodeFilter
 from control_plane.store.pages import PageRequest
 from control_plane.tools.arguments import Input
 from control_plane.tools.capacity import Count, Wellness, of_node
 from control_plane.tools.conditions import ConditionOut, condition_out
 from control_plane.tools.definition import Found, ReadTool, Sources
-from control_plane.tools.output import Moment, Output, PageOutput, Part, Token
+from control_plane.tools.output import Moment, Number, Output, PageOutput, Part, Token
 from control_plane.tools.references import GpuType, Limit, NodeReference, PageToken
 
 StateName = Literal[
@@ -28,6 +29,7 @@ StateName = Literal[
 ]
 
 _CONDITIONS_TOLD = 20
+_HOLDERS_TOLD = 20
 
 
 class ListNodes(Input):
@@ -41,11 +43,16 @@ class ListNodes(Input):
 
 
 class GpuCount(Part):
-    """GPUs of one model on a node."""
+    """GPUs of one model on a node.
+
+    Of those `held` a job has something, of `partly_held` not all is taken; `used` counts parts as parts.
+    """
 
     gpu_type: Token
     total: int
     held: int
+    partly_held: int
+    used: Number
     idle: int
     unwell: int
 
@@ -79,8 +86,15 @@ class GetNode(Input):
     node: NodeReference
 
 
+class HolderOut(Part):
+    """A job that holds a GPU, and how much of it: 1 is all."""
+
+    job_id: str
+    share: Number
+
+
 class GpuOut(Part):
-    """A GPU. `job_id` is the job that holds it."""
+    """A GPU. `holders` are all jobs that hold some of it, `job_id` the first of them; `used` is 1 for all of it."""
 
     index: int
     uuid: Token
@@ -88,6 +102,8 @@ class GpuOut(Part):
     memory_bytes: int
     health: Literal["healthy", "degraded", "failed"]
     job_id: str
+    used: Number
+    holders: tuple[HolderOut, ...]
 
 
 class RepairOut(Part):
@@ -118,7 +134,7 @@ class NodeOut(Output):
 class Surroundings:
     """What is told of nodes beside what they are made of."""
 
-    holds: Mapping[str, GpuHold]
+    holders: Holders
     wellness: Wellness
     conditions: Mapping[NodeId, Sequence[Condition]]
     incidents: Mapping[NodeId, IncidentId]
@@ -129,7 +145,7 @@ def surroundings(tx: Tx, found: Sequence[Node]) -> Surroundings:
     node_ids = [node.id for node in found]
     only = node_ids[0] if len(node_ids) == 1 else None
     return Surroundings(
-        gpu_holds.holds(tx, node_id=only),
+        gpu_holds.holders(tx, node_id=only),
         Wellness(conditions.gpu_health(tx, only), conditions.closed_hosts(tx, only)),
         conditions.of_nodes(tx, node_ids),
         incidents.open_ids(tx, node_ids),
@@ -146,7 +162,9 @@ def node_line(node: Node, around: Surroundings) -> NodeLine:
         connected=node.connected,
         cordoned=node.cordoned,
         hold=node.hold.value if node.hold is not None else "",
-        gpus=tuple(_count(gpu_type, count) for gpu_type, count in of_node(node, around.holds, around.wellness).items()),
+        gpus=tuple(
+            _count(gpu_type, count) for gpu_type, count in of_node(node, around.holders, around.wellness).items()
+        ),
         pool=node.labels.get(POOL, ""),
         rack=node.labels.get(RACK, ""),
         conditions=len(around.conditions.get(node.id, ())),
@@ -155,7 +173,15 @@ def node_line(node: Node, around: Surroundings) -> NodeLine:
 
 
 def _count(gpu_type: str, count: Count) -> GpuCount:
-    return GpuCount(gpu_type=gpu_type, total=count.total, held=count.held, idle=count.idle, unwell=count.unwell)
+    return GpuCount(
+        gpu_type=gpu_type,
+        total=count.total,
+        held=count.held,
+        partly_held=count.partly,
+        used=count.used,
+        idle=count.idle,
+        unwell=count.unwell,
+    )
 
 
 async def _list(sources: Sources, _principal: Principal, wanted: ListNodes) -> Found[NodePage]:
@@ -184,7 +210,7 @@ async def _list(sources: Sources, _principal: Principal, wanted: ListNodes) -> F
 
 
 def _fits(node: Node, around: Surroundings, wanted: ListNodes) -> bool:
-    counts = of_node(node, around.holds, around.wellness)
+    counts = of_node(node, around.holders, around.wellness)
     if wanted.gpu_type is not None:
         counts = {name: count for name, count in counts.items() if name.lower() == wanted.gpu_type.lower()}
         if not counts:
@@ -207,14 +233,7 @@ def _node_out(node: Node, around: Surroundings, repair: Repair | None) -> NodeOu
     return NodeOut(
         node=node_line(node, around),
         gpus=tuple(
-            GpuOut(
-                index=gpu.index,
-                uuid=gpu.uuid,
-                gpu_type=gpu.gpu_type,
-                memory_bytes=gpu.memory_bytes,
-                health=(unwell.get(gpu.uuid, gpu.health) if gpu.health is GpuHealth.HEALTHY else gpu.health).value,
-                job_id=around.holds[gpu.uuid].job_id if gpu.uuid in around.holds else "",
-            )
+            _gpu_out(gpu, unwell, around.holders.get(gpu.uuid, ()))
             for gpu in (inventory.gpus if inventory is not None else ())
         ),
         conditions=tuple(condition_out(node.id, one) for one in around.conditions.get(node.id, ())[:_CONDITIONS_TOLD]),
@@ -235,6 +254,22 @@ def _node_out(node: Node, around: Surroundings, repair: Repair | None) -> NodeOu
     )
 
 
+def _gpu_out(gpu: GpuInventory, unwell: Mapping[str, GpuHealth], held: Sequence[GpuHold]) -> GpuOut:
+    return GpuOut(
+        index=gpu.index,
+        uuid=gpu.uuid,
+        gpu_type=gpu.gpu_type,
+        memory_bytes=gpu.memory_bytes,
+        health=(unwell.get(gpu.uuid, gpu.health) if gpu.health is GpuHealth.HEALTHY else gpu.health).value,
+        job_id=held[0].job_id if held else "",
+        used=used_milli(gpu, held) / WHOLE_GPU_MILLI,
+        holders=tuple(
+            HolderOut(job_id=hold.job_id, share=share_milli(gpu, hold) / WHOLE_GPU_MILLI)
+            for hold in held[:_HOLDERS_TOLD]
+        ),
+    )
+
+
 LIST_NODES = ReadTool(
     name="list_nodes",
     description="Lists GPU hosts with their state and how many of their GPUs are held by jobs, idle or unwell.",
@@ -245,7 +280,8 @@ LIST_NODES = ReadTool(
 )
 GET_NODE = ReadTool(
     name="get_node",
-    description="Tells all about one host: each GPU and the job on it, what is wrong with it, and its newest repair.",
+    description="Tells all about one host: each GPU and the jobs on it with their shares, what is wrong with it, and "
+    "its newest repair.",
     arguments=GetNode,
     result=NodeOut,
     read=_get,

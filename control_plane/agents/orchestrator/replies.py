@@ -4,7 +4,7 @@ from collections import Counter
 
 from control_plane.model.identity import Principal
 from control_plane.model.ids import JobId
-from control_plane.model.job import JobState
+from control_plane.model.job import WHOLE_GPU_MILLI, JobState
 from control_plane.model.money import format_usd
 from control_plane.model.node import NodeState
 from control_plane.model.plan import Intent, Plan
@@ -56,18 +56,25 @@ def _money(tx: Tx, principal: Principal) -> str:
 
 
 def _fleet(tx: Tx) -> str:
-    held = gpu_holds.holds(tx)
+    held = gpu_holds.holders(tx)
     total: Counter[str] = Counter()
     free: Counter[str] = Counter()
+    partly: Counter[str] = Counter()
     active = nodes.active(tx)
     for node in active:
         if node.state is NodeState.READY and node.inventory is not None:
             for gpu in node.inventory.gpus:
                 total[gpu.gpu_type] += 1
                 free[gpu.gpu_type] += gpu.uuid not in held
+                used = gpu_holds.used_milli(gpu, held.get(gpu.uuid, ()))
+                partly[gpu.gpu_type] += 0 < used < WHOLE_GPU_MILLI
     states = Counter(node.state.value for node in active)
     gpus = (
-        ", ".join(f"{free[kind]} of {count} {kind} free" for kind, count in sorted(total.items())) or "no GPU is ready"
+        ", ".join(
+            f"{free[kind]} of {count} {kind} free" + (f", {partly[kind]} used in part" if partly[kind] else "")
+            for kind, count in sorted(total.items())
+        )
+        or "no GPU is ready"
     )
     hosts = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none"
     work = ", ".join(f"{count} {state.value}" for state, count in jobs.count_by_state(tx).items()) or "none"

@@ -11,7 +11,7 @@ from control_plane.model.repair import Repair
 from control_plane.services.convert.health import condition
 from control_plane.services.convert.repairs import repair
 from control_plane.services.convert.scalars import timestamp, wire_enum
-from control_plane.store.gpu_holds import GpuHold
+from control_plane.store.gpu_holds import GpuHold, Holders, share_milli, used_milli
 from orquanta.v1 import node_pb2
 
 NODE_STATE: Final = wire_enum(NodeState, node_pb2.NodeState.Value, "NODE_STATE")
@@ -31,7 +31,7 @@ class NodeView:
     """
 
     node: Node
-    holders: Mapping[str, GpuHold]
+    holders: Holders
     gpu_health: Mapping[str, GpuHealth]
     conditions: Sequence[Condition]
     repair: Repair | None
@@ -77,14 +77,25 @@ def join_token(value: JoinTokenRecord) -> node_pb2.JoinToken:
 
 
 def _gpu(value: GpuInventory, view: NodeView) -> node_pb2.Gpu:
-    hold = view.holders.get(value.uuid)
+    held = view.holders.get(value.uuid, ())
     # What the driver cannot read is failed, whatever else is known of it.
     health = value.health if value.error else view.gpu_health.get(value.uuid, value.health)
     return node_pb2.Gpu(
         inventory=_gpu_inventory(value),
         health=_GPU_HEALTH[health],
-        allocation_id="" if hold is None else hold.allocation_id,
-        job_id="" if hold is None else hold.job_id,
+        allocation_id=held[0].allocation_id if held else "",
+        job_id=held[0].job_id if held else "",
+        holders=[_holder(value, hold) for hold in held],
+        used_milli=used_milli(value, held),
+    )
+
+
+def _holder(gpu: GpuInventory, hold: GpuHold) -> node_pb2.GpuHolder:
+    return node_pb2.GpuHolder(
+        allocation_id=hold.allocation_id,
+        job_id=hold.job_id,
+        milli=share_milli(gpu, hold),
+        mig_device_uuid=hold.gpu_uuid if hold.gpu_uuid != gpu.uuid else "",
     )
 
 

@@ -121,13 +121,15 @@ async def test_audit_is_filtered_and_keeps_signs_of_money(server: ScriptedServer
 
 
 async def test_metrics_shows_gpus_by_model(server: ScriptedServer, cli: RunCli) -> None:
-    h100 = metrics_pb2.GpuTypeMetrics(gpu_type="H100", total=16, allocated=10, free=6, utilization_percent=93)
+    h100 = metrics_pb2.GpuTypeMetrics(
+        gpu_type="H100", total=16, allocated=10, free=6, utilization_percent=93, used_milli=8250, partly_allocated=3
+    )
     server.answer(
         "MetricsService/GetFleetMetrics",
         metrics_pb2.GetFleetMetricsResponse(gpu_types=[h100], nodes_by_state={"ready": 2}),
     )
     lines = (await cli("metrics")).stdout.splitlines()
-    assert lines[1].split()[:5] == ["H100", "16", "10", "6", "93"]
+    assert lines[1].split()[:7] == ["H100", "16", "10", "3", "8.25", "6", "93"]
     assert "2 ready" in "\n".join(lines)
 
 

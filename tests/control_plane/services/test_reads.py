@@ -79,6 +79,7 @@ async def test_the_fleets_figures_count_gpus_nodes_jobs_and_money(fleet: Fleet, 
     assert (a100.gpu_type, a100.total, a100.allocated, a100.free) == ("A100", 2, 0, 2)
     assert not a100.HasField("utilization_percent")
     assert (h100.gpu_type, h100.total, h100.allocated, h100.free) == ("H100", 4, 1, 3)
+    assert (h100.used_milli, h100.partly_allocated) == (1000, 0)
     assert h100.utilization_percent == 80
     assert dict(figures.nodes_by_state) == {"ready": 2}
     assert dict(figures.jobs_by_state) == {"placed": 1}

@@ -30,6 +30,22 @@ async def test_how_many_h100_are_idle_is_answered_by_code(bench: Bench) -> None:
     assert everything["stopped"] is False
 
 
+async def test_a_gpu_that_jobs_share_is_told_apart_from_one_that_is_held_whole(bench: Bench) -> None:
+    await bench.node("alpha", gpu=3, shares=True)
+    ada = await bench.account("ada")
+    await bench.world.launch(ada, spec("a", gpu_milli=250), spec("b", gpu_milli=500), spec("c"))
+    node = await bench.world.store.read(lambda tx: nodes.resolve(tx, "alpha"))
+    for name, index in (("a", 0), ("b", 0), ("c", 1)):
+        await bench.world.place(name, (node, [index]))
+    fleet = await bench.data("fleet_summary")
+    told = [fleet[key] for key in ("gpus", "gpus_held", "gpus_partly_held", "gpus_used", "gpus_idle")]
+    assert told == [3, 2, 1, 1.75, 1]
+    shared, whole, idle = (await bench.data("get_node", node="alpha"))["gpus"]
+    shares = {one["job_id"]: one["share"] for one in shared["holders"]}
+    assert shares == {job_id("a"): 0.25, job_id("b"): 0.5}
+    assert (shared["used"], whole["used"], idle["used"]) == (0.75, 1, 0)
+
+
 async def test_nodes_are_listed_in_pages_and_by_what_is_idle(bench: Bench) -> None:
     ids = {await bench.node(f"host-{number}", gpu=1) for number in range(5)}
     first = await bench.data("list_nodes", limit=2)

@@ -78,7 +78,7 @@ def print_incident(output: Output, incident: Incident, node: Node) -> None:
 def _print_head(output: Output, incident: Incident, node: Node) -> None:
     about = [gpu for gpu in node.gpus if gpu.inventory.uuid in incident.gpu_uuids]
     serials = [f"GPU {gpu.inventory.index} {gpu.inventory.serial or gpu.inventory.uuid}" for gpu in about]
-    jobs = dict.fromkeys(gpu.job_id for gpu in node.gpus if gpu.job_id)
+    jobs = dict.fromkeys(one.job_id for gpu in node.gpus for one in gpu.holders)
     seen_by = incident.acknowledged_by
     if incident.taken_over:
         seen_by += ", who has taken it over: no repair is proposed"

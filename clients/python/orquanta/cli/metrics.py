@@ -49,12 +49,14 @@ def metrics(
 
 def _print_fleet(output: Output, fleet: FleetMetrics) -> None:
     output.table(
-        ("gpu", "total", "allocated", "free", "utilisation", "per GPU hour"),
+        ("gpu", "total", "allocated", "in part", "used", "free", "utilisation", "per GPU hour"),
         [
             (
                 entry.gpu_type,
                 str(entry.total),
                 str(entry.allocated),
+                str(entry.partly_allocated),
+                f"{entry.used_milli / 1000:g}",
                 str(entry.free),
                 _percent(entry.utilization_percent),
                 money(entry.price_usd_per_gpu_hour),

@@ -1,10 +1,14 @@
 """How nodes look to a person."""
 
+from collections.abc import Sequence
+
 from orquanta.cli.condition_views import gpu_names, health_summary, print_conditions
 from orquanta.cli.formats import moment, or_dash, relative, size, words
 from orquanta.cli.output import Output
 from orquanta.cli.repair_views import print_repair
-from orquanta.types.nodes import GpuHealth, Node
+from orquanta.types.nodes import GpuHealth, GpuHolder, Node
+
+_WHOLE_MILLI = 1_000
 
 NODE_COLUMNS = ("node", "name", "state", "health", "gpus", "free", "heard", "why")
 
@@ -17,7 +21,7 @@ def node_row(node: Node) -> tuple[str, ...]:
         words(node.state),
         health_summary(node.conditions),
         gpu_summary(node),
-        str(sum(not gpu.allocation_id for gpu in node.gpus)),
+        f"{sum(_WHOLE_MILLI - gpu.used_milli for gpu in node.gpus) / _WHOLE_MILLI:g}",
         relative(node.last_seen_at),
         or_dash(node.status_reason),
     )
@@ -45,14 +49,15 @@ def print_node(output: Output, node: Node) -> None:
     _print_host(output, node)
     output.say()
     output.table(
-        ("gpu", "model", "memory", "health", "job", "uuid", "pci"),
+        ("gpu", "model", "memory", "health", "used", "jobs", "uuid", "pci"),
         [
             (
                 str(gpu.inventory.index),
                 gpu.inventory.gpu_type,
                 size(gpu.inventory.memory_bytes),
                 "-" if gpu.health is GpuHealth.UNKNOWN else words(gpu.health),
-                or_dash(gpu.job_id),
+                f"{gpu.used_milli / _WHOLE_MILLI:g}",
+                or_dash(_holders(gpu.holders)),
                 gpu.inventory.uuid,
                 gpu.inventory.pci_bus_id,
             )
@@ -72,16 +77,24 @@ def print_node(output: Output, node: Node) -> None:
         output.note(f"Its incident: orquanta incident show {node.incident_id}")
 
 
+def _holders(holders: Sequence[GpuHolder]) -> str:
+    """Who holds a GPU: `j-...`, or each with its share of it where it is shared: `j-... 0.25, j-... 0.5`."""
+    return ", ".join(
+        one.job_id if one.milli == _WHOLE_MILLI else f"{one.job_id} {one.milli / _WHOLE_MILLI:g}" for one in holders
+    )
+
+
 def _print_mig_devices(output: Output, node: Node) -> None:
-    """The parts of GPUs in MIG mode, if there are any."""
+    """The parts of GPUs in MIG mode, if there are any, and the jobs on them."""
+    jobs = {one.mig_device_uuid: one.job_id for gpu in node.gpus for one in gpu.holders}
     rows = [
-        (str(gpu.inventory.index), one.profile, size(one.memory_bytes), one.uuid)
+        (str(gpu.inventory.index), one.profile, size(one.memory_bytes), or_dash(jobs.get(one.uuid, "")), one.uuid)
         for gpu in node.gpus
         for one in gpu.inventory.mig_devices
     ]
     if rows:
         output.say("\nMIG DEVICES")
-        output.table(("gpu", "profile", "memory", "uuid"), rows, empty="")
+        output.table(("gpu", "profile", "memory", "job", "uuid"), rows, empty="")
 
 
 def _print_host(output: Output, node: Node) -> None:

@@ -44,6 +44,8 @@ def _read_gpu_type(message: metrics_pb2.GpuTypeMetrics) -> GpuTypeMetrics:
         free=message.free,
         utilization_percent=message.utilization_percent if measured else None,
         price_usd_per_gpu_hour=read_usd(message.price_usd_micros_per_gpu_hour),
+        used_milli=message.used_milli,
+        partly_allocated=message.partly_allocated,
     )
 
 

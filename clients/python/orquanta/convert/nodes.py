@@ -7,6 +7,7 @@ from orquanta.types.nodes import (
     Drain,
     Gpu,
     GpuHealth,
+    GpuHolder,
     GpuInventory,
     HostInventory,
     JoinToken,
@@ -17,6 +18,8 @@ from orquanta.types.nodes import (
     OrderedRepair,
 )
 from orquanta.v1 import node_pb2 as pb
+
+_WHOLE_MILLI = 1_000
 
 
 def read_node(message: pb.Node) -> Node:
@@ -61,11 +64,16 @@ def read_ordered_test(message: pb.VerifyNodeResponse) -> OrderedRepair:
 
 
 def _read_gpu(message: pb.Gpu) -> Gpu:
+    holders = tuple(GpuHolder(one.allocation_id, one.job_id, one.milli, one.mig_device_uuid) for one in message.holders)
+    if message.allocation_id and not holders:  # a server that names one holder only
+        holders = (GpuHolder(message.allocation_id, message.job_id, _WHOLE_MILLI),)
     return Gpu(
         inventory=_read_gpu_inventory(message.inventory),
         health=read_enum(GpuHealth, pb.GpuHealth, message.health),
         allocation_id=message.allocation_id,
         job_id=message.job_id,
+        holders=holders,
+        used_milli=message.used_milli if message.holders else sum(one.milli for one in holders),
     )
 
 

@@ -8,7 +8,11 @@ from decimal import Decimal
 
 @dataclass(frozen=True, slots=True)
 class GpuTypeMetrics:
-    """GPUs of one model. `utilization_percent` is None without telemetry."""
+    """GPUs of one model. `utilization_percent` is None without telemetry.
+
+    Of those `allocated` a job holds something, of `partly_allocated` of them not all is held. `used_milli` is how much
+    of them is held, in thousandths of a GPU.
+    """
 
     gpu_type: str
     total: int
@@ -16,6 +20,8 @@ class GpuTypeMetrics:
     free: int
     utilization_percent: float | None
     price_usd_per_gpu_hour: Decimal
+    used_milli: int = 0
+    partly_allocated: int = 0
 
 
 @dataclass(frozen=True, slots=True)

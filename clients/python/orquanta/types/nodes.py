@@ -85,13 +85,31 @@ class HostInventory:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuHolder:
+    """Who holds a GPU, or what of it. `milli` is in thousandths of the GPU: 1000 is all of it.
+
+    `mig_device_uuid` is the MIG device that is held; empty if it is the GPU itself or a part of it.
+    """
+
+    allocation_id: str
+    job_id: str
+    milli: int
+    mig_device_uuid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Gpu:
-    """A GPU as the control plane sees it; `allocation_id` and `job_id` are empty while it is free."""
+    """A GPU as the control plane sees it. `used_milli` is how much of it `holders` hold, in thousandths.
+
+    `allocation_id` and `job_id` are those of the first holder, empty while it is free.
+    """
 
     inventory: GpuInventory
     health: GpuHealth
     allocation_id: str
     job_id: str
+    holders: tuple[GpuHolder, ...] = ()
+    used_milli: int = 0
 
 
 @dataclass(frozen=True, slots=True)

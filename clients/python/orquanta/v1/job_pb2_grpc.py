@@ -125,7 +125,10 @@ class JobServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DiagnoseJob(self, request, context):
-        """Tells why a job failed, with what says so. Role: viewer.
+        """Tells why a job failed, with what says so: by rules, and where these end by the model that the settings name, if any.
+        A model is asked about each attempt once, only on behalf of the job's owner or an operator, and within bounds of
+        time (a minute), money and calls an hour; its answer is kept and told to everybody. `diagnosed_by` and `note` say
+        who found it, or why no model was asked. Nothing is done because of it. Role: viewer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

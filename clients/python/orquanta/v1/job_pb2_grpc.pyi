@@ -31,7 +31,11 @@ class JobServiceStub:
     ReadLogs: aio.UnaryStreamMultiCallable[job_pb2.ReadLogsRequest, job_pb2.ReadLogsResponse]
     """Sends a job's output, and goes on as it is written if asked to follow. Role: viewer."""
     DiagnoseJob: aio.UnaryUnaryMultiCallable[job_pb2.DiagnoseJobRequest, job_pb2.DiagnoseJobResponse]
-    """Tells why a job failed, with what says so. Role: viewer."""
+    """Tells why a job failed, with what says so: by rules, and where these end by the model that the settings name, if any.
+    A model is asked about each attempt once, only on behalf of the job's owner or an operator, and within bounds of
+    time (a minute), money and calls an hour; its answer is kept and told to everybody. `diagnosed_by` and `note` say
+    who found it, or why no model was asked. Nothing is done because of it. Role: viewer.
+    """
     ListJobTemplates: aio.UnaryUnaryMultiCallable[job_pb2.ListJobTemplatesRequest, job_pb2.ListJobTemplatesResponse]
     """Lists the job templates: what runs when neither command nor image is given. Role: viewer."""
 
@@ -94,7 +98,11 @@ class JobServiceServicer(metaclass=abc_1.ABCMeta):
         request: job_pb2.DiagnoseJobRequest,
         context: aio.ServicerContext[job_pb2.DiagnoseJobRequest, abc.Awaitable[job_pb2.DiagnoseJobResponse]],
     ) -> abc.Awaitable[job_pb2.DiagnoseJobResponse]:
-        """Tells why a job failed, with what says so. Role: viewer."""
+        """Tells why a job failed, with what says so: by rules, and where these end by the model that the settings name, if any.
+        A model is asked about each attempt once, only on behalf of the job's owner or an operator, and within bounds of
+        time (a minute), money and calls an hour; its answer is kept and told to everybody. `diagnosed_by` and `note` say
+        who found it, or why no model was asked. Nothing is done because of it. Role: viewer.
+        """
 
     @abc_1.abstractmethod
     def ListJobTemplates(

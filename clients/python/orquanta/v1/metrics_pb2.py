@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from orquanta.v1 import event_pb2 as orquanta_dot_v1_dot_event__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19orquanta/v1/metrics.proto\x12\x0borquanta.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17orquanta/v1/event.proto\"\x82\x02\n\x0eGpuTypeMetrics\x12\x19\n\x08gpu_type\x18\x01 \x01(\tR\x07gpuType\x12\x14\n\x05total\x18\x02 \x01(\rR\x05total\x12\x1c\n\tallocated\x18\x03 \x01(\rR\tallocated\x12\x12\n\x04\x66ree\x18\x04 \x01(\rR\x04\x66ree\x12\x34\n\x13utilization_percent\x18\x05 \x01(\x02H\x00R\x12utilizationPercent\x88\x01\x01\x12?\n\x1dprice_usd_micros_per_gpu_hour\x18\x06 \x01(\x03R\x18priceUsdMicrosPerGpuHourB\x16\n\x14_utilization_percent\"\x18\n\x16GetFleetMetricsRequest\"\xdd\x08\n\x17GetFleetMetricsResponse\x12\x38\n\tgpu_types\x18\x01 \x03(\x0b\x32\x1b.orquanta.v1.GpuTypeMetricsR\x08gpuTypes\x12\\\n\x0enodes_by_state\x18\x02 \x03(\x0b\x32\x36.orquanta.v1.GetFleetMetricsResponse.NodesByStateEntryR\x0cnodesByState\x12Y\n\rjobs_by_state\x18\x03 \x03(\x0b\x32\x35.orquanta.v1.GetFleetMetricsResponse.JobsByStateEntryR\x0bjobsByState\x12\\\n\x0egoals_by_state\x18\x04 \x03(\x0b\x32\x36.orquanta.v1.GetFleetMetricsResponse.GoalsByStateEntryR\x0cgoalsByState\x12(\n\x10spent_usd_micros\x18\x05 \x01(\x03R\x0espentUsdMicros\x12.\n\x13reserved_usd_micros\x18\x06 \x01(\x03R\x11reservedUsdMicros\x12;\n\x0bmeasured_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nmeasuredAt\x12h\n\x12incidents_by_state\x18\x08 \x03(\x0b\x32:.orquanta.v1.GetFleetMetricsResponse.IncidentsByStateEntryR\x10incidentsByState\x12h\n\x12\x63onditions_by_kind\x18\t \x03(\x0b\x32:.orquanta.v1.GetFleetMetricsResponse.ConditionsByKindEntryR\x10\x63onditionsByKind\x12:\n\ttelemetry\x18\n \x01(\x0b\x32\x1c.orquanta.v1.TelemetryIntakeR\ttelemetry\x1a?\n\x11NodesByStateEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\rR\x05value:\x02\x38\x01\x1a>\n\x10JobsByStateEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\rR\x05value:\x02\x38\x01\x1a?\n\x11GoalsByStateEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\rR\x05value:\x02\x38\x01\x1a\x43\n\x15IncidentsByStateEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\rR\x05value:\x02\x38\x01\x1a\x43\n\x15\x43onditionsByKindEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\rR\x05value:\x02\x38\x01\"q\n\x0fTelemetryIntake\x12\x18\n\x07\x62\x61tches\x18\x01 \x01(\x04R\x07\x62\x61tches\x12\x18\n\x07refused\x18\x02 \x01(\x04R\x07refused\x12\x12\n\x04shed\x18\x03 \x01(\x04R\x04shed\x12\x16\n\x06pauses\x18\x04 \x01(\x04R\x06pauses\".\n\x13GetTelemetryRequest\x12\x17\n\x07node_id\x18\x01 \x01(\tR\x06nodeId\"H\n\x14GetTelemetryResponse\x12\x30\n\x05nodes\x18\x01 \x03(\x0b\x32\x1a.orquanta.v1.NodeTelemetryR\x05nodes\"\xb4\x01\n\rNodeTelemetry\x12\x17\n\x07node_id\x18\x01 \x01(\tR\x06nodeId\x12\x33\n\x06newest\x18\x02 \x01(\x0b\x32\x1b.orquanta.v1.TelemetryBatchR\x06newest\x12\x18\n\x07\x62\x61tches\x18\x03 \x01(\x04R\x07\x62\x61tches\x12;\n\x0breceived_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nreceivedAt\"g\n\x1aGetTelemetryRollupsRequest\x12\x17\n\x07node_id\x18\x01 \x01(\tR\x06nodeId\x12\x30\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05since\"U\n\x1bGetTelemetryRollupsResponse\x12\x36\n\x07rollups\x18\x01 \x03(\x0b\x32\x1c.orquanta.v1.TelemetryRollupR\x07rollups2\xbc\x02\n\x0eMetricsService\x12\x61\n\x0fGetFleetMetrics\x12#.orquanta.v1.GetFleetMetricsRequest\x1a$.orquanta.v1.GetFleetMetricsResponse\"\x03\x90\x02\x01\x12X\n\x0cGetTelemetry\x12 .orquanta.v1.GetTelemetryRequest\x1a!.orquanta.v1.GetTelemetryResponse\"\x03\x90\x02\x01\x12m\n\x13GetTelemetryRollups\x12\'.orquanta.v1.GetTelemetryRollupsRequest\x1a(.orquanta.v1.GetTelemetryRollupsResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19orquanta/v1/metrics.proto\x12\x0borquanta.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17orquanta/v1/event.proto\"\xcc\x02\n\x0eGpuTypeMetrics\x12\x19\n\x08gpu_type\x18\x01 \x01(\tR\x07gpuType\x12\x14\n\x05total\x18\x02 \x01(\rR\x05total\x12\x1c\n\tallocated\x18\x03 \x01(\rR\tallocated\x12\x12\n\x04\x66ree\x18\x04 \x01(\rR\x04\x66ree\x12\x34\n\x13utilization_percent\x18\x05 \x01(\x02H\x00R\x12utilizationPercent\x88\x01\x01\x12?\n\x1dprice_usd_micros_per_gpu_hour\x18\x06 \x01(\x03R\x18priceUsdMicrosPerGpuHour\x12\x1d\n\nused_milli\x18\x07 \x01(\x04R\tusedMilli\x12)\n\x10partly_allocated\x18\x08 \x01(\rR\x0fpartlyAllocatedB\x16\n\x14_utilization_percent\"\x18\n\x16GetFleetMetricsRequest\"\xdd\x08\n\x17GetFleetMetricsResponse\x12\x38\n\tgpu_types\x18\x01 \x03(\x0b\x32\x1b.orquanta.v1.GpuTypeMetricsR\x08gpuTypes\x12\\\n\x0enodes_by_state\x18\x02 \x03(\x0b\x32\x36.orquanta.v1.GetFleetMetricsResponse.NodesByStateEntryR\x0cnodesByState\x12Y\n\rjobs_by_state\x18\x03 \x03(\x0b\x32\x35.orquanta.v1.GetFleetMetricsResponse.JobsByStateEntryR\x0bjobsByState\x12\\\n\x0egoals_by_state\x18\x04 \x03(\x0b\x32\x36.orquanta.v1.GetFleetMetricsResponse.GoalsByStateEntryR\x0cgoalsByState\x12(\n\x10spent_usd_micros\x18\x05 \x01(\x03R\x0espentUsdMicros\x12.\n\x13reserved_usd_micros\x18\x06 \x01(\x03R\x11reservedUsdMicros\x12;\n\x0bmeasured_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nmeasuredAt\x12h\n\x12incidents_by_state\x18\x08 \x03(\x0b\x32:.orquanta.v1.GetFleetMetricsResponse.IncidentsByStateEntryR\x10incidentsByState\x12h\n\x12\x63onditions_by_kind\x18\t \x03(\x0b\x32:.orquanta.v1.GetFleetMetricsResponse.ConditionsByKindEntryR\x10\x63onditionsByKind\x12:\n\ttelemetry\x18\n \x01(\x0b\x32\x1c.orquanta.v1.TelemetryIntakeR\ttelemetry\x1a?\n\x11NodesByStateEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\rR\x05value:\x02\x38\x01\x1a>\n\x10JobsByStateEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\rR\x05value:\x02\x38\x01\x1a?\n\x11GoalsByStateEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\rR\x05value:\x02\x38\x01\x1a\x43\n\x15IncidentsByStateEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\rR\x05value:\x02\x38\x01\x1a\x43\n\x15\x43onditionsByKindEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\rR\x05value:\x02\x38\x01\"q\n\x0fTelemetryIntake\x12\x18\n\x07\x62\x61tches\x18\x01 \x01(\x04R\x07\x62\x61tches\x12\x18\n\x07refused\x18\x02 \x01(\x04R\x07refused\x12\x12\n\x04shed\x18\x03 \x01(\x04R\x04shed\x12\x16\n\x06pauses\x18\x04 \x01(\x04R\x06pauses\".\n\x13GetTelemetryRequest\x12\x17\n\x07node_id\x18\x01 \x01(\tR\x06nodeId\"H\n\x14GetTelemetryResponse\x12\x30\n\x05nodes\x18\x01 \x03(\x0b\x32\x1a.orquanta.v1.NodeTelemetryR\x05nodes\"\xb4\x01\n\rNodeTelemetry\x12\x17\n\x07node_id\x18\x01 \x01(\tR\x06nodeId\x12\x33\n\x06newest\x18\x02 \x01(\x0b\x32\x1b.orquanta.v1.TelemetryBatchR\x06newest\x12\x18\n\x07\x62\x61tches\x18\x03 \x01(\x04R\x07\x62\x61tches\x12;\n\x0breceived_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nreceivedAt\"g\n\x1aGetTelemetryRollupsRequest\x12\x17\n\x07node_id\x18\x01 \x01(\tR\x06nodeId\x12\x30\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05since\"U\n\x1bGetTelemetryRollupsResponse\x12\x36\n\x07rollups\x18\x01 \x03(\x0b\x32\x1c.orquanta.v1.TelemetryRollupR\x07rollups2\xbc\x02\n\x0eMetricsService\x12\x61\n\x0fGetFleetMetrics\x12#.orquanta.v1.GetFleetMetricsRequest\x1a$.orquanta.v1.GetFleetMetricsResponse\"\x03\x90\x02\x01\x12X\n\x0cGetTelemetry\x12 .orquanta.v1.GetTelemetryRequest\x1a!.orquanta.v1.GetTelemetryResponse\"\x03\x90\x02\x01\x12m\n\x13GetTelemetryRollups\x12\'.orquanta.v1.GetTelemetryRollupsRequest\x1a(.orquanta.v1.GetTelemetryRollupsResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,33 +50,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_METRICSSERVICE'].methods_by_name['GetTelemetryRollups']._loaded_options = None
   _globals['_METRICSSERVICE'].methods_by_name['GetTelemetryRollups']._serialized_options = b'\220\002\001'
   _globals['_GPUTYPEMETRICS']._serialized_start=101
-  _globals['_GPUTYPEMETRICS']._serialized_end=359
-  _globals['_GETFLEETMETRICSREQUEST']._serialized_start=361
-  _globals['_GETFLEETMETRICSREQUEST']._serialized_end=385
-  _globals['_GETFLEETMETRICSRESPONSE']._serialized_start=388
-  _globals['_GETFLEETMETRICSRESPONSE']._serialized_end=1505
-  _globals['_GETFLEETMETRICSRESPONSE_NODESBYSTATEENTRY']._serialized_start=1175
-  _globals['_GETFLEETMETRICSRESPONSE_NODESBYSTATEENTRY']._serialized_end=1238
-  _globals['_GETFLEETMETRICSRESPONSE_JOBSBYSTATEENTRY']._serialized_start=1240
-  _globals['_GETFLEETMETRICSRESPONSE_JOBSBYSTATEENTRY']._serialized_end=1302
-  _globals['_GETFLEETMETRICSRESPONSE_GOALSBYSTATEENTRY']._serialized_start=1304
-  _globals['_GETFLEETMETRICSRESPONSE_GOALSBYSTATEENTRY']._serialized_end=1367
-  _globals['_GETFLEETMETRICSRESPONSE_INCIDENTSBYSTATEENTRY']._serialized_start=1369
-  _globals['_GETFLEETMETRICSRESPONSE_INCIDENTSBYSTATEENTRY']._serialized_end=1436
-  _globals['_GETFLEETMETRICSRESPONSE_CONDITIONSBYKINDENTRY']._serialized_start=1438
-  _globals['_GETFLEETMETRICSRESPONSE_CONDITIONSBYKINDENTRY']._serialized_end=1505
-  _globals['_TELEMETRYINTAKE']._serialized_start=1507
-  _globals['_TELEMETRYINTAKE']._serialized_end=1620
-  _globals['_GETTELEMETRYREQUEST']._serialized_start=1622
-  _globals['_GETTELEMETRYREQUEST']._serialized_end=1668
-  _globals['_GETTELEMETRYRESPONSE']._serialized_start=1670
-  _globals['_GETTELEMETRYRESPONSE']._serialized_end=1742
-  _globals['_NODETELEMETRY']._serialized_start=1745
-  _globals['_NODETELEMETRY']._serialized_end=1925
-  _globals['_GETTELEMETRYROLLUPSREQUEST']._serialized_start=1927
-  _globals['_GETTELEMETRYROLLUPSREQUEST']._serialized_end=2030
-  _globals['_GETTELEMETRYROLLUPSRESPONSE']._serialized_start=2032
-  _globals['_GETTELEMETRYROLLUPSRESPONSE']._serialized_end=2117
-  _globals['_METRICSSERVICE']._serialized_start=2120
-  _globals['_METRICSSERVICE']._serialized_end=2436
+  _globals['_GPUTYPEMETRICS']._serialized_end=433
+  _globals['_GETFLEETMETRICSREQUEST']._serialized_start=435
+  _globals['_GETFLEETMETRICSREQUEST']._serialized_end=459
+  _globals['_GETFLEETMETRICSRESPONSE']._serialized_start=462
+  _globals['_GETFLEETMETRICSRESPONSE']._serialized_end=1579
+  _globals['_GETFLEETMETRICSRESPONSE_NODESBYSTATEENTRY']._serialized_start=1249
+  _globals['_GETFLEETMETRICSRESPONSE_NODESBYSTATEENTRY']._serialized_end=1312
+  _globals['_GETFLEETMETRICSRESPONSE_JOBSBYSTATEENTRY']._serialized_start=1314
+  _globals['_GETFLEETMETRICSRESPONSE_JOBSBYSTATEENTRY']._serialized_end=1376
+  _globals['_GETFLEETMETRICSRESPONSE_GOALSBYSTATEENTRY']._serialized_start=1378
+  _globals['_GETFLEETMETRICSRESPONSE_GOALSBYSTATEENTRY']._serialized_end=1441
+  _globals['_GETFLEETMETRICSRESPONSE_INCIDENTSBYSTATEENTRY']._serialized_start=1443
+  _globals['_GETFLEETMETRICSRESPONSE_INCIDENTSBYSTATEENTRY']._serialized_end=1510
+  _globals['_GETFLEETMETRICSRESPONSE_CONDITIONSBYKINDENTRY']._serialized_start=1512
+  _globals['_GETFLEETMETRICSRESPONSE_CONDITIONSBYKINDENTRY']._serialized_end=1579
+  _globals['_TELEMETRYINTAKE']._serialized_start=1581
+  _globals['_TELEMETRYINTAKE']._serialized_end=1694
+  _globals['_GETTELEMETRYREQUEST']._serialized_start=1696
+  _globals['_GETTELEMETRYREQUEST']._serialized_end=1742
+  _globals['_GETTELEMETRYRESPONSE']._serialized_start=1744
+  _globals['_GETTELEMETRYRESPONSE']._serialized_end=1816
+  _globals['_NODETELEMETRY']._serialized_start=1819
+  _globals['_NODETELEMETRY']._serialized_end=1999
+  _globals['_GETTELEMETRYROLLUPSREQUEST']._serialized_start=2001
+  _globals['_GETTELEMETRYROLLUPSREQUEST']._serialized_end=2104
+  _globals['_GETTELEMETRYROLLUPSRESPONSE']._serialized_start=2106
+  _globals['_GETTELEMETRYROLLUPSRESPONSE']._serialized_end=2191
+  _globals['_METRICSSERVICE']._serialized_start=2194
+  _globals['_METRICSSERVICE']._serialized_end=2510
 # @@protoc_insertion_point(module_scope)

@@ -32,18 +32,24 @@ class GpuTypeMetrics(message.Message):
     FREE_FIELD_NUMBER: builtins.int
     UTILIZATION_PERCENT_FIELD_NUMBER: builtins.int
     PRICE_USD_MICROS_PER_GPU_HOUR_FIELD_NUMBER: builtins.int
+    USED_MILLI_FIELD_NUMBER: builtins.int
+    PARTLY_ALLOCATED_FIELD_NUMBER: builtins.int
     gpu_type: builtins.str
     """The model."""
     total: builtins.int
     """GPUs in all nodes that are not lost or revoked."""
     allocated: builtins.int
-    """GPUs held by allocations."""
+    """GPUs of which allocations hold anything, be it a part or a MIG device."""
     free: builtins.int
-    """GPUs that a job could get now."""
+    """GPUs of which nothing is held, and which a job could get now."""
     utilization_percent: builtins.float
     """Mean utilisation of allocated GPUs, in percent; unset without telemetry."""
     price_usd_micros_per_gpu_hour: builtins.int
     """Price of one GPU for one hour, in millionths of a US dollar."""
+    used_milli: builtins.int
+    """How much of the allocated GPUs is held, in thousandths of a GPU; a MIG device counts by its compute slices."""
+    partly_allocated: builtins.int
+    """Allocated GPUs of which a part is not held."""
     def __init__(
         self,
         *,
@@ -53,10 +59,12 @@ class GpuTypeMetrics(message.Message):
         free: builtins.int = ...,
         utilization_percent: builtins.float | None = ...,
         price_usd_micros_per_gpu_hour: builtins.int = ...,
+        used_milli: builtins.int = ...,
+        partly_allocated: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["_utilization_percent", b"_utilization_percent", "utilization_percent", b"utilization_percent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_utilization_percent", b"_utilization_percent", "allocated", b"allocated", "free", b"free", "gpu_type", b"gpu_type", "price_usd_micros_per_gpu_hour", b"price_usd_micros_per_gpu_hour", "total", b"total", "utilization_percent", b"utilization_percent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_utilization_percent", b"_utilization_percent", "allocated", b"allocated", "free", b"free", "gpu_type", b"gpu_type", "partly_allocated", b"partly_allocated", "price_usd_micros_per_gpu_hour", b"price_usd_micros_per_gpu_hour", "total", b"total", "used_milli", b"used_milli", "utilization_percent", b"utilization_percent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__utilization_percent: _TypeAlias = typing.Literal["utilization_percent"]  # noqa: Y015
     _WhichOneofArgType__utilization_percent: _TypeAlias = typing.Literal["_utilization_percent", b"_utilization_percent"]  # noqa: Y015

@@ -301,15 +301,23 @@ class Gpu(message.Message):
     HEALTH_FIELD_NUMBER: builtins.int
     ALLOCATION_ID_FIELD_NUMBER: builtins.int
     JOB_ID_FIELD_NUMBER: builtins.int
+    HOLDERS_FIELD_NUMBER: builtins.int
+    USED_MILLI_FIELD_NUMBER: builtins.int
     health: GpuHealth.ValueType
     """How well it is."""
     allocation_id: builtins.str
-    """The allocation that holds it, if any."""
+    """The allocation that holds it, if any; the first of `holders` where several share it."""
     job_id: builtins.str
-    """The job that holds it, if any."""
+    """The job that holds it, if any; the first of `holders` where several share it."""
+    used_milli: builtins.int
+    """How much of it is held in all, in thousandths; a MIG device counts by its compute slices."""
     @builtins.property
     def inventory(self) -> GpuInventory:
         """What it is."""
+
+    @builtins.property
+    def holders(self) -> containers.RepeatedCompositeFieldContainer[GpuHolder]:
+        """Everybody who holds it, a part of it or a MIG device on it, in the order of their allocations' ids."""
 
     def __init__(
         self,
@@ -318,10 +326,44 @@ class Gpu(message.Message):
         health: GpuHealth.ValueType = ...,
         allocation_id: builtins.str = ...,
         job_id: builtins.str = ...,
+        holders: abc.Iterable[GpuHolder] | None = ...,
+        used_milli: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["inventory", b"inventory"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["allocation_id", b"allocation_id", "health", b"health", "inventory", b"inventory", "job_id", b"job_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["allocation_id", b"allocation_id", "health", b"health", "holders", b"holders", "inventory", b"inventory", "job_id", b"job_id", "used_milli", b"used_milli"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GpuHolder(message.Message):
+    """Who holds a GPU, or what of it."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ALLOCATION_ID_FIELD_NUMBER: builtins.int
+    JOB_ID_FIELD_NUMBER: builtins.int
+    MILLI_FIELD_NUMBER: builtins.int
+    MIG_DEVICE_UUID_FIELD_NUMBER: builtins.int
+    allocation_id: builtins.str
+    """The allocation."""
+    job_id: builtins.str
+    """Its job."""
+    milli: builtins.int
+    """How much of the GPU, in thousandths: 1000 is all of it. A MIG device counts by its compute slices."""
+    mig_device_uuid: builtins.str
+    """UUID of the MIG device that is held; empty if it is the GPU itself, or a part of it."""
+    def __init__(
+        self,
+        *,
+        allocation_id: builtins.str = ...,
+        job_id: builtins.str = ...,
+        milli: builtins.int = ...,
+        mig_device_uuid: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["allocation_id", b"allocation_id", "job_id", b"job_id", "mig_device_uuid", b"mig_device_uuid", "milli", b"milli"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

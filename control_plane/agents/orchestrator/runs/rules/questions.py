@@ -213,10 +213,16 @@ def _fleet(view: RunView, *, prices: bool) -> Move:
         return answered(view, f"The fleet has no {gpu_type or 'GPU'}.")
     if prices:
         return answered(view, "\n".join(_priced(view, one) for one in kinds))
-    gpus = ", ".join(f"{one['idle']} of {one['total']} {one['gpu_type']} idle" for one in kinds)
+    gpus = ", ".join(f"{one['idle']} of {one['total']} {one['gpu_type']} idle{_in_part(one)}" for one in kinds)
     hosts = _counts(found.data.get("nodes_by_state"))
     work = _counts(found.data.get("jobs_by_state"))
     return answered(view, f"GPUs: {gpus}. Hosts: {hosts}. Jobs: {work}.")
+
+
+def _in_part(kind: Json) -> str:
+    """Return how many GPUs are not used as a whole, if there are any: no job can have all of one, and some a part."""
+    partly = kind.get("partly_held")
+    return f", {partly} used in part" if partly else ""
 
 
 def _priced(view: RunView, kind: Json) -> str:

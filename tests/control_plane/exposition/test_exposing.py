@@ -1,0 +1,55 @@
+"""What is exposed of the books, where several control planes look at the same ones."""
+
+from prometheus_client import generate_latest
+
+from control_plane.exposition.exposing import Exposing
+from control_plane.exposition.registry import ProcessFigures, ServerMetrics
+from tests.control_plane.world import RUNNING, World, spec
+
+
+def metrics() -> ServerMetrics:
+    process = ProcessFigures(0, bus_connected=True, bus_reconnects=0, telemetry={}, spans_waiting=0, spans_lost=0)
+    return ServerMetrics(lambda: process)
+
+
+def sample(found: ServerMetrics, name: str) -> float:
+    lines = generate_latest(found.registry).decode().splitlines()
+    return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} "))
+
+
+async def test_the_wait_of_a_job_is_counted_by_the_control_plane_that_leads_and_by_no_other(world: World) -> None:
+    leads = {"one": True, "two": False}
+    found = {name: metrics() for name in leads}
+    looks = {name: Exposing(world.store, found[name], lambda name=name: leads[name]) for name in leads}  # type: ignore[misc] # a default binds the loop's value
+    since = {name: world.clock.now() for name in leads}
+
+    async def look() -> dict[str, float]:
+        for name in leads:
+            since[name] = await looks[name]._look(since[name])
+        return {name: sample(found[name], "orquanta_job_wait_seconds_count") for name in leads}
+
+    async def start(name: str, index: int) -> None:
+        world.clock.advance(5)
+        await world.launch(user, spec(name))
+        await world.place(name, (node, [index]))
+        await world.report(name, RUNNING)
+
+    user, node = await world.user(), await world.node()
+    await start("first", 0)
+    assert await look() == {"one": 1, "two": 0}
+    leads.update(one=False, two=True)
+    await start("second", 1)
+    assert await look() == {"one": 1, "two": 1}
+    assert await look() == {"one": 1, "two": 1}
+    assert all(sample(one, 'orquanta_gpus_held{gpu_type="H100"}') == 2 for one in found.values())
+
+
+async def test_a_gpu_that_two_jobs_share_is_one_that_is_occupied_and_partly_held(world: World) -> None:
+    user, node = await world.user(), await world.node(shares=True)
+    await world.launch(user, *(spec(name, gpu_milli=250) for name in ("a", "b")), spec("c"))
+    for name, index in (("a", 0), ("b", 0), ("c", 1)):
+        await world.place(name, (node, [index]))
+    found = metrics()
+    await Exposing(world.store, found)._look(world.clock.now())
+    assert sample(found, 'orquanta_gpus_held{gpu_type="H100"}') == 1.5
+    assert sample(found, 'orquanta_gpus_occupied{gpu_type="H100"}') == 2
