@@ -38,30 +38,39 @@ class ReportOutcome:
     changed: bool
 
 
-def desired(tx: Tx, node_id: NodeId) -> tuple[Assignment, ...]:
-    """Return all that should run on the node. What is being stopped is not in it."""
-    return desired_and_withdrawn(tx, node_id)[0]
+@dataclass(frozen=True, slots=True)
+class NodeMembers:
+    """The members of one node that have not ended, as of one moment."""
+
+    desired: tuple[Assignment, ...]
+    """All that should run there. What is being stopped is not in it."""
+    stopping: tuple[Assignment, ...]
+    """All that is to stop there."""
+
+    @property
+    def withdrawn(self) -> tuple[Assignment, ...]:
+        """Those to stop that were withdrawn before the node said anything about them."""
+        return tuple(one for one in self.stopping if one.member.state is AllocationState.PENDING)
 
 
-def withdrawn(tx: Tx, node_id: NodeId) -> tuple[Assignment, ...]:
-    """Return the node's members that were withdrawn before the node said anything about them."""
-    return desired_and_withdrawn(tx, node_id)[1]
-
-
-def desired_and_withdrawn(tx: Tx, node_id: NodeId) -> tuple[tuple[Assignment, ...], tuple[Assignment, ...]]:
-    """Return what `desired` and what `withdrawn` return, as of one moment."""
+def of_node(tx: Tx, node_id: NodeId) -> NodeMembers:
+    """Return the node's members."""
     wanted: list[Assignment] = []
-    unwanted: list[Assignment] = []
+    stopping: list[Assignment] = []
     for allocation in allocations.live(tx, node_id=node_id):
         job = jobs.require(tx, allocation.job_id, with_allocations=False)
         for member in allocation.members:
-            if member.node_id != node_id or member.state is AllocationState.ENDED:
-                continue
-            if not allocation.stop_requested:
-                wanted.append(Assignment(job, allocation, member))
-            elif member.state is AllocationState.PENDING:
-                unwanted.append(Assignment(job, allocation, member))
-    return tuple(wanted), tuple(unwanted)
+            if member.node_id == node_id and member.state is not AllocationState.ENDED:
+                (stopping if allocation.stop_requested else wanted).append(Assignment(job, allocation, member))
+    return NodeMembers(tuple(wanted), tuple(stopping))
+
+
+def goes_on(stopped: Assignment) -> bool:
+    """Tell whether a further attempt is to take up the work of one that is being stopped: it was moved away.
+
+    Nothing takes it up after a person has cancelled the job, before or after that, or a member of its gang has failed.
+    """
+    return stopped.allocation.moved and not stopped.job.cancel_requested
 
 
 def never_started(tx: Tx, node_id: NodeId, members: Collection[tuple[AllocationId, int]]) -> None:
@@ -69,7 +78,7 @@ def never_started(tx: Tx, node_id: NodeId, members: Collection[tuple[AllocationI
 
     The caller knows: they are neither in the node's full state nor among what it was asked to run since then.
     """
-    for assignment in withdrawn(tx, node_id):
+    for assignment in of_node(tx, node_id).withdrawn:
         allocation, member = assignment.allocation, assignment.member
         if (allocation.id, member.rank) in members:
             apply_report(

@@ -162,6 +162,8 @@ def _stop(tx: Tx, effect: StopJob) -> Outcome:
     for allocation in job.allocations:
         if allocation.state is not AllocationState.ENDED:
             books.advance(tx, allocation, progress.request_stop(allocation, tx.now))
+            if allocation.moved:
+                allocations.tell_hosts(tx, allocation)  # nothing goes on elsewhere: it need not save its work any more
     if job.goal_id is not None:
         goal_ends.close_if_done(tx, job.goal_id)  # it goes on, but nothing is run in a failed job's place any more
     return Outcome(f"stopping {job.spec.name} ({job.id}); its GPUs are free when its hosts report its end")

@@ -19,7 +19,7 @@ from control_plane.model.repair import Repair, RepairOrigin, RepairState, Rung
 from control_plane.services.feed import EventFeed
 from control_plane.services.link_books import MemberKey
 from control_plane.services.link_claims import GpuClaims
-from control_plane.services.link_orders import condition_order, repair_order
+from control_plane.services.link_orders import condition_order, member_stops, repair_order
 from control_plane.services.link_policy import LocalPolicies
 from control_plane.services.link_registry import LinkRegistry
 from control_plane.services.link_session import LinkSession
@@ -55,14 +55,13 @@ _KILL_SWITCH: Final = frozenset({"kill_switch.engaged", "kill_switch.released"})
 class _Orders:
     """What the books say about one node.
 
-    `desired` is what should run there, `withdrawn` what was withdrawn before the node spoke of it, `repair` what it has
-    to carry out, `said` what operators said about its conditions, `epoch` under which all of it is ordered,
+    `members` are those that should run or stop there, `repair` is what it has to carry out, `said` what operators said
+    about its conditions, `epoch` under which all of it is ordered,
     `holder` the replica that holds its link, if there are several, and `traceparents` the traces of its jobs.
     """
 
     state: NodeState | None
-    desired: tuple[books.Assignment, ...]
-    withdrawn: tuple[books.Assignment, ...]
+    members: books.NodeMembers
     repair: Repair | None
     said: tuple[ConditionOrder, ...]
     epoch: int
@@ -186,16 +185,15 @@ class LinkDispatch:
         epoch = self._store.epoch_of_orders(tx)
         for node_id in node_ids:
             node = nodes.get(tx, node_id)
-            desired, withdrawn = books.desired_and_withdrawn(tx, node_id)
+            members = books.of_node(tx, node_id)
             view[node_id] = _Orders(
                 None if node is None else node.state,
-                desired,
-                withdrawn,
+                members,
                 _ordered(repairs.unfinished(tx, node_id), stopped=stopped),
                 conditions.orders(tx, node_id),
                 epoch,
                 link_holders.holder(tx, node_id) if self._replica else "",
-                {one.job.id: _traceparent(tx, one) for one in desired},
+                {one.job.id: _traceparent(tx, one) for one in members.desired},
             )
         return view
 
@@ -231,14 +229,14 @@ class LinkDispatch:
 
     def _settle_withdrawn(self, session: LinkSession, orders: _Orders) -> None:
         """See to it that members end which were withdrawn before their host spoke of them: it may never do."""
-        withdrawn = {_key(one) for one in orders.withdrawn}
+        withdrawn = {_key(one) for one in orders.members.withdrawn}
         unheard = withdrawn - session.told_of
         if unheard:
             session.never_started |= unheard
             self._writer.changed(session)
         now = self._clock.monotonic()
         session.withdrawn_at = {key: session.withdrawn_at.get(key, now) for key in withdrawn - unheard}
-        session.told_of = (session.told_of & withdrawn) | {_key(one) for one in orders.desired}
+        session.told_of = (session.told_of & withdrawn) | {_key(one) for one in orders.members.desired}
         if self._is_overdue(session):
             session.end("what became of a member that was withdrawn early is unknown: its full state is needed")
 
@@ -246,10 +244,11 @@ class LinkDispatch:
         policy = None if self._policies is None else self._policies.signed(session.node_id)
         wanted = node_link_pb2.DesiredState(
             control_epoch=orders.epoch,
-            members=[assignment(one, orders.traceparents.get(one.job.id, "")) for one in orders.desired],
+            members=[assignment(one, orders.traceparents.get(one.job.id, "")) for one in orders.members.desired],
             repair=None if orders.repair is None else repair_order(orders.repair),
             policy=policy,
             condition_orders=[condition_order(one) for one in orders.said],
+            stops=member_stops(orders.members.stopping),
         )
         if wanted == session.desired:
             return

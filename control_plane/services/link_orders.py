@@ -1,9 +1,12 @@
-"""What a host is told about repairs and conditions, on the wire."""
+"""What a host is told about repairs, conditions and what is to stop, on the wire."""
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from control_plane.governor import books
+from control_plane.governor.books import Assignment
 from control_plane.model.health import ConditionOrder
 from control_plane.model.repair import Repair
 from orquanta.v1 import node_link_pb2, repair_pb2
@@ -32,6 +35,12 @@ def condition_order(said: ConditionOrder) -> node_link_pb2.ConditionOrder:
     return node_link_pb2.ConditionOrder(
         condition_id=said.condition_id, by=said.by, clear=said.clear, at=_stamp(said.at)
     )
+
+
+def member_stops(stopping: Iterable[Assignment]) -> list[node_link_pb2.MemberStop]:
+    """Return how the host is to stop attempts: with a checkpoint first if a further attempt follows."""
+    first = {one.allocation.id: books.goes_on(one) for one in stopping}
+    return [node_link_pb2.MemberStop(allocation_id=name, checkpoint_first=first[name]) for name in sorted(first)]
 
 
 def _stamp(at: datetime) -> Timestamp:

@@ -224,13 +224,18 @@ def update(tx: Tx, before: Allocation, after: Allocation) -> None:
                 gpu_holds.free(tx, after.id, member.gpu_uuids)
                 _assignments_changed(tx, member.node_id)
     if after.stop_requested and not before.stop_requested:
-        for member in after.members:
-            _assignments_changed(tx, member.node_id)
+        tell_hosts(tx, after)
     if after != before:
         # Attempts are part of their job: who watches or remembers the job must hear of this.
         job = tx.session.get(JobRow, after.job_id)
         goal_id = "" if job is None else job.goal_id or ""
         tx.emit(Noun.JOB, after.job_id, "job.attempt_changed", f"attempt {after.epoch}", parent_id=goal_id)
+
+
+def tell_hosts(tx: Tx, allocation: Allocation) -> None:
+    """Have the attempt's hosts told anew what is to become of it."""
+    for member in allocation.members:
+        _assignments_changed(tx, member.node_id)
 
 
 def _update_member(tx: Tx, allocation_id: AllocationId, member: AllocationMember) -> None:

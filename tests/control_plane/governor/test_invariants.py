@@ -246,7 +246,7 @@ class Machine(RuleBasedStateMachine):
 
         def write(tx: Tx) -> None:
             hosts.node_connected(tx, node.id, inventory(node.name, gpus(node.name, number, gpu_type)), zombies=0)
-            withdrawn = [(one.allocation.id, one.member.rank) for one in books.withdrawn(tx, node.id)]
+            withdrawn = [(one.allocation.id, one.member.rank) for one in books.of_node(tx, node.id).withdrawn]
             books.never_started(tx, node.id, withdrawn)
 
         self.do(self.world.store.write(write))
