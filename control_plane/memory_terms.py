@@ -64,7 +64,8 @@ def _http(settings: Settings) -> Embedder:
 
 def _weaviate(settings: Settings, clock: Clock) -> MemoryStore:
     try:
-        from control_plane.memory.weaviate import WeaviateMemory, WeaviateServer  # noqa: PLC0415 - an extra
+        from control_plane.memory.weaviate import WeaviateMemory  # noqa: PLC0415 - an extra
+        from control_plane.memory.weaviate_connection import WeaviateServer  # noqa: PLC0415 - as above
     except ModuleNotFoundError as error:
         raise _missing("memory_store = weaviate", error, "memory") from error
     parts = urlsplit(settings.memory_weaviate_url)

@@ -16,7 +16,8 @@ import pytest
 from control_plane.memory.contract import Embedder, MemoryStore
 from control_plane.memory.hashed_ngrams import HashedNgrams
 from control_plane.memory.local import LocalMemory
-from control_plane.memory.weaviate import WeaviateMemory, WeaviateServer
+from control_plane.memory.weaviate import WeaviateMemory
+from control_plane.memory.weaviate_connection import WeaviateServer
 from control_plane.memory.weaviate_rows import COLLECTION
 from tests.fake_clock import FakeClock
 

@@ -4,7 +4,8 @@ import pytest
 
 from control_plane.errors import Unavailable
 from control_plane.memory.hashed_ngrams import HashedNgrams
-from control_plane.memory.weaviate import WeaviateMemory, WeaviateServer
+from control_plane.memory.weaviate import WeaviateMemory
+from control_plane.memory.weaviate_connection import WeaviateServer
 from control_plane.model.memory import MemoryQuery
 from tests.control_plane.memory.conftest import RunningWeaviate, free_ports
 from tests.control_plane.memory.test_local import OtherModel
