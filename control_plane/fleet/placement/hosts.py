@@ -1,6 +1,6 @@
 """The hosts as they are filled: finds room, and takes and frees it."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from types import MappingProxyType
@@ -9,19 +9,19 @@ import numpy as np
 
 from control_plane.fleet.placement.admit import Admission, Apart
 from control_plane.fleet.placement.ahead import Ahead
-from control_plane.fleet.placement.choice import Choice, Chooser
-from control_plane.fleet.placement.fits import fitting, hold, lacks, pick
+from control_plane.fleet.placement.choice import Chooser
+from control_plane.fleet.placement.fits import bounds, fitting, hold, lacks
 from control_plane.fleet.placement.grid import Grid, Hold
 from control_plane.fleet.placement.history import History
+from control_plane.fleet.placement.journal import Journal
 from control_plane.fleet.placement.kinds import Kinds
 from control_plane.fleet.placement.missing import Diviner
 from control_plane.fleet.placement.needs import Way
 from control_plane.fleet.placement.packing.state import Bools, OverCommitError
 from control_plane.fleet.placement.ranking import EmptyRanking, FitRanking, PackingPolicy, PolicyRanking
-from control_plane.fleet.placement.reasons import why_there
-from control_plane.fleet.placement.room import Asked, Claim, Found, Host, Missing
+from control_plane.fleet.placement.reasons import found_by
+from control_plane.fleet.placement.room import Asked, Bounds, Claim, Found, Host, Missing, by_host
 from control_plane.fleet.placement.verdicts import Judge, Verdict
-from control_plane.model.action import Placement
 from control_plane.model.ids import AllocationId, NodeId
 from control_plane.model.job import ResourceRequest
 
@@ -53,6 +53,7 @@ class Hosts:
         self._away: set[AllocationId] = set()  # freed inside `without`
         self._on: dict[NodeId, dict[AllocationId, Hold]] = {}  # what is held on each host that is here
         self._claimed: dict[NodeId, dict[AllocationId, None]] = {}  # on each host, here or not
+        self._journal = Journal()
         self._numbers = count(1)
         self._freed = 0  # another number after anything was freed
         # The number of `_freed` at which there was no room, and that of the grid's changes.
@@ -105,7 +106,7 @@ class Hosts:
             return None
         choice = None if known is not None and self._still_none(asked, known[1]) else self._chooser.choose(asked)
         if choice is not None:
-            return self._found(asked, choice)
+            return found_by(self.grid, asked, choice)
         if len(self._no_room) >= _MAX_REMEMBERED:
             self._no_room.clear()
         self._no_room[key] = self._freed, self.grid.sequence
@@ -118,20 +119,6 @@ class Hosts:
         rows = rows[grid.memory_free[rows] >= asked.resources.memory_bytes]
         return all(way.node_count == 1 and not fitting(grid, rows, way.need).size for way in self.ways(asked))
 
-    def _found(self, asked: Asked, choice: Choice) -> Found:
-        grid, need = self.grid, choice.way.need
-        placements = []
-        gpu_type = choice.way.gpu_type
-        for rank, row in enumerate(choice.rows):
-            host = grid.hosts[row]
-            assert host is not None  # a row without a host has no room
-            slots = pick(grid, row, need, choice.slot)
-            uuids = list(grid.columns[row])
-            placements.append(Placement(rank, host.node_id, tuple(uuids[slot] for slot in slots)))
-            if slots:
-                gpu_type = grid.kinds.all[int(grid.kind[row, slots[0]])].gpu_type
-        return Found(gpu_type, tuple(placements), why_there(grid, asked, choice, gpu_type))
-
     def could_ever(self, asked: Asked) -> bool:
         """Return whether the job would fit if its open hosts were empty."""
         known = self._possible.get(asked.resources)
@@ -140,6 +127,22 @@ class Hosts:
                 self._possible.clear()
             known = self._possible[asked.resources] = self._ever.choose(asked) is not None
         return known
+
+    def moment(self) -> int:
+        """See `Recorded`."""
+        return self.grid.sequence
+
+    def freed_since(self, moment: int) -> Bounds:
+        """See `Recorded`."""
+        return bounds(self.grid, moment)
+
+    def claims_moment(self) -> int:
+        """See `Recorded`."""
+        return self._journal.at
+
+    def claims_changed_since(self, moment: int) -> Collection[AllocationId] | None:
+        """See `Recorded`."""
+        return self._journal.since(moment)
 
     def must_end(self, asked: Asked, claims: Sequence[Claim]) -> tuple[Claim, ...] | None:
         """See `Foresight`."""
@@ -182,7 +185,7 @@ class Hosts:
         """
         if claim.allocation_id in self._claims:
             raise OverCommitError(f"{claim.allocation_id} holds something already; drop it first")
-        for node_id, uuids in _by_host(claim):
+        for node_id, uuids in by_host(claim):
             row = self.grid.rows.get(node_id)
             if row is not None:
                 slots = self.grid.numbers(row, uuids)
@@ -197,6 +200,7 @@ class Hosts:
         """Take what the claim holds, free or not: for what runs already. In place of a claim of the same id, if any."""
         self.drop(claim.allocation_id)
         self._claims[claim.allocation_id] = claim
+        self._journal.note(claim.allocation_id)
         for placement in claim.placements:
             self._claimed.setdefault(placement.node_id, {})[claim.allocation_id] = None
         self._hold(claim)
@@ -206,12 +210,13 @@ class Hosts:
         claim = self._claims.get(allocation_id)
         if claim is None:
             return
+        self._journal.note(allocation_id)
         if allocation_id in self._away:
             self._away.discard(allocation_id)
         else:
             self._free(claim)
         del self._claims[allocation_id]
-        for node_id, _ in _by_host(claim):
+        for node_id, _ in by_host(claim):
             del self._claimed[node_id][allocation_id]
             if not self._claimed[node_id]:
                 del self._claimed[node_id]
@@ -252,7 +257,7 @@ class Hosts:
                 self._freed = freed_before  # as full as before, so what did not fit before does not now
 
     def _hold(self, claim: Claim) -> None:
-        for node_id, _ in _by_host(claim):
+        for node_id, _ in by_host(claim):
             row = self.grid.rows.get(node_id)
             if row is not None:
                 self._take(claim, node_id, row)
@@ -269,14 +274,14 @@ class Hosts:
         self._apart.change(claim, 1)
 
     def _take(self, claim: Claim, node_id: NodeId, row: int) -> None:
-        uuids = dict(_by_host(claim))[node_id]
+        uuids = dict(by_host(claim))[node_id]
         slots = self.grid.numbers(row, uuids)
         held = self._on[node_id][claim.allocation_id] = hold(self.grid, row, slots, claim.resources)
         self.grid.change(row, held, 1)
 
     def _free(self, claim: Claim) -> list[tuple[NodeId, int, Hold]]:
         held = []
-        for node_id, _ in _by_host(claim):
+        for node_id, _ in by_host(claim):
             row = self.grid.rows.get(node_id)
             if row is not None:
                 one = self._on[node_id].pop(claim.allocation_id)
@@ -285,13 +290,3 @@ class Hosts:
         self._apart.change(claim, -1)
         self._freed = next(self._numbers)
         return held
-
-
-def _by_host(claim: Claim) -> list[tuple[NodeId, tuple[str, ...]]]:
-    """Return what a claim has on each host: once a host, whatever the claim says."""
-    if len(claim.placements) == 1:
-        return [(claim.placements[0].node_id, claim.placements[0].gpu_uuids)]
-    found: dict[NodeId, tuple[str, ...]] = {}
-    for one in claim.placements:
-        found[one.node_id] = found.get(one.node_id, ()) + one.gpu_uuids
-    return list(found.items())

@@ -1,12 +1,28 @@
 """Says why a job was placed where it was, in plain words with figures."""
 
 from control_plane.fleet.placement.choice import Choice
+from control_plane.fleet.placement.fits import pick
 from control_plane.fleet.placement.grid import RACK, ZONE, Grid
 from control_plane.fleet.placement.needs import Need
-from control_plane.fleet.placement.room import Asked
+from control_plane.fleet.placement.room import Asked, Found
+from control_plane.model.action import Placement
 from control_plane.model.job import TopologyDomain
 
 _MAX_NAMES = 8  # of hosts in one sentence
+
+
+def found_by(grid: Grid, asked: Asked, choice: Choice) -> Found:
+    """Return where a job goes by a choice. The grid is as it was before the job is there."""
+    need, gpu_type, placements = choice.way.need, choice.way.gpu_type, []
+    for rank, row in enumerate(choice.rows):
+        host = grid.hosts[row]
+        assert host is not None  # a row without a host has no room
+        slots = pick(grid, row, need, choice.slot)
+        uuids = list(grid.columns[row])
+        placements.append(Placement(rank, host.node_id, tuple(uuids[slot] for slot in slots)))
+        if slots:
+            gpu_type = grid.kinds.all[int(grid.kind[row, slots[0]])].gpu_type
+    return Found(gpu_type, tuple(placements), why_there(grid, asked, choice, gpu_type))
 
 
 def why_there(grid: Grid, asked: Asked, choice: Choice, gpu_type: str) -> str:

@@ -1,6 +1,6 @@
 """What the order of the queue is decided on: hosts, what is held on them, and who can tell where a job would fit."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -73,6 +73,16 @@ class Claim:
         if self.resources.gpu_milli:
             return self.resources.gpu_milli / 1000
         return float(sum(len(one.gpu_uuids) for one in self.placements))
+
+
+def by_host(claim: Claim) -> list[tuple[NodeId, tuple[str, ...]]]:
+    """Return what a claim has on each host: once a host, whatever the claim says."""
+    if len(claim.placements) == 1:
+        return [(claim.placements[0].node_id, claim.placements[0].gpu_uuids)]
+    found: dict[NodeId, tuple[str, ...]] = {}
+    for one in claim.placements:
+        found[one.node_id] = found.get(one.node_id, ()) + one.gpu_uuids
+    return list(found.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +158,41 @@ class Room(Protocol):
 
     def missing(self, asked: Asked) -> Missing:
         """Return what the job lacks to start now, and what would help."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The most that any one host has free now, of those that have changed since some moment: whole GPUs, thousandths.
+
+    Each may be of another host. All zero if none has changed.
+    """
+
+    cpu_milli: int = 0
+    memory_bytes: int = 0
+    whole_gpus: int = 0
+    gpu_milli: int = 0
+    changed: bool = False
+
+
+@runtime_checkable
+class Recorded(Protocol):
+    """A room that can tell what has changed since a moment. It changes no answer, it spares looking at all of it."""
+
+    def moment(self) -> int:
+        """Return the moment that it is now."""
+        ...
+
+    def freed_since(self, moment: int) -> Bounds:
+        """Return what is free at most on any one host that has changed since: what did not fit then fits there only."""
+        ...
+
+    def claims_moment(self) -> int:
+        """Return the moment that it is now for claims."""
+        ...
+
+    def claims_changed_since(self, moment: int) -> Collection[AllocationId] | None:
+        """Return which claims came, went or changed since that moment; None if that is not known."""
         ...
 
 

@@ -4,7 +4,7 @@ from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 from control_plane.fleet.placement.room import Asked
 from control_plane.fleet.queueing.model import WaitingJob
@@ -55,7 +55,13 @@ class Lane:
     priority: JobPriority
     firsts: list[tuple[float, JobId, Group]] = field(default_factory=list)
 
+    @property
+    def key(self) -> "LaneKey":
+        """What tells it from others."""
+        return self.team, self.user_id, self.priority
 
+
+LaneKey: TypeAlias = tuple[str, UserId, JobPriority]
 _Key = tuple[str, UserId, JobPriority, Shape, int]
 
 
@@ -65,7 +71,8 @@ class Backlog:
     def __init__(self) -> None:
         self._jobs: dict[JobId, WaitingJob] = {}
         self._groups: dict[_Key, Group] = {}
-        self._lanes: dict[tuple[str, UserId, JobPriority], Lane] = {}
+        self._lanes: dict[LaneKey, Lane] = {}
+        self._changed: set[LaneKey] = set()
         self._shapes: dict[tuple[ResourceRequest, str], Shape] = {}
         self._priorities: Counter[JobPriority] = Counter()
 
@@ -111,6 +118,7 @@ class Backlog:
         if before == after:
             return
         key = (group.team, group.user_id, group.priority)
+        self._changed.add(key)
         lane = self._lanes.get(key) or self._lanes.setdefault(key, Lane(*key))
         if before is not None:
             del lane.firsts[bisect_left(lane.firsts, before)]  # ids differ, so that groups are never compared
@@ -127,6 +135,15 @@ class Backlog:
     def lanes(self) -> Collection[Lane]:
         """Return the lanes, in which all groups are; none is empty."""
         return self._lanes.values()
+
+    def lane(self, key: LaneKey) -> Lane | None:
+        """Return a lane, if there is one."""
+        return self._lanes.get(key)
+
+    def changed_lanes(self) -> set[LaneKey]:
+        """Return the lanes whose firsts are others than when this was last asked, those that are gone too."""
+        changed, self._changed = self._changed, set()
+        return changed
 
     def shapes(self) -> Collection[Shape]:
         """Return the shapes that jobs in groups have."""

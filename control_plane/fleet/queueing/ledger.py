@@ -1,11 +1,11 @@
 """What is held, in the orders in which the queue asks for it; brought up to date by what changed."""
 
 from bisect import bisect_left, insort
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from operator import is_
 
-from control_plane.fleet.placement.room import Claim
+from control_plane.fleet.placement.room import Claim, Recorded, Room
 from control_plane.fleet.queueing.teams import Parties, held_amount
 from control_plane.model.ids import AllocationId, NodeId
 from control_plane.model.job import JobPriority
@@ -23,13 +23,19 @@ class Ledger:
         self.on_node: dict[NodeId, dict[AllocationId, Claim]] = {}
         self._endings: list[tuple[datetime, datetime, AllocationId]] = []
         self._parties: Parties | None = None
+        self._followed: tuple[Room, int] | None = None
 
-    def follow(self, claims: Mapping[AllocationId, Claim], parties: Parties) -> None:
+    def follow(self, room: Room, parties: Parties) -> None:
         """Bring the books up to date with what is held; only what differs is worked through."""
+        claims = room.claims()
         if parties is not self._parties:
             self._parties = parties
             for claim in self.claims.values():
                 parties.charge(claim.team, claim.user_id, held_amount(claim))
+        changed = self._changed(room)
+        if changed is not None:
+            self._follow_those(changed, claims)
+            return
         if len(claims) == len(self.claims) and all(map(is_, claims.values(), self.claims.values())):
             return
         for gone in [one for key, one in self.claims.items() if claims.get(key) is not one]:
@@ -37,6 +43,25 @@ class Ledger:
         for added in [one for key, one in claims.items() if key not in self.claims]:
             self.add(added)
         self.claims = dict(claims)
+
+    def _changed(self, room: Room) -> Collection[AllocationId] | None:
+        """Return which claims may have changed since the last time, None if that is not known; remember this time."""
+        if not isinstance(room, Recorded):
+            return None
+        before, self._followed = self._followed, (room, room.claims_moment())
+        if before is None or before[0] is not room:
+            return None
+        return room.claims_changed_since(before[1])
+
+    def _follow_those(self, changed: Collection[AllocationId], claims: Mapping[AllocationId, Claim]) -> None:
+        """Bring the books up to date with these alone."""
+        for key in changed:
+            before = self.claims.get(key)
+            if before is not None:
+                self.remove(before)
+            now = claims.get(key)
+            if now is not None:
+                self.add(now)
 
     def add(self, claim: Claim) -> None:
         """Count a claim."""

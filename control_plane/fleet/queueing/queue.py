@@ -13,6 +13,7 @@ from control_plane.fleet.queueing.keep import Kept
 from control_plane.fleet.queueing.ledger import Ledger
 from control_plane.fleet.queueing.model import QueueDecision, QueueTerms, Standing, WaitingJob
 from control_plane.fleet.queueing.round import MOST_KEPT, Round
+from control_plane.fleet.queueing.seats import Seats
 from control_plane.fleet.queueing.standing import Explainer, serving_order
 from control_plane.fleet.queueing.teams import Amount, Parties, fleet_amount
 from control_plane.model.ids import JobId, UserId
@@ -34,6 +35,7 @@ class Queue:
         self._most_kept = most_kept
         self._refresh = refresh
         self._backlog = Backlog()
+        self._seats = Seats(self._backlog)
         self._ledger = Ledger()
         self._fleet: tuple[Host, ...] = ()
         self._amount = Amount()
@@ -114,7 +116,9 @@ class Queue:
         held = held_back or {}
         round_ = self._round(room, teams, user_limits, now, held)
         parties = self._follow(room, teams)
-        with closing(serving_order(self._backlog, parties, self.terms, now, list(self._promised))) as order:
+        with closing(
+            serving_order(self._backlog, self._seats, parties, self.terms, now, list(self._promised))
+        ) as order:
             listed = list(islice(order, limit))
         try:
             round_.run(in_full=True)
@@ -137,11 +141,14 @@ class Queue:
         now: datetime,
         held_back: Mapping[JobId, str],
     ) -> Round:
+        parties = self._follow(room, teams)
+        self._seats.follow(self.terms, parties, now)
         return Round(
             room,
             self._backlog,
             self._ledger,
-            self._follow(room, teams),
+            parties,
+            self._seats,
             self.terms,
             user_limits,
             now,
@@ -156,5 +163,5 @@ class Queue:
         if self._parties is None or self._teams != tuple(teams):
             self._teams = tuple(teams)
             self._parties = Parties(self._teams, self._amount)
-        self._ledger.follow(room.claims(), self._parties)
+        self._ledger.follow(room, self._parties)
         return self._parties

@@ -11,6 +11,7 @@ from control_plane.fleet.queueing.evict import Evictor
 from control_plane.fleet.queueing.keep import Keeper, Kept, tentative
 from control_plane.fleet.queueing.ledger import Ledger
 from control_plane.fleet.queueing.model import Preemption, QueueTerms, WaitingJob
+from control_plane.fleet.queueing.seats import Seats
 from control_plane.fleet.queueing.teams import Parties, asked_amount
 from control_plane.fleet.queueing.turns import Turns
 from control_plane.model.action import PlaceJob
@@ -44,6 +45,7 @@ class Round:
         backlog: Backlog,
         ledger: Ledger,
         parties: Parties,
+        seats: Seats,
         terms: QueueTerms,
         user_limits: Mapping[UserId, int],
         now: datetime,
@@ -62,6 +64,7 @@ class Round:
         self._backlog = backlog
         self._ledger = ledger
         self._parties = parties
+        self._seats = seats
         self._terms = terms
         self._user_limits = user_limits
         self._now = now
@@ -86,7 +89,7 @@ class Round:
         if not in_full and len(self._unfit) == len(self._backlog.shapes()) and not self._anybody_may_ask():
             self.idle = True
             return
-        turns = Turns(self._backlog.lanes(), self._terms, self._parties, self._now)
+        turns = Turns(self._seats, self._terms, self._parties, self._now)
         passed_over, patience = 0, _PATIENCE
         while len(self.placements) < MOST_PLACEMENTS and not self._in_line and (best := turns.best()) is not None:
             job = self._backlog.jobs[best.job_id]

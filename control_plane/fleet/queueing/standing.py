@@ -19,13 +19,14 @@ from control_plane.fleet.queueing.keep import Kept
 from control_plane.fleet.queueing.ledger import Ledger
 from control_plane.fleet.queueing.model import QueueTerms, Standing, WaitingJob, WaitReason
 from control_plane.fleet.queueing.round import MOST_PLACEMENTS, Round
+from control_plane.fleet.queueing.seats import Seats
 from control_plane.fleet.queueing.teams import Parties, Party, asked_amount, within
 from control_plane.fleet.queueing.turns import Turns
 from control_plane.model.ids import JobId, NodeId, UserId
 
 
 def serving_order(
-    backlog: Backlog, parties: Parties, terms: QueueTerms, now: datetime, first: Sequence[JobId]
+    backlog: Backlog, seats: Seats, parties: Parties, terms: QueueTerms, now: datetime, first: Sequence[JobId]
 ) -> Generator[tuple[WaitingJob, Group | None], None, None]:
     """Yield all jobs in the order in which they would be served: `first` is promised room, dependants come last.
 
@@ -38,7 +39,7 @@ def serving_order(
             parties.charge(job.team, job.user_id, asked_amount(job.resources))
             charged.append(job)
             yield job, None
-        turns, promised = Turns(backlog.lanes(), terms, parties, now), set(first)
+        turns, promised = Turns(seats, terms, parties, now), set(first)
         while (best := turns.best()) is not None:
             job = backlog.jobs[best.job_id]
             if job.job_id not in promised:

@@ -107,6 +107,7 @@ class Parties:
         self.root = Party("")
         self._leaves: dict[tuple[str, UserId], Party] = {}
         self._held_by_user: dict[UserId, int] = {}
+        self._charged: set[tuple[str, UserId]] = set()
         for team in sorted(teams, key=lambda one: one.path):
             party = self.team(team.path)
             party.weight, party.guaranteed_milli = team.weight, 1000 * team.guaranteed_gpus
@@ -122,23 +123,32 @@ class Parties:
 
     def without_team(self) -> Party:
         """Return the party of the jobs that have no team."""
-        return self.root.child(_OWN, "")
+        return self.own("")
 
     def user(self, team: str, user_id: UserId) -> Party:
         """Return the party of a user in a team."""
         leaf = self._leaves.get((team, user_id))
         if leaf is None:
-            own = self.team(team).child(_OWN, team)
-            leaf = self._leaves[team, user_id] = own.child(user_id, team)
+            leaf = self._leaves[team, user_id] = self.own(team).child(user_id, team)
         return leaf
+
+    def own(self, team: str) -> Party:
+        """Return the party of the jobs that are directly a team's own; in it are its users."""
+        return self.team(team).child(_OWN, team)
 
     def charge(self, team: str, user_id: UserId, amount: Amount, sign: int = 1) -> None:
         """Count what a user of a team took; with the sign -1, what was given back."""
+        self._charged.add((team, user_id))
         for party in self.user(team, user_id).chain():
             party.gpu_milli += sign * amount.gpu_milli
             party.cpu_milli += sign * amount.cpu_milli
             party.memory_bytes += sign * amount.memory_bytes
         self._held_by_user[user_id] = self._held_by_user.get(user_id, 0) + sign * amount.gpu_milli
+
+    def charged_users(self) -> set[tuple[str, UserId]]:
+        """Return the users, by team, who were charged or given back since this was last asked."""
+        charged, self._charged = self._charged, set()
+        return charged
 
     def held_by(self, user_id: UserId) -> int:
         """Return the GPUs that a user holds in all teams, in thousandths."""

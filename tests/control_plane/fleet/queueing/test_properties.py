@@ -132,7 +132,7 @@ def _each_is_needed(world: World, evicted: set[AllocationId], winners: set[JobId
     [winner] = winners
     job = world.jobs[winner]
     parties = Parties(TEAMS, Amount())
-    Ledger().follow(world.room.claims(), parties)
+    Ledger().follow(world.room, parties)
 
     def fits(gone: set[AllocationId]) -> bool:
         left = [one for key, one in world.room.claims().items() if key in gone]
@@ -281,7 +281,7 @@ def test_rounds_of_making_way_come_to_an_end(kind: type, jobs: list[WaitingJob])
 
 def test_the_keeper_leaves_the_room_as_it_was() -> None:
     room, ledger = ListRoom(FLEET), Ledger()
-    ledger.follow(room.claims(), Parties((), Amount()))
+    ledger.follow(room, Parties((), Amount()))
     keeper = Keeper(room, ledger, NOW)
     job = waiting("large", 8, nodes=2, resources=ResourceRequest(gpu_count=8, node_count=2))
     assert keeper.expect(job, Asked(job.job_id, "", job.resources), None) is not None
