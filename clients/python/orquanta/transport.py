@@ -135,6 +135,28 @@ class Transport:
                 raise failure
             await self._pause(pause)
 
+    async def poll(self, ask: Callable[[], Awaitable[Item]], *, every_seconds: float) -> AsyncGenerator[Item, None]:
+        """What `ask` finds, again and again, for what has no stream; it does not end by itself.
+
+        Like a watch it goes on after an outage, until the policy gives up: then raises OrQuantaError.
+        """
+        attempt, down_since = 0, None
+        while True:
+            try:
+                found = await ask()
+            except OrQuantaError as failure:
+                now = self._monotonic()
+                attempt += 1
+                down_since = now if down_since is None else down_since
+                pause = self._watch_retry.pause_seconds(failure, attempt, now - down_since, self._jitter())
+                if pause is None:
+                    raise
+                await self._pause(max(pause, every_seconds))
+                continue
+            attempt, down_since = 0, None
+            yield found
+            await self._pause(every_seconds)
+
     async def stream(
         self, method: grpc.aio.UnaryStreamMultiCallable[Request, Response], request: Request
     ) -> AsyncGenerator[Response, None]:

@@ -50,6 +50,7 @@ class Queue(Blocking[AsyncQueue]):
     """Look at the queue, and ask why a job waits or runs where it runs."""
 
     head = call(AsyncQueue.head)
+    watch = stream(AsyncQueue.watch)
     list = stream(AsyncQueue.list)
     explain = call(AsyncQueue.explain)
     simulate = call(AsyncQueue.simulate)

@@ -4,12 +4,14 @@ from typing import Annotated
 
 import typer
 
-from orquanta.cli.formats import or_dash, relative, words
-from orquanta.cli.job_views import asked_gpus, needs_in_words
+from orquanta.cli.formats import relative, words
+from orquanta.cli.job_views import needs_in_words
 from orquanta.cli.options import AsJson
 from orquanta.cli.output import Output
+from orquanta.cli.queue_views import QUEUE_COLUMNS, queue_rows
+from orquanta.cli.queue_watch import watch_queue
 from orquanta.cli.session import session_of
-from orquanta.types.queues import JobExplanation, QueueEntry
+from orquanta.types.queues import QUEUE_EVERY_SECONDS, QUEUE_EVERY_SECONDS_MIN, JobExplanation
 
 _SHOWN_MAX = 500
 
@@ -19,33 +21,32 @@ def queue(
     team: Annotated[str, typer.Option("--team", help="Only jobs of this team and the teams in it.")] = "",
     mine: Annotated[bool, typer.Option("--mine", help="Only your own.")] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=_SHOWN_MAX, help="At most this many.")] = 50,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow changes until Ctrl-C.")] = False,
+    every: Annotated[
+        float,
+        typer.Option("--every", min=QUEUE_EVERY_SECONDS_MIN, max=3600, help="With --watch: seconds between looks."),
+    ] = QUEUE_EVERY_SECONDS,
     as_json: AsJson = False,
 ) -> None:
-    """List the jobs that wait, in the order in which they are served, and what each waits for."""
+    """List the jobs that wait, in the order in which they are served, and what each waits for.
+
+    With --watch the table follows changes. There is no stream of the queue: it is asked for again every two seconds
+    (--every), and shown when it differs. Into a pipe goes a line for each change, with --json the first jobs as one
+    object on a line.
+    """
     session = session_of(ctx, as_json=as_json)
     with session.connect() as client:
         user_id = client.auth.who_am_i().id if mine else ""
+        if watch:
+            watch_queue(session.output, client, limit=limit, team=team, user_id=user_id, every_seconds=every)
+            return
         page = client.queue.head(limit, team=team, user_id=user_id)
     if session.as_json:
         session.output.document(page)
         return
     session.output.table(
-        ("place", "job", "name", "team", "by", "gpus", "priority", "since", "starts", "waits for"),
-        [
-            (
-                str(one.position),
-                one.job_id,
-                or_dash(one.name),
-                or_dash(one.team),
-                one.user_email,
-                asked_gpus(one.resources),
-                words(one.priority),
-                relative(one.queued_at),
-                _start(one),
-                one.waits_for,
-            )
-            for one in page.entries
-        ],
+        QUEUE_COLUMNS,
+        queue_rows(page.entries),
         empty="No job waits.",
     )
     if page.total > len(page.entries):
@@ -67,10 +68,6 @@ def why(
         _print(session.output, found)
 
 
-def _start(one: QueueEntry) -> str:
-    return "-" if one.estimated_start_at is None else relative(one.estimated_start_at)
-
-
 def _print(output: Output, found: JobExplanation) -> None:
     job, waiting = found.job, found.waiting
     fields = [
@@ -85,7 +82,7 @@ def _print(output: Output, found: JobExplanation) -> None:
             ("reason", words(waiting.wait_reason)),
             ("waits for", waiting.waits_for),
             ("would help", "\n".join(waiting.would_help)),
-            ("starts", "" if waiting.estimated_start_at is None else _start(waiting)),
+            ("starts", relative(waiting.estimated_start_at)),
             ("make way", ", ".join(found.making_way_job_ids)),
         ]
     else:

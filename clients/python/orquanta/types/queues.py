@@ -6,6 +6,11 @@ from enum import StrEnum
 
 from orquanta.types.jobs import Job, JobPriority, ResourceRequest
 
+QUEUE_EVERY_SECONDS = 2.0
+"""How often a watch asks for the queue."""
+QUEUE_EVERY_SECONDS_MIN = 1.0
+"""How often it may at most."""
+
 
 class WaitReason(StrEnum):
     """What a job waits for."""

@@ -1,0 +1,87 @@
+"""`orquanta queue --watch`: the queue as it changes, in place on a terminal, a line for each change elsewhere."""
+
+from collections.abc import Generator
+from contextlib import closing
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import typer
+
+from orquanta.cli.exits import ExitCode
+from orquanta.cli.formats import elapsed, now, one_line, words
+from orquanta.cli.output import Output
+from orquanta.cli.queue_views import QUEUE_COLUMNS, queue_rows
+from orquanta.types.queues import QueueEntry, QueuePage
+
+if TYPE_CHECKING:
+    from orquanta import Client
+
+_LINES_MAX: Final = 20
+"""Lines that are printed for one look at the queue; what is beyond is counted in one more."""
+
+
+def watch_queue(output: Output, client: "Client", *, limit: int, team: str, user_id: str, every_seconds: float) -> None:
+    """Show the queue until Ctrl-C: with --json a line for each change, on a terminal a table that is redrawn."""
+    try:
+        with closing(client.queue.watch(limit, team=team, user_id=user_id, every_seconds=every_seconds)) as pages:
+            if output.as_json:
+                for page in pages:
+                    output.record(page)
+            elif output.terminal:
+                _draw(pages)
+            else:
+                _say(output, pages)
+    except KeyboardInterrupt:
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+def _draw(pages: Generator[QueuePage, None, None]) -> None:
+    from orquanta.cli.drawing import LiveTable  # noqa: PLC0415 - rich is needed on a terminal only
+
+    with LiveTable() as live:
+        for page in pages:
+            live.update(partial(_head, page, now()), QUEUE_COLUMNS, partial(queue_rows, page.entries))
+
+
+def _head(page: QueuePage, changed_at: datetime) -> list[str]:
+    shown = f", here are the first {len(page.entries)}" if page.total > len(page.entries) else ""
+    return [f"{waiting(page.total).capitalize()}{shown}; changed {elapsed(changed_at, None)} ago. Ctrl-C ends this."]
+
+
+def _say(output: Output, pages: Generator[QueuePage, None, None]) -> None:
+    known: QueuePage | None = None
+    for page in pages:
+        lines = changes(known, page)
+        for line in lines[:_LINES_MAX]:
+            output.say(f"{now().astimezone():%H:%M:%S} {line}")
+        if len(lines) > _LINES_MAX:
+            output.say(f"{now().astimezone():%H:%M:%S} and {len(lines) - _LINES_MAX} changes more")
+        known = page
+
+
+def changes(known: QueuePage | None, page: QueuePage) -> list[str]:
+    """What is to be said of a page after another one: how many jobs wait, which came, went, or wait for another reason.
+
+    Of figures and places that moved nothing is said: one job that starts moves all behind it.
+    """
+    lines = [] if known is not None and known.total == page.total else [waiting(page.total)]
+    before = {} if known is None else {one.job_id: one for one in known.entries}
+    after = {one.job_id for one in page.entries}
+    whole = page.total <= len(page.entries)
+    gone = "waits no more" if whole else "is not among the first any more"
+    lines += [f"{_name(one)} {gone}" for one in before.values() if one.job_id not in after]
+    for one in page.entries:
+        earlier = before.get(one.job_id)
+        if earlier is None or earlier.wait_reason != one.wait_reason:
+            lines.append(f"{_name(one)} place {one.position}, {words(one.wait_reason)}: {one_line(one.waits_for)}")
+    return lines
+
+
+def waiting(total: int) -> str:
+    """How many jobs wait, as a sentence without its end."""
+    return "no job waits" if total == 0 else f"{total} jobs wait" if total > 1 else "1 job waits"
+
+
+def _name(one: QueueEntry) -> str:
+    return f"{one.job_id} {one_line(one.name)}".rstrip()
