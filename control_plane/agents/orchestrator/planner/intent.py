@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from control_plane.agents.orchestrator.planner import intent_words as lexicon
 from control_plane.agents.orchestrator.planner import object_words as objects
@@ -13,6 +14,8 @@ from control_plane.model.plan import LAUNCH_INTENTS, Intent
 
 _OBJECT_CHARS = 64
 _NOUN_LEVEL, _VERB_LEVEL = 1, 2
+_TEXTS_KEPT = 8
+"""A goal is asked for its intent as a whole and in parts, several times each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +74,26 @@ def launch_requests(shadow: Shadow) -> list[Request]:
 
 
 def _requests(shadow: Shadow) -> Iterator[Request]:
-    text = shadow.text
+    for intent, level, start, end in _found(shadow.text):
+        yield Request(intent, level, start, shadow.text[start:end], shadow.span(start, end))
+
+
+@lru_cache(maxsize=_TEXTS_KEPT)
+def _found(text: str) -> tuple[tuple[Intent, int, int, int], ...]:
+    """Return each word that asks for an intent: the intent, how strongly, and where the word stands."""
+    found: list[tuple[Intent, int, int, int]] = []
     for intent, pattern in lexicon.VERBS.items():
         for match in pattern.finditer(text):
             level = _level(text, intent, match)
             if level:
-                yield Request(intent, level, match.start(), match.group(), shadow.span(*match.span()))
-    for match in lexicon.QUERY_ANYWHERE.finditer(text):
-        yield Request(Intent.QUERY, _VERB_LEVEL, match.start(), match.group(), shadow.span(*match.span()))
-    for pattern in (objects.SYMPTOM, objects.DEGREES):
-        for match in pattern.finditer(text):
-            if objects.HEAL_OBJECT.search(text):
-                yield Request(Intent.HEAL, _VERB_LEVEL, match.start(), match.group(), shadow.span(*match.span()))
+                found.append((intent, level, *match.span()))
+    found += [(Intent.QUERY, _VERB_LEVEL, *match.span()) for match in lexicon.QUERY_ANYWHERE.finditer(text)]
+    if objects.HEAL_OBJECT.search(text):
+        for pattern in (objects.SYMPTOM, objects.DEGREES):
+            found += [(Intent.HEAL, _VERB_LEVEL, *match.span()) for match in pattern.finditer(text)]
     for intent, pattern in lexicon.NOUNS.items():
-        for match in pattern.finditer(text):
-            yield Request(intent, _NOUN_LEVEL, match.start(), match.group(), shadow.span(*match.span()))
+        found += [(intent, _NOUN_LEVEL, *match.span()) for match in pattern.finditer(text)]
+    return tuple(found)
 
 
 _OBJECT_END = re.compile(
