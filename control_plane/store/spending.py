@@ -6,11 +6,12 @@ from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 
-from sqlalchemy import ColumnElement, Label, SQLColumnExpression, func, select
+from sqlalchemy import ColumnElement, Label, SQLColumnExpression, func, or_, select
 from sqlmodel import col
 
 from control_plane.model.ids import GoalId
 from control_plane.model.money import from_micros
+from control_plane.store import teams
 from control_plane.store.database import Tx
 from control_plane.store.pages import batched
 from control_plane.store.tables import AllocationMemberRow, AllocationRow, JobRow
@@ -20,6 +21,7 @@ class SpendingKey(Enum):
     """By what spending is added up."""
 
     USER = "user"
+    TEAM = "team"
     GOAL = "goal"
     JOB = "job"
     DAY = "day"
@@ -30,17 +32,21 @@ class SpendingKey(Enum):
 class SpendingFilter:
     """Which attempts: begun at `since` or later, of people whose address holds `who` in any case; "" is everybody.
 
-    With `until`, only those begun before it.
+    With `until`, only those begun before it; with `team`, only those of jobs of the team and of the teams in it.
     """
 
     since: datetime
     who: str = ""
     until: datetime | None = None
+    team: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """What one user, goal, job, day (UTC, of an attempt's beginning) or GPU model came to. `key` "" is no goal."""
+    """What one user, team, goal, job, day (UTC, of an attempt's beginning) or GPU model came to.
+
+    `key` "" is no goal, or no team.
+    """
 
     key: str
     cost_usd: Decimal
@@ -86,16 +92,22 @@ def total_usd(tx: Tx, which: SpendingFilter) -> Decimal:
     return from_micros(int(tx.session.execute(query).scalar_one()))
 
 
-def reserved_usd(tx: Tx, who: str) -> Decimal:
-    """Return what is reserved for the jobs of these people that have not ended."""
-    query = select(func.coalesce(func.sum(col(JobRow.reserved_usd_micros)), 0)).where(*_of(who))
+def reserved_usd(tx: Tx, which: SpendingFilter) -> Decimal:
+    """Return what is reserved for the jobs of these people and teams that have not ended, whenever they began."""
+    query = select(func.coalesce(func.sum(col(JobRow.reserved_usd_micros)), 0)).where(*_of(which))
     return from_micros(int(tx.session.execute(query).scalar_one()))
 
 
-def people(tx: Tx, who: str, *, limit: int) -> tuple[str, ...]:
-    """Return the addresses that hold `who` and have jobs."""
-    query = select(col(JobRow.user_email)).where(*_of(who)).distinct().order_by(col(JobRow.user_email)).limit(limit)
+def people(tx: Tx, which: SpendingFilter, *, limit: int) -> tuple[str, ...]:
+    """Return the addresses that are meant and have jobs, of any time."""
+    query = select(col(JobRow.user_email)).where(*_of(which)).distinct().order_by(col(JobRow.user_email)).limit(limit)
     return tuple(tx.session.execute(query).scalars())
+
+
+def has_jobs(tx: Tx, team: str) -> bool:
+    """Tell whether any job was a team's, be it gone since."""
+    found = select(col(JobRow.id)).where(_in_team(team)).limit(1)
+    return tx.session.execute(found).first() is not None
 
 
 def of_goals(tx: Tx, goal_ids: Collection[GoalId]) -> dict[GoalId, Decimal]:
@@ -114,17 +126,25 @@ def of_goals(tx: Tx, goal_ids: Collection[GoalId]) -> dict[GoalId, Decimal]:
 
 def _which(which: SpendingFilter) -> tuple[ColumnElement[bool], ...]:
     before = () if which.until is None else (col(AllocationRow.created_at) < which.until,)
-    return (col(AllocationRow.created_at) >= which.since, *before, *_of(which.who))
+    return (col(AllocationRow.created_at) >= which.since, *before, *_of(which))
 
 
-def _of(who: str) -> tuple[ColumnElement[bool], ...]:
-    return (func.lower(col(JobRow.user_email)).contains(who.lower(), autoescape=True),) if who else ()
+def _of(which: SpendingFilter) -> tuple[ColumnElement[bool], ...]:
+    email = func.lower(col(JobRow.user_email))
+    people = (email.contains(which.who.lower(), autoescape=True),) if which.who else ()
+    return (*people, _in_team(which.team)) if which.team else people
+
+
+def _in_team(path: str) -> ColumnElement[bool]:
+    return or_(col(JobRow.team) == path, teams.inside(col(JobRow.team), path))
 
 
 def _column(tx: Tx, key: SpendingKey) -> SQLColumnExpression[str]:
     match key:
         case SpendingKey.USER:
             return col(JobRow.user_email)
+        case SpendingKey.TEAM:
+            return col(JobRow.team)
         case SpendingKey.GOAL:
             return func.coalesce(col(JobRow.goal_id), "")
         case SpendingKey.JOB:

@@ -14,7 +14,7 @@ from control_plane.store.spending import SpendingFilter, SpendingKey
 from control_plane.tools.arguments import Input
 from control_plane.tools.definition import Found, ReadTool, Sources
 from control_plane.tools.output import Line, Moment, Number, Output, Part, Token, Usd
-from control_plane.tools.references import GoalReference, Limit, Person, goal_id, user_id
+from control_plane.tools.references import GoalReference, Limit, Person, TeamName, goal_id, team_path, user_id
 
 Time = Annotated[AwareDatetime, WithJsonSchema({"type": "string", "maxLength": 40})]
 """A time with its zone: "2026-10-01T00:00:00Z"."""
@@ -25,7 +25,8 @@ _PEOPLE_TOLD = 20
 class Costs(Input):
     """Whose spending, since when, added up by what. Without `since`, of the last `days`."""
 
-    by: Literal["user", "goal", "job", "day", "gpu_type"] = "user"
+    by: Literal["user", "team", "goal", "job", "day", "gpu_type"] = "user"
+    team: TeamName | None = None
     who: Annotated[
         str | None,
         Field(min_length=1, max_length=254, description='"me", an e-mail address, or a part of it such as "@vision."'),
@@ -45,7 +46,7 @@ class Costs(Input):
 
 
 class CostLine(Part):
-    """One sum. `key` is an address, a goal's or job's id ("" for none), a day (UTC) or a GPU model."""
+    """One sum. `key` is an address, a team, a goal's or job's id ("" for none), a day (UTC) or a GPU model."""
 
     key: Line
     cost_usd: Usd
@@ -57,10 +58,11 @@ class CostsOut(Output):
     """What was spent, the largest sums first (days newest first).
 
     An attempt counts when it has ended; `reserved_usd` is kept back for those that run or wait. `people` are the
-    addresses that were meant, at most 20.
+    addresses that were meant, at most 20, `team` the team; a job is its owner's team's as it was when it was submitted.
     """
 
     by: str
+    team: Line
     since: Moment
     until: Moment
     total_usd: Usd
@@ -109,16 +111,19 @@ async def _costs(sources: Sources, principal: Principal, wanted: Costs) -> Found
     who = principal.email if wanted.who == "me" else (wanted.who or "")
     now = sources.clock.now()
     until = now if wanted.until is None else wanted.until
-    which = SpendingFilter(wanted.since or until - timedelta(days=wanted.days), who, wanted.until)
+    since = wanted.since or until - timedelta(days=wanted.days)
 
     def read(tx: Tx) -> CostsOut:
+        team = team_path(tx, wanted.team) if wanted.team is not None else ""
+        which = SpendingFilter(since, who, wanted.until, team)
         return CostsOut(
             by=wanted.by,
+            team=team,
             since=which.since,
             until=until,
             total_usd=spending.total_usd(tx, which),
-            reserved_usd=spending.reserved_usd(tx, who),
-            people=spending.people(tx, who, limit=_PEOPLE_TOLD),
+            reserved_usd=spending.reserved_usd(tx, which),
+            people=spending.people(tx, which, limit=_PEOPLE_TOLD),
             lines=tuple(
                 CostLine(key=one.key, cost_usd=one.cost_usd, attempts=one.attempts, gpu_hours=one.gpu_seconds / 3600)
                 for one in spending.by(tx, SpendingKey(wanted.by), which, limit=wanted.limit)
@@ -126,7 +131,7 @@ async def _costs(sources: Sources, principal: Principal, wanted: Costs) -> Found
         )
 
     output = await sources.store.read(read)
-    return Found(output, f"costs:{which.since:%Y-%m-%d}", empty=not output.lines)
+    return Found(output, f"costs:{since:%Y-%m-%d}", empty=not output.lines)
 
 
 async def _budget(sources: Sources, principal: Principal, wanted: BudgetLeft) -> Found[BudgetOut]:
@@ -169,8 +174,8 @@ async def _prices(sources: Sources, _principal: Principal, _wanted: Prices) -> F
 
 COSTS = ReadTool(
     name="costs",
-    description="Adds up what was spent on GPUs, by person, goal, job, day or GPU model, in any period, for all people "
-    'whose address holds a text. Answers "what did we spend in October?".',
+    description="Adds up what was spent on GPUs, by person, team, goal, job, day or GPU model, in any period, for a "
+    'team or for all people whose address holds a text. Answers "what did we spend in October?".',
     arguments=Costs,
     result=CostsOut,
     read=_costs,

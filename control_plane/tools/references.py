@@ -8,7 +8,7 @@ from control_plane.errors import InvalidArgument, NotFound, PermissionDenied
 from control_plane.model.identity import Principal, Role
 from control_plane.model.ids import GOAL, INCIDENT, JOB, GoalId, IncidentId, JobId, UserId, parse_id
 from control_plane.model.job import Job
-from control_plane.store import job_names, jobs, users
+from control_plane.store import job_names, jobs, spending, teams, users
 from control_plane.store.database import Tx
 
 ME = "me"
@@ -22,7 +22,14 @@ Person = Annotated[str, Field(min_length=1, max_length=254, description='E-mail 
 Limit = Annotated[int, Field(ge=1, le=100, description="Entries at most")]
 PageToken = Annotated[str, Field(max_length=1024, description="next_page of the page before; empty for the first")]
 
+TeamName = Annotated[
+    str,
+    Field(min_length=1, max_length=255, description='A team with the teams in it: its path, such as "research/nlp"'),
+]
+
 JOBS_OF_A_NAME_TOLD = 5
+
+_TEAMS_TOLD = 20
 
 
 def goal_id(text: str) -> GoalId:
@@ -71,6 +78,32 @@ def user_id(tx: Tx, text: str, principal: Principal) -> UserId:
     if user is None:
         raise NotFound(f"nobody has the e-mail address {text[:100]!a}", reason="USER_NOT_FOUND")
     return user.id
+
+
+def team_path(tx: Tx, text: str) -> str:
+    """Return the path of the team that is meant: its own, or the last part of it where one team alone has that.
+
+    Teams that are gone count as long as there are jobs of theirs. Raises NotFound (TEAM_NOT_FOUND) or InvalidArgument
+    (TEAM_AMBIGUOUS).
+    """
+    known = [team.path for team in teams.every(tx)]
+    if text in known:
+        return text
+    wanted = text.lower()
+    alike = [path for path in known if path.lower() == wanted]
+    alike = alike or [path for path in known if path.lower().rpartition("/")[2] == wanted]
+    if len(alike) > 1:
+        raise InvalidArgument(
+            f"several teams are called {text[:100]!a}; give the path of one: {', '.join(alike[:_TEAMS_TOLD])}",
+            reason="TEAM_AMBIGUOUS",
+        )
+    if alike:
+        return alike[0]
+    if spending.has_jobs(tx, text):
+        return text
+    there = f"there are {', '.join(known[:_TEAMS_TOLD])}" if known else "no team was made yet"
+    more = f" and {len(known) - _TEAMS_TOLD} more" if len(known) > _TEAMS_TOLD else ""
+    raise NotFound(f"there is no team {text[:100]!a}; {there}{more}", reason="TEAM_NOT_FOUND")
 
 
 def _is_job_id(text: str) -> bool:

@@ -10,6 +10,7 @@ from orquanta.nouns.agents import AsyncAgents
 from orquanta.nouns.audit import AsyncAudit
 from orquanta.nouns.auth import AsyncAuth
 from orquanta.nouns.catalog import AsyncCatalog
+from orquanta.nouns.costs import AsyncCosts
 from orquanta.nouns.goals import AsyncGoals
 from orquanta.nouns.grants import AsyncGrants
 from orquanta.nouns.incidents import AsyncIncidents
@@ -84,6 +85,7 @@ class AsyncClient:
         self.memories = AsyncMemories(transport)
         self.metrics = AsyncMetrics(transport)
         self.catalog = AsyncCatalog(transport)
+        self.costs = AsyncCosts(transport)
         self.tools = AsyncTools(transport)
 
     async def close(self) -> None:

@@ -3,17 +3,19 @@
 from decimal import Decimal
 
 from control_plane.model.identity import Role
+from control_plane.model.team import Team
 from control_plane.model.tool import ToolStatus
-from control_plane.store import spending
+from control_plane.store import spending, teams, users
 from control_plane.store.database import Store
 from control_plane.store.spending import SpendingFilter, SpendingKey
 from tests.control_plane.tools.bench import Bench
 from tests.control_plane.world import World, spec
 
 
-async def spend(world: World, name: str, who: str, *, hours: float, gpu: int = 1) -> None:
+async def spend(world: World, name: str, who: str, *, hours: float, gpu: int = 1, team: str = "") -> None:
     """Have somebody run a job on H100s, at 3.99 dollars an hour each."""
     user = await world.user(who)
+    await world.store.write(lambda tx: users.set_team(tx, user.id, team))
     node = await world.node(f"host-{name}", gpu=gpu)
     await world.launch(user, spec(name, gpu=gpu, seconds=int(hours * 3600)))
     await world.place(name, (node, range(gpu)))
@@ -34,6 +36,25 @@ async def test_what_did_a_team_spend(bench: Bench) -> None:
     assert (await bench.data("costs"))["total_usd"] == "27.93"
     assert (await bench.call("costs", who="me")).status is ToolStatus.NO_DATA
     assert (await bench.call("costs", who="%")).status is ToolStatus.NO_DATA
+
+
+async def test_a_team_is_told_with_the_teams_in_it_and_an_unknown_one_with_those_there_are(bench: Bench) -> None:
+    for path in ("research", "research/nlp", "research/vision", "vision", "speech/nlp"):
+        await bench.world.store.write(lambda tx, path=path: teams.put(tx, Team(path)))  # type: ignore[misc] # a default binds the loop's value
+    for name, team, hours in (("a", "research", 1), ("b", "research/nlp", 2), ("c", "vision", 4), ("d", "", 8)):
+        await spend(bench.world, name, name, hours=hours, team=team)
+    told = await bench.data("costs", team="research", by="team", role=Role.VIEWER)
+    assert (told["team"], told["total_usd"]) == ("research", "11.97")
+    assert told["people"] == ["a@example.com", "b@example.com"]
+    assert {line["key"]: line["cost_usd"] for line in told["lines"]} == {"research/nlp": "7.98", "research": "3.99"}
+    everybody = await bench.data("costs", by="team")
+    assert [line["key"] for line in everybody["lines"]] == ["", "vision", "research/nlp", "research"]
+    assert (await bench.data("costs", team="Vision"))["team"] == "vision"  # its whole path, not the end of another's
+    unknown = await bench.call("costs", team="spech")
+    assert unknown.error_code == "TEAM_NOT_FOUND"
+    assert "there are research, research/nlp, research/vision, speech/nlp, vision" in unknown.error
+    ambiguous = await bench.call("costs", team="nlp")
+    assert (ambiguous.error_code, "research/nlp, speech/nlp" in ambiguous.error) == ("TEAM_AMBIGUOUS", True)
 
 
 async def test_spending_adds_up_alike_by_everything_on_each_database(any_world: World, store: Store) -> None:

@@ -11,6 +11,7 @@ from orquanta.blocking.nouns import (
     Audit,
     Auth,
     Catalog,
+    Costs,
     Goals,
     Grants,
     Incidents,
@@ -85,6 +86,7 @@ class Client:
         self.memories = Memories(self._loop, self._client.memories)
         self.metrics = Metrics(self._loop, self._client.metrics)
         self.catalog = Catalog(self._loop, self._client.catalog)
+        self.costs = Costs(self._loop, self._client.costs)
         self.tools = Tools(self._loop, self._client.tools)
         self._closed = False
 

@@ -6,6 +6,7 @@ from orquanta.nouns.agents import AsyncAgents
 from orquanta.nouns.audit import AsyncAudit
 from orquanta.nouns.auth import AsyncAuth
 from orquanta.nouns.catalog import AsyncCatalog
+from orquanta.nouns.costs import AsyncCosts
 from orquanta.nouns.goals import AsyncGoals
 from orquanta.nouns.grants import AsyncGrants
 from orquanta.nouns.incidents import AsyncIncidents
@@ -193,6 +194,12 @@ class Catalog(Blocking[AsyncCatalog]):
     """Read prices."""
 
     prices = call(AsyncCatalog.prices)
+
+
+class Costs(Blocking[AsyncCosts]):
+    """Add up what was spent."""
+
+    spent = call(AsyncCosts.spent)
 
 
 class Tools(Blocking[AsyncTools]):

@@ -10,6 +10,7 @@ from orquanta.cli.action import action_commands
 from orquanta.cli.agent import agent_commands
 from orquanta.cli.audit import audit_commands
 from orquanta.cli.config import config_commands
+from orquanta.cli.cost import cost
 from orquanta.cli.exits import EXIT_CODES_HELP
 from orquanta.cli.gameday import gameday_commands
 from orquanta.cli.goal import goal_commands
@@ -80,6 +81,7 @@ app.add_typer(goal_commands, name="goal", cls=WholeSentences)
 app.add_typer(job_commands, name="job", cls=WholeSentences)
 app.command()(queue)
 app.command()(simulate)
+app.command()(cost)
 app.add_typer(quota_commands, name="quota", cls=WholeSentences)
 app.add_typer(node_commands, name="node", cls=WholeSentences)
 app.add_typer(incident_commands, name="incident", cls=WholeSentences)

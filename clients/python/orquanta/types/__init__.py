@@ -9,6 +9,7 @@ from orquanta.types.actions import Action, ActionState, Approval, ApprovalNeed, 
 from orquanta.types.agents import Agent, AgentStatus, ModelEndpoint, ReasoningStatus, Replica, Replicas
 from orquanta.types.audit import AuditRecord
 from orquanta.types.catalog import Price
+from orquanta.types.costs import CostKey, CostLine, Costs
 from orquanta.types.goals import (
     Bill,
     BillLine,
@@ -124,6 +125,9 @@ __all__ = [
     "ConditionEvidence",
     "ConditionScope",
     "ConditionSeverity",
+    "CostKey",
+    "CostLine",
+    "Costs",
     "Drain",
     "Evidence",
     "EvidenceSource",

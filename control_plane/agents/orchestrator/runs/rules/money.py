@@ -13,6 +13,7 @@ from control_plane.model.run_step import Outcome
 from control_plane.model.tool import ToolStatus
 
 _DAYS = 30
+_NO_TEAM = "TEAM_NOT_FOUND"
 _SHOWN = 10
 _ADDRESS = re.compile(r"[\w.+-]{1,64}@[\w.-]{1,128}\w")
 _EVERYBODY = re.compile(
@@ -23,6 +24,7 @@ _EVERYBODY = re.compile(
 _COMPARED = re.compile(r"\b(compar\w+|versus|vs|than)\b", re.IGNORECASE)
 _MINE = re.compile(r"\b(i|my|mine|me)\b", re.IGNORECASE)
 _BY = (
+    ("team", r"(?:by|per|each|every) teams?"),
     ("gpu_type", r"(?:by|per|each|every|which|what) (?:gpu|card|model)s?(?: (?:type|model)s?)?"),
     ("day", r"(?:by|per|each|every|which|what) days?|daily|a day|day by day"),
     ("goal", r"(?:by|per|each|every|which|what) goals?"),
@@ -35,26 +37,32 @@ _BY_PATTERNS = tuple((key, re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE)) for
 def decide(view: RunView) -> Move:
     """Return the next call that the question about spending needs, or the answer."""
     text = "" if view.goal is None else view.goal.text
-    who, whose = _whose(text, view.plan.targets.team)
+    who, whose, team = *_whose(text), view.plan.targets.team
     by = next((key for key, pattern in _BY_PATTERNS if pattern.search(text)), "user")
     told: list[str] = []
     for since, until, period in _periods(view):
         arguments: dict[str, object] = {"by": by, "since": since, "until": until, "limit": _SHOWN}
-        arguments |= {"who": who} if who else {}
-        found = view.look("costs", arguments)
+        meant = {"team": team} if team is not None else {"who": who} if who else {}
+        found = view.look("costs", arguments | meant)
+        if found is not None and team is not None and found.error_code == _NO_TEAM:
+            # Where nobody has made teams, addresses may still tell who belongs together.
+            meant = {"who": team}
+            found = view.look("costs", arguments | meant)
         if found is None:
-            return Call("costs", arguments, f"see what was spent {period}")
+            return Call("costs", arguments | meant, f"see what was spent {period}")
         if found.status == ToolStatus.ERROR:
             return answered(view, trouble(found, "what was spent is not known"), ok=False)
-        team = view.plan.targets.team
         people = [str(one) for one in found.data.get("people", ())]
-        if team is not None and not people:
-            return _no_such_team(view, team)
-        members = f" ({', '.join(people)})" if team is not None else ""
+        if team is not None:
+            if not found.data.get("team") and not people:
+                return _no_such_team(view, team)
+            whose = f"Team {found.data.get('team') or team}"
+        members = f" ({', '.join(people)})" if team is not None and people else ""
         told.append(_sentence(found, f"{whose} spent", f"{period}{members}", now=until_now(view, until)))
-        if by != "user" or who != "me":
+        if by != "user" or team is not None or who != "me":
             told += _lines(found.data.get("lines", ()), by)
-    return _with_budget(view, told) if who == "me" else answered(view, "\n".join(told))
+    alone = team is None and who == "me"
+    return _with_budget(view, told) if alone else answered(view, "\n".join(told))
 
 
 def _sentence(found: Outcome, spent: str, period: str, *, now: bool) -> str:
@@ -84,10 +92,8 @@ def _periods(view: RunView) -> list[tuple[str, str, str]]:
     return [(one.since.isoformat(), one.until.isoformat(), one.words) for one in found[:compared]]
 
 
-def _whose(text: str, team: str | None) -> tuple[str, str]:
+def _whose(text: str) -> tuple[str, str]:
     """Return the text that the addresses meant hold, "me" or "" for everybody, and how the answer calls them."""
-    if team is not None:
-        return team, f"Team {team}"
     address = _ADDRESS.search(text)
     if address is not None:
         return address.group(), address.group()
@@ -98,8 +104,9 @@ def _whose(text: str, team: str | None) -> tuple[str, str]:
 
 def _no_such_team(view: RunView, team: str) -> Finish:
     text = (
-        f"There is no team {team} that OrQuanta knows of: nobody who has run a job has {team!r} in their address. Ask "
-        "for one person by their address, or for all: what did we spend by person?"
+        f"There is no team {team} that OrQuanta knows of, and nobody who has run a job has {team!r} in their address. "
+        "List the teams with: orquanta quota list. Ask for one person by their address, or for all: what did we spend "
+        "by person?"
     )
     return answered(view, text)
 
@@ -116,7 +123,7 @@ def _with_budget(view: RunView, told: list[str]) -> Move:
 def _lines(found: Iterable[Json], by: str) -> Iterable[str]:
     for one in found:
         if isinstance(one, dict):
-            key = one.get("key") or ("no goal" if by == "goal" else "unknown")
+            key = one.get("key") or {"goal": "no goal", "team": "no team"}.get(by, "unknown")
             yield f"- {key}: {_usd(one.get('cost_usd'))} for {_hours(one.get('gpu_hours'))} GPU-hours"
 
 

@@ -6,6 +6,8 @@ from control_plane.agents.scheduler import Scheduler
 from control_plane.model.goal import GoalState
 from control_plane.model.job import AllocationState, ExitReason, JobState
 from control_plane.model.run import EventType, RunState
+from control_plane.model.team import Team
+from control_plane.store import teams, users
 from tests.control_plane.agents.orchestrator.runs.rig import Rig, said
 from tests.control_plane.clinic import Clinic
 from tests.control_plane.world import LIMITS, principal, spec
@@ -189,6 +191,17 @@ async def test_a_team_is_told_whose_people_have_spent(rig: Rig) -> None:
     await rig.world.launch(user, spec("train", seconds=3600))
     told = await rig.ask("what did team vision spend today?")
     assert "Team vision spent $0.00 today (Monday 4 May) (ann.vision@example.com); $3.99 is reserved" in told.result
+
+
+async def test_a_team_that_was_made_is_told_by_its_accounts_and_not_by_addresses(rig: Rig) -> None:
+    await rig.world.store.write(lambda tx: teams.put(tx, Team("research/vision")))
+    user, other = await rig.world.user("bob"), await rig.world.user("ann.vision")
+    await rig.world.store.write(lambda tx: users.set_team(tx, user.id, "research/vision"))
+    await rig.node()
+    await rig.world.launch(user, spec("train", seconds=3600))
+    await rig.world.launch(other, spec("eval", seconds=3600))
+    told = await rig.ask("what did team vision spend today?")
+    assert "Team research/vision spent $0.00 today (Monday 4 May) (bob@example.com); $3.99 is reserved" in told.result
 
 
 async def test_a_job_that_nobody_has_is_offered_by_its_nearest_name(rig: Rig) -> None:
