@@ -223,7 +223,9 @@ async def find_hardware(
     settings: Settings, *, node_id: str, link_server: Address, clock: Clock, agent_version: str, cgroup_parent: str
 ) -> Hardware:
     """Look at the host. A host without GPUs is a host for CPU jobs; raises SettingsInvalid for a bad setting."""
-    facts = await find_facts(settings, link_server, agent_version=agent_version, cgroup_parent=cgroup_parent)
+    facts = await find_facts(
+        settings, link_server, node_id=node_id, agent_version=agent_version, cgroup_parent=cgroup_parent
+    )
     observations = ProbeObservations()
     client = ProbeClient(_virtual_gpus(settings, node_id), observe=observations.put, clock=clock)
     try:

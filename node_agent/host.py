@@ -82,8 +82,10 @@ class NodeHost:
         """Take up what an order says beside its members."""
         await self._orders.heed(order)
 
-    async def converge(self, members: Sequence[node_link_pb2.MemberAssignment]) -> None:
-        """Start what is missing, stop what is not listed."""
+    async def converge(
+        self, members: Sequence[node_link_pb2.MemberAssignment], stops: Sequence[node_link_pb2.MemberStop]
+    ) -> None:
+        """Start what is missing, stop what is not listed: as `stops` says, or else with a checkpoint first."""
         desired, refused = {}, []
         for assignment in () if self._leaving else members:
             try:
@@ -97,7 +99,8 @@ class NodeHost:
                 now = self._clock.now()
                 refused.append(rejected(key, assignment.job_id, assignment.epoch, str(error), now))
         self._in_books -= desired.keys()  # what is wanted still is not in the books: its end is told again
-        await self._runner.converge(desired, refused)
+        at_once = {stop.allocation_id for stop in stops if not stop.checkpoint_first and not self._leaving}
+        await self._runner.converge(desired, refused, at_once=at_once)
 
     async def acknowledge(self, allocation_id: str, rank: int) -> None:
         """Take note that the end of a member is in the control plane's books."""

@@ -35,7 +35,9 @@ class HostFacts:
     site: Site | None = None
 
 
-async def find_facts(settings: Settings, link_server: Address, *, agent_version: str, cgroup_parent: str) -> HostFacts:
+async def find_facts(
+    settings: Settings, link_server: Address, *, node_id: str, agent_version: str, cgroup_parent: str
+) -> HostFacts:
     """Look at the host, and at the engine of the site if it has one. Raises SettingsInvalid."""
     return HostFacts(
         agent_version=agent_version,
@@ -45,17 +47,17 @@ async def find_facts(settings: Settings, link_server: Address, *, agent_version:
             *await asyncio.to_thread(_enforceable_limits, cgroup_parent),
             *((gpu_share.LIMIT,) if mps_directory(settings) else ()),
         ),
-        site=await _site(settings),
+        site=await _site(settings, node_id),
     )
 
 
-async def _site(settings: Settings) -> Site | None:
+async def _site(settings: Settings, node_id: str) -> Site | None:
     if settings.executor is ExecutorKind.HOST:
         return None
     # Only hosts that hand their jobs on pay for loading what that needs.
     from node_agent.executors.choice import choose  # noqa: PLC0415
 
-    return await asyncio.to_thread(choose, settings)
+    return await asyncio.to_thread(choose, settings, node_id)
 
 
 def mps_directory(settings: Settings) -> Path | None:

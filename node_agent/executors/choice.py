@@ -19,21 +19,21 @@ from orquanta.v1 import node_pb2
 GPUS_MAX: Final = 64
 
 
-def choose(settings: Settings) -> Site | None:
-    """Look at the engine that the settings name; None if jobs run on this host.
+def choose(settings: Settings, node_id: str = "") -> Site | None:
+    """Look at the engine that the settings name; None if jobs run on this host. Its jobs bear `node_id`.
 
     Raises SettingsInvalid where a setting is missing or the engine cannot be used.
     """
     match settings.executor:
         case ExecutorKind.SLURM:
-            return _slurm(settings)
+            return _slurm(settings, node_id)
         case ExecutorKind.KUBERNETES:
-            return _kubernetes(settings)
+            return _kubernetes(settings, node_id)
         case ExecutorKind.HOST:
             return None
 
 
-def _slurm(settings: Settings) -> Site:
+def _slurm(settings: Settings, node_id: str) -> Site:
     if not settings.slurm_output_dir:
         raise SettingsInvalid(
             "executor is slurm, and slurm_output_dir is not set: name a directory that the cluster's nodes share."
@@ -52,10 +52,10 @@ def _slurm(settings: Settings) -> Site:
     most = max((node.gpu_count for node in nodes), default=0)
     models = [node.gpu_type for node in nodes for _ in range(node.gpu_count)]
     gpus = _gpus(models, lambda model, number: (slurm.gpu_uuid(model, number), model))
-    return Site("slurm", replace(found, gpus_per_node=most), gpus)
+    return Site("slurm", replace(found, gpus_per_node=most, node_id=node_id), gpus)
 
 
-def _kubernetes(settings: Settings) -> Site:
+def _kubernetes(settings: Settings, node_id: str) -> Site:
     if not settings.kubernetes_server:
         raise SettingsInvalid(
             "executor is kubernetes, and kubernetes_server is not set: name the API, or run this daemon in the cluster."
@@ -75,7 +75,7 @@ def _kubernetes(settings: Settings) -> Site:
     most = max((node.gpu_count for node in nodes), default=0)
     products = [node.product for node in nodes for _ in range(node.gpu_count)]
     gpus = _gpus(products, lambda product, number: (kubernetes.gpu_uuid(product, number), _model_of(product)))
-    return Site("kubernetes", replace(found, gpus_per_node=most), gpus)
+    return Site("kubernetes", replace(found, gpus_per_node=most, node_id=node_id), gpus)
 
 
 def _model_of(product: str) -> str:

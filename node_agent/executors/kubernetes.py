@@ -4,24 +4,27 @@ Sources: the Kubernetes API reference (batch/v1 Job, core/v1 Pod, Node); NVIDIA'
 GPU feature discovery (`nvidia.com/gpu.product`).
 """
 
+import http
 import json
 import math
 import sys
-from collections.abc import Mapping
+import urllib.parse
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from node_agent.executors.kubernetes_api import Api, ApiAccess, Json
+from node_agent.executors.kubernetes_api import Api, ApiAccess, ApiError, Json, delete_at_once, jobs_path
 from node_agent.executors.pod import IMAGE_PATIENCE_SECONDS
 from node_agent.jobs.container import NoEngineError
 from node_agent.jobs.environment import DEFAULT_PATH
-from node_agent.jobs.executor import SiteCommands
-from node_agent.jobs.spec import MemberSpec
+from node_agent.jobs.executor import EngineAwayError, SiteCommands
+from node_agent.jobs.spec import MemberKey, MemberSpec
 
 GPU: Final = "nvidia.com/gpu"
 PRODUCT: Final = "nvidia.com/gpu.product"
 JOB_LABEL: Final = "orquanta.dev/member"
+NODE_LABEL: Final = "orquanta.dev/node"
 _ROOT: Final = str(Path(__file__).parent.parent.parent)
 _CODE: Final = (
     "import sys; sys.path.append(sys.argv[1]); "
@@ -30,6 +33,9 @@ _CODE: Final = (
 _FORGET_SECONDS: Final = 600
 """A Job that ended and whose client is gone is deleted by the cluster itself after this long."""
 _PREFIX: Final = "k8s."
+_NAME: Final = "orquanta-"
+_LISTED_MAX: Final = 500
+"""Jobs that are looked at once; more of them wait for the next look."""
 _ANY: Final = "any"
 
 
@@ -47,12 +53,16 @@ class ClusterNode:
 
 @dataclass(frozen=True, slots=True)
 class Kubernetes:
-    """A namespace of a cluster. Jobs without an image of their own run in `image`."""
+    """A namespace of a cluster. Jobs without an image of their own run in `image`.
+
+    `node_id` is whose jobs these are: daemons that share a namespace leave each other's alone.
+    """
 
     access: ApiAccess
     namespace: str
     image: str = ""
     gpus_per_node: int = 0
+    node_id: str = ""
 
     def order(self, spec: MemberSpec, environment: Mapping[str, str]) -> str:
         """Return the Job and how to reach the cluster, as JSON. Raises NoEngineError for what cannot run there."""
@@ -84,13 +94,33 @@ class Kubernetes:
             environment={"PATH": DEFAULT_PATH, "LC_ALL": "C.UTF-8"},
         )
 
+    def end(self, key: MemberKey) -> bool:
+        """Delete the member's Job and its pods at once."""
+        try:
+            delete_at_once(Api(self.access), self.namespace, job_name(key))
+        except ApiError as error:
+            return error.status == http.HTTPStatus.NOT_FOUND
+        return True
+
+    def unended(self) -> Collection[MemberKey]:
+        """Return the members whose Jobs bear this host's label and have not ended. Raises EngineAwayError."""
+        if not self.node_id:
+            return ()
+        selector = urllib.parse.quote(f"{NODE_LABEL}={self.node_id}")
+        path = f"{jobs_path(self.namespace)}?labelSelector={selector}&limit={_LISTED_MAX}"
+        try:
+            items = Api(self.access).call("GET", path).get("items", [])
+        except ApiError as error:
+            raise EngineAwayError(f"Kubernetes cannot be asked for its jobs: {error}") from error
+        return tuple(key for key in map(_unended_member, items) if key is not None)
+
     def nodes(self) -> tuple[ClusterNode, ...]:
         """Return the nodes in service that have GPUs, by name. Raises ApiError."""
         items = Api(self.access).call("GET", "/api/v1/nodes").get("items", [])
         return tuple(sorted(filter(None, map(_node, items)), key=lambda node: node.name))
 
     def _job(self, spec: MemberSpec, environment: Mapping[str, str]) -> Json:
-        name = job_name(spec)
+        name = job_name(spec.key)
         limits: dict[str, str] = {}
         if spec.gpu_uuids:
             limits[GPU] = str(len(spec.gpu_uuids))
@@ -126,6 +156,7 @@ class Kubernetes:
             **({"activeDeadlineSeconds": _deadline_seconds(spec)} if spec.max_runtime_seconds else {}),
         }
         labels = {"app.kubernetes.io/managed-by": "orquanta", JOB_LABEL: name}
+        labels |= {NODE_LABEL: self.node_id} if self.node_id else {}
         return {
             "apiVersion": "batch/v1",
             "kind": "Job",
@@ -146,9 +177,22 @@ def _deadline_seconds(spec: MemberSpec) -> int:
     return math.ceil((spec.max_runtime_seconds or 0) + spec.stop_grace_seconds + IMAGE_PATIENCE_SECONDS)
 
 
-def job_name(spec: MemberSpec) -> str:
+def job_name(key: MemberKey) -> str:
     """Return the name of a member's Job; no other member has it."""
-    return f"orquanta-{spec.allocation_id}-{spec.rank}"
+    return f"{_NAME}{key.allocation_id}-{key.rank}"
+
+
+def _unended_member(job: Json) -> MemberKey | None:
+    """Return whose Job this is, if it is one of ours that may run: neither ended nor being deleted."""
+    metadata, status = job.get("metadata", {}), job.get("status", {})
+    ended = any(
+        one.get("type") in {"Complete", "Failed"} and one.get("status") == "True"
+        for one in status.get("conditions") or []
+    )
+    if ended or metadata.get("deletionTimestamp"):
+        return None
+    allocation_id, _, rank = str(metadata.get("name", "")).removeprefix(_NAME).rpartition("-")
+    return MemberKey.parse(f"{allocation_id}.{rank}")
 
 
 def gpu_uuid(product: str, number: int) -> str:

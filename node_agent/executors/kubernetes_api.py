@@ -85,6 +85,35 @@ class Api:
             connection.close()
 
 
+def jobs_path(namespace: str) -> str:
+    """Return the path of a namespace's Jobs."""
+    return f"/apis/batch/v1/namespaces/{urllib.parse.quote(namespace)}/jobs"
+
+
+def pods_path(namespace: str, job_name: str) -> str:
+    """Return the path of the pods of one Job."""
+    selector = urllib.parse.quote(f"job-name={job_name}")
+    return f"/api/v1/namespaces/{urllib.parse.quote(namespace)}/pods?labelSelector={selector}"
+
+
+def delete(api: Api, namespace: str, job_name: str, grace_seconds: int) -> None:
+    """Delete a Job; its pods follow. Raises ApiError."""
+    api.call(
+        "DELETE",
+        f"{jobs_path(namespace)}/{job_name}?propagationPolicy=Background&gracePeriodSeconds={grace_seconds}",
+    )
+
+
+def delete_at_once(api: Api, namespace: str, job_name: str) -> None:
+    """Delete a Job and its pods at once, pods also if there is no such Job any more. Raises ApiError."""
+    try:
+        delete(api, namespace, job_name, 0)
+    except ApiError as error:
+        if error.status != http.HTTPStatus.NOT_FOUND:
+            raise
+    api.call("DELETE", f"{pods_path(namespace, job_name)}&gracePeriodSeconds=0")
+
+
 def _authorization(access: ApiAccess) -> dict[str, str]:
     if not access.token_file:
         return {}

@@ -13,7 +13,15 @@ import urllib.parse
 from pathlib import Path
 from typing import Any, Final
 
-from node_agent.executors.kubernetes_api import Api, ApiAccess, ApiError
+from node_agent.executors.kubernetes_api import (
+    Api,
+    ApiAccess,
+    ApiError,
+    delete,
+    delete_at_once,
+    jobs_path,
+    pods_path,
+)
 from node_agent.executors.pod import IMAGE_PATIENCE_SECONDS, PodView, view
 from node_agent.executors.site_file import SiteFile, SiteState
 from node_agent.jobs.executor import ORDER_FILE
@@ -36,7 +44,7 @@ class Client:
         order: dict[str, Any] = json.loads((directory / ORDER_FILE).read_text())  # Any: JSON of our own
         self._job = order["job"]
         self._name: str = self._job["metadata"]["name"]
-        self._namespace = urllib.parse.quote(order["namespace"])
+        self._namespace: str = order["namespace"]
         self._grace_seconds: int = order["grace_seconds"]
         self._api = Api(ApiAccess(**order["access"]))
         self._file = SiteFile(directory)
@@ -66,20 +74,18 @@ class Client:
     def kill(self) -> int:
         """Delete the Job and its pods at once."""
         try:
-            self._delete(0)
-            self._api.call("DELETE", f"{self._pods}&gracePeriodSeconds=0")
+            delete_at_once(self._api, self._namespace, self._name)
         except ApiError as error:
             return 0 if error.status == _NOT_FOUND else 1
         return 0
 
     @property
     def _pods(self) -> str:
-        selector = urllib.parse.quote(f"job-name={self._name}")
-        return f"/api/v1/namespaces/{self._namespace}/pods?labelSelector={selector}"
+        return pods_path(self._namespace, self._name)
 
     @property
     def _jobs(self) -> str:
-        return f"/apis/batch/v1/namespaces/{self._namespace}/jobs"
+        return jobs_path(self._namespace)
 
     def _create(self) -> None:
         """Create the Job. Raises ApiError if it is refused, so that there is none.
@@ -191,7 +197,8 @@ class Client:
     def _copy_log(self, pod: str) -> None:
         """Copy the pod's log as it is written; after a break, go on behind the last line that was seen."""
         since, seen_at_since = "", 0
-        path = f"/api/v1/namespaces/{self._namespace}/pods/{urllib.parse.quote(pod)}/log?follow=true&timestamps=true"
+        pods = f"/api/v1/namespaces/{urllib.parse.quote(self._namespace)}/pods"
+        path = f"{pods}/{urllib.parse.quote(pod)}/log?follow=true&timestamps=true"
         while True:
             ended = self._ended.is_set()
             skip, resumes = seen_at_since, bool(since)
@@ -216,14 +223,10 @@ class Client:
 
     def _delete_quietly(self, grace_seconds: int) -> bool:
         try:
-            self._delete(grace_seconds)
+            delete(self._api, self._namespace, self._name, grace_seconds)
         except ApiError as error:
             return error.status == _NOT_FOUND
         return True
-
-    def _delete(self, grace_seconds: int) -> None:
-        path = f"{self._jobs}/{self._name}?propagationPolicy=Background&gracePeriodSeconds={grace_seconds}"
-        self._api.call("DELETE", path)
 
 
 def main(arguments: list[str]) -> None:

@@ -1,6 +1,7 @@
 """What a pod's status says of its job."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 
 from node_agent.executors.kubernetes_api import Json
@@ -34,7 +35,8 @@ def view(pod: Json) -> PodView:
     inside = containers[0].get("state", {})
     phase = status.get("phase")
     if phase in {"Succeeded", "Failed"}:
-        return PodView(_ended(status, inside.get("terminated") or {}, name), name)
+        terminated = inside.get("terminated") or {}
+        return PodView(replace(_ended(status, terminated, name), ran_seconds=_ran_seconds(terminated)), name)
     if "running" in inside or phase == "Running":
         return PodView(SiteState("running", "", name), name)
     waiting = inside.get("waiting") or {}
@@ -44,6 +46,15 @@ def view(pod: Json) -> PodView:
         return PodView(SiteState("ended", f"{reason}: {text}", name, "start_failed", 1), name)
     message = f"waits in Kubernetes: {reason}" + (f": {text}" if text else "")
     return PodView(SiteState("waiting", message[:_MESSAGE_MAX], name), name, image_missing=reason in _NO_IMAGE)
+
+
+def _ran_seconds(terminated: Json) -> float | None:
+    """Return for how long the container ran, by its node's clock; None if that is not told."""
+    try:
+        started, finished = (datetime.fromisoformat(terminated[name]) for name in ("startedAt", "finishedAt"))
+        return max(0.0, (finished - started).total_seconds())
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _unscheduled(status: Json) -> str:

@@ -9,7 +9,11 @@ _NAME = "site.json"
 
 @dataclass(frozen=True, slots=True)
 class SiteState:
-    """Where a job is. `state` is waiting, running or ended; `outcome` is a member's outcome, once it has ended."""
+    """Where a job is. `state` is waiting, running or ended; `outcome` is a member's outcome, once it has ended.
+
+    `ran_seconds` is for how long it has run, by the engine's clock, when it was first seen to run and once it has
+    ended; None if the engine does not tell.
+    """
 
     state: str
     message: str = ""
@@ -17,6 +21,7 @@ class SiteState:
     outcome: str = ""
     exit_code: int | None = None
     signal: int | None = None
+    ran_seconds: float | None = None
 
 
 class SiteFile:

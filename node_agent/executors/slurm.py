@@ -9,15 +9,17 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from node_agent.executors.slurm_marks import LIST, mark, read_marks
+from node_agent.executors.slurm_programs import kill, run_program
 from node_agent.jobs.container import NoEngineError
 from node_agent.jobs.environment import DEFAULT_PATH
-from node_agent.jobs.executor import SiteCommands
-from node_agent.jobs.spec import MemberSpec
+from node_agent.jobs.executor import EngineAwayError, SiteCommands
+from node_agent.jobs.spec import MemberKey, MemberSpec
 
 _CODE: Final = (
     "import sys; sys.path.append(sys.argv[1]); from node_agent.executors.slurm_client import main; main(sys.argv[2:])"
@@ -47,7 +49,8 @@ class Slurm:
     """A partition of a Slurm cluster.
 
     `output_dir` must be the same directory here and on the cluster's nodes. `arguments` are further ones of sbatch,
-    such as `--account=research`. `environment` is what Slurm's own programs need, such as SLURM_CONF.
+    such as `--account=research`. `environment` is what Slurm's own programs need, such as SLURM_CONF. `node_id` is
+    whose jobs these are: daemons that share a cluster leave each other's alone.
     """
 
     output_dir: Path
@@ -55,6 +58,7 @@ class Slurm:
     arguments: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     gpus_per_node: int = 0
+    node_id: str = ""
 
     def order(self, spec: MemberSpec, environment: Mapping[str, str]) -> str:
         """Return the batch script and how to submit it, as JSON. Raises NoEngineError for what Slurm cannot run."""
@@ -62,13 +66,13 @@ class Slurm:
             raise NoEngineError("jobs on Slurm run no container images here; name a command")
         if spec.gpu_milli:
             raise NoEngineError("Slurm gives whole GPUs here; ask for no part of one")
-        name = f"orquanta-{spec.key}"
+        name = job_name(spec.key)
         nodes = self._nodes(spec)
         return json.dumps(
             {
                 "name": name,
                 "output_dir": str(self.output_dir / name),
-                "arguments": [*self._arguments(spec, nodes), *self.arguments],
+                "arguments": mark([*self._arguments(spec, nodes), *self.arguments], self.node_id, spec.key),
                 "script": _script(spec, environment, nodes),
             }
         )
@@ -80,8 +84,32 @@ class Slurm:
             run=(*client, "run", str(directory)),
             kill=(*client, "kill", str(directory)),
             signal=(*client, "signal", str(directory), "{signal}"),
-            environment={"PATH": DEFAULT_PATH, "LC_ALL": "C.UTF-8", **self.environment},
+            environment=self._variables,
         )
+
+    def end(self, key: MemberKey) -> bool:
+        """End at once what runs under the member's name, or bears its mark under another one."""
+        try:
+            ids = self._marked().get(key, [])
+        except EngineAwayError:
+            return False
+        taken = [kill(which, environment=self._variables) for which in (f"--name={job_name(key)}", *ids)]
+        return all(taken)
+
+    def unended(self) -> Collection[MemberKey]:
+        """Return the members whose jobs bear this host's mark and have not ended. Raises EngineAwayError."""
+        return self._marked().keys()
+
+    def _marked(self) -> Mapping[MemberKey, Sequence[str]]:
+        done = run_program(list(LIST), environment=self._variables)
+        if isinstance(done, str) or done.returncode != 0:
+            said = done if isinstance(done, str) else done.stderr.strip()[:300]
+            raise EngineAwayError(f"Slurm cannot be asked for its jobs: {said or 'squeue failed'}; see: squeue")
+        return read_marks(done.stdout, self.node_id)
+
+    @property
+    def _variables(self) -> dict[str, str]:
+        return {"PATH": DEFAULT_PATH, "LC_ALL": "C.UTF-8", **self.environment}
 
     def nodes(self) -> tuple[SlurmNode, ...]:
         """Return the partition's nodes that are in service. Raises NoSlurmError."""
@@ -90,7 +118,7 @@ class Slurm:
         try:
             done = subprocess.run(
                 command,
-                env={"PATH": DEFAULT_PATH, "LC_ALL": "C.UTF-8", **self.environment},
+                env=self._variables,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
@@ -130,6 +158,11 @@ class Slurm:
             most = spec.max_runtime_seconds + spec.checkpoint_seconds + spec.stop_grace_seconds
             made.append(f"--time={math.ceil(most / 60) + 1}")
         return made
+
+
+def job_name(key: MemberKey) -> str:
+    """Return the name of a member's job; no other member has it."""
+    return f"orquanta-{key}"
 
 
 def parse_nodes(text: str) -> tuple[SlurmNode, ...]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from node_agent.executors.site_file import SiteFile, SiteState
-from node_agent.executors.slurm_programs import call, run_program
+from node_agent.executors.slurm_programs import call, cancel, kill, run_program
 from node_agent.jobs.executor import ORDER_FILE
 
 _LOOK_SECONDS: Final = 1.0
@@ -26,6 +26,9 @@ _ANSWER_SECONDS: Final = 5.0
 _UNKNOWN_LOOKS_MAX: Final = 12
 _COPY_BYTES: Final = 256 * 1024
 _FIELD: Final = re.compile(r"(\w+)=(\S*)")
+_TIME: Final = re.compile(
+    r"(?:(?P<days>[0-9]{1,6})-)?(?P<hours>[0-9]{1,2}):(?P<minutes>[0-9]{2}):(?P<seconds>[0-9]{2})"
+)
 
 _WAITING: Final = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
 _OUTCOMES: Final = {
@@ -45,17 +48,18 @@ _AWAY: Final = re.compile(r"contact slurm controller|connect failure|timed out|Z
 """What a program of Slurm says that had no answer: what it asked for may have been done."""
 
 
-_UNKNOWN: Final = re.compile("Invalid job id|already completing or completed", re.IGNORECASE)
-
-
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What Slurm says of a job. `state` is its word in capitals; exit code and signal as the job's own."""
+    """What Slurm says of a job. `state` is its word in capitals; exit code and signal as the job's own.
+
+    `ran_seconds` is for how long it has run by Slurm's clock, in whole seconds; None if that was not told.
+    """
 
     state: str
     reason: str
     exit_code: int
     signal: int
+    ran_seconds: float | None = None
 
     @property
     def ended(self) -> bool:
@@ -73,6 +77,7 @@ class Client:
         self._id = ""
         self._stopping = False
         self._offsets = [0, 0]
+        self._ran_seconds: float | None = None
 
     def run(self) -> int:
         """Submit the job and stay until it has ended. Return the exit code of this process."""
@@ -137,21 +142,12 @@ class Client:
         By its id too, if that is known: a job can give itself another name.
         """
         known = self._file.engine_id()
-        return max(self._kill(f"--name={self._order['name']}"), self._kill(known) if known.isdigit() else 0)
+        taken = [kill(f"--name={self._order['name']}"), kill(known) if known.isdigit() else True]
+        return 0 if all(taken) else 1
 
-    def _kill(self, which: str) -> int:
-        call("scancel", "--full", "--signal=KILL", "--state=RUNNING", which)  # one that waits is refused signals
-        return self._cancel(which)
-
-    def cancel(self) -> int:
+    def cancel(self) -> None:
         """Take the job out of the queue, or have Slurm end it in its own time."""
-        return self._cancel(f"--name={self._order['name']}")
-
-    def _cancel(self, which: str) -> int:
-        done = run_program(["scancel", which])
-        if isinstance(done, str):
-            return 1
-        return 0 if done.returncode == 0 or _UNKNOWN.search(done.stderr) else 1
+        cancel(f"--name={self._order['name']}")
 
     def send(self, number: int) -> int:
         """Signal the job's processes, as Slurm does: all of them, whether or not they listen."""
@@ -214,18 +210,21 @@ class Client:
         text = call("scontrol", "--oneliner", "show", "job", self._id)
         if text:
             fields = dict(_FIELD.findall(text))
-            return _job(fields.get("JobState", ""), fields.get("Reason", ""), fields.get("ExitCode", "0:0"))
-        history = ("--noheader", "--parsable2", "--allocations", "--format=State,ExitCode")
+            ran = _seconds(fields.get("RunTime", ""))
+            return _job(fields.get("JobState", ""), fields.get("Reason", ""), fields.get("ExitCode", "0:0"), ran)
+        history = ("--noheader", "--parsable2", "--allocations", "--format=State,ExitCode,Elapsed")
         text = call("sacct", *history, f"--jobs={self._id}")
-        words = text.split("|") if text else []
-        return _job(words[0].split(" ")[0], "", words[1]) if len(words) > 1 else None
+        words = text.strip().split("|") if text else []
+        return _job(words[0].split(" ")[0], "", words[1], _seconds(words[2])) if len(words) > 2 else None  # noqa: PLR2004 - as asked
 
     def _tell(self, job: Job) -> None:
         if job.state in _WAITING:
             reason = f": {job.reason}" if job.reason not in {"", "None"} else ""
             self._file.write(SiteState("waiting", f"waits in Slurm's queue as job {self._id}{reason}", self._id))
         else:
-            self._file.write(SiteState("running", "", self._id))
+            if self._ran_seconds is None:
+                self._ran_seconds = job.ran_seconds
+            self._file.write(SiteState("running", "", self._id, ran_seconds=self._ran_seconds))
 
     def _end(self, job: Job) -> int:
         number = job.signal or (signal.SIGTERM if job.state == "CANCELLED" and not job.exit_code else 0)
@@ -233,7 +232,7 @@ class Client:
         if job.state == "CANCELLED" and not self._stopping:
             message = "cancelled in Slurm, by its user or an administrator"
         code = None if number else job.exit_code or (0 if job.state == "COMPLETED" else 1)
-        self._file.write(SiteState("ended", message, self._id, outcome, code, number or None))
+        self._file.write(SiteState("ended", message, self._id, outcome, code, number or None, job.ran_seconds))
         return 0
 
     def _lost(self) -> int:
@@ -242,11 +241,20 @@ class Client:
         return 1
 
 
-def _job(state: str, reason: str, exit_code: str) -> Job | None:
+def _job(state: str, reason: str, exit_code: str, ran_seconds: float | None) -> Job | None:
     code, _, number = exit_code.strip().partition(":")
     if not state or not code.isdigit():
         return None
-    return Job(state, reason, int(code), int(number) if number.isdigit() else 0)
+    return Job(state, reason, int(code), int(number) if number.isdigit() else 0, ran_seconds)
+
+
+def _seconds(text: str) -> float | None:
+    """Return how long `[days-]hours:minutes:seconds` is."""
+    match = _TIME.fullmatch(text.strip())
+    if match is None:
+        return None
+    hours = 24 * int(match["days"] or 0) + int(match["hours"])
+    return float(3600 * hours + 60 * int(match["minutes"]) + int(match["seconds"]))
 
 
 def _copy(path: Path, stream: BinaryIO, offset: int) -> int:

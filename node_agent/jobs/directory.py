@@ -18,7 +18,14 @@ from node_agent.jobs.settings import RunnerSettings
 from node_agent.jobs.spec import MemberKey, MemberSpec
 from node_agent.jobs.status import well_formed
 from node_agent.jobs.supervisor import status_writer
-from node_agent.jobs.supervisor.plan import LOG_DIRECTORY, SPEC_FILE, STATUS_FILE, STOP_FILE, SUPERVISOR_FILE
+from node_agent.jobs.supervisor.plan import (
+    LOG_DIRECTORY,
+    SPEC_FILE,
+    STATUS_FILE,
+    STOP_AT_ONCE,
+    STOP_FILE,
+    SUPERVISOR_FILE,
+)
 
 _LOCK_FILE = "lock"
 _ERROR_FILE = "supervisor.err"
@@ -142,9 +149,12 @@ class MemberDirectory:
                 process.wait()
         return self.read_supervisor()
 
-    def request_stop(self, grace_seconds: float) -> None:
-        """Leave word that the job is to stop; a supervisor that is only just starting finds it."""
-        write_atomically(self.path / STOP_FILE, f"{grace_seconds:g}\n")
+    def request_stop(self, grace_seconds: float, *, at_once: bool = False) -> None:
+        """Leave word that the job is to stop; a supervisor that is only just starting finds it.
+
+        With `at_once` it gets no time for a checkpoint first.
+        """
+        write_atomically(self.path / STOP_FILE, f"{grace_seconds:g}{f' {STOP_AT_ONCE}' if at_once else ''}\n")
 
     def bury(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Write the last status of a member whose supervisor is dead, unless there is one; return the one that counts.

@@ -12,20 +12,38 @@ would tell a program started directly that it is the only worker of a host with 
 NPROC_PER_NODE, MASTER_ADDR and MASTER_PORT speak of hosts and are always set; other launchers read those.
 """
 
-from collections.abc import Mapping
+import hashlib
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
 
 from node_agent.jobs.spec import MemberSpec
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MARKER = "ORQUANTA_MEMBER"
 """Every process of a job carries this variable, so that leftovers can be found."""
+STATE_MARKER = "ORQUANTA_STATE"
+"""And this one: which of the daemons on a host has started it. Daemons of several fleets may name members alike."""
 
 _GPUS_SEEN = frozenset({"CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"})
 
 
-def marker_entry(name: str) -> bytes:
-    """Return the environment entry that marks the processes of the member with this name."""
-    return f"{MARKER}={name}".encode()
+def state_mark(jobs_dir: Path) -> str:
+    """Return what tells a daemon's directory of jobs from those of others on its host; it outlives the directory."""
+    return hashlib.sha256(os.fsencode(os.path.realpath(jobs_dir))).hexdigest()[:16]
+
+
+def marks(name: str, jobs_dir: Path) -> dict[str, str]:
+    """Return the variables that mark the processes of the member with this name."""
+    return {MARKER: name, STATE_MARKER: state_mark(jobs_dir)}
+
+
+def is_marked(entries: Collection[bytes], name: str, mark: str) -> bool:
+    """Tell whether a process with this environment belongs to the member. Older daemons marked theirs by name alone."""
+    if f"{MARKER}={name}".encode() not in entries:
+        return False
+    state = f"{STATE_MARKER}=".encode()
+    return f"{STATE_MARKER}={mark}".encode() in entries or not any(entry.startswith(state) for entry in entries)
 
 
 def host_environment(work_dir: str, temporary_dir: str, user_name: str, extra: Mapping[str, str]) -> dict[str, str]:
@@ -63,7 +81,7 @@ def rendezvous(spec: MemberSpec) -> dict[str, str]:
     return found
 
 
-def identity(spec: MemberSpec, *, virtual_gpus: bool) -> dict[str, str]:
+def identity(spec: MemberSpec, jobs_dir: Path, *, virtual_gpus: bool) -> dict[str, str]:
     """Return what a job may not choose for itself: who it is, and which GPUs it sees."""
     return {
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
@@ -71,7 +89,7 @@ def identity(spec: MemberSpec, *, virtual_gpus: bool) -> dict[str, str]:
         "ORQUANTA_JOB_ID": spec.job_id,
         "ORQUANTA_ALLOCATION_ID": spec.allocation_id,
         "ORQUANTA_EPOCH": str(spec.epoch),
-        MARKER: str(spec.key),
+        **marks(str(spec.key), jobs_dir),
         "ORQUANTA_GPU_COUNT": str(len(spec.gpu_uuids)),
         "ORQUANTA_GPU_UUIDS": ",".join(spec.gpu_uuids),
         "ORQUANTA_VIRTUAL_GPUS": "1" if virtual_gpus else "0",
@@ -79,10 +97,11 @@ def identity(spec: MemberSpec, *, virtual_gpus: bool) -> dict[str, str]:
 
 
 def process_environment(
-    spec: MemberSpec, base: Mapping[str, str], *, virtual_gpus: bool, share: Mapping[str, str]
+    spec: MemberSpec, base: Mapping[str, str], jobs_dir: Path, *, virtual_gpus: bool, share: Mapping[str, str]
 ) -> dict[str, str]:
     """Return the whole environment of a job that runs as a process of this host."""
-    chosen = {**base, **rendezvous(spec), **spec.env, **share, **identity(spec, virtual_gpus=virtual_gpus)}
+    own = identity(spec, jobs_dir, virtual_gpus=virtual_gpus)
+    chosen = {**base, **rendezvous(spec), **spec.env, **share, **own}
     return {**chosen, "NVIDIA_VISIBLE_DEVICES": ",".join(spec.gpu_uuids) or "void"}
 
 
@@ -98,12 +117,14 @@ def site_environment(spec: MemberSpec) -> dict[str, str]:
     }
 
 
-def container_environment(spec: MemberSpec, *, virtual_gpus: bool, share: Mapping[str, str]) -> dict[str, str]:
+def container_environment(
+    spec: MemberSpec, jobs_dir: Path, *, virtual_gpus: bool, share: Mapping[str, str]
+) -> dict[str, str]:
     """Return what is added to an image's own environment; its GPUs come in as CDI devices."""
     return {
         "PYTHONUNBUFFERED": "1",
         **rendezvous(spec),
         **spec.env,
         **share,
-        **identity(spec, virtual_gpus=virtual_gpus),
+        **identity(spec, jobs_dir, virtual_gpus=virtual_gpus),
     }

@@ -1,14 +1,18 @@
 """What runs jobs elsewhere: an engine of the site behind a client, which a supervisor stands over as over a job."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from node_agent.jobs.spec import MemberSpec
+from node_agent.jobs.spec import MemberKey, MemberSpec
 
 ORDER_FILE = "order.json"
 """What a client is asked to run; in the member's directory."""
+
+
+class EngineAwayError(Exception):
+    """The engine could not be asked; the text says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,4 +39,15 @@ class Executor(Protocol):
 
     def commands(self, directory: Path) -> SiteCommands:
         """Return the client's command lines for the member that lives in `directory`."""
+        ...
+
+    def end(self, key: MemberKey) -> bool:
+        """End at once all that runs under the member's name; say whether the engine has taken that. Blocks."""
+        ...
+
+    def unended(self) -> Collection[MemberKey]:
+        """Return the members of this host's for which there are jobs that have not ended; nobody else's. Blocks.
+
+        Raises EngineAwayError.
+        """
         ...

@@ -24,6 +24,7 @@ class Member:
         self.recovering = False
         self.seen_dying = False
         self.stop_requested = False
+        self.stops_at_once = False
         self.size_bytes = 0
         self._started_boottime: float | None = None
         self._pidfd = -1
@@ -70,14 +71,23 @@ class Member:
             os.close(self._pidfd)
             self._pidfd = -1
 
-    def request_stop(self) -> None:
-        """Ask the supervisor to stop the job; a second call does nothing. Raises OSError when the disk is full."""
-        if self.stop_requested or self.directory is None:
+    def request_stop(self, *, at_once: bool = False) -> None:
+        """Ask the supervisor to stop the job, with `at_once` without time for a checkpoint first.
+
+        Asking the same again does nothing. Raises OSError when the disk is full.
+        """
+        if self.directory is None or (self.stop_requested and (self.stops_at_once or not at_once)):
             return
         with contextlib.suppress(OSError):  # the signal alone is enough for a supervisor that is up
-            self.directory.request_stop(self.spec.stop_grace_seconds)
-            self.stop_requested = True
+            self.directory.request_stop(self.spec.stop_grace_seconds, at_once=at_once)
+            self.stop_requested, self.stops_at_once = True, at_once
         if self._pidfd >= 0:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
                 self.stop_requested = True
+
+    def kill_supervisor(self) -> None:
+        """Kill the supervisor that is watched, if it still lives."""
+        if self._pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)

@@ -49,7 +49,9 @@ def make(spec: MemberSpec, settings: RunnerSettings, directory: Path) -> tuple[d
         return _elsewhere(spec, settings.executor, common, directory)
     if spec.image is None:
         return {**common, **_process(spec, settings, directory, share)}, {}
-    env = environment.container_environment(spec, virtual_gpus=settings.virtual_gpus, share=share)
+    env = environment.container_environment(
+        spec, settings.jobs_dir, virtual_gpus=settings.virtual_gpus, share=share
+    )
     commands = container.build(
         spec,
         env,
@@ -58,7 +60,7 @@ def make(spec: MemberSpec, settings: RunnerSettings, directory: Path) -> tuple[d
         virtual_gpus=settings.virtual_gpus,
         mps_pipe_directory=settings.mps_pipe_directory,
     )
-    client_env = {**settings.container.environment, environment.MARKER: str(spec.key)}
+    client_env = {**settings.container.environment, **environment.marks(str(spec.key), settings.jobs_dir)}
     plan = {
         **common,
         "argv": commands.run,
@@ -77,7 +79,7 @@ def _elsewhere(
     plan = {
         **common,
         "argv": commands.run,
-        "env": {**commands.environment, environment.MARKER: str(spec.key)},
+        "env": {**commands.environment, **environment.marks(str(spec.key), directory.parent)},
         "cwd": "/",
         "user": None,
         "container": None,
@@ -94,7 +96,9 @@ def _process(spec: MemberSpec, settings: RunnerSettings, directory: Path, share:
     command = ("/bin/sh", "-c", spec.command) if isinstance(spec.command, str) else spec.command
     return {
         "argv": command,
-        "env": environment.process_environment(spec, base, virtual_gpus=settings.virtual_gpus, share=share),
+        "env": environment.process_environment(
+            spec, base, settings.jobs_dir, virtual_gpus=settings.virtual_gpus, share=share
+        ),
         "cwd": spec.working_dir or str(directory / WORK_DIRECTORY),
         "user": settings.run_as,
         "container": None,

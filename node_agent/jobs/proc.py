@@ -98,13 +98,13 @@ def own_arguments(pid: int) -> list[str]:
         return []
 
 
-def has_environment_entry(pid: int, entry: bytes) -> bool:
-    """Say whether a process was started with this `NAME=value` in its environment."""
+def environment_entries(pid: int) -> list[bytes]:
+    """Return each `NAME=value` that a process was started with; none of a process that may not be looked at."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
-            return entry in file.read().split(b"\0")
+            return file.read().split(b"\0")
     except OSError:
-        return False
+        return []
 
 
 def kernel_oom_kills() -> int:

@@ -14,7 +14,7 @@ import structlog
 
 from node_agent.jobs import proc
 from node_agent.jobs.directory import SUPERVISOR_CODE, MemberDirectory
-from node_agent.jobs.environment import marker_entry
+from node_agent.jobs.environment import STATE_MARKER, is_marked, state_mark
 from node_agent.jobs.spec import MemberKey
 from node_agent.jobs.status import Outcome
 from node_agent.jobs.supervisor.cgroups import Cgroup
@@ -86,6 +86,11 @@ async def destroy_orphan(pid: int, jobs_dir: Path, key: MemberKey, cgroup_parent
     """Kill such a supervisor and all of its job: nobody else would ever stop it."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
+    await destroy_left(jobs_dir, key, cgroup_parent)
+
+
+async def destroy_left(jobs_dir: Path, key: MemberKey, cgroup_parent: str | None) -> None:
+    """Kill what is left of a member on this host whose supervisor is dead and whose directory is gone."""
     await _kill_all(MemberDirectory(jobs_dir / str(key)), {"name": str(key), "cgroup_parent": cgroup_parent})
 
 
@@ -119,9 +124,11 @@ def _kill_once(directory: MemberDirectory, plan: dict[str, Any]) -> bool:
     init = (directory.read_status() or {}).get("init")
     if init is not None and proc.is_alive(init[0], init[1]):
         found.add(init[0])
-    entry = marker_entry(plan["name"])
+    mark = plan.get("env", {}).get(STATE_MARKER) or state_mark(directory.path.parent)
     for pid in proc.all_pids():
-        if pid not in found and proc.has_environment_entry(pid, entry) and proc.start_time(pid) is not None:
+        if pid in found or not is_marked(proc.environment_entries(pid), plan["name"], mark):
+            continue
+        if proc.start_time(pid) is not None:
             found.add(pid)
     found -= {os.getpid(), 0}  # a daemon started from within a job would carry its mark
     for pid in found:

@@ -17,8 +17,13 @@ class Host(Protocol):
         """Return the state of every member whose end was not acknowledged yet."""
         ...
 
-    async def converge(self, members: Sequence[node_link_pb2.MemberAssignment]) -> None:
-        """Start what is missing, stop what is not listed. Called again with the newest list after a failure."""
+    async def converge(
+        self, members: Sequence[node_link_pb2.MemberAssignment], stops: Sequence[node_link_pb2.MemberStop]
+    ) -> None:
+        """Start what is missing, stop what is not listed: as `stops` says, or else with a checkpoint first.
+
+        Called again with the newest lists after a failure.
+        """
         ...
 
     async def acknowledge(self, allocation_id: str, rank: int) -> None:

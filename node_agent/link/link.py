@@ -219,7 +219,7 @@ class NodeLink:
         order, stream = await self._orders.take(), self._streams
         while True:
             try:
-                await self._host.converge(order.members)
+                await self._host.converge(order.members, order.stops)
             except Exception:
                 log.exception("link.converge_failed", revision=order.revision)
                 with contextlib.suppress(TimeoutError):

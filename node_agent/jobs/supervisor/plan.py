@@ -11,6 +11,8 @@ SPEC_FILE = "spec.json"
 STATUS_FILE = "status.json"
 SUPERVISOR_FILE = "supervisor.json"
 STOP_FILE = "stop"
+STOP_AT_ONCE = "at once"
+"""Follows the grace in the stop's file where nothing of the job is to be saved first."""
 LOG_DIRECTORY = "log"
 
 

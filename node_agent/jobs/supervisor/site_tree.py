@@ -1,7 +1,8 @@
 """A job that an engine of the site runs elsewhere: the supervisor stands over the engine's client.
 
-The client keeps `site.json` beside the status: `state` (waiting, running, ended), `message`, and once it has ended
-`outcome` (a member's outcome), `exit_code` and `signal`.
+The client keeps `site.json` beside the status: `state` (waiting, running, ended), `message`, `ran_seconds` (for how
+long it had run when that was written, by the engine's clock, if the engine tells), and once it has ended `outcome` (a
+member's outcome), `exit_code` and `signal`.
 """
 
 # The supervisor starts in milliseconds, and loading pathlib would take a good part of them.
@@ -26,6 +27,7 @@ _LONGEST_KILL_AGAIN_SECONDS = 10.0
 _MESSAGE_MAX = 500
 _LAST_SIGNAL = 64
 _LAST_EXIT_CODE = 255
+_RAN_SECONDS_MAX = 1e9
 _TOLD = {"start_failed", "supervisor_lost", "timed_out"}
 _OUTCOMES = {*_TOLD, "exited", "signaled", "oom_killed"}
 
@@ -46,6 +48,7 @@ class SiteTree(Tree):
         """Why the engine has not started the job yet; None once it has."""
         found = self._read()
         if found.get("state") in {"running", "ended"}:
+            self._note_time(found)
             return None
         return str(found.get("message") or "waits for its engine to take it")[:_MESSAGE_MAX]
 
@@ -73,7 +76,13 @@ class SiteTree(Tree):
             self.verdict = "supervisor_lost", "the client of the site's engine died; its job is ended, run it again"
         self.kill()
 
+    def _note_time(self, found: dict[str, object]) -> None:
+        seconds = found.get("ran_seconds")
+        if isinstance(seconds, int | float) and 0 <= seconds <= _RAN_SECONDS_MAX:
+            self.ran_seconds = float(seconds)
+
     def _end(self, found: dict[str, object]) -> None:
+        self._note_time(found)
         code, number = found.get("exit_code"), found.get("signal")
         if isinstance(number, int) and 0 < number <= _LAST_SIGNAL:
             self.exit_status = number

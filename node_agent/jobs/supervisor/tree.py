@@ -32,7 +32,7 @@ class Tree:
 
     `exit_status` is the main process's wait status once it ended; `empty` says that no process is left. Call `reap`
     on SIGCHLD and when `wake_fd` becomes readable. `verdict` is an outcome and its message, where the exit status does
-    not tell how it ended.
+    not tell how it ended. `ran_seconds` is for how long it had run when that was last heard, if whoever runs it tells.
     """
 
     isolated = False
@@ -49,6 +49,7 @@ class Tree:
         self.oom_killed = False
         self.peak_memory_bytes: int | None = None
         self.verdict: tuple[str, str] | None = None
+        self.ran_seconds: float | None = None
 
     @property
     def waits(self) -> str | None:

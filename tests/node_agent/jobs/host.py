@@ -14,8 +14,8 @@ from typing import Any
 
 from node_agent.clock import SystemClock
 from node_agent.jobs.directory import MemberDirectory
-from node_agent.jobs.environment import marker_entry
-from node_agent.jobs.proc import all_pids, has_environment_entry, start_time
+from node_agent.jobs.environment import MARKER
+from node_agent.jobs.proc import all_pids, environment_entries, start_time
 from node_agent.jobs.runner import JobRunner
 from node_agent.jobs.settings import RunnerSettings
 from node_agent.jobs.spec import MemberKey, MemberSpec
@@ -158,8 +158,8 @@ async def output(runner: JobRunner, key: MemberKey) -> bytes:
 
 def processes_of(key: MemberKey | str) -> list[int]:
     """The live processes that carry a member's mark."""
-    entry = marker_entry(str(key))
-    return [pid for pid in all_pids() if has_environment_entry(pid, entry) and start_time(pid) is not None]
+    entry = f"{MARKER}={key}".encode()
+    return [pid for pid in all_pids() if entry in environment_entries(pid) and start_time(pid) is not None]
 
 
 def processes_with_argument(text: str) -> list[int]:

@@ -31,7 +31,8 @@ from tests.node_agent.jobs.host import (
 async def test_a_job_goes_on_without_its_daemon_and_the_next_one_sees_it_end(any_host: Host) -> None:
     job = spec("orphan", "echo before; while [ ! -e $HOME/go ]; do sleep 0.02; done; echo after; exit 7")
     daemon = any_host.daemon_process(job)
-    await eventually(lambda: processes_of(job.key) != [])
+    directory = MemberDirectory(any_host.settings.jobs_dir / str(job.key))
+    await eventually(lambda: (directory.read_status() or {}).get("state") == "running")
     kill_daemon(daemon)
     async with any_host.daemon() as runner:
         adopted = runner.statuses()[job.key]
@@ -84,6 +85,24 @@ async def test_a_killed_supervisor_takes_its_whole_job_with_it(any_host: Host) -
     assert status.outcome is Outcome.SUPERVISOR_LOST
     assert status.runtime_seconds > 0
     assert "run it again" in status.message
+
+
+async def test_a_daemon_kills_no_job_of_another_one_on_its_host_that_names_its_member_alike(tmp_path: Path) -> None:
+    mine, theirs = (Host(tmp_path / name, isolate_pids=False, cgroup_parent=None) for name in ("mine", "theirs"))
+    job = spec("twin", "sleep 1000")
+    try:
+        async with mine.daemon() as runner, theirs.daemon() as other:
+            for one in (runner, other):
+                await one.converge({job.key: job})
+                await running(one, job.key)
+            os.kill(supervisor_pid(mine, job.key), signal.SIGKILL)
+            assert (await ended(runner, job.key)).outcome is Outcome.SUPERVISOR_LOST
+            assert other.statuses()[job.key].pid in processes_of(job.key)
+            await other.converge({})
+            assert (await ended(other, job.key)).outcome is Outcome.STOPPED
+    finally:
+        mine.clean_up()
+        theirs.clean_up()
 
 
 @pytest.mark.skipif(not has_capability(CAP_SYS_ADMIN), reason="this process may not make process namespaces")
@@ -251,10 +270,29 @@ async def test_a_job_that_scribbles_on_its_status_cannot_hurt_the_daemon(host: H
     async with host.daemon() as runner:
         await runner.converge({job.key: job})
         await eventually((host.work_dir(job.key) / "done").exists)
-        runner._mark(job.key)
+        runner._attendant.mark(job.key)
         os.kill(supervisor_pid(host, job.key), signal.SIGKILL)
         status = await ended(runner, job.key)
     assert status.outcome is Outcome.SUPERVISOR_LOST
+
+
+async def test_nothing_is_left_of_a_job_whose_directory_and_supervisor_are_gone_while_its_daemon_runs(
+    tmp_path: Path,
+) -> None:
+    host = Host(tmp_path, isolate_pids=False, cgroup_parent=None)
+    mark = f"7{os.getpid()}.25"
+    job = spec("swept", f"setsid sleep {mark}")
+    try:
+        async with host.daemon() as runner:
+            await runner.converge({job.key: job})
+            await eventually(lambda: processes_with_argument(mark) != [])
+            pid = supervisor_pid(host, job.key)
+            shutil.rmtree(host.settings.jobs_dir / str(job.key))
+            os.kill(pid, signal.SIGKILL)
+            assert (await ended(runner, job.key)).outcome is Outcome.SUPERVISOR_LOST
+            assert processes_with_argument(mark) == []
+    finally:
+        host.clean_up()
 
 
 async def test_a_job_that_deletes_its_own_directory_is_reported_lost(host: Host) -> None:

@@ -3,6 +3,8 @@
 import signal
 from pathlib import Path
 
+import pytest
+
 from node_agent.jobs.proc import boottime_seconds
 from node_agent.jobs.status import Outcome
 from tests.node_agent.jobs.host import (
@@ -32,6 +34,38 @@ async def test_a_stop_asks_for_a_checkpoint_first_those_who_listen_and_nobody_el
         status = await ended(runner, job.key)
     assert (status.outcome, status.exit_code) == (Outcome.STOPPED, 0)
     assert (any_host.work_dir(job.key) / "saved").exists()
+
+
+async def test_a_job_whose_work_nothing_takes_up_is_stopped_without_a_checkpoint(any_host: Host) -> None:
+    job = spec("cancelled", SAVER, checkpoint_signal=signal.SIGUSR1, checkpoint_seconds=600)
+    async with any_host.daemon() as runner:
+        await runner.converge({job.key: job})
+        await eventually((any_host.work_dir(job.key) / "ready").exists)
+        await runner.converge({}, at_once={job.allocation_id})
+        status = await ended(runner, job.key)
+    assert (status.outcome, status.signal) == (Outcome.STOPPED, signal.SIGTERM)
+    assert not (any_host.work_dir(job.key) / "saved").exists()
+
+
+@pytest.mark.parametrize("by_another_daemon", [False, True], ids=["one daemon", "the next daemon"])
+async def test_a_checkpoint_ends_when_its_job_is_not_to_go_on_any_more(host: Host, by_another_daemon: bool) -> None:
+    waits = "trap 'touch asked' USR1; touch ready; while :; do sleep 0.02; done"
+    job = spec("regretted", waits, checkpoint_signal=signal.SIGUSR1, checkpoint_seconds=3600)
+    async with host.daemon() as runner:
+        await runner.converge({job.key: job})
+        await eventually((host.work_dir(job.key) / "ready").exists)
+        await runner.converge({})
+        await eventually((host.work_dir(job.key) / "asked").exists)
+        if not by_another_daemon:
+            await runner.converge({}, at_once={job.allocation_id})
+            status = await ended(runner, job.key)
+    if by_another_daemon:
+        async with host.daemon() as runner:
+            await runner.converge({})
+            assert not runner.statuses()[job.key].ended
+            await runner.converge({}, at_once={job.allocation_id})
+            status = await ended(runner, job.key)
+    assert (status.outcome, status.signal) == (Outcome.STOPPED, signal.SIGTERM)
 
 
 async def test_sigterm_comes_at_once_to_a_job_that_listens_for_no_checkpoint(host: Host) -> None:

@@ -1,25 +1,28 @@
 """Jobs that an engine of the site runs, where the engine or its client fails; the engine is a few lines of shell."""
 
 import os
+import shutil
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from node_agent.jobs.executor import SiteCommands
-from node_agent.jobs.spec import MemberSpec
+from node_agent.jobs.executor import EngineAwayError, SiteCommands
+from node_agent.jobs.spec import MemberKey, MemberSpec
 from node_agent.jobs.status import Outcome
-from tests.node_agent.jobs.host import Host, ended, eventually, running, spec, supervisor_pid
+from tests.node_agent.jobs.host import Host, ended, eventually, processes_of, running, spec, supervisor_pid
 
 
 class ShellEngine:
     """An engine whose client is the job's own command, in the member's directory.
 
-    It takes the order to end a job only while the file `answers` is there; each order is a line in `kills`.
+    It takes the order to end a job only while the file `answers` is there; each order is a line in `kills`. `running`
+    is what it says that it runs for this host; None while it is away.
     """
 
     def __init__(self, directory: Path) -> None:
+        self.running: set[MemberKey] | None = set()
         self.answers = directory / "answers"
         self.kills = directory / "kills"
 
@@ -36,6 +39,19 @@ class ShellEngine:
             signal=("/bin/false",),
             environment={"PATH": os.environ["PATH"]},
         )
+
+    def end(self, key: MemberKey) -> bool:
+        with self.kills.open("a") as file:
+            file.write(f"{key}\n")
+        return self.answers.exists()
+
+    def unended(self) -> Collection[MemberKey]:
+        if self.running is None:
+            raise EngineAwayError("it is away")
+        return self.running
+
+    def asked_for(self, key: MemberKey) -> int:
+        return self.kills.read_text().splitlines().count(str(key)) if self.kills.exists() else 0
 
     def asked(self) -> int:
         return len(self.kills.read_text().splitlines()) if self.kills.exists() else 0
@@ -92,6 +108,87 @@ async def test_an_engine_that_takes_its_time_is_not_asked_again_and_again(host: 
         await runner.converge({})
         assert (await ended(runner, job.key)).outcome is Outcome.STOPPED
     assert engine.asked() < 5
+
+
+async def test_a_job_whose_directory_is_deleted_counts_as_there_until_the_engine_has_ended_it(
+    host: Host, engine: ShellEngine
+) -> None:
+    job = spec("wiped", f"{RUNS}; sleep 600")
+    async with host.daemon() as runner:
+        await runner.converge({job.key: job})
+        await running(runner, job.key)
+        shutil.rmtree(host.settings.jobs_dir / str(job.key))
+        await eventually(lambda: engine.asked_for(job.key) > 1)
+        assert processes_of(job.key) == []
+        assert not runner.statuses()[job.key].ended
+        engine.answers.touch()
+        assert (await ended(runner, job.key)).outcome is Outcome.SUPERVISOR_LOST
+        assert "directory was deleted" in runner.statuses()[job.key].message
+
+
+@pytest.mark.parametrize("deleted", [True, False], ids=["directory deleted", "specification destroyed"])
+async def test_what_a_daemon_finds_and_cannot_follow_is_ended_in_the_engine_before_it_counts_as_lost(
+    host: Host, engine: ShellEngine, deleted: bool
+) -> None:
+    job = spec("found", f"{RUNS}; sleep 600")
+    async with host.daemon() as runner:
+        await runner.converge({job.key: job})
+        await running(runner, job.key)
+    directory = host.settings.jobs_dir / str(job.key)
+    if deleted:
+        shutil.rmtree(directory)
+    else:
+        (directory / "spec.json").write_text("{")
+    async with host.daemon() as runner:
+        await runner.converge({job.key: job})
+        await eventually(lambda: engine.asked_for(job.key) > 1)
+        assert processes_of(job.key) == []
+        assert job.key not in runner.statuses()
+        engine.answers.touch()
+        assert (await ended(runner, job.key)).outcome is Outcome.SUPERVISOR_LOST
+
+
+async def test_what_the_engine_runs_for_this_host_and_nobody_follows_is_ended_there_and_nothing_else(
+    host: Host, engine: ShellEngine
+) -> None:
+    engine.answers.touch()
+    job, stray = spec("ours", f"{RUNS}; sleep 600"), MemberKey("a-stray", 0)
+    async with host.daemon() as runner:
+        await runner.converge({job.key: job})
+        await running(runner, job.key)
+    engine.running = {job.key, stray}
+    async with host.daemon() as runner:
+        await eventually(lambda: engine.asked_for(stray) == 1)
+        assert engine.asked_for(job.key) == 0
+        await runner.converge({})
+        assert (await ended(runner, job.key)).outcome is Outcome.STOPPED
+
+
+async def test_an_engine_that_cannot_tell_what_it_runs_stops_nothing(host: Host, engine: ShellEngine) -> None:
+    engine.running = None
+    engine.answers.touch()
+    job = spec("meanwhile", f"""{RUNS}; tell '{{"state": "ended", "exit_code": 0}}'""")
+    async with host.daemon() as runner:
+        assert (await host.run(runner, job))[job.key].succeeded
+    assert engine.asked() == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        pytest.param("0", 0.0, id="no time"),
+        pytest.param("true", None, id="no number"),
+        pytest.param("-5", None, id="less than none"),
+        pytest.param("1e300", None, id="too much"),
+    ],
+)
+async def test_the_engines_word_on_how_long_a_job_ran_is_taken_where_it_can_be(
+    host: Host, said: str, seconds: float | None
+) -> None:
+    job = spec("timed", f"""{RUNS}; sleep 0.3; tell '{{"state": "ended", "exit_code": 0, "ran_seconds": {said}}}'""")
+    async with host.daemon() as runner:
+        status = (await host.run(runner, job))[job.key]
+    assert status.runtime_seconds == seconds if seconds is not None else status.runtime_seconds > 0
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,18 @@
 
 from pathlib import Path
 
-from node_agent.jobs.environment import container_environment, host_environment, process_environment, rendezvous
+from node_agent.jobs.environment import (
+    container_environment,
+    host_environment,
+    is_marked,
+    process_environment,
+    rendezvous,
+    state_mark,
+)
 from node_agent.jobs.gpu_share import mps_runs, share_environment
 from tests.node_agent.jobs.host import spec
 
+JOBS = Path("/state/jobs")
 BASE = host_environment("/work", "/tmp/x", "nobody", {"PATH": "/opt/bin:/usr/bin"})
 
 
@@ -40,7 +48,7 @@ def test_a_job_alone_is_not_told_that_it_is_distributed() -> None:
 
 def test_a_job_sees_its_own_gpus_by_uuid_and_cannot_choose_others() -> None:
     job = spec("gpus", "x", gpu_uuids=("GPU-a", "GPU-b"), env={"CUDA_VISIBLE_DEVICES": "0", "HOME": "/h"})
-    env = process_environment(job, BASE, virtual_gpus=True, share={})
+    env = process_environment(job, BASE, JOBS, virtual_gpus=True, share={})
     assert env["CUDA_VISIBLE_DEVICES"] == env["NVIDIA_VISIBLE_DEVICES"] == "GPU-a,GPU-b"
     assert env["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     assert (env["ORQUANTA_GPU_COUNT"], env["ORQUANTA_VIRTUAL_GPUS"]) == ("2", "1")
@@ -48,14 +56,26 @@ def test_a_job_sees_its_own_gpus_by_uuid_and_cannot_choose_others() -> None:
     assert (env["HOME"], env["PATH"]) == ("/h", "/opt/bin:/usr/bin")
 
 
+def test_a_process_is_told_from_one_of_another_daemon_that_names_its_member_alike() -> None:
+    job = spec("twin", "x")
+    env = process_environment(job, BASE, JOBS, virtual_gpus=False, share={})
+    entries = [f"{name}={value}".encode() for name, value in env.items()]
+    name, mine, theirs = str(job.key), state_mark(JOBS), state_mark(Path("/other/jobs"))
+    assert is_marked(entries, name, mine)
+    assert not is_marked(entries, name, theirs)
+    assert not is_marked(entries, "another.0", mine)
+    by_an_older_daemon = [entry for entry in entries if not entry.startswith(b"ORQUANTA_STATE=")]
+    assert is_marked(by_an_older_daemon, name, mine)
+
+
 def test_a_job_without_gpus_sees_none() -> None:
-    env = process_environment(spec("cpu", "x"), BASE, virtual_gpus=False, share={})
+    env = process_environment(spec("cpu", "x"), BASE, JOBS, virtual_gpus=False, share={})
     assert env["CUDA_VISIBLE_DEVICES"] == ""
     assert env["NVIDIA_VISIBLE_DEVICES"] == "void"
 
 
 def test_a_container_keeps_the_images_own_paths() -> None:
-    env = container_environment(spec("image", "x", image="busybox"), virtual_gpus=False, share={})
+    env = container_environment(spec("image", "x", image="busybox"), JOBS, virtual_gpus=False, share={})
     assert not {"PATH", "HOME", "TMPDIR", "USER", "NVIDIA_VISIBLE_DEVICES"} & set(env)
 
 
@@ -78,4 +98,7 @@ def test_a_job_with_a_part_of_a_gpu_is_held_to_it_by_mps_where_it_runs(tmp_path:
 def test_a_job_cannot_choose_the_limits_of_its_part() -> None:
     job = spec("part", "x", gpu_uuids=("GPU-a",), gpu_milli=100, env={"CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "100"})
     share = share_environment(job, Path("/tmp/nvidia-mps"))
-    assert process_environment(job, BASE, virtual_gpus=False, share=share)["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"] == "10"
+    assert (
+        process_environment(job, BASE, JOBS, virtual_gpus=False, share=share)["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"]
+        == "10"
+    )

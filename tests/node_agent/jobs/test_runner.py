@@ -12,7 +12,6 @@ import pytest
 
 from node_agent.jobs.proc import boottime_seconds
 from node_agent.jobs.runner import StateDirectoryBusyError
-from node_agent.jobs.spec import MemberKey
 from node_agent.jobs.status import MemberState, Outcome, rejected
 from tests.node_agent.jobs.host import (
     CAP_SETUID,
@@ -309,13 +308,14 @@ async def test_a_member_that_waits_and_is_no_longer_wanted_ends_as_stopped(host:
 
 
 async def test_a_refused_specification_is_reported_until_it_is_acknowledged(host: Host) -> None:
-    key = MemberKey("a-bad", 0)
+    job = spec("bad", "touch ran")
+    key = job.key
     async with host.daemon() as runner:
-        refusal = rejected(key, "j-bad", 1, "env is not allowed", runner._clock.now())
+        refusal = rejected(key, job.job_id, 1, "env is not allowed", runner._clock.now())
         await runner.converge({}, [refusal])
         assert runner.statuses()[key] == refusal
         await runner.acknowledge(key)
-        await runner.converge({key: spec("bad", "touch ran")})
+        await runner.converge({key: job})
         assert "not started again" in runner.statuses()[key].message
     assert not host.work_dir(key).exists()
 

@@ -40,7 +40,9 @@ class ScriptedHost:
     def member_reports(self) -> Sequence[node_link_pb2.MemberReport]:
         return [r for r in self.reports if (r.allocation_id, r.rank) not in self.acknowledged]
 
-    async def converge(self, members: Sequence[node_link_pb2.MemberAssignment]) -> None:
+    async def converge(
+        self, members: Sequence[node_link_pb2.MemberAssignment], _stops: Sequence[node_link_pb2.MemberStop]
+    ) -> None:
         self.orders.append([member.allocation_id for member in members])
         await self._note()
         if self.hold is not None:

@@ -75,7 +75,7 @@ async def test_jobs_are_known_with_their_processes_and_can_be_stopped(host: Host
         found = jobs.jobs()[0]
         assert (found.job_id, found.gpu_uuids) == (job.job_id, ("GPU-1",))
         assert status.pid in found.process_ids
-        assert jobs.holders()["GPU-1"].allocation_id == "a-tree"
+        assert jobs.holders()["GPU-1"].allocation_id == job.allocation_id
         supervisors = jobs.protected_process_ids()
         assert len(supervisors) == 1
         assert not supervisors & found.process_ids

@@ -1,0 +1,42 @@
+"""How a job of Slurm says whose it is: in its comment, which stays when a job gives itself another name.
+
+Sources: sbatch(1) and squeue(1) of Slurm 22.05.
+"""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from node_agent.jobs.spec import MemberKey
+
+_OPTION: Final = "--comment="
+_MARK: Final = re.compile(r"(?:^|\s)orquanta/(?P<node>[^/\s]{1,63})/(?P<key>\S{1,80})$")
+_ENDING: Final = "COMPLETING"
+
+LIST: Final = ("squeue", "--noheader", f"--user={os.geteuid()}", "--format=%i|%T|%k")
+"""Slurm's jobs of this daemon's user that have not ended: id, state, comment."""
+
+
+def mark(arguments: Sequence[str], node_id: str, key: MemberKey) -> list[str]:
+    """Return arguments of sbatch by which the job bears the host's mark, behind a comment that the site wants."""
+    if not node_id:
+        return list(arguments)
+    own = f"orquanta/{node_id}/{key}"
+    comments = [one.removeprefix(_OPTION) for one in arguments if one.startswith(_OPTION)]
+    others = [one for one in arguments if not one.startswith(_OPTION)]
+    return [*others, f"{_OPTION}{f'{comments[-1]} {own}' if comments else own}"]
+
+
+def read_marks(text: str, node_id: str) -> Mapping[MemberKey, Sequence[str]]:
+    """Return what LIST prints as ids of jobs, by the member whose mark of this host they bear."""
+    found: dict[MemberKey, list[str]] = {}
+    for line in text.splitlines():
+        number, state, comment = [*line.split("|", 2), "", ""][:3]
+        match = _MARK.search(comment.strip())
+        if match is None or match["node"] != node_id or state == _ENDING or not number.isdigit():
+            continue
+        key = MemberKey.parse(match["key"])
+        if key is not None:
+            found.setdefault(key, []).append(number)
+    return found
