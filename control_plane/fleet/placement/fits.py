@@ -6,7 +6,6 @@ from control_plane.fleet.placement.grid import Grid, Hold
 from control_plane.fleet.placement.needs import Need
 from control_plane.fleet.placement.packing.model import WHOLE_GPU_MILLI
 from control_plane.fleet.placement.packing.state import Bools, Ints
-from control_plane.fleet.placement.room import Bounds
 from control_plane.model.job import ResourceRequest
 
 _CHUNK_ROWS = 512  # bounds the memory of comparing the slots of a host with each other
@@ -30,20 +29,6 @@ def fitting(grid: Grid, rows: Ints, need: Need) -> Ints:
         return rows
     found: Ints = rows[_enough(grid, rows, need, usable(grid, rows, need))]
     return found
-
-
-def bounds(grid: Grid, since: int) -> Bounds:
-    """Return what is free at most on any one host that has changed since the grid counted so many changes."""
-    rows = np.flatnonzero((grid.changed_at[: grid.count] > since) & grid.serves[: grid.count])
-    if not rows.size:
-        return Bounds()
-    return Bounds(
-        int(grid.cpu_free[rows].max()),
-        int(grid.memory_free[rows].max()),
-        int(grid.whole_free[rows].max()),
-        int(grid.largest_free[rows].max()),
-        changed=True,
-    )
 
 
 def usable(grid: Grid, rows: Ints, need: Need) -> Bools:

@@ -10,7 +10,7 @@ import numpy as np
 from control_plane.fleet.placement.admit import Admission, Apart
 from control_plane.fleet.placement.ahead import Ahead
 from control_plane.fleet.placement.choice import Chooser
-from control_plane.fleet.placement.fits import bounds, fitting, hold, lacks
+from control_plane.fleet.placement.fits import fitting, hold, lacks
 from control_plane.fleet.placement.grid import Grid, Hold
 from control_plane.fleet.placement.history import History
 from control_plane.fleet.placement.journal import Journal
@@ -20,8 +20,9 @@ from control_plane.fleet.placement.needs import Way
 from control_plane.fleet.placement.packing.state import Bools, OverCommitError
 from control_plane.fleet.placement.ranking import EmptyRanking, FitRanking, PackingPolicy, PolicyRanking
 from control_plane.fleet.placement.reasons import found_by
-from control_plane.fleet.placement.room import Asked, Bounds, Claim, Found, Host, Missing, by_host
+from control_plane.fleet.placement.room import Asked, Claim, Found, Host, Missing, by_host
 from control_plane.fleet.placement.verdicts import Judge, Verdict
+from control_plane.fleet.placement.watch import GridWatch
 from control_plane.model.ids import AllocationId, NodeId
 from control_plane.model.job import ResourceRequest
 
@@ -128,13 +129,9 @@ class Hosts:
             known = self._possible[asked.resources] = self._ever.choose(asked) is not None
         return known
 
-    def moment(self) -> int:
+    def watch(self) -> GridWatch:
         """See `Recorded`."""
-        return self.grid.sequence
-
-    def freed_since(self, moment: int) -> Bounds:
-        """See `Recorded`."""
-        return bounds(self.grid, moment)
+        return GridWatch(self.grid)
 
     def claims_moment(self) -> int:
         """See `Recorded`."""

@@ -163,28 +163,32 @@ class Room(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The most that any one host has free now, of those that have changed since some moment: whole GPUs, thousandths.
+    """The most that is free on any one of some hosts; each figure may be of another one. `more` if there is any host.
 
-    Each may be of another host. All zero if none has changed.
+    `gpu_milli` is the most that is free of any one GPU, in thousandths.
     """
 
     cpu_milli: int = 0
     memory_bytes: int = 0
     whole_gpus: int = 0
     gpu_milli: int = 0
-    changed: bool = False
+    more: bool = False
+
+
+class Watch(Protocol):
+    """Sees what comes free between one look and the next."""
+
+    def look(self) -> Bounds | None:
+        """Return the most that is free on any one host that has more free than at the last look; None at the first."""
+        ...
 
 
 @runtime_checkable
 class Recorded(Protocol):
-    """A room that can tell what has changed since a moment. It changes no answer, it spares looking at all of it."""
+    """A room that can tell what has changed. It changes no answer, it spares looking at all of it."""
 
-    def moment(self) -> int:
-        """Return the moment that it is now."""
-        ...
-
-    def freed_since(self, moment: int) -> Bounds:
-        """Return what is free at most on any one host that has changed since: what did not fit then fits there only."""
+    def watch(self) -> Watch:
+        """Begin to watch for room that comes free. Who keeps away from whom is not watched."""
         ...
 
     def claims_moment(self) -> int:

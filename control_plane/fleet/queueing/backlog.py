@@ -30,6 +30,11 @@ class Shape:
         """Return what a job of this shape asks for."""
         return Asked(job.job_id, job.team, self.resources)
 
+    def asked_by_first(self) -> Asked:
+        """Return what the jobs of this shape ask for, in the name of one of them."""
+        group = next(iter(self.groups))
+        return Asked(group.ages[0][1], group.team, self.resources)
+
 
 @dataclass(eq=False, slots=True)
 class Group:

@@ -1,9 +1,10 @@
 """Room kept for jobs that do not fit yet, so that what starts before them does not delay them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from operator import is_
 from typing import Final
 
 from control_plane.fleet.placement.packing.state import OverCommitError
@@ -11,7 +12,7 @@ from control_plane.fleet.placement.room import Asked, Claim, Found, Room
 from control_plane.fleet.queueing.ledger import Ledger
 from control_plane.fleet.queueing.model import WaitingJob
 from control_plane.fleet.queueing.search import Freed, freed, least_freed, nodes_of
-from control_plane.model.ids import AllocationId, NodeId
+from control_plane.model.ids import AllocationId, JobId, NodeId
 
 SOON: Final = timedelta(seconds=60)
 """By when what is stopping is taken to be gone, and how much earlier than kept room is needed others must be done."""
@@ -47,6 +48,19 @@ class Kept:
     def leaving(self) -> tuple[AllocationId, ...]:
         """Whose end it waits for."""
         return tuple(one.allocation_id for one in self.frees)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Room as it was kept in an earlier round: since when, after which others, and what was held on its hosts then.
+
+    `there` is None where the hosts themselves may have changed.
+    """
+
+    kept: Kept
+    since: datetime
+    before: tuple[Kept, ...]
+    there: tuple[tuple[Claim, ...], ...] | None
 
 
 def tentative(job: WaitingJob, found: Found, now: datetime) -> Claim:
@@ -94,14 +108,29 @@ class Keeper:
         with self.later() as away, ExitStack() as stack:
             return again if self._fill(stack, again, set(away)) else None
 
-    def expect(self, job: WaitingJob, asked: Asked, known: Kept | None) -> Kept | None:
+    def known(self, earlier: Mapping[JobId, Known]) -> dict[JobId, Known]:
+        """Return what is kept now for the next round; `earlier` has since when, for those that had room before.
+
+        Asked when what was placed in this round is out of the books again.
+        """
+        found = {}
+        for number, one in enumerate(self.kept):
+            if not one.soon:
+                key = one.job.job_id
+                since = earlier[key].since if key in earlier else self._now
+                found[key] = Known(one, since, tuple(self.kept[:number]), self._ledger.held_on(one.hosts))
+        return found
+
+    def expect(self, job: WaitingJob, asked: Asked, known: Known | None) -> Kept | None:
         """Return the room to keep for a job that does not fit, at the earliest time at which it surely will.
 
         What is already `known` of it is used if it still holds. None if it would not fit even then.
         """
+        if known is not None and self._is_as_it_was(job, known):
+            return known.kept
         with self.later() as away:
             if known is not None:
-                left = tuple(one for one in known.frees if self._is_held(one) and one.allocation_id not in away)
+                left = tuple(one for one in known.kept.frees if self._is_held(one) and one.allocation_id not in away)
                 with freed(self._room, left):
                     found = self._room.find(asked)
                 if found is not None:
@@ -179,6 +208,18 @@ class Keeper:
         known = [one for one in ends if one is not None]
         at = max([self._now, *known]) if len(known) == len(ends) else None
         return Kept(job, asked, enough.found, enough.claims, at)
+
+    def _is_as_it_was(self, job: WaitingJob, known: Known) -> bool:
+        """Return whether nothing has changed that room which was kept hangs on."""
+        kept = known.kept
+        return (
+            kept.job is job
+            and bool(kept.frees)
+            and (kept.at is None or kept.at > self._now)
+            and len(known.before) == len(self.kept)
+            and all(map(is_, known.before, self.kept))
+            and known.there == self._ledger.held_on(kept.hosts)
+        )
 
     def _is_held(self, claim: Claim) -> bool:
         return self._ledger.claims.get(claim.allocation_id) is claim

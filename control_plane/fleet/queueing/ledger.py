@@ -1,7 +1,7 @@
 """What is held, in the orders in which the queue asks for it; brought up to date by what changed."""
 
 from bisect import bisect_left, insort
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from operator import is_
 
@@ -103,6 +103,10 @@ class Ledger:
             if len(taken) >= most:
                 break
         return list(taken.values())
+
+    def held_on(self, nodes: Iterable[NodeId]) -> tuple[tuple[Claim, ...], ...]:
+        """Return what is held on each of these hosts, by their ids."""
+        return tuple(tuple(self.on_node.get(node, {}).values()) for node in sorted(nodes))
 
     def lowest_priority(self) -> JobPriority | None:
         """Return the lowest priority of what is held."""

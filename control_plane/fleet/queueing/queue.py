@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Final
@@ -9,13 +10,14 @@ from typing import Final
 from control_plane.fleet.placement.room import Host, Room
 from control_plane.fleet.queueing.backlog import Backlog
 from control_plane.fleet.queueing.figures import TeamFigures, team_figures
-from control_plane.fleet.queueing.keep import Kept
+from control_plane.fleet.queueing.keep import Kept, Known
 from control_plane.fleet.queueing.ledger import Ledger
 from control_plane.fleet.queueing.model import QueueDecision, QueueTerms, Standing, WaitingJob
 from control_plane.fleet.queueing.round import MOST_KEPT, Round
 from control_plane.fleet.queueing.seats import Seats
 from control_plane.fleet.queueing.standing import Explainer, serving_order
 from control_plane.fleet.queueing.teams import Amount, Parties, fleet_amount
+from control_plane.fleet.queueing.unfit import Unfit
 from control_plane.model.ids import JobId, UserId
 from control_plane.model.team import Team
 
@@ -36,13 +38,14 @@ class Queue:
         self._refresh = refresh
         self._backlog = Backlog()
         self._seats = Seats(self._backlog)
+        self._unfit = Unfit(self._backlog)
         self._ledger = Ledger()
         self._fleet: tuple[Host, ...] = ()
         self._amount = Amount()
         self._teams: tuple[Team, ...] = ()
         self._parties: Parties | None = None
         self._promised: dict[JobId, Kept] = {}
-        self._known: dict[JobId, tuple[Kept, datetime]] = {}
+        self._known: dict[JobId, Known] = {}
 
     def see(self, hosts: Sequence[Host]) -> None:
         """Take note of what the fleet is made of: shares are parts of that, and it is what waiting is explained by.
@@ -51,6 +54,7 @@ class Queue:
         the GPUs that they hold alone.
         """
         self._fleet = tuple(hosts)
+        self._known = {key: replace(one, there=None) for key, one in self._known.items()}
         amount = fleet_amount(hosts)
         if amount != self._amount:
             self._amount = amount
@@ -94,9 +98,7 @@ class Queue:
             round_.undo()
         self._promised = round_.promised
         if not round_.idle:
-            since = {key: then for key, (_, then) in self._known.items() if now < then + self._refresh}
-            fixed = [one for one in round_.keeper.kept if not one.soon]
-            self._known = {one.job.job_id: (one, since.get(one.job.job_id, now)) for one in fixed}
+            self._known = round_.keeper.known(self._fresh(now))
         return QueueDecision(tuple(round_.placements), tuple(round_.preemptions))
 
     def standings(
@@ -149,14 +151,19 @@ class Queue:
             self._ledger,
             parties,
             self._seats,
+            self._unfit,
             self.terms,
             user_limits,
             now,
             most_kept=self._most_kept,
             held_back=held_back,
             promised=self._promised,
-            known={key: kept for key, (kept, since) in self._known.items() if now < since + self._refresh},
+            known=self._fresh(now),
         )
+
+    def _fresh(self, now: datetime) -> dict[JobId, Known]:
+        """Return what is known of kept room for which no earlier time is looked for yet."""
+        return {key: one for key, one in self._known.items() if now < one.since + self._refresh}
 
     def _follow(self, room: Room, teams: Sequence[Team]) -> Parties:
         """Bring the books up to date."""

@@ -8,12 +8,13 @@ from typing import Final
 from control_plane.fleet.placement.room import Asked, Found, Room
 from control_plane.fleet.queueing.backlog import NO_LIMIT, Backlog, Group, Shape, runtime_class
 from control_plane.fleet.queueing.evict import Evictor
-from control_plane.fleet.queueing.keep import Keeper, Kept, tentative
+from control_plane.fleet.queueing.keep import Keeper, Kept, Known, tentative
 from control_plane.fleet.queueing.ledger import Ledger
 from control_plane.fleet.queueing.model import Preemption, QueueTerms, WaitingJob
 from control_plane.fleet.queueing.seats import Seats
 from control_plane.fleet.queueing.teams import Parties, asked_amount
 from control_plane.fleet.queueing.turns import Turns
+from control_plane.fleet.queueing.unfit import Unfit
 from control_plane.model.action import PlaceJob
 from control_plane.model.ids import JobId, UserId
 
@@ -46,6 +47,7 @@ class Round:
         ledger: Ledger,
         parties: Parties,
         seats: Seats,
+        unfit: Unfit,
         terms: QueueTerms,
         user_limits: Mapping[UserId, int],
         now: datetime,
@@ -53,7 +55,7 @@ class Round:
         most_kept: int,
         held_back: Mapping[JobId, str],
         promised: Mapping[JobId, Kept],
-        known: Mapping[JobId, Kept],
+        known: Mapping[JobId, Known],
     ) -> None:
         self.placements: list[PlaceJob] = []
         self.preemptions: list[Preemption] = []
@@ -65,6 +67,7 @@ class Round:
         self._ledger = ledger
         self._parties = parties
         self._seats = seats
+        self._known_unfit = unfit
         self._terms = terms
         self._user_limits = user_limits
         self._now = now
@@ -84,8 +87,8 @@ class Round:
 
     def run(self, *, in_full: bool = False) -> None:
         """Serve the queue; `in_full` also if nothing can come of it but to see what room is kept."""
+        self._unfit = self._known_unfit.find(self._room)
         self._keep_promises()
-        self._measure()
         if not in_full and len(self._unfit) == len(self._backlog.shapes()) and not self._anybody_may_ask():
             self.idle = True
             return
@@ -222,10 +225,8 @@ class Round:
     def _measure(self) -> None:
         """Find out which shapes do not fit, so that their jobs need not be asked for one by one."""
         for shape in self._backlog.shapes():
-            if shape not in self._unfit:
-                group = next(iter(shape.groups))
-                if self._room.find(Asked(group.ages[0][1], group.team, shape.resources)) is None:
-                    self._unfit.add(shape)
+            if shape not in self._unfit and self._room.find(shape.asked_by_first()) is None:
+                self._unfit.add(shape)
 
     def _anybody_may_ask(self) -> bool:
         """Return whether somebody might have to make way for a job that waits, or is doing so."""

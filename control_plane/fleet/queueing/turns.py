@@ -43,11 +43,12 @@ class Cursor:
 class _Branch:
     """Those of one party who wait, best first: the teams in it, or the jobs of its users."""
 
-    __slots__ = ("depth", "heap", "party")
+    __slots__ = ("depth", "heap", "party", "unordered")
 
     def __init__(self, party: Party, depth: int) -> None:
         self.party = party
         self.depth = depth
+        self.unordered = False
         self.heap: list[tuple[TurnKey, int, _Branch | Cursor | Lane]] = []
 
 
@@ -152,17 +153,20 @@ class Turns:
         root = _Branch(self._parties.root, 0)
         branches: dict[int, _Branch] = {id(root.party): root}
         for team, seats in seated.items():
-            self._leaves_of(team, root, branches).heap.extend(seats)
+            self._leaves_of(team, root, branches).heap.extend(seats)  # sorted: a heap as it is
         for cursor in cursors:
             branch = self._leaves_of(cursor.group.team, root, branches)
             branch.heap.append((self._leaf_key(cursor), next(self._numbers), cursor))
-        for branch in sorted(branches.values(), key=lambda one: -one.depth):
-            heapify(branch.heap)  # the innermost first: a branch is compared by its best
+            branch.unordered = True
+        for branch in sorted(branches.values(), key=lambda one: -one.depth):  # a branch is compared by its best
+            if branch.unordered:
+                heapify(branch.heap)
             self._put_right(branch)
             if branch is not root:
                 assert branch.party.parent is not None
                 outer = branches[id(branch.party.parent)]
                 outer.heap.append((self._key(branch), next(self._numbers), branch))
+                outer.unordered = True
         return root
 
     def _leaves_of(self, team: str, root: _Branch, branches: dict[int, _Branch]) -> _Branch:
