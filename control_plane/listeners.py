@@ -20,11 +20,14 @@ from control_plane.services.interceptors import Gate
 from control_plane.services.node_link import NodeLink
 from control_plane.setting_addresses import split_address
 from control_plane.settings import Settings
+from control_plane.telemetry.windows import NODES_MAX
 from orquanta.v1 import node_link_pb2_grpc
 
 log = structlog.get_logger()
 
 _GRACE_SECONDS = 3.0
+_LINKS_MAX = NODES_MAX + 1_000
+"""Calls in progress at once on the daemons' port: a stream of each host, and some that end as others take over."""
 _NODE_LINK = "orquanta.v1.NodeLinkService"
 
 
@@ -39,13 +42,13 @@ class Listeners:
 
     async def open(self, stack: AsyncExitStack, people: PeopleServices, node_link: NodeLink, *, clock: Clock) -> None:
         """Serve. Raises PreconditionFailed when a port was taken meanwhile."""
-        people_server = _server(people.gate)
+        people_server = _server(people.gate, CONCURRENT_CALLS_MAX)
         names = [*people.add_to(people_server), _NODE_LINK]
         node_link_pb2_grpc.add_NodeLinkServiceServicer_to_server(node_link, people_server)
         credentials = None if self._settings.insecure else self._certificates.people_credentials()
         await _start(stack, people_server, names, self._people, credentials)
 
-        nodes_server = _server(Gate(port=Port.NODES, authenticator=None, clock=clock))
+        nodes_server = _server(Gate(port=Port.NODES, authenticator=None, clock=clock), _LINKS_MAX)
         node_link_pb2_grpc.add_NodeLinkServiceServicer_to_server(node_link, nodes_server)
         await _start(
             stack,
@@ -56,8 +59,8 @@ class Listeners:
         )
 
 
-def _server(gate: Gate) -> aio.Server:
-    return aio.server(interceptors=[gate], options=SERVER_OPTIONS, maximum_concurrent_rpcs=CONCURRENT_CALLS_MAX)
+def _server(gate: Gate, calls_max: int) -> aio.Server:
+    return aio.server(interceptors=[gate], options=SERVER_OPTIONS, maximum_concurrent_rpcs=calls_max)
 
 
 async def _start(

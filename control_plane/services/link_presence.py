@@ -9,26 +9,31 @@ import structlog
 
 from control_plane.clock import Clock
 from control_plane.errors import Unavailable
+from control_plane.model.node import NodeState
+from control_plane.services.link_admission import LinkAdmission
 from control_plane.services.link_peers import LinkPeers
 from control_plane.services.link_registry import LinkRegistry
 from control_plane.services.link_session import LinkSession
 from control_plane.services.link_terms import LinkTerms
 from control_plane.store import link_holders, nodes
 from control_plane.store.database import Store, Tx
+from control_plane.store.pages import batched
 
 log = structlog.get_logger()
 
+_EXCUSE_SECONDS: Final = 1.0
 _SUPERSEDED: Final = "CONTROL_PLANE_SUPERSEDED"
 
 
 class LinkPresence:
-    """Two loops for all links: `superseded` is awaited when another control plane has taken over for good."""
+    """Its loops are for all links; `superseded` is awaited when another control plane has taken over for good."""
 
     def __init__(
         self,
         store: Store,
         registry: LinkRegistry,
         peers: LinkPeers | None,
+        admission: LinkAdmission,
         *,
         clock: Clock,
         terms: LinkTerms,
@@ -37,6 +42,7 @@ class LinkPresence:
         self._store = store
         self._registry = registry
         self._peers = peers
+        self._admission = admission
         self._clock = clock
         self._terms = terms
         self._superseded = superseded
@@ -45,6 +51,7 @@ class LinkPresence:
         """Run the loops until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._flush())
+            tasks.create_task(self._excuse())
             tasks.create_task(self._stay_in_charge() if self._peers is None else self._stay_held(self._peers))
 
     async def _flush(self) -> None:
@@ -61,6 +68,20 @@ class LinkPresence:
                 self._registry.give_back_heard(heard)
             else:
                 self._registry.note_reported(heard, taken_at)
+
+    async def _excuse(self) -> None:
+        """Count hosts that were told to come back later as heard until then, unless they were revoked."""
+        while True:
+            await asyncio.sleep(_EXCUSE_SECONDS)
+            put_off = self._admission.take_put_off()
+            for ids in batched(put_off):
+                try:
+                    standing = await self._store.read(partial(nodes.states, node_ids=ids))
+                except Unavailable:
+                    break  # while the store is away nobody is declared lost either
+                for node in standing:
+                    if node.state is not NodeState.REVOKED:
+                        self._registry.excuse(node.id, put_off[node.id])
 
     async def _stay_in_charge(self) -> None:
         """Look several times in a lease whether another control plane has taken over; if so, send every host away."""

@@ -56,6 +56,7 @@ class LinkRegistry:
         self._links: dict[NodeId, Link] = {}
         self._last_heard: dict[NodeId, float] = {}
         self._heard_since_taken: set[NodeId] = set()
+        self._excused: dict[NodeId, float] = {}
         self._replaced: dict[NodeId, deque[float]] = {}
         self._rivals: dict[NodeId, float] = {}
         self._openings: dict[NodeId, Allowance] = {}
@@ -100,8 +101,8 @@ class LinkRegistry:
         return self._last_heard.get(node_id, self._started)
 
     def silent_for_seconds(self, node_id: NodeId) -> float:
-        """Return for how long nothing was heard of the node."""
-        return self._clock.monotonic() - self.last_heard(node_id)
+        """Return for how long nothing was heard of the node, or since when it was to come back."""
+        return max(0.0, self._clock.monotonic() - max(self.last_heard(node_id), self._excused.get(node_id, 0.0)))
 
     def on_change(self, hook: ChangeHook) -> None:
         """Have `hook` called whenever a link comes up or goes down."""
@@ -120,9 +121,15 @@ class LinkRegistry:
         self._last_heard[node_id] = self._clock.monotonic()
         self._heard_since_taken.add(node_id)
 
+    def excuse(self, node_id: NodeId, until: float) -> None:
+        """Take note that a host was told to come back at this monotonic time: until then its silence is no fault."""
+        self._excused[node_id] = until
+
     def take_heard(self) -> tuple[NodeId, ...]:
-        """Return the nodes heard since the last call."""
-        heard, self._heard_since_taken = tuple(sorted(self._heard_since_taken)), set()
+        """Return the nodes heard since the last call, and those that were told to come back later than now."""
+        now = self._clock.monotonic()
+        self._excused = {node_id: until for node_id, until in self._excused.items() if until > now}
+        heard, self._heard_since_taken = tuple(sorted(self._heard_since_taken.union(self._excused))), set()
         return heard
 
     def give_back_heard(self, node_ids: Iterable[NodeId]) -> None:
@@ -169,6 +176,7 @@ class LinkRegistry:
         """Make this the node's live link; the one before is ended."""
         before = self._links.get(link.node_id)
         self._links[link.node_id] = link
+        self._excused.pop(link.node_id, None)
         self.heard(link.node_id)
         if before is not None:
             before.end("replaced: a newer stream of this node took over")
@@ -186,6 +194,7 @@ class LinkRegistry:
     def forget(self, node_id: NodeId) -> None:
         """Drop what is known of a node that left the fleet."""
         self._last_heard.pop(node_id, None)
+        self._excused.pop(node_id, None)
         self._reported.pop(node_id, None)
         self._heard_since_taken.discard(node_id)
         self._replaced.pop(node_id, None)

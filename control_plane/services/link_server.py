@@ -7,19 +7,17 @@ from contextlib import asynccontextmanager
 import structlog
 
 from control_plane.clock import Clock
-from control_plane.errors import OrQuantaError, PermissionDenied
-from control_plane.governor import health, hosts, repairs
+from control_plane.errors import PermissionDenied
 from control_plane.identity.ca import CertificateAuthority
 from control_plane.model.identity import NodePrincipal
 from control_plane.model.ids import AllocationId
-from control_plane.model.job import AllocationState
 from control_plane.services.feed import EventFeed
-from control_plane.services.link_books import Settled, settle
+from control_plane.services.link_admission import LinkAdmission
+from control_plane.services.link_books import Settled
 from control_plane.services.link_claims import GpuClaims
 from control_plane.services.link_dispatch import LinkDispatch
 from control_plane.services.link_greeting import (
     TRY_LATER_SECONDS,
-    Greeting,
     Rejected,
     Requests,
     checked,
@@ -29,11 +27,12 @@ from control_plane.services.link_health_writer import LinkHealthWriter
 from control_plane.services.link_peers import LinkPeers
 from control_plane.services.link_policy import LocalPolicies
 from control_plane.services.link_presence import LinkPresence
+from control_plane.services.link_recorder import LinkRecorder
 from control_plane.services.link_registry import LinkRegistry
 from control_plane.services.link_session import LinkSession
 from control_plane.services.link_terms import LinkTerms
 from control_plane.services.link_verdicts import LinkVerdicts
-from control_plane.services.link_writer import LinkWriter, record_foreign_gpus
+from control_plane.services.link_writer import LinkWriter
 from control_plane.store import audit, link_holders, nodes
 from control_plane.store.database import Store, Tx
 from orquanta.v1 import node_link_pb2
@@ -61,9 +60,11 @@ class NodeLinks:
         policies: LocalPolicies | None = None,
         nats_servers: Callable[[], Sequence[str]] = tuple,
         peers: LinkPeers | None = None,
+        admission: LinkAdmission | None = None,
     ) -> None:
         self._store = store
         self._peers = peers
+        self._admission = admission or LinkAdmission(clock)
         self._clock = clock
         self._terms = terms
         self._nats_servers = nats_servers
@@ -72,12 +73,15 @@ class NodeLinks:
         self.registry = registry
         replica = "" if peers is None else peers.name
         self._writer = LinkWriter(store, ca, registry, self._claims, terms=terms, clock=clock, replica=replica)
+        self._recorder = LinkRecorder(store, registry, self._claims, self._writer, clock=clock, replica=replica)
         self._health = LinkHealthWriter(store)
         self._verdicts = LinkVerdicts(store, grace_seconds=terms.verdict_seconds, clock=clock)
         self._dispatch = LinkDispatch(
             store, feed, registry, self._writer, policies, claims=self._claims, clock=clock, replica=replica
         )
-        self._presence = LinkPresence(store, registry, peers, clock=clock, terms=terms, superseded=self._send_away)
+        self._presence = LinkPresence(
+            store, registry, peers, self._admission, clock=clock, terms=terms, superseded=self._send_away
+        )
 
     async def start(self) -> None:
         """Load who owns which GPU, and forget the links of an earlier control plane. Raises Unavailable."""
@@ -143,6 +147,10 @@ class NodeLinks:
             await hello(requests, self._terms.hello_seconds)
             raise Rejected("this node opens too many streams", retry_after_seconds=TRY_LATER_SECONDS)
         greeted = await hello(requests, self._terms.hello_seconds)
+        async with self._admission.turn(principal.node_id):
+            return await self._greet(principal, greeted)
+
+    async def _greet(self, principal: NodePrincipal, greeted: node_link_pb2.Hello) -> tuple[LinkSession, list[Settled]]:
         # Told as a status, so that a host without rights learns nothing by keeping a stream open.
         allowed, epoch, holder = await self._store.read(lambda tx: self._standing(tx, principal))
         if not allowed:
@@ -166,7 +174,7 @@ class NodeLinks:
         session.told_of = {(AllocationId(allocation_id), rank) for allocation_id, rank in greeting.members}
         self.registry.add(session)
         try:
-            return session, await self._record(session, greeting)
+            return session, await self._recorder.record(session, greeting)
         except BaseException:
             self._forget(session)
             raise
@@ -202,61 +210,6 @@ class NodeLinks:
             "fresh join token",
             retry_after_seconds=self._terms.lease_seconds,
         )
-
-    async def _record(self, session: LinkSession, greeting: Greeting) -> list[Settled]:
-        """Take a host's full state into the books: what it runs, what has ended, what it is made of."""
-        own, foreign = self._claims.claim(session.node_id, greeting.inventory)
-        principal = session.principal
-        is_news = self._writer.is_news(session.node_id, foreign)
-        audit_foreign = not self._writer.is_audited(session.node_id)
-
-        def write(tx: Tx, settled: list[Settled] | None = None) -> list[Settled]:
-            if not nodes.is_allowed(tx, principal.node_id, principal.serial):
-                raise PermissionDenied("this node was revoked meanwhile", reason="NODE_NOT_ALLOWED")
-            results = settled
-            if results is None:
-                results = settle(tx, principal.node_id, greeting.reports, audit_foreign=audit_foreign)
-            leftovers = sum(result.leftover for result in results)
-            hosts.node_connected(tx, principal.node_id, own, zombies=leftovers)
-            if is_news:
-                record_foreign_gpus(tx, principal.node_id, foreign)
-            health.reconcile(tx, principal.node_id, greeting.conditions)
-            if greeting.repair is not None:
-                repairs.apply_live_report(tx, principal.node_id, greeting.repair)
-            repairs.note_reconnect(tx, principal.node_id)
-            if self._peers is not None:
-                link_holders.take(tx, principal.node_id, self._peers.name)
-            session.control_epoch = self._store.epoch_of_orders(tx)
-            return results
-
-        asked_at = self._clock.monotonic()
-        try:
-            results = await self._store.write(write)
-        except OrQuantaError:
-            raise
-        except Exception:
-            log.exception("link.hello_failed_together", node_id=session.node_id, reports=len(greeting.reports))
-            one_by_one = await self._writer.settle_one_by_one(session.node_id, greeting.reports)
-            done = {result.key for result in one_by_one}
-            one_by_one += [
-                Settled((report.allocation_id, report.rank), ack=False, leftover=True)
-                for report in greeting.reports
-                if (report.allocation_id, report.rank) not in done and report.state is not AllocationState.ENDED
-            ]
-            results = await self._store.write(lambda tx: write(tx, one_by_one))
-        self.registry.note_reported((session.node_id,), asked_at)
-        self._writer.note_foreign(session.node_id, foreign)
-        session.inventory = own
-        session.leftovers = {result.key for result in results if result.leftover}
-        log.info(
-            "link.up",
-            node_id=session.node_id,
-            gpus=len(own.gpus),
-            members=len(greeting.reports),
-            leftovers=len(session.leftovers),
-            foreign_gpus=len(foreign),
-        )
-        return results
 
     def _forget(self, session: LinkSession) -> None:
         session.outbox.end()

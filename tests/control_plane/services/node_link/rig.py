@@ -33,6 +33,7 @@ from control_plane.model.repair import Rung
 from control_plane.services.access import Port
 from control_plane.services.feed import EventFeed
 from control_plane.services.interceptors import Gate
+from control_plane.services.link_admission import LinkAdmission
 from control_plane.services.link_join import Joining
 from control_plane.services.link_policy import LocalPolicies, PolicyTerms, RungTerms
 from control_plane.services.link_registry import LinkRegistry
@@ -221,6 +222,7 @@ class Rig:
     links: NodeLinks
     governor: Governor
     user_id: UserId
+    admission: LinkAdmission
     people_address: str = ""
     nodes_address: str = ""
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -320,8 +322,10 @@ def report(
 
 
 @asynccontextmanager
-async def running(directory: Path, *, terms: LinkTerms | None = None, url: str = "") -> AsyncIterator[Rig]:
-    """Run a control plane's node link on free ports."""
+async def running(
+    directory: Path, *, terms: LinkTerms | None = None, url: str = "", one_at_a_time: bool = False
+) -> AsyncIterator[Rig]:
+    """Run a control plane's node link on free ports; with `one_at_a_time` no host waits while another is greeted."""
     terms = terms or LinkTerms(flush_seconds=0.05, verdict_seconds=0.05)
     clock = MovableClock()
     async with AsyncExitStack() as stack:
@@ -331,6 +335,7 @@ async def running(directory: Path, *, terms: LinkTerms | None = None, url: str =
         registry = LinkRegistry(clock=clock)
         policies = LocalPolicies(store, LOCAL_TERMS, sign=ca.sign_statement, clock=clock)
         await policies.start()
+        admission = LinkAdmission(clock, at_once=1, waiting=0) if one_at_a_time else LinkAdmission(clock)
         links = NodeLinks(
             store,
             ca,
@@ -340,6 +345,7 @@ async def running(directory: Path, *, terms: LinkTerms | None = None, url: str =
             terms=terms,
             policies=policies,
             nats_servers=lambda: ("tls://nats:4222",),
+            admission=admission,
         )
         await links.start()
         governor = Governor(
@@ -348,7 +354,9 @@ async def running(directory: Path, *, terms: LinkTerms | None = None, url: str =
             defaults=JobDefaults(3600, 10, 3),
             prices=PriceTable(),
         )
-        rig = Rig(clock, store, ca, Credentials(bytes(32)), registry, links, governor, await _user(store, clock))
+        rig = Rig(
+            clock, store, ca, Credentials(bytes(32)), registry, links, governor, await _user(store, clock), admission
+        )
         joining = Joining(
             store, ca, clock=clock, certificate_lifetime=timedelta(hours=24), link_servers=lambda: (rig.nodes_address,)
         )

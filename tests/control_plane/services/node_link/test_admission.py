@@ -1,0 +1,182 @@
+"""Hosts that call all at once: a few are taken up, the rest hear at once when to come back, and none is lost for it."""
+
+import asyncio
+import itertools
+import random
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+
+import pytest
+
+from control_plane.model.ids import NODE, NodeId, new_id
+from control_plane.model.node import NodeState
+from control_plane.services.link_admission import LATEST_SECONDS, LinkAdmission
+from control_plane.services.link_greeting import Rejected
+from control_plane.store import nodes
+from control_plane.store.database import Tx
+from tests.control_plane.services.node_link.rig import MovableClock, running
+
+
+def a_node() -> NodeId:
+    return new_id(NODE)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not true():  # noqa: ASYNC110 - nothing tells of these changes
+            await asyncio.sleep(0.02)
+
+
+async def put_off(admission: LinkAdmission, node_id: NodeId | None = None) -> float:
+    with pytest.raises(Rejected) as refused:
+        async with admission.turn(node_id or a_node()):
+            pass
+    return refused.value.message.disconnect.retry_after.ToTimedelta().total_seconds()
+
+
+async def test_those_beyond_the_line_get_appointments_one_after_the_other() -> None:
+    admission = LinkAdmission(MovableClock(), at_once=1, waiting=0, chance=_NoChance())
+    async with admission.turn(a_node()):
+        pauses = [await put_off(admission) for _ in range(100)]
+    assert all(1.0 <= early < late for early, late in itertools.pairwise(pauses))
+    assert pauses[-1] - pauses[0] == pytest.approx(99 * 0.02, rel=0.1)
+
+
+async def test_no_appointment_is_later_than_the_latest_and_chance_only_makes_them_sooner() -> None:
+    admission = LinkAdmission(MovableClock(), at_once=1, waiting=0, chance=random.Random(1))
+    async with admission.turn(a_node()):
+        pauses = [await put_off(admission) for _ in range(6_000)]
+    assert max(pauses) <= LATEST_SECONDS
+    assert min(pauses) > 0.7
+    assert len(set(pauses[-100:])) > 90, "hosts that are put off beyond the latest one do not come back in step"
+
+
+async def test_a_host_waits_for_its_turn_and_gets_it_when_another_is_done() -> None:
+    admission = LinkAdmission(MovableClock(), at_once=1, waiting=1)
+    turns: list[str] = []
+
+    async def second() -> None:
+        async with admission.turn(a_node()):
+            turns.append("second")
+
+    async with admission.turn(a_node()):
+        waiting = asyncio.create_task(second())
+        await asyncio.sleep(0)
+        assert admission.greetings == 2
+        await put_off(admission)
+        turns.append("first")
+    await waiting
+    assert turns == ["first", "second"]
+    assert admission.greetings == 0
+
+
+async def test_a_host_that_goes_away_while_it_waits_leaves_its_place_to_others() -> None:
+    admission = LinkAdmission(MovableClock(), at_once=1, waiting=1)
+
+    async def wait() -> None:
+        async with admission.turn(a_node()):
+            raise AssertionError("it has gone")
+
+    async with admission.turn(a_node()):
+        gone = asyncio.create_task(wait())
+        await asyncio.sleep(0)
+        gone.cancel()
+        with suppress(asyncio.CancelledError):
+            await gone
+        assert admission.greetings == 1
+    async with admission.turn(a_node()):
+        assert admission.greetings == 1
+
+
+async def test_slow_greetings_shorten_the_line_and_lengthen_the_pauses() -> None:
+    clock = MovableClock()
+    admission = LinkAdmission(clock, at_once=1, waiting=1_000)
+    for _ in range(200):
+        async with admission.turn(a_node()):
+            clock.offset_seconds += 2.0
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(admission.turn(a_node()))
+        waiting = [asyncio.create_task(_pass(admission)) for _ in range(10)]
+        await asyncio.sleep(0)
+        refused = [one for one in waiting if one.done()]
+        assert refused
+        assert admission.greetings <= 5, "at a second each, no more than three wait"
+    await asyncio.gather(*waiting)
+
+
+async def test_a_host_that_is_put_off_is_told_so_and_counts_as_heard_until_then(tmp_path: Path) -> None:
+    async with running(tmp_path, one_at_a_time=True) as rig:
+        host = await rig.join("a")
+        async with host.connect():
+            await rig.until_node(host.node_id, lambda node: node.connected)
+        await rig.until_node(host.node_id, lambda node: not node.connected)
+        async with rig.admission.turn(a_node()), host.dial() as stream:
+            await stream.send(hello=host.hello())
+            farewell = await stream.farewell()
+        pause = farewell.retry_after.ToTimedelta().total_seconds()
+        assert "come back in" in farewell.reason
+        assert not farewell.permanent
+        assert 0.5 < pause <= LATEST_SECONDS
+        before = rig.registry.last_heard(host.node_id)
+        await until(lambda: rig.registry.silent_for_seconds(host.node_id) == 0)  # once its standing was looked up
+        assert rig.registry.last_heard(host.node_id) == before
+        rig.clock.offset_seconds += LATEST_SECONDS + 10
+        assert rig.registry.silent_for_seconds(host.node_id) > 5, "who does not come back is silent from then on"
+        async with host.connect():
+            pass
+
+
+async def test_a_revoked_host_is_not_kept_alive_by_being_put_off(tmp_path: Path) -> None:
+    async with running(tmp_path, one_at_a_time=True) as rig:
+        host, other = await rig.join("a"), await rig.join("b")
+        for one in (host, other):
+            async with one.connect():
+                pass
+
+        def revoke(tx: Tx) -> None:
+            nodes.update(tx, host.node_id, state=NodeState.REVOKED)
+
+        await rig.store.write(revoke)
+        async with rig.admission.turn(a_node()):
+            for one in (host, other):
+                async with one.dial() as stream:
+                    await stream.send(hello=one.hello())
+                    await stream.farewell()
+        await until(lambda: rig.registry.silent_for_seconds(other.node_id) == 0)
+        assert rig.registry.silent_for_seconds(host.node_id) > 0
+
+
+async def test_the_greeting_of_a_host_that_has_gone_is_dropped_before_it_begins(tmp_path: Path) -> None:
+    async with running(tmp_path) as rig:
+        host = await rig.join("a")
+        version = (await rig.node(host.node_id)).version
+        begun, go_on = asyncio.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def hold(_tx: Tx) -> None:  # the thread that writes has something else to do
+            loop.call_soon_threadsafe(begun.set)
+            asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result()
+
+        holding = asyncio.create_task(rig.store.write(hold))
+        await begun.wait()
+        async with host.dial() as stream:
+            await stream.send(hello=host.hello())
+            await until(lambda: rig.registry.connected(host.node_id))
+        await until(lambda: not rig.registry.connected(host.node_id))
+        go_on.set()
+        await holding
+        await rig.store.write(lambda _tx: None)
+        node = await rig.node(host.node_id)
+        assert (node.version, node.state) == (version, NodeState.JOINING)
+
+
+class _NoChance(random.Random):
+    def uniform(self, _a: float, b: float) -> float:
+        return b
+
+
+async def _pass(admission: LinkAdmission) -> None:
+    with suppress(Rejected):
+        async with admission.turn(a_node()):
+            pass
