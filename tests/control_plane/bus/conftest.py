@@ -16,6 +16,7 @@ from control_plane.bus.callout import AuthCallout
 from control_plane.bus.client import Bus, BusEndpoint
 from control_plane.bus.embedded import BrokerConfig, EmbeddedNats, Sync
 from control_plane.bus.streams import StreamSpec, stream_specs
+from control_plane.bus.subjects import node_inbox_prefix
 from control_plane.clock import SystemClock
 from control_plane.identity.ca import CertificateAuthority
 from control_plane.identity.certificates import node_principal_from_pem
@@ -222,3 +223,23 @@ async def node_client(
         yield NodeClient(client, errors, closed)
     finally:
         await client.close()
+
+
+@pytest.fixture
+def a(site: Site) -> Node:
+    return site.join()
+
+
+@pytest.fixture
+def b(site: Site) -> Node:
+    return site.join()
+
+
+@pytest.fixture
+async def as_a(connect: Connect, a: Node) -> NodeClient:
+    return await connect(a.pem, node_inbox_prefix(a.node_id))
+
+
+@pytest.fixture
+async def as_b(connect: Connect, b: Node) -> NodeClient:
+    return await connect(b.pem, node_inbox_prefix(b.node_id))
