@@ -13,12 +13,16 @@ from control_plane.governor.undo import check_undo
 from control_plane.model.action import Action, ActionState, Proposal
 from control_plane.store import actions
 from control_plane.store.database import Tx
+from control_plane.store.transaction import Inseparable
 
 log = structlog.get_logger()
 
 
 def carry_out(tx: Tx, proposal: Proposal, action: Action, prices: PriceTable) -> tuple[Action, Decimal]:
-    """Execute, and undo everything if that fails. Raises Unavailable when the database is away."""
+    """Execute, and undo everything if that fails.
+
+    Raises Unavailable when the database is away, and Inseparable where only the whole transaction can be undone.
+    """
     try:
         with tx.savepoint():
             if proposal.undoes is not None:
@@ -26,7 +30,7 @@ def carry_out(tx: Tx, proposal: Proposal, action: Action, prices: PriceTable) ->
             outcome = execute(tx, proposal, prices)
             if proposal.undoes is not None:
                 actions.mark_undone(tx, proposal.undoes, by=proposal.id)
-    except Unavailable:
+    except (Unavailable, Inseparable):
         raise
     except OrQuantaError as error:
         return ended(action, ActionState.FAILED, str(error), tx.now), Decimal(0)

@@ -54,9 +54,9 @@ class Governor:
         """Decide on a proposal and, if it is allowed, carry it out. A repeated id returns the recorded action."""
         return await self._store.write(lambda tx: self.propose_in(tx, proposal))
 
-    def propose_in(self, tx: Tx, proposal: Proposal) -> Action:
-        """Do the same inside a transaction that somebody has already."""
-        recorded = actions.get(tx, proposal.id)
+    def propose_in(self, tx: Tx, proposal: Proposal, *, fresh: bool = False) -> Action:
+        """Do the same inside a transaction that somebody has already. `fresh`: its id was made just now, at random."""
+        recorded = None if fresh else actions.get(tx, proposal.id)
         if recorded is not None:
             return recorded
         if isinstance(proposal.effect, LaunchJobs):

@@ -1,16 +1,18 @@
 """Takes what hosts say about their health into the books: observations, each record once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from control_plane.governor import incidents, repairs
 from control_plane.model.health import Condition, HealthEvent, HealthEventKind
-from control_plane.model.ids import NodeId
+from control_plane.model.ids import NodeId, RepairId
 from control_plane.model.repair import RepairReport
 from control_plane.model.telemetry import Rollup
-from control_plane.store import audit, conditions, rollups, spools
+from control_plane.store import audit, conditions, nodes, rollups, spools
+from control_plane.store import incidents as incident_store
+from control_plane.store import repairs as repair_store
 from control_plane.store.database import Tx
 
 _TOLD_AGAIN_AFTER: Final = timedelta(minutes=10)
@@ -42,6 +44,16 @@ class Taken:
     sequence: int
     taken: int
     foreign: int
+
+
+def load(tx: Tx, node_ids: Collection[NodeId], repair_ids: Collection[RepairId] = ()) -> None:
+    """Read what `take`, and reports about these repairs, look at: as often for many nodes as for one."""
+    conditions.load(tx, node_ids)
+    spools.load(tx, node_ids)
+    incident_store.load_open(tx, node_ids)
+    if repair_ids:
+        nodes.load(tx, node_ids)
+        repair_store.load_rows(tx, repair_ids)
 
 
 def reconcile(tx: Tx, node_id: NodeId, present: Sequence[Condition]) -> bool:

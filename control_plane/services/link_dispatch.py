@@ -25,7 +25,7 @@ from control_plane.services.link_registry import LinkRegistry
 from control_plane.services.link_session import LinkSession
 from control_plane.services.link_wire import assignment
 from control_plane.services.link_writer import LinkWriter
-from control_plane.store import actions, conditions, link_holders, nodes, repairs
+from control_plane.store import actions, conditions, link_holders, nodes, occupied, repairs
 from control_plane.store.allocations import ASSIGNMENTS_CHANGED
 from control_plane.store.database import Store, Tx
 from control_plane.store.epochs import LEADER_CHANGED
@@ -183,6 +183,11 @@ class LinkDispatch:
         view: _View = {}
         stopped = actions.kill_switch(tx).engaged
         epoch = self._store.epoch_of_orders(tx)
+        if len(node_ids) > 1:
+            nodes.load(tx, node_ids)
+            occupied.load(tx, node_ids)
+            repairs.load_unfinished(tx, node_ids)
+            conditions.load_orders(tx, node_ids)
         for node_id in node_ids:
             node = nodes.get(tx, node_id)
             members = books.of_node(tx, node_id)

@@ -6,6 +6,7 @@ A loop of its own, so that a condition never waits behind the reports of jobs.
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import structlog
@@ -14,7 +15,7 @@ from control_plane.errors import Unavailable
 from control_plane.governor import health, repairs
 from control_plane.governor.health import Record, Taken
 from control_plane.model.health import HealthEvent
-from control_plane.model.ids import NodeId
+from control_plane.model.ids import NodeId, RepairId
 from control_plane.model.repair import RepairReport
 from control_plane.services.allowance import Allowance
 from control_plane.services.link_session import LinkSession
@@ -24,7 +25,8 @@ from control_plane.store.database import Store, Tx
 log = structlog.get_logger()
 
 _RECORDS_OF_ONE_HOST: Final = 200  # in one write, so that no host holds up the others
-_RECORDS_PER_WRITE: Final = 1_000
+_RECORDS_PER_WRITE: Final = 256
+"""Few enough that what the first of many hosts say is acted on while that of the others is written."""
 _EVENTS_AT_ONCE: Final = 100_000  # a spool that was filled for a week
 _EVENTS_PER_SECOND: Final = 2.0
 """Changes of conditions of one host whose history is kept; beyond, only what they mean now is."""
@@ -84,7 +86,7 @@ class LinkHealthWriter:
                 self._settle(batch, one)
 
         try:
-            await self._store.write(lambda tx: [_take(tx, batch) for batch in batches], committed=acknowledge)
+            await self._store.write(partial(_take_all, batches=batches), committed=acknowledge)
         except Unavailable:
             self._give_back(batches)
             raise
@@ -176,6 +178,16 @@ class LinkHealthWriter:
             found = Allowance(self._store.clock, at_once=_EVENTS_AT_ONCE, per_second=_EVENTS_PER_SECOND)
             self._kept[node_id] = found
         return sum(1 for record in records if isinstance(record.content, HealthEvent) and found.take())
+
+
+def _take_all(tx: Tx, batches: Sequence[_Batch]) -> list[Taken | None]:
+    """Take what several hosts have said; one of them alone is not worth reading ahead."""
+    if len(batches) > 1:
+        contents = (record.content for batch in batches for record in batch.records)
+        reports = [one for one in contents if isinstance(one, RepairReport)]
+        reports += [report for batch in batches for report in batch.reports]
+        health.load(tx, [batch.session.node_id for batch in batches], [RepairId(one.repair_id) for one in reports])
+    return [_take(tx, batch) for batch in batches]
 
 
 def _take(tx: Tx, batch: _Batch) -> Taken | None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlmodel import col
 
 from control_plane.errors import NotFound
@@ -19,12 +19,15 @@ from control_plane.model.money import from_micros, to_micros
 from control_plane.model.record import Noun
 from control_plane.store import approvals
 from control_plane.store.database import Tx
-from control_plane.store.pages import Page, PageRequest, newest_first
+from control_plane.store.pages import Page, PageRequest, batched, newest_first
 from control_plane.store.tables import ActionRow, ControlRow
 
 _KILL_SWITCH = "kill_switch"
 _ENGAGED = "engaged"
 _LATER_MAX = 20
+_NEWEST = "actions.newest"
+_SWITCH = "actions.kill_switch"
+"""Under these a transaction remembers what was read for many nodes at once, and the kill switch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ def _models(tx: Tx, rows: Iterable[ActionRow]) -> tuple[Action, ...]:
 
 def get(tx: Tx, action_id: ActionId) -> Action | None:
     """Return the action, or None."""
-    row = tx.session.get(ActionRow, action_id)
+    row = tx.row(ActionRow, action_id)
     return None if row is None else _one(tx, row)
 
 
@@ -148,14 +151,33 @@ def in_state(tx: Tx, state: ActionState, goal_id: GoalId | None = None) -> tuple
     return _models(tx, rows)
 
 
-def newest_of_node(tx: Tx, node_id: NodeId, kind: str, *, proposer: str) -> Action | None:
-    """Return the newest action of a kind that somebody has proposed for the node, or None."""
-    query = select(ActionRow).where(
-        col(ActionRow.node_id) == node_id, col(ActionRow.kind) == kind, col(ActionRow.proposer) == proposer
-    )
-    newest = query.order_by(col(ActionRow.created_at).desc(), col(ActionRow.id).desc()).limit(1)
-    row = tx.session.execute(newest).scalars().first()
+def load_newest(tx: Tx, node_ids: Collection[NodeId], kind: str, *, proposer: str, since: datetime) -> None:
+    """Read what `newest_of_node` looks at, for that time or a later one, for many nodes at once."""
+    newest: dict[str, ActionRow | None] = dict.fromkeys(node_ids)
+    for ids in batched(node_ids):
+        query = _proposed(kind, proposer, since).where(col(ActionRow.node_id).in_(ids))
+        for row in tx.session.execute(query.order_by(col(ActionRow.created_at), col(ActionRow.id))).scalars():
+            newest[row.node_id or ""] = row
+    for node_id, found in newest.items():
+        tx.know((_NEWEST, node_id, kind, proposer), (since, found))
+
+
+def newest_of_node(tx: Tx, node_id: NodeId, kind: str, *, proposer: str, since: datetime) -> Action | None:
+    """Return the newest action of a kind that somebody has proposed for the node since then, or None."""
+    known: tuple[datetime, ActionRow | None] | None = tx.known((_NEWEST, node_id, kind, proposer))
+    if known is not None and known[0] <= since:
+        row = known[1] if known[1] is not None and known[1].created_at >= since else None
+    else:
+        query = _proposed(kind, proposer, since).where(col(ActionRow.node_id) == node_id)
+        newest = query.order_by(col(ActionRow.created_at).desc(), col(ActionRow.id).desc()).limit(1)
+        row = tx.session.execute(newest).scalars().first()
     return None if row is None else _one(tx, row)
+
+
+def _proposed(kind: str, proposer: str, since: datetime) -> Select[ActionRow]:
+    return select(ActionRow).where(
+        col(ActionRow.kind) == kind, col(ActionRow.proposer) == proposer, col(ActionRow.created_at) >= since
+    )
 
 
 def later_of_node(tx: Tx, node_id: NodeId, after: datetime, kinds: Collection[str]) -> tuple[Action, ...]:
@@ -199,8 +221,11 @@ def insert(tx: Tx, action: Action) -> None:
         is_person=action.is_person,
         undoes=action.undoes,
     )
-    tx.session.add(row)
-    tx.session.flush()
+    tx.add(row, action.id)
+    key = (_NEWEST, action.node_id, action.kind, action.proposer)
+    known: tuple[datetime, ActionRow | None] | None = tx.known(key)
+    if known is not None:
+        tx.know(key, (known[0], row))
     _emit(tx, row)
 
 
@@ -215,7 +240,7 @@ def update(
     expires_at: datetime | None = None,
 ) -> Action:
     """Move the action on and return it. Raises NotFound, or LifecycleError for an impossible change."""
-    row = tx.session.get(ActionRow, action_id)
+    row = tx.row(ActionRow, action_id)
     if row is None:
         raise NotFound(f"there is no action {action_id}", reason="ACTION_NOT_FOUND")
     lifecycle.ACTION.check(ActionState(row.state), state)
@@ -247,7 +272,7 @@ def ask(
     summary: str,
 ) -> Action:
     """Note what a waiting action needs by now, what it may cost by now, and what has been said. Raises NotFound."""
-    row = tx.session.get(ActionRow, action_id)
+    row = tx.row(ActionRow, action_id)
     if row is None:
         raise NotFound(f"there is no action {action_id}", reason="ACTION_NOT_FOUND")
     row.approval_need = _need_document(need)
@@ -273,7 +298,7 @@ def undoing(tx: Tx, action_id: ActionId) -> Action | None:
 
 def mark_undone(tx: Tx, action_id: ActionId, *, by: ActionId) -> Action:
     """Say that what an action did is taken back. Raises NotFound, or LifecycleError if it is not done."""
-    row = tx.session.get(ActionRow, action_id)
+    row = tx.row(ActionRow, action_id)
     if row is None:
         raise NotFound(f"there is no action {action_id}", reason="ACTION_NOT_FOUND")
     lifecycle.ACTION.check(ActionState(row.state), ActionState.UNDONE)
@@ -291,7 +316,9 @@ def _emit(tx: Tx, row: ActionRow) -> None:
 
 def kill_switch(tx: Tx) -> KillSwitch:
     """Return the kill switch."""
-    row = tx.session.get(ControlRow, _KILL_SWITCH)
+    known: tuple[ControlRow | None] | None = tx.known(_SWITCH)
+    row = tx.session.get(ControlRow, _KILL_SWITCH) if known is None else known[0]
+    tx.know(_SWITCH, (row,))
     if row is None:
         return KillSwitch(engaged=False, changed_by="", reason="", changed_at=None)
     return KillSwitch(row.value == _ENGAGED, row.changed_by, row.reason, row.changed_at)
@@ -305,6 +332,7 @@ def set_kill_switch(tx: Tx, *, engaged: bool, changed_by: str, reason: str) -> K
     row.reason = reason
     row.changed_at = tx.now
     tx.session.add(row)
+    tx.forget(_SWITCH)
     kind = "kill_switch.engaged" if engaged else "kill_switch.released"
     tx.emit(Noun.ACTION, "kill-switch", kind, reason)
     return kill_switch(tx)

@@ -13,7 +13,7 @@ from control_plane.model.job import Allocation, AllocationMember, AllocationStat
 from control_plane.model.money import from_micros, to_micros
 from control_plane.model.node import NodeState
 from control_plane.model.record import Noun
-from control_plane.store import gpu_holds
+from control_plane.store import gpu_holds, occupied
 from control_plane.store.database import Tx
 from control_plane.store.gpu_holds import GpuHold
 from control_plane.store.pages import batched
@@ -105,6 +105,8 @@ def live(tx: Tx, *, node_id: NodeId | None = None) -> tuple[Allocation, ...]:
     """Return the allocations that have not ended, on one node or on all."""
     query = select(AllocationRow).where(col(AllocationRow.state) != AllocationState.ENDED.value)
     if node_id is not None:
+        if occupied.is_empty(tx, node_id):
+            return ()
         here = select(col(AllocationMemberRow.allocation_id)).where(
             col(AllocationMemberRow.node_id) == node_id,
             col(AllocationMemberRow.state) != AllocationState.ENDED.value,
@@ -182,6 +184,7 @@ def insert(
     )
     tx.session.flush()
     for member in allocation.members:
+        occupied.fill(tx, member.node_id)
         tx.session.add(
             AllocationMemberRow(
                 allocation_id=allocation.id,

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import delete, exists, func, insert, or_, select
+from sqlalchemy import delete, exists, func, or_, select
 from sqlmodel import col
 
 from control_plane.model.ids import UserId
@@ -28,6 +28,11 @@ from orquanta.ledger.records import ARCHIVED, DISCONTINUED, ERASED, LedgerRecord
 WORDS_CHARACTERS_MAX = 256 << 10
 """Of a record's words as JSON; of longer ones the beginning is kept. An export's line stays far below its bound."""
 _KEPT_CHARACTERS = 16 << 10
+_TAIL = "audit.tail"
+"""Under this the transaction remembers the id and hash of the last record, once it has added one."""
+_NO_FIELDS: Mapping[str, Any] = dict.fromkeys(  # Any: texts and a number
+    ("action_id", "goal_id", "job_id", "node_id", "run_id", "user_id"), ""
+)
 UNREADABLE = "audit.unreadable"
 """Is shown in place of the action of a record that somebody has made unreadable; verification says more."""
 
@@ -88,7 +93,7 @@ def _add(
     payload: Mapping[str, object],
 ) -> int:
     """Add a record; `more` goes into what is hashed and into no column."""
-    last_id, previous = newest(tx)
+    last_id, previous = tx.known(_TAIL) or newest(tx)
     key = secrets.token_bytes(HASH_BYTES)
     words = _written(agent_name, reasoning, payload)
     # An agent's name is nobody's personal data, and stays when words are erased.
@@ -103,9 +108,9 @@ def _add(
         "canonical": canonical,
         "created_at": tx.now,
     }
-    tx.session.execute(insert(AuditRow).values(row | fields))
-    words_row = {"record_id": record_id, "key": key, "agent_name": agent_name, "document": words}
-    tx.session.execute(insert(AuditWordsRow).values(words_row))
+    tx.later(AuditRow, {**_NO_FIELDS, **row, **fields})
+    tx.later(AuditWordsRow, {"record_id": record_id, "key": key, "agent_name": agent_name, "document": words})
+    tx.know(_TAIL, (record_id, row["hash"]))
     return record_id
 
 

@@ -1,5 +1,9 @@
 """The bounds of the blast radius, and how many nodes are out of service now."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
 from sqlalchemy import ColumnElement, and_, case, func, or_, select
 from sqlmodel import col
 
@@ -9,17 +13,29 @@ from control_plane.model.job import AllocationState
 from control_plane.model.node import NodeState
 from control_plane.store.database import Tx
 from control_plane.store.health_tables import BoundRow
+from control_plane.store.occupied import is_empty
 from control_plane.store.tables import AllocationMemberRow, AllocationRow, JobRow, NodeRow
+
+_Counts = dict[tuple[BoundScope, str], tuple[int, int]]
+"""How many nodes of the fleet, each pool and each rack there are, and how many of them are out of service."""
+_COUNTS: Final = "bounds.counts"
+_BOUNDS: Final = "bounds.bounds"
+"""Under these a transaction remembers them."""
 
 
 def load(tx: Tx) -> Bounds:
     """Return the bounds in force."""
-    rows = tx.session.execute(select(BoundRow)).scalars()
-    return {BoundScope(row.scope): Bound(row.most, row.percent) for row in rows}
+    known: Bounds | None = tx.known(_BOUNDS)
+    if known is None:
+        rows = tx.session.execute(select(BoundRow)).scalars()
+        known = {BoundScope(row.scope): Bound(row.most, row.percent) for row in rows}
+        tx.know(_BOUNDS, known)
+    return known
 
 
 def save(tx: Tx, bounds: Bounds, *, changed_by: str) -> bool:
     """Put bounds into force; return whether any is another one than before."""
+    tx.forget(_BOUNDS)
     changed = False
     for scope, bound in bounds.items():
         row = tx.session.get(BoundRow, scope.value)
@@ -43,25 +59,78 @@ def _in_fleet() -> ColumnElement[bool]:
 
 def is_out(tx: Tx, node_id: NodeId) -> bool:
     """Tell whether the node is out of service: lost, or held for a drain, a repair, a test or a quarantine."""
-    query = select(col(NodeRow.id)).where(col(NodeRow.id) == node_id, _out())
-    return tx.session.execute(query).first() is not None
+    row = tx.row(NodeRow, node_id)
+    return row is not None and _is_out(row)
+
+
+def _is_out(row: NodeRow) -> bool:
+    return row.hold != "" or row.state == NodeState.LOST.value
+
+
+def count(tx: Tx) -> None:
+    """Count the fleet, its pools and racks once. From then on `levels` follows each change of this transaction."""
+    pool, rack = col(NodeRow.pool), col(NodeRow.rack)
+    out = func.coalesce(func.sum(case((_out(), 1), else_=0)), 0)
+    counts: _Counts = {}
+    for named, racked, total, gone in tx.session.execute(
+        select(pool, rack, func.count(), out).where(_in_fleet()).group_by(pool, rack)
+    ):
+        _add(counts, named, racked, int(total), int(gone))
+    tx.know(_COUNTS, counts)
+
+
+@contextmanager
+def counted(tx: Tx, row: NodeRow) -> Iterator[None]:
+    """Let the counts of `count`, if it was called, follow what is changed inside about a node."""
+    counts: _Counts | None = tx.known(_COUNTS)
+    if counts is None:
+        yield
+        return
+    _take(counts, row, -1)
+    try:
+        yield
+    finally:
+        _take(counts, row, 1)
+
+
+def recount(tx: Tx) -> None:
+    """Have the database count again: nodes were changed by the hundred."""
+    tx.forget(_COUNTS)
+
+
+def _take(counts: _Counts, row: NodeRow, number: int) -> None:
+    if row.state != NodeState.REVOKED.value and row.last_seen_at is not None:
+        _add(counts, row.pool, row.rack, number, number if _is_out(row) else 0)
+
+
+def _add(counts: _Counts, pool: str, rack: str, total: int, out: int) -> None:
+    for scope, name in ((BoundScope.FLEET, ""), (BoundScope.POOL, pool), (BoundScope.RACK, rack)):
+        before = counts.get((scope, name), (0, 0))
+        counts[scope, name] = (before[0] + total, before[1] + out)
 
 
 def fleet(tx: Tx) -> Level:
     """Return how things stand in the whole fleet."""
-    return _level(tx, BoundScope.FLEET, "", _in_fleet())
+    return _level_of(tx, BoundScope.FLEET, "", _in_fleet())
+
+
+def _level_of(tx: Tx, scope: BoundScope, name: str, which: ColumnElement[bool]) -> Level:
+    counts: _Counts | None = tx.known(_COUNTS)
+    return _level(tx, scope, name, which) if counts is None else Level(scope, name, *counts.get((scope, name), (0, 0)))
 
 
 def levels(tx: Tx, node_id: NodeId) -> tuple[Level, ...]:
     """Return how things stand in everything that the node belongs to: fleet, pool, rack, jobs and tenants on it."""
-    row = tx.session.get(NodeRow, node_id)
+    row = tx.row(NodeRow, node_id)
     if row is None:
         return ()
     found = [fleet(tx)]
     if row.pool:
-        found.append(_level(tx, BoundScope.POOL, row.pool, and_(_in_fleet(), col(NodeRow.pool) == row.pool)))
+        found.append(_level_of(tx, BoundScope.POOL, row.pool, and_(_in_fleet(), col(NodeRow.pool) == row.pool)))
     if row.rack:
-        found.append(_level(tx, BoundScope.RACK, row.rack, and_(_in_fleet(), col(NodeRow.rack) == row.rack)))
+        found.append(_level_of(tx, BoundScope.RACK, row.rack, and_(_in_fleet(), col(NodeRow.rack) == row.rack)))
+    if is_empty(tx, node_id):
+        return tuple(found)
     here = (
         select(col(JobRow.id), col(JobRow.user_id), col(JobRow.user_email), col(AllocationRow.id))
         .join(AllocationRow, col(AllocationRow.job_id) == col(JobRow.id))

@@ -27,6 +27,11 @@ ORDERS_MAX = 128
 """Operators' words about one node that wait for their conditions to be over."""
 
 
+_PRESENT = "conditions.present"
+_ORDERS = "conditions.orders"
+"""Under these, with a node's id, a transaction remembers what was read for many nodes at once."""
+
+
 def _model(row: ConditionRow) -> Condition:
     return CONDITION.load(row.document)
 
@@ -35,10 +40,29 @@ def _worst_first(conditions: Iterable[Condition]) -> tuple[Condition, ...]:
     return tuple(sorted(conditions, key=lambda one: (-one.severity, one.first_seen_at, one.id)))
 
 
+def load(tx: Tx, node_ids: Collection[NodeId]) -> None:
+    """Read what is wrong with many nodes at once: `of_node`, `get`, `put` and `count` look at it."""
+    found: dict[str, list[ConditionRow]] = {node_id: [] for node_id in node_ids}
+    for ids in batched(node_ids):
+        for row in tx.session.execute(select(ConditionRow).where(col(ConditionRow.node_id).in_(ids))).scalars():
+            found[row.node_id].append(row)
+    for node_id, rows in found.items():
+        tx.know((_PRESENT, node_id), rows)
+
+
 def of_node(tx: Tx, node_id: NodeId) -> tuple[Condition, ...]:
     """Return what is wrong with the node, worst first."""
-    rows = tx.session.execute(select(ConditionRow).where(col(ConditionRow.node_id) == node_id)).scalars()
+    rows: Iterable[ConditionRow] | None = tx.known((_PRESENT, node_id))
+    if rows is None:
+        rows = tx.session.execute(select(ConditionRow).where(col(ConditionRow.node_id) == node_id)).scalars()
     return _worst_first(map(_model, rows))
+
+
+def _row(tx: Tx, node_id: NodeId, condition_id: str) -> ConditionRow | None:
+    known: list[ConditionRow] | None = tx.known((_PRESENT, node_id))
+    if known is None:
+        return tx.session.get(ConditionRow, (node_id, condition_id))
+    return next((row for row in known if row.condition_id == condition_id), None)
 
 
 def of_nodes(tx: Tx, node_ids: Collection[NodeId]) -> dict[NodeId, tuple[Condition, ...]]:
@@ -52,16 +76,19 @@ def of_nodes(tx: Tx, node_ids: Collection[NodeId]) -> dict[NodeId, tuple[Conditi
 
 def get(tx: Tx, node_id: NodeId, condition_id: str) -> Condition | None:
     """Return the condition, or None."""
-    row = tx.session.get(ConditionRow, (node_id, condition_id))
+    row = _row(tx, node_id, condition_id)
     return None if row is None else _model(row)
 
 
 def put(tx: Tx, node_id: NodeId, condition: Condition) -> bool:
     """Record a condition as it is now; return whether anything changed. Does not announce it: see `announce`."""
-    row = tx.session.get(ConditionRow, (node_id, condition.id))
+    row = _row(tx, node_id, condition.id)
     document = CONDITION.dump(condition)
     if row is None:
         row = ConditionRow(node_id=node_id, condition_id=condition.id, severity=0, document={}, changed_at=tx.now)
+        known: list[ConditionRow] | None = tx.known((_PRESENT, node_id))
+        if known is not None:
+            known.append(row)
     if row.document == document:
         return False
     row.severity = int(condition.severity)
@@ -74,13 +101,18 @@ def put(tx: Tx, node_id: NodeId, condition: Condition) -> bool:
 
 def remove(tx: Tx, node_id: NodeId, condition_id: str) -> bool:
     """Record that a condition is over, and that orders about it are obeyed; return whether it was there."""
-    row = tx.session.get(ConditionRow, (node_id, condition_id))
+    row = _row(tx, node_id, condition_id)
     if row is None:
         return False
+    tx.session.flush()  # it may have been added in this transaction
     tx.session.delete(row)
+    known: list[ConditionRow] | None = tx.known((_PRESENT, node_id))
+    if known is not None:
+        known.remove(row)
     order = tx.session.get(ConditionOrderRow, (node_id, condition_id))
     if order is not None:
         tx.session.delete(order)
+        tx.forget((_ORDERS, node_id))
         tx.emit(Noun.NODE, node_id, ORDERED, condition_id, parent_id=node_id)
     tx.session.flush()
     return True
@@ -93,6 +125,9 @@ def announce(tx: Tx, node_id: NodeId, what: str) -> None:
 
 def count(tx: Tx, node_id: NodeId) -> int:
     """Return how many conditions the node has."""
+    known: list[ConditionRow] | None = tx.known((_PRESENT, node_id))
+    if known is not None:
+        return len(known)
     query = select(func.count()).select_from(ConditionRow).where(col(ConditionRow.node_id) == node_id)
     return int(tx.session.execute(query).scalar_one())
 
@@ -150,33 +185,54 @@ def order(tx: Tx, node_id: NodeId, said: ConditionOrder) -> None:
         row = ConditionOrderRow(node_id=node_id, condition_id=said.condition_id, by="", clear=False, at=said.at)
     row.by, row.clear, row.at = said.by, said.clear, said.at
     tx.session.add(row)
+    tx.forget((_ORDERS, node_id))
     condition = get(tx, node_id, said.condition_id)
     if condition is not None and put(tx, node_id, replace(condition, acknowledged_by=said.by)):
         announce(tx, node_id, f"{said.by} has {'cleared' if said.clear else 'acknowledged'} {said.condition_id}")
     tx.emit(Noun.NODE, node_id, ORDERED, said.condition_id, parent_id=node_id)
 
 
+def load_orders(tx: Tx, node_ids: Collection[NodeId]) -> None:
+    """Read what `orders` returns for many nodes at once."""
+    said: dict[str, list[ConditionOrder]] = {node_id: [] for node_id in node_ids}
+    for ids in batched(node_ids):
+        for row in _order_rows(tx, ids):
+            said[row.node_id].append(_order(row))
+    for node_id, found in said.items():
+        tx.know((_ORDERS, node_id), tuple(found))
+
+
 def orders(tx: Tx, node_id: NodeId) -> tuple[ConditionOrder, ...]:
     """Return what operators said about conditions of the node that are not over, oldest first."""
-    query = select(ConditionOrderRow).where(col(ConditionOrderRow.node_id) == node_id)
-    rows = tx.session.execute(query.order_by(col(ConditionOrderRow.at), col(ConditionOrderRow.condition_id)))
-    return tuple(ConditionOrder(row.condition_id, row.by, row.clear, row.at) for row in rows.scalars())
+    known: tuple[ConditionOrder, ...] | None = tx.known((_ORDERS, node_id))
+    return tuple(map(_order, _order_rows(tx, [node_id]))) if known is None else known
+
+
+def _order_rows(tx: Tx, node_ids: Collection[NodeId]) -> Iterable[ConditionOrderRow]:
+    query = select(ConditionOrderRow).where(col(ConditionOrderRow.node_id).in_(node_ids))
+    oldest_first = query.order_by(col(ConditionOrderRow.at), col(ConditionOrderRow.condition_id))
+    return tx.session.execute(oldest_first).scalars()
+
+
+def _order(row: ConditionOrderRow) -> ConditionOrder:
+    return ConditionOrder(row.condition_id, row.by, row.clear, row.at)
 
 
 def record_event(tx: Tx, node_id: NodeId, spool_id: str, sequence: int, happened: HealthEvent) -> None:
     """Keep a change of a condition; its place in the host's spool makes it unique."""
-    tx.session.add(
-        HealthEventRow(
-            node_id=node_id,
-            spool_id=spool_id,
-            sequence=sequence,
-            event_id=happened.id,
-            kind=happened.kind.value,
-            condition_id=happened.condition.id,
-            document={"condition": CONDITION.dump(happened.condition), "reason": happened.reason},
-            occurred_at=happened.occurred_at,
-            recorded_at=tx.now,
-        )
+    tx.later(
+        HealthEventRow,
+        {
+            "node_id": node_id,
+            "spool_id": spool_id,
+            "sequence": sequence,
+            "event_id": happened.id,
+            "kind": happened.kind.value,
+            "condition_id": happened.condition.id,
+            "document": {"condition": CONDITION.dump(happened.condition), "reason": happened.reason},
+            "occurred_at": happened.occurred_at,
+            "recorded_at": tx.now,
+        },
     )
 
 
@@ -200,7 +256,6 @@ def history(tx: Tx, node_id: NodeId, *, limit: int = 100, since: datetime | None
 
 def as_last_known(tx: Tx, node_id: NodeId, condition_ids: Collection[str]) -> tuple[Condition, ...]:
     """Return these conditions as they are or, where they are over, as they last were; worst first."""
-    tx.session.flush()  # what was recorded in this transaction counts
     found = {one.id: one for one in of_node(tx, node_id) if one.id in condition_ids}
     for condition_id in set(condition_ids) - found.keys():
         query = (
@@ -230,5 +285,7 @@ def prune(tx: Tx, *, events_before: datetime, orders_before: datetime) -> None:
 
 def forget(tx: Tx, node_id: NodeId) -> None:
     """Drop what is wrong with a node that left the fleet."""
+    tx.forget((_PRESENT, node_id))
+    tx.forget((_ORDERS, node_id))
     tx.session.execute(delete(ConditionRow).where(col(ConditionRow.node_id) == node_id))
     tx.session.execute(delete(ConditionOrderRow).where(col(ConditionOrderRow.node_id) == node_id))

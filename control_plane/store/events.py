@@ -13,16 +13,16 @@ from control_plane.store.tables import EventRow
 _PAGE = 500
 
 
-def _model(row: EventRow) -> Event:
-    return Event(
-        sequence=row.sequence or 0,
-        noun=Noun(row.noun),
-        id=row.id,
-        parent_id=row.parent_id,
-        kind=row.kind,
-        message=row.message,
-        created_at=row.created_at,
-    )
+_COLUMNS = (
+    col(EventRow.sequence),
+    col(EventRow.noun),
+    col(EventRow.id),
+    col(EventRow.parent_id),
+    col(EventRow.kind),
+    col(EventRow.message),
+    col(EventRow.created_at),
+)
+"""What an event is made of, in its order. Many read all events: columns cost a third of what rows as objects do."""
 
 
 def newest(tx: Tx) -> int:
@@ -43,11 +43,11 @@ def oldest(tx: Tx) -> int:
 
 def after(tx: Tx, sequence: int, *, limit: int = _PAGE, nouns: Sequence[Noun] = ()) -> tuple[Event, ...]:
     """Return the events after `sequence`, oldest first, at most `limit`."""
-    query = select(EventRow).where(col(EventRow.sequence) > sequence)
+    query = select(*_COLUMNS).where(col(EventRow.sequence) > sequence)
     if nouns:
         query = query.where(col(EventRow.noun).in_([noun.value for noun in nouns]))
-    rows = tx.session.execute(query.order_by(col(EventRow.sequence)).limit(limit)).scalars()
-    return tuple(_model(row) for row in rows)
+    rows = tx.session.execute(query.order_by(col(EventRow.sequence)).limit(limit))
+    return tuple(Event(number, Noun(noun), *rest) for number, noun, *rest in rows)
 
 
 def prune(tx: Tx, *, keep: int) -> None:

@@ -27,6 +27,10 @@ ACKNOWLEDGED = "incident.acknowledged"
 ENTRIES_MAX = 200
 """Entries kept of one incident; its end is always told."""
 
+_OPEN = "incidents.open"
+_ESCALATED = "incidents.escalated"
+"""Under these, with a node's id, a transaction remembers what was read for many nodes at once."""
+
 _COUNTED_FROM = 8
 """An incident that has changed less often cannot have so many entries."""
 
@@ -89,9 +93,32 @@ def _model(tx: Tx, row: IncidentRow, parts: Parts) -> Incident:
     )
 
 
+def load_open(tx: Tx, node_ids: Collection[NodeId]) -> None:
+    """Read what `open_of`, `open_ids` and `last_escalated_at` look at for many nodes at once."""
+    unended_of: dict[NodeId, list[IncidentRow]] = {node_id: [] for node_id in node_ids}
+    escalated_at: dict[NodeId, datetime | None] = dict.fromkeys(node_ids)
+    for ids in batched(node_ids):
+        query = select(IncidentRow).where(col(IncidentRow.node_id).in_(ids), col(IncidentRow.closed_at).is_(None))
+        for row in tx.session.execute(query.order_by(col(IncidentRow.created_at), col(IncidentRow.id))).scalars():
+            unended_of[NodeId(row.node_id)].append(row)
+        escalated_at |= _last_escalations(tx, ids)
+    for node_id, rows in unended_of.items():
+        tx.know((_OPEN, node_id), rows)
+        tx.know((_ESCALATED, node_id), (escalated_at[node_id],))
+
+
+def _open_rows(tx: Tx, node_id: NodeId) -> list[IncidentRow]:
+    """Return the node's incidents that have not ended, oldest first."""
+    known: list[IncidentRow] | None = tx.known((_OPEN, node_id))
+    if known is not None:
+        return [row for row in known if row.closed_at is None]
+    query = select(IncidentRow).where(col(IncidentRow.node_id) == node_id, col(IncidentRow.closed_at).is_(None))
+    return list(tx.session.execute(query.order_by(col(IncidentRow.created_at), col(IncidentRow.id))).scalars())
+
+
 def get(tx: Tx, incident_id: IncidentId, parts: Parts = Parts.ALL) -> Incident | None:
     """Return the incident, or None."""
-    row = tx.session.get(IncidentRow, incident_id)
+    row = tx.row(IncidentRow, incident_id)
     return None if row is None else _model(tx, row, parts)
 
 
@@ -118,9 +145,9 @@ def page(tx: Tx, which: IncidentFilter, request: PageRequest, parts: Parts = Par
 
 def unended(tx: Tx, *, node_id: NodeId | None = None, parts: Parts = Parts.ALL) -> tuple[Incident, ...]:
     """Return the incidents that have not ended, oldest first: of one node, or of all."""
-    query = select(IncidentRow).where(col(IncidentRow.closed_at).is_(None))
     if node_id is not None:
-        query = query.where(col(IncidentRow.node_id) == node_id)
+        return tuple(_model(tx, row, parts) for row in _open_rows(tx, node_id))
+    query = select(IncidentRow).where(col(IncidentRow.closed_at).is_(None))
     rows = tx.session.execute(query.order_by(col(IncidentRow.created_at), col(IncidentRow.id))).scalars()
     return tuple(_model(tx, row, parts) for row in rows)
 
@@ -133,6 +160,9 @@ def open_of(tx: Tx, node_id: NodeId, parts: Parts = Parts.ALL) -> Incident | Non
 
 def open_ids(tx: Tx, node_ids: Collection[NodeId] | None = None) -> dict[NodeId, IncidentId]:
     """Return the incident of each node that has one which has not ended: of these nodes, or of all, oldest first."""
+    if node_ids is not None and all(tx.known((_OPEN, node_id)) is not None for node_id in node_ids):
+        opened = {node_id: _open_rows(tx, node_id) for node_id in node_ids}
+        return {node_id: IncidentId(rows[-1].id) for node_id, rows in opened.items() if rows}
     query = select(col(IncidentRow.node_id), col(IncidentRow.id)).where(col(IncidentRow.closed_at).is_(None))
     query = query.order_by(col(IncidentRow.created_at), col(IncidentRow.id))
     if node_ids is None:
@@ -146,16 +176,26 @@ def open_ids(tx: Tx, node_ids: Collection[NodeId] | None = None) -> dict[NodeId,
 
 def last_escalated_at(tx: Tx, node_id: NodeId) -> datetime | None:
     """Return when an incident of the node was last escalated, whatever has become of it since."""
+    known: tuple[datetime | None] | None = tx.known((_ESCALATED, node_id))
+    return _last_escalations(tx, [node_id]).get(node_id) if known is None else known[0]
+
+
+def _last_escalations(tx: Tx, node_ids: Collection[NodeId]) -> dict[NodeId, datetime]:
+    node_id = col(IncidentRow.node_id)
     of_it = (
-        select(func.max(col(IncidentEntryRow.at)))
+        select(node_id, func.max(col(IncidentEntryRow.at)))
         .join(IncidentRow, col(IncidentRow.id) == col(IncidentEntryRow.incident_id))
-        .where(col(IncidentRow.node_id) == node_id, col(IncidentEntryRow.kind) == IncidentState.ESCALATED.value)
+        .where(node_id.in_(node_ids), col(IncidentEntryRow.kind) == IncidentState.ESCALATED.value)
     )
-    still = select(func.max(col(IncidentRow.closed_at))).where(
-        col(IncidentRow.node_id) == node_id, col(IncidentRow.state) == IncidentState.ESCALATED.value
+    still = select(node_id, func.max(col(IncidentRow.closed_at))).where(
+        node_id.in_(node_ids), col(IncidentRow.state) == IncidentState.ESCALATED.value
     )
-    found: list[datetime | None] = [tx.session.execute(query).scalar() for query in (of_it, still)]
-    return max((at for at in found if at is not None), default=None)
+    found: dict[NodeId, datetime] = {}
+    for query in (of_it, still):
+        for whose, at in tx.session.execute(query.group_by(node_id)):
+            if at is not None:
+                found[NodeId(whose)] = max(at, found.get(NodeId(whose), at))
+    return found
 
 
 def escalated(tx: Tx, node_id: NodeId, *, limit: int = 500) -> tuple[Incident, ...]:
@@ -185,8 +225,11 @@ def insert(tx: Tx, incident: Incident) -> None:
         created_at=incident.opened_at,
         version=incident.version,
     )
-    tx.session.add(row)
-    tx.session.flush()
+    tx.add(row, incident.id)
+    repairs.begin_incident(tx, incident.id)
+    known: list[IncidentRow] | None = tx.known((_OPEN, incident.node_id))
+    if known is not None:
+        known.append(row)
     _emit(tx, row, "incident.opened")
 
 
@@ -217,6 +260,7 @@ def update(
         lifecycle.INCIDENT.check(IncidentState(row.state), state)
         row.state = state.value
         row.closed_at = tx.now if state.ended else None
+        tx.forget((_ESCALATED, row.node_id))
     values = {
         "summary": summary,
         "diagnosis": diagnosis,
@@ -243,19 +287,22 @@ def add_entry(
     tx: Tx, incident_id: IncidentId, kind: str, message: str, *, action_id: str = "", repair_id: str = ""
 ) -> None:
     """Add to the incident's history; beyond ENTRIES_MAX only its end is still told."""
-    if _row(tx, incident_id).version >= _COUNTED_FROM and _is_full(tx, incident_id, kind):
+    row = _row(tx, incident_id)
+    if row.version >= _COUNTED_FROM and _is_full(tx, incident_id, kind):
         return
-    tx.session.add(
-        IncidentEntryRow(
-            incident_id=incident_id,
-            at=tx.now,
-            kind=kind,
-            message=message,
-            action_id=action_id,
-            repair_id=repair_id,
-        )
+    if kind == IncidentState.ESCALATED.value:
+        tx.forget((_ESCALATED, row.node_id))
+    tx.later(
+        IncidentEntryRow,
+        {
+            "incident_id": incident_id,
+            "at": tx.now,
+            "kind": kind,
+            "message": message,
+            "action_id": action_id,
+            "repair_id": repair_id,
+        },
     )
-    tx.session.flush()
 
 
 def _is_full(tx: Tx, incident_id: IncidentId, kind: str) -> bool:
@@ -284,7 +331,7 @@ def acknowledge(tx: Tx, incident_id: IncidentId, *, by: str, reason: str, take_o
 
 
 def _row(tx: Tx, incident_id: IncidentId) -> IncidentRow:
-    row = tx.session.get(IncidentRow, incident_id)
+    row = tx.row(IncidentRow, incident_id)
     if row is None:
         raise NotFound(f"there is no incident {incident_id}", reason="INCIDENT_NOT_FOUND")
     return row

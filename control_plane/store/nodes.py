@@ -14,9 +14,10 @@ from control_plane.model.identity import CertificateSerial
 from control_plane.model.ids import NodeId
 from control_plane.model.node import HostInventory, Node, NodeHold, NodeState
 from control_plane.model.record import Noun
+from control_plane.store import bounds
 from control_plane.store.database import Tx
 from control_plane.store.documents import HOST_INVENTORY
-from control_plane.store.pages import Page, PageRequest, by_key
+from control_plane.store.pages import Page, PageRequest, batched, by_key
 from control_plane.store.tables import NodeRow
 
 POOL = "pool"
@@ -41,7 +42,11 @@ class NodeStanding:
     state: NodeState
 
 
-def _model(row: NodeRow) -> Node:
+_INVENTORY = "nodes.inventory"
+"""Under this, with a node's id, a transaction remembers the column and what it says: many ask for it again."""
+
+
+def _model(row: NodeRow, tx: Tx | None = None) -> Node:
     return Node(
         id=NodeId(row.id),
         name=row.name,
@@ -49,7 +54,7 @@ def _model(row: NodeRow) -> Node:
         status_reason=row.status_reason,
         cordoned=row.cordoned,
         connected=row.connected,
-        inventory=None if row.inventory is None else HOST_INVENTORY.load(row.inventory),
+        inventory=_inventory(row, tx),
         labels=row.labels,
         certificate_serial=CertificateSerial(row.certificate_serial),
         certificate_expires_at=row.certificate_expires_at,
@@ -61,10 +66,29 @@ def _model(row: NodeRow) -> Node:
     )
 
 
+def _inventory(row: NodeRow, tx: Tx | None) -> HostInventory | None:
+    if row.inventory is None:
+        return None
+    known: tuple[object, HostInventory] | None = None if tx is None else tx.known((_INVENTORY, row.id))
+    if known is not None and known[0] is row.inventory:
+        return known[1]
+    found = HOST_INVENTORY.load(row.inventory)
+    if tx is not None:
+        tx.know((_INVENTORY, row.id), (row.inventory, found))
+    return found
+
+
+def load(tx: Tx, node_ids: Collection[NodeId]) -> None:
+    """Read many nodes at once: `get`, `resolve` and `update` look at them."""
+    for ids in batched(node_ids):
+        for row in tx.session.execute(select(NodeRow).where(col(NodeRow.id).in_(ids))).scalars():
+            tx.row(NodeRow, row.id)
+
+
 def get(tx: Tx, node_id: NodeId) -> Node | None:
     """Return the node, or None."""
-    row = tx.session.get(NodeRow, node_id)
-    return None if row is None else _model(row)
+    row = tx.row(NodeRow, node_id)
+    return None if row is None else _model(row, tx)
 
 
 def by_name(tx: Tx, name: str) -> Node | None:
@@ -144,8 +168,9 @@ def insert(tx: Tx, node: Node) -> None:
         created_at=node.created_at,
         version=node.version,
     )
-    tx.session.add(row)
+    tx.add(row, node.id)
     tx.session.flush()
+    bounds.recount(tx)
     _emit(tx, row)
 
 
@@ -161,13 +186,12 @@ def update(
     last_seen_at: datetime | None = None,
 ) -> Node:
     """Change what is given and return the node. Raises NotFound, or LifecycleError for an impossible change."""
-    row = tx.session.get(NodeRow, node_id)
-    if row is None:
-        raise NotFound(f"there is no node {node_id}", reason="NODE_NOT_FOUND")
-    if state is not None and state.value != row.state:
-        lifecycle.NODE.check(NodeState(row.state), state)
-        row.state = state.value
-        row.lost_at = tx.now if state is NodeState.LOST else None
+    row = _row(tx, node_id)
+    with bounds.counted(tx, row):
+        if state is not None:
+            _set_state(tx, row, state)
+        if last_seen_at is not None:
+            row.last_seen_at = last_seen_at
     if status_reason is not None:
         row.status_reason = status_reason
     if cordoned is not None:
@@ -176,39 +200,52 @@ def update(
         row.connected = connected
     if inventory is not None:
         row.inventory = HOST_INVENTORY.dump(inventory)
-    if last_seen_at is not None:
-        row.last_seen_at = last_seen_at
+    return _changed(tx, row)
+
+
+def _row(tx: Tx, node_id: NodeId) -> NodeRow:
+    row = tx.row(NodeRow, node_id)
+    if row is None:
+        raise NotFound(f"there is no node {node_id}", reason="NODE_NOT_FOUND")
+    return row
+
+
+def _set_state(tx: Tx, row: NodeRow, state: NodeState) -> None:
+    if state.value != row.state:
+        lifecycle.NODE.check(NodeState(row.state), state)
+        row.state = state.value
+        row.lost_at = tx.now if state is NodeState.LOST else None
+
+
+def _changed(tx: Tx, row: NodeRow) -> Node:
     row.version += 1
     tx.session.add(row)
     _emit(tx, row)
-    return _model(row)
+    return _model(row, tx)
 
 
 def set_hold(tx: Tx, node_id: NodeId, hold: NodeHold | None, *, state: NodeState, status_reason: str) -> Node:
     """Record why the node is out of service, or that it no longer is. Raises as `update`."""
-    row = tx.session.get(NodeRow, node_id)
-    if row is None:
-        raise NotFound(f"there is no node {node_id}", reason="NODE_NOT_FOUND")
-    row.hold = hold.value if hold else ""
-    return update(tx, node_id, state=state, status_reason=status_reason)
+    row = _row(tx, node_id)
+    with bounds.counted(tx, row):
+        _set_state(tx, row, state)
+        row.hold = hold.value if hold else ""
+    row.status_reason = status_reason
+    return _changed(tx, row)
 
 
 def renew_certificate(tx: Tx, node_id: NodeId, serial: CertificateSerial, expires_at: datetime) -> None:
     """Record a fresh certificate; the one before stays good until it runs out."""
-    row = tx.session.get(NodeRow, node_id)
-    if row is None:
-        raise NotFound(f"there is no node {node_id}", reason="NODE_NOT_FOUND")
+    row = _row(tx, node_id)
     row.previous_serial = row.certificate_serial
     row.certificate_serial = serial
     row.certificate_expires_at = expires_at
-    row.version += 1
-    tx.session.add(row)
-    _emit(tx, row)
+    _changed(tx, row)
 
 
 def is_allowed(tx: Tx, node_id: NodeId, serial: CertificateSerial) -> bool:
     """Tell whether the node may connect with the certificate of this serial number."""
-    row = tx.session.get(NodeRow, node_id)
+    row = tx.row(NodeRow, node_id)
     if row is None or row.state == NodeState.REVOKED.value:
         return False
     return serial in (row.certificate_serial, row.previous_serial)
@@ -217,6 +254,7 @@ def is_allowed(tx: Tx, node_id: NodeId, serial: CertificateSerial) -> bool:
 def seen(tx: Tx, node_ids: Sequence[NodeId], at: datetime) -> None:
     """Record when nodes were last heard, without an event: it is not a change of state."""
     tx.session.execute(sql_update(NodeRow).where(col(NodeRow.id).in_(node_ids)).values(last_seen_at=at))
+    bounds.recount(tx)
 
 
 def disconnect_all(tx: Tx) -> None:

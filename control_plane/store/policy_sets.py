@@ -75,14 +75,15 @@ def record_input(tx: Tx, action_id: ActionId, *, policy_version: str, ruling: st
     """Keep what an action was judged by when it was proposed, unless that is too long."""
     if len(input_json) > INPUT_CHARACTERS_MAX:
         return
-    tx.session.add(
-        ActionInputRow(
-            action_id=action_id,
-            policy_version=policy_version,
-            ruling=ruling,
-            input_json=input_json,
-            judged_at=tx.now,
-        )
+    tx.later(
+        ActionInputRow,
+        {
+            "action_id": action_id,
+            "policy_version": policy_version,
+            "ruling": ruling,
+            "input_json": input_json,
+            "judged_at": tx.now,
+        },
     )
 
 

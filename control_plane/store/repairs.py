@@ -2,9 +2,9 @@
 
 from collections.abc import Collection
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import and_, delete, func, or_, select
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select
 from sqlmodel import col
 
 from control_plane.errors import NotFound
@@ -24,6 +24,11 @@ CHANGED = "node.repair_changed"
 """Kind of the event after a repair of a node was ordered, sent, moved on or ended."""
 
 _QUARANTINE = "quarantine_node"
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+_RECENT = "repairs.recent"
+_OF_INCIDENT = "repairs.of_incident"
+"""Under these, with a node's or an incident's id, a transaction remembers what was read for many at once."""
 
 
 def id_of(action_id: ActionId) -> RepairId:
@@ -77,9 +82,46 @@ def _fill(row: RepairRow, repair: Repair) -> None:
     row.handoff_json = repair.handoff_json
 
 
+def load_recent(tx: Tx, node_ids: Collection[NodeId], incident_ids: Collection[IncidentId], *, after: datetime) -> None:
+    """Read what `unfinished`, `of_incident` and, for later times, `since` look at for many nodes at once."""
+    _load(tx, node_ids, or_(col(RepairRow.closed_at).is_(None), col(RepairRow.closed_at) > after), after)
+    of_incidents: dict[str, list[RepairRow]] = {incident_id: [] for incident_id in incident_ids}
+    for these in batched(incident_ids):
+        for row in tx.session.execute(select(RepairRow).where(col(RepairRow.incident_id).in_(these))).scalars():
+            of_incidents[row.incident_id or ""].append(row)
+    for incident_id, rows in of_incidents.items():
+        tx.know((_OF_INCIDENT, incident_id), rows)
+
+
+def load_unfinished(tx: Tx, node_ids: Collection[NodeId]) -> None:
+    """Read what `unfinished` looks at for many nodes at once."""
+    _load(tx, node_ids, col(RepairRow.closed_at).is_(None), _NEVER)
+
+
+def _load(tx: Tx, node_ids: Collection[NodeId], which: ColumnElement[bool], ended_after: datetime) -> None:
+    found: dict[str, list[RepairRow]] = {node_id: [] for node_id in node_ids}
+    for ids in batched(node_ids):
+        for row in tx.session.execute(select(RepairRow).where(col(RepairRow.node_id).in_(ids), which)).scalars():
+            found[row.node_id].append(row)
+    for node_id, rows in found.items():
+        tx.know((_RECENT, node_id), (ended_after, rows))
+
+
+def load_rows(tx: Tx, repair_ids: Collection[RepairId]) -> None:
+    """Read what `get` looks at for many repairs at once."""
+    for ids in batched(repair_ids):
+        for row in tx.session.execute(select(RepairRow).where(col(RepairRow.id).in_(ids))).scalars():
+            tx.row(RepairRow, row.id)
+
+
+def begin_incident(tx: Tx, incident_id: IncidentId) -> None:
+    """Take note of an incident that is there since now: it has no repairs."""
+    tx.know((_OF_INCIDENT, incident_id), [])
+
+
 def get(tx: Tx, repair_id: RepairId) -> Repair | None:
     """Return the repair, or None."""
-    row = tx.session.get(RepairRow, repair_id)
+    row = tx.row(RepairRow, repair_id)
     return None if row is None else _model(row)
 
 
@@ -93,9 +135,13 @@ def require(tx: Tx, repair_id: RepairId) -> Repair:
 
 def unfinished(tx: Tx, node_id: NodeId) -> Repair | None:
     """Return the repair of the node that has not ended; an order goes before what a host does by itself."""
-    query = select(RepairRow).where(col(RepairRow.node_id) == node_id, col(RepairRow.closed_at).is_(None))
-    rows = list(tx.session.execute(query.order_by(col(RepairRow.ordered_at), col(RepairRow.id))).scalars())
-    rows.sort(key=lambda row: row.origin != RepairOrigin.CONTROL_PLANE.value)
+    known: tuple[datetime, list[RepairRow]] | None = tx.known((_RECENT, node_id))
+    if known is None:
+        query = select(RepairRow).where(col(RepairRow.node_id) == node_id, col(RepairRow.closed_at).is_(None))
+        rows = list(tx.session.execute(query).scalars())
+    else:
+        rows = [row for row in known[1] if row.closed_at is None]
+    rows.sort(key=lambda row: (row.origin != RepairOrigin.CONTROL_PLANE.value, row.ordered_at, row.id))
     return _model(rows[0]) if rows else None
 
 
@@ -131,13 +177,16 @@ def without_hand_off(tx: Tx, node_id: NodeId) -> ActionId | None:
     )
     newest = query.order_by(col(ActionRow.created_at).desc(), col(ActionRow.id).desc()).limit(1)
     found = tx.session.execute(newest).scalar()
-    if found is None or tx.session.get(RepairRow, id_of(ActionId(found))) is not None:
+    if found is None or tx.row(RepairRow, id_of(ActionId(found))) is not None:
         return None
     return ActionId(found)
 
 
 def of_incident(tx: Tx, incident_id: IncidentId) -> tuple[Repair, ...]:
     """Return the incident's repairs, oldest first."""
+    known: list[RepairRow] | None = tx.known((_OF_INCIDENT, incident_id))
+    if known is not None:
+        return tuple(_model(row) for row in sorted(known, key=lambda row: (row.ordered_at, row.id)))
     query = select(RepairRow).where(col(RepairRow.incident_id) == incident_id)
     rows = tx.session.execute(query.order_by(col(RepairRow.ordered_at), col(RepairRow.id))).scalars()
     return tuple(_model(row) for row in rows)
@@ -211,6 +260,11 @@ def count_local(tx: Tx, node_id: NodeId) -> int:
 
 def since(tx: Tx, node_id: NodeId, after: datetime, *, limit: int = 100) -> tuple[Repair, ...]:
     """Return the node's repairs that ended after a time and changed something, newest first."""
+    known: tuple[datetime, list[RepairRow]] | None = tx.known((_RECENT, node_id))
+    if known is not None and known[0] <= after:
+        ended = [(row.closed_at, row) for row in known[1] if row.closed_at is not None and not row.dry_run]
+        late = sorted((one for one in ended if one[0] > after), key=lambda one: one[0], reverse=True)
+        return tuple(_model(row) for _, row in late[:limit])
     query = select(RepairRow).where(
         col(RepairRow.node_id) == node_id, col(RepairRow.closed_at) > after, col(RepairRow.dry_run).is_(False)
     )
@@ -240,8 +294,13 @@ def insert(tx: Tx, repair: Repair) -> None:
         checks=[],
     )
     _fill(row, repair)
-    tx.session.add(row)
-    tx.session.flush()
+    tx.add(row, repair.id)
+    known: tuple[datetime, list[RepairRow]] | None = tx.known((_RECENT, repair.node_id))
+    if known is not None:
+        known[1].append(row)
+    of_it: list[RepairRow] | None = tx.known((_OF_INCIDENT, repair.incident_id))
+    if of_it is not None:
+        of_it.append(row)
     _emit(tx, repair)
 
 
@@ -249,16 +308,18 @@ def update(tx: Tx, before: Repair, after: Repair) -> Repair:
     """Write what a repair has become. Raises LifecycleError for an impossible change."""
     if after == before:
         return before
-    row = tx.session.get(RepairRow, after.id)
+    row = tx.row(RepairRow, after.id)
     if row is None:
         raise LookupError(f"repair {after.id} vanished")
+    if after.incident_id != row.incident_id:
+        tx.forget((_OF_INCIDENT, after.incident_id))
+        tx.forget((_OF_INCIDENT, row.incident_id))
     if after.state is not before.state:
         lifecycle.REPAIR.check(before.state, after.state)
     if after.state.ended and after.closed_at is None:
         after = replace(after, closed_at=tx.now)
     _fill(row, after)
     tx.session.add(row)
-    tx.session.flush()
     _emit(tx, after)
     return after
 

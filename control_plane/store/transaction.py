@@ -1,63 +1,158 @@
 """A transaction as the store's modules see it, and what the database's errors mean to callers."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import structlog
+from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-from sqlmodel import Session
+from sqlmodel import Session, SQLModel
 
 from control_plane.errors import Conflict, OrQuantaError, Unavailable
 from control_plane.model.record import Noun
-from control_plane.store.tables import EventRow
+from control_plane.store.tables import EventRow, Table
 
 log = structlog.get_logger()
 
+R = TypeVar("R", bound=SQLModel)
+
 DATABASE_AWAY: Final = "STORE_UNAVAILABLE"
+_CURRENT: Final = "transaction"
+
+
+class Inseparable(Exception):
+    """Something failed in a transaction that is undone as a whole or not at all; see `Tx.together`."""
 
 
 class Tx:
-    """A transaction. `session` is for the store's own modules; others use their functions."""
+    """A transaction. `session` is for the store's own modules; others use their functions.
+
+    What is only added to waits, and is written in bulk before the next statement or at the end; what was read for many
+    things at once is remembered, so that each of them costs no statement. Both belong to the store's modules.
+    """
 
     def __init__(self, session: Session, now: datetime, *, writable: bool) -> None:
         self.session = session
         self.now = now
         self.writable = writable
-        self.events: list[EventRow] = []
+        self.emitted = False
+        """Whether there may be an event of it."""
+        self._waiting: dict[type[Table], list[dict[str, Any]]] = {}  # Any: a column's value
+        self._rows: dict[tuple[type[SQLModel], str], Any] = {}  # Any: the row, of that type
+        self._known: dict[Hashable, Any] = {}  # Any: whatever belongs to the key
+        self._together = False
+        session.info[_CURRENT] = self
 
     def emit(self, noun: Noun, item_id: str, kind: str, message: str, *, parent_id: str = "") -> None:
         """Append an event that becomes visible with the transaction's commit."""
-        row = EventRow(
-            noun=noun.value, id=item_id, parent_id=parent_id, kind=kind, message=message, created_at=self.now
+        self.emitted = True
+        self.later(
+            EventRow,
+            {
+                "noun": noun.value,
+                "id": item_id,
+                "parent_id": parent_id,
+                "kind": kind,
+                "message": message,
+                "created_at": self.now,
+            },
         )
+
+    def later(self, table: type[Table], values: dict[str, Any]) -> None:  # Any: a column's value
+        """Add a row that nobody changes in this transaction. All rows of a table name the same columns."""
+        self._waiting.setdefault(table, []).append(values)
+
+    def settle(self) -> None:
+        """Write all that waits. Raises what the database raises."""
+        self.session.flush()
+        if self._waiting:
+            waiting, self._waiting = self._waiting, {}
+            connection = self.session.connection()
+            for table, rows in waiting.items():
+                connection.execute(table.__table__.insert(), rows)  # type: ignore[attr-defined] # SQLModel adds it
+
+    def row(self, table: type[R], key: str) -> R | None:
+        """Return the row with this key, also one that is not written yet. For tables whose rows nobody deletes here."""
+        found: R | None = self._rows.get((table, key))
+        if found is None:
+            found = self.session.get(table, key)
+            if found is not None:
+                self._rows[table, key] = found
+        return found
+
+    def add(self, row: SQLModel, key: str) -> None:
+        """Add a row that `row` finds at once."""
         self.session.add(row)
-        self.events.append(row)
+        self._rows[type(row), key] = row
+
+    def know(self, key: Hashable, value: Any) -> None:  # Any: whatever belongs to the key
+        """Remember something. Whoever changes it in this transaction keeps it true, or forgets it."""
+        self._known[key] = value
+
+    def known(self, key: Hashable) -> Any:  # Any: whatever belongs to the key
+        """Return what is remembered, or None."""
+        return self._known.get(key)
+
+    def forget(self, key: Hashable) -> None:
+        """Remember something no longer."""
+        self._known.pop(key, None)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Spare the savepoints inside: what fails there cannot be undone alone, so all of the transaction must be.
+
+        Raises Inseparable then.
+        """
+        self._together = True
+        try:
+            yield
+        finally:
+            self._together = False
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """Undo what is done inside if it raises, and let the rest of the transaction go on.
 
-        Raises Conflict when the database refuses what was done inside, and Unavailable when it is away.
+        Raises Conflict when the database refuses what was done inside, Unavailable when it is away, and Inseparable
+        inside of `together`.
         """
-        events = len(self.events)
-        self.session.flush()
+        if self._together:
+            try:
+                yield
+            except Exception as error:
+                raise Inseparable(f"{type(error).__name__}: {error}") from error
+            return
+        self.settle()
         nested = self.session.begin_nested()
         try:
             yield
-            self.session.flush()
+            self.settle()
         except BaseException as error:
             try:
                 nested.rollback()
             except SQLAlchemyError as trouble:
                 raise unavailable(trouble) from error
             self.session.expire_all()
-            del self.events[events:]
+            self._waiting.clear()
+            self._rows.clear()
+            self._known.clear()
             if isinstance(error, SQLAlchemyError):
                 raise domain_error(error) from error
             raise
         nested.commit()
+
+
+def settle_before_statements(session: Session) -> None:
+    """Have what waits in a session's transaction written before each of its statements, so that they see it."""
+
+    def settle(_: object) -> None:
+        tx: Tx | None = session.info.get(_CURRENT)
+        if tx is not None:
+            tx.settle()
+
+    event.listen(session, "do_orm_execute", settle)
 
 
 def domain_error(error: Exception) -> OrQuantaError:

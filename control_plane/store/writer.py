@@ -16,7 +16,7 @@ from sqlmodel import Session
 from control_plane.clock import Clock
 from control_plane.errors import Unavailable
 from control_plane.store import epochs
-from control_plane.store.transaction import DATABASE_AWAY, Tx, domain_error
+from control_plane.store.transaction import DATABASE_AWAY, Tx, domain_error, settle_before_statements
 
 log = structlog.get_logger()
 
@@ -115,12 +115,8 @@ class Writer:
             ):
                 lock(session, shared=self._shared)
                 _remember_rows(session)
-                for write in batch:
-                    outcome = self._run(session, write)
-                    if outcome is not None:
-                        result, sequence = outcome
-                        done.append((write, result))
-                        newest = max(newest, sequence)
+                settle_before_statements(session)
+                done, newest = self._run_all(session, batch)
                 session.commit()
                 connection.commit()
         except Exception as error:  # noqa: BLE001 - every caller of the batch must get an answer
@@ -137,14 +133,30 @@ class Writer:
         for write, result in done:
             write.future.set_result(result)
 
-    def _run(self, session: Session, write: Write[Any]) -> tuple[Any, int] | None:  # Any: results of all types
+    def _run_all(
+        self, session: Session, batch: list[Write[Any]]
+    ) -> tuple[list[tuple[Write[Any], Any]], int]:  # Any: as above
+        """Return the writes that went well, with their results, and the newest event's sequence, 0 without events."""
+        done: list[tuple[Write[Any], Any]] = []  # Any: results of all types
+        emitted = False
+        for write in batch:
+            outcome = self._run(session, write)
+            if outcome is not None:
+                result, has_events = outcome
+                done.append((write, result))
+                emitted = emitted or has_events
+        # Nobody else writes meanwhile, so the newest one is of this commit.
+        newest = session.connection().execute(text("SELECT max(sequence) FROM events")).scalar() if emitted else 0
+        return done, newest or 0
+
+    def _run(self, session: Session, write: Write[Any]) -> tuple[Any, bool] | None:  # Any: results of all types
         tx = Tx(session, self._clock.now(), writable=True)
         savepoint = session.begin_nested()
         try:
             if write.fence is not None:
                 write.fence.check(epochs.current(session))
             result = write.function(tx)
-            session.flush()
+            tx.settle()
             savepoint.commit()
         except Exception as error:
             # After trouble with the disk or the server the savepoint may be gone, and everybody's changes with it.
@@ -154,7 +166,7 @@ class Writer:
             session.expire_all()
             write.future.set_exception(domain_error(error) if isinstance(error, SQLAlchemyError) else error)
             return None
-        return result, max((row.sequence or 0 for row in tx.events), default=0)
+        return result, tx.emitted
 
 
 def write_connection(engine: Engine) -> Any:  # Any: SQLAlchemy's own context manager of a Connection

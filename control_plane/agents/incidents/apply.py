@@ -1,8 +1,9 @@
 """Carries out the steps about one node, in one transaction: what takes effect passes the governor."""
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from control_plane.agents.incidents.views import NAME, load
+from control_plane.agents.incidents.views import NAME, load, load_many
 from control_plane.fleet.bounds import exceeded
 from control_plane.fleet.incident_rules import decide
 from control_plane.fleet.incident_steps import (
@@ -73,6 +74,22 @@ class Healer:
         self._policy = policy
         self._recalls = recalls
 
+    def look_at(self, tx: Tx, node_ids: Collection[NodeId]) -> dict[NodeId, tuple[bool, Outcome, Fault | None]]:
+        """Return for each node what `look` returns."""
+        load_many(tx, node_ids, self._policy)
+        return {node_id: self.look(tx, node_id) for node_id in node_ids}
+
+    def treat_together(
+        self, tx: Tx, node_ids: Sequence[NodeId], remembered: Mapping[NodeId, tuple[Memory, ...]]
+    ) -> list[Outcome]:
+        """Do for each node what `treat` does, one after the other; each sees what was done for those before it.
+
+        What fails for one cannot be undone alone: the transaction is to be undone then, and each node treated alone.
+        """
+        load_many(tx, node_ids, self._policy)
+        with tx.together():
+            return [self._treat(tx, node_id, remembered.get(node_id)) for node_id in node_ids]
+
     def look(self, tx: Tx, node_id: NodeId) -> tuple[bool, Outcome, Fault | None]:
         """Tell, without writing, whether there is something to do about a node, and if not, when to look again.
 
@@ -92,6 +109,10 @@ class Healer:
 
     def treat(self, tx: Tx, node_id: NodeId, remembered: tuple[Memory, ...] | None = None) -> Outcome:
         """Do what is to be done about a node now. `remembered` is None if memory was not asked about it."""
+        load_many(tx, [node_id], self._policy)
+        return self._treat(tx, node_id, remembered)
+
+    def _treat(self, tx: Tx, node_id: NodeId, remembered: tuple[Memory, ...] | None) -> Outcome:
         done: list[str] = []
         for _ in range(_STEPS_MAX):
             view = load(tx, node_id, self._policy, remembered or ())
@@ -160,7 +181,7 @@ class Healer:
 
     def _propose(self, tx: Tx, view: View, effect: Effect, reasoning: str, done: list[str]) -> Outcome | None:
         """Propose an effect; return what follows if it is not carried out."""
-        action = self._governor.propose_in(tx, _proposal(view, effect, reasoning))
+        action = self._governor.propose_in(tx, _proposal(view, effect, reasoning), fresh=True)
         if action.state is ActionState.DONE:
             done.append(action.outcome)
             return None

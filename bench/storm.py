@@ -1,0 +1,341 @@
+"""What a storm of faults costs the control plane: from what hosts say to the orders that wait to be sent to them.
+
+Has the parts of a control plane that a fault passes in this process, on a database of its own, without a network: the
+links' inboxes, the loops that write and dispatch, the healing agent, the governor. XID 119 is said by all hosts at one
+moment. CPU is that of each thread, for each node; they share one interpreter, so what counts is their sum. Until
+the last node is cordoned and until the last order waits to be sent are seconds on the wall, which others on the machine
+make longer.
+
+Prints a table and, last, one JSON object. The exit status is 1 if a target is missed. --profile says where the time of
+the thread that writes goes.
+
+    python -m bench.storm [--hosts 1000] [--bounded] [--database URL] [--profile]
+"""
+
+import argparse
+import asyncio
+import cProfile
+import os
+import pstats
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+from bench.figures import report
+from control_plane.agents.incidents.agent import Incidents
+from control_plane.clock import Clock, SystemClock
+from control_plane.fleet.prices import PriceTable
+from control_plane.governor import hosts
+from control_plane.governor.defaults import JobDefaults
+from control_plane.governor.governor import Governor
+from control_plane.governor.ruling import Limits
+from control_plane.model.bounds import Bound, BoundScope
+from control_plane.model.identity import CertificateSerial, NodePrincipal
+from control_plane.model.ids import NODE, NodeId, derived_id
+from control_plane.model.node import GpuInventory, HostInventory, Node, NodeState
+from control_plane.model.record import Noun
+from control_plane.services.feed import EventFeed
+from control_plane.services.link_claims import GpuClaims
+from control_plane.services.link_dispatch import LinkDispatch
+from control_plane.services.link_health_writer import LinkHealthWriter
+from control_plane.services.link_registry import LinkRegistry
+from control_plane.services.link_session import LinkSession
+from control_plane.services.link_terms import LinkTerms
+from control_plane.store import bounds, nodes
+from control_plane.store.database import Store, Tx
+from orquanta.v1 import health_pb2, node_link_pb2, repair_pb2
+
+CPU_MS_PER_NODE = 2.0
+GPUS, HOSTS_PER_RACK = 8, 32
+PATIENCE_SECONDS = 60.0
+BOUNDED_SECONDS = 10.0
+HOURS = timedelta(hours=24)
+FREE = {scope: Bound(1_000_000, 100.0) for scope in BoundScope}
+DEFAULTS = {
+    BoundScope.FLEET: Bound(50, 10.0),
+    BoundScope.POOL: Bound(25, 20.0),
+    BoundScope.RACK: Bound(8, 34.0),
+    BoundScope.JOB: Bound(2, 50.0),
+    BoundScope.TENANT: Bound(10, 34.0),
+}
+
+
+class Fleet:
+    """Hosts whose links are up, and what the control plane has for them."""
+
+    def __init__(self, store: Store, clock: Clock, number: int) -> None:
+        self._store = store
+        self._clock = clock
+        self.names = {derived_id(NODE, f"host-{index}"): f"host-{index}" for index in range(number)}
+        self.sessions: dict[NodeId, LinkSession] = {}
+        self.registry = LinkRegistry(clock=clock)
+        self.health = LinkHealthWriter(store)
+        self._storm = asyncio.Event()
+
+    async def join(self, limits: dict[BoundScope, Bound]) -> None:
+        """Put every host into the books, and its link into the registry."""
+
+        def write(tx: Tx) -> None:
+            bounds.save(tx, limits, changed_by="bench")
+            for index, (node_id, name) in enumerate(self.names.items()):
+                nodes.insert(tx, _node(node_id, name, index, self._clock.now()))
+                hosts.node_connected(tx, node_id, _inventory(name), zombies=0)
+
+        await self._store.write(write)
+        for node_id in self.names:
+            session = LinkSession(
+                NodePrincipal(node_id, CertificateSerial("1")),
+                "boot",
+                clock=self._clock,
+                terms=LinkTerms(lease_seconds=3600.0),
+                registry=self.registry,
+                changed=lambda _: None,
+                health_changed=self.health.changed,
+            )
+            session.welcomed = True
+            self.registry.add(session)
+            self.sessions[node_id] = session
+
+    def begin(self) -> None:
+        """Let all hosts say what is wrong with them."""
+        self._storm.set()
+
+    async def speak(self, node_id: NodeId) -> AsyncIterator[node_link_pb2.ConnectRequest]:
+        """Yield what a host says."""
+        await self._storm.wait()
+        yield _fault(self.names[node_id], self._clock.now())
+        await asyncio.Event().wait()
+
+    async def ordered(self, node_id: NodeId) -> float:
+        """Wait until an order is to be sent to a host; return when that was."""
+        outbox = self.sessions[node_id].outbox
+        while not outbox.closed:
+            for response in await outbox.take():
+                if response.desired_state.HasField("repair"):
+                    return time.monotonic()
+        raise ConnectionError(f"the link of {self.names[node_id]} has ended")
+
+
+def _node(node_id: NodeId, name: str, index: int, now: datetime) -> Node:
+    return Node(
+        id=node_id,
+        name=name,
+        state=NodeState.JOINING,
+        status_reason="",
+        cordoned=False,
+        connected=False,
+        inventory=None,
+        labels={"pool": "train", "rack": f"rack-{index // HOSTS_PER_RACK}"},
+        certificate_serial=CertificateSerial("1"),
+        certificate_expires_at=now + HOURS,
+        last_seen_at=None,
+        created_at=now,
+        version=1,
+    )
+
+
+def _inventory(name: str) -> HostInventory:
+    return HostInventory(
+        hostname=name,
+        boot_id=f"boot-{name}",
+        agent_version="1.0",
+        gpus=tuple(
+            GpuInventory(
+                index=index,
+                uuid=f"GPU-{name}-{index}",
+                gpu_type="H100",
+                product_name="NVIDIA H100 80GB HBM3",
+                memory_bytes=80 * 10**9,
+                pci_bus_id=f"00000000:{index:02x}:00.0",
+                serial=f"{name}-{index}",
+            )
+            for index in range(GPUS)
+        ),
+        cpu_count=192,
+        memory_bytes=2 << 40,
+        address=f"{name}.example",
+    )
+
+
+def _fault(name: str, now: datetime) -> node_link_pb2.ConnectRequest:
+    uuid = f"GPU-{name}-0"
+    condition = health_pb2.Condition(
+        id="gpu0/xid-119",
+        scope=health_pb2.CONDITION_SCOPE_GPU,
+        subject=uuid,
+        kind="XID",
+        code=119,
+        severity=health_pb2.CONDITION_SEVERITY_FATAL,
+        summary="XID 119: the GPU's system processor does not answer",
+        gpu_uuid=uuid,
+        repair=repair_pb2.REPAIR_RUNG_RESET_GPU,
+        authority=health_pb2.AUTHORITY_CATALOGUE,
+        count=1,
+        evidence=[
+            health_pb2.ConditionEvidence(
+                id="ev-1",
+                source=health_pb2.EVIDENCE_SOURCE_KERNEL,
+                text="NVRM: Xid (PCI:0000:00:00): 119, Timeout after 6s of waiting for RPC response from GPU0 GSP!",
+            )
+        ],
+    )
+    condition.first_seen_at.FromDatetime(now)
+    condition.last_seen_at.FromDatetime(now)
+    condition.evidence[0].observed_at.FromDatetime(now)
+    event = health_pb2.HealthEvent(id="event-1", kind=health_pb2.HEALTH_EVENT_KIND_RAISED, condition=condition)
+    event.occurred_at.FromDatetime(now)
+    record = node_link_pb2.SpoolRecord(sequence=1, health_event=event)
+    record.recorded_at.FromDatetime(now)
+    return node_link_pb2.ConnectRequest(spool=node_link_pb2.SpoolBatch(spool_id="spool-1", records=[record]))
+
+
+class Books:
+    """Follows the events of the storm: when nodes were cordoned, and how many were out of service at once."""
+
+    def __init__(self, feed: EventFeed) -> None:
+        self._feed = feed
+        self._out: set[str] = set()
+        self.cordoned_at: dict[str, float] = {}
+        self.most_out = 0
+
+    async def follow(self) -> None:
+        """Follow until cancelled."""
+        seen = self._feed.newest
+        out = {f"node.{state}" for state in ("draining", "repairing", "verifying", "quarantined")}
+        while True:
+            seen, found = await self._feed.beyond(seen)
+            for event in found or ():
+                if event.noun is Noun.NODE and event.kind in out:
+                    self._out.add(event.id)
+                    self.cordoned_at.setdefault(event.id, time.monotonic())
+            self.most_out = max(self.most_out, len(self._out))
+
+
+class Cpu:
+    """CPU seconds of this process's threads, by what they do."""
+
+    def __init__(self) -> None:
+        self._before = _thread_seconds()
+        self._whole = time.process_time()
+
+    def per_node_ms(self, number: int) -> dict[str, float]:
+        """Return milliseconds for each node since this was made."""
+        now = _thread_seconds()
+        spent: dict[str, float] = {}
+        for (name, native_id), seconds in now.items():
+            spent[name] = spent.get(name, 0.0) + seconds - self._before.get((name, native_id), 0.0)
+        told = {f"{name}_ms": round(1000 * seconds / number, 3) for name, seconds in spent.items()}
+        return told | {"cpu_ms": round(1000 * (time.process_time() - self._whole) / number, 3)}
+
+
+def _thread_seconds() -> dict[tuple[str, int], float]:
+    ticks = os.sysconf("SC_CLK_TCK")
+    found = {}
+    for thread in threading.enumerate():
+        fields = Path(f"/proc/self/task/{thread.native_id}/stat").read_text().rpartition(")")[2].split()
+        kind = {"store-write": "write", "store-read": "read", "MainThread": "loop"}
+        name = next((told for prefix, told in kind.items() if thread.name.startswith(prefix)), "other")
+        found[name, thread.native_id or 0] = (int(fields[11]) + int(fields[12])) / ticks
+    return found
+
+
+async def measure(url: str, options: argparse.Namespace) -> dict[str, object]:
+    """Return the figures of one storm."""
+    clock = SystemClock()
+    store = await Store.open(url, clock=clock)
+    fleet = Fleet(store, clock, options.hosts)
+    await fleet.join(DEFAULTS if options.bounded else FREE)
+    governor = Governor(
+        store,
+        limits=Limits(approval_above_usd=Decimal(1000), max_gpus_per_user=64),
+        defaults=JobDefaults(max_runtime_seconds=3600, stop_grace_seconds=10, max_attempts=3),
+        prices=PriceTable(),
+    )
+    feed = EventFeed(store)
+    books = Books(feed)
+    dispatch = LinkDispatch(store, feed, fleet.registry, None, None, claims=GpuClaims(), clock=clock)  # type: ignore[arg-type] # no jobs here
+    running = [
+        asyncio.create_task(one)
+        for one in (
+            fleet.health.run(),
+            dispatch.run(),
+            Incidents(store, governor).run(),
+            books.follow(),
+            *(session.listen(fleet.speak(node_id)) for node_id, session in fleet.sessions.items()),
+        )
+    ]
+    await asyncio.sleep(2.0)  # so that what begins with a process is behind it
+    cpu, began = Cpu(), time.monotonic()
+    fleet.begin()
+    waits = [asyncio.create_task(fleet.ordered(node_id)) for node_id in fleet.names]
+    done, pending = await asyncio.wait(waits, timeout=BOUNDED_SECONDS if options.bounded else PATIENCE_SECONDS)
+    for one in running:
+        if one.done():
+            one.result()  # it runs until it is cancelled: say why it has not
+    spent = cpu.per_node_ms(options.hosts)
+    orders = sorted(one.result() - began for one in done)
+    cordons = sorted(at - began for at in books.cordoned_at.values())
+    for task in (*running, *pending):
+        task.cancel()
+    await asyncio.gather(*running, *pending, return_exceptions=True)
+    await store.close()
+    return {
+        "hosts": options.hosts,
+        "ordered": len(orders),
+        "most_out": books.most_out,
+        "first_cordon_s": round(cordons[0], 3),
+        "last_cordon_s": round(cordons[-1], 3),
+        "first_order_s": round(orders[0], 3),
+        "last_order_s": round(orders[-1], 3),
+        **spent,
+    }
+
+
+@contextmanager
+def profiled(*, wanted: bool) -> Iterator[None]:
+    """Say at the end where the time of threads that begin inside has gone."""
+    if not wanted:
+        yield
+        return
+    made: list[cProfile.Profile] = []
+
+    def begin(*_: object) -> None:
+        if threading.current_thread().name == "store-write":
+            profile = cProfile.Profile()
+            made.append(profile)
+            profile.enable()
+
+    threading.setprofile(begin)
+    try:
+        yield
+    finally:
+        threading.setprofile(None)
+        for profile in made:
+            pstats.Stats(profile).sort_stats("cumulative").print_stats(90)
+            pstats.Stats(profile).sort_stats("tottime").print_stats(40)
+
+
+def main() -> int:
+    """Measure, print, and tell whether the target is met."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--hosts", type=int, default=1000)
+    parser.add_argument("--bounded", action="store_true", help="with the default bounds of the blast radius")
+    parser.add_argument("--database", default="", help="an empty database; SQLite in a temporary folder by default")
+    parser.add_argument("--profile", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, profiled(wanted=options.profile):
+        figures = asyncio.run(measure(options.database or f"sqlite:///{folder}/storm.db", options))
+    for name, value in figures.items():
+        print(f"{name:16} {value}")
+    print(report("storm", figures, {"cpu_ms": CPU_MS_PER_NODE}))
+    return int(float(str(figures["cpu_ms"])) > CPU_MS_PER_NODE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
