@@ -56,6 +56,7 @@ class Fleet:
             "connects": self._link_counts.connects,
             "links_dropped": self._link_counts.dropped,
             "links_refused": self._link_counts.refused,
+            "links_put_off": self._link_counts.put_off,
             "last_reason": self._link_counts.last_reason,
             **dataclasses.asdict(self._counts),
             **dataclasses.asdict(self._stream.counts),

@@ -43,6 +43,7 @@ class LinkCounts:
     connects: int = 0
     dropped: int = 0
     refused: int = 0
+    put_off: int = 0
     last_reason: str = ""
 
 
@@ -70,6 +71,7 @@ class HostLink:
         self._dice = dice
         self._wake = asyncio.Event()
         self._call: _Call | None = None
+        self._channel: grpc.aio.Channel | None = None
         self._renew_at = renewal_due_at(identity)
         self._sent_at = 0.0
         self._sequence = 0
@@ -101,15 +103,19 @@ class HostLink:
                     return
                 failures = 0 if time.monotonic() - began >= _STEADY_SECONDS else failures + 1
                 ceiling = min(_LONGEST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2.0 ** min(failures, 16))
-                await asyncio.sleep(over.retry_after_seconds or ceiling * self._dice.uniform(0.5, 1.0))
+                asked = over.retry_after_seconds * self._dice.uniform(1.0, 1.2)
+                await asyncio.sleep(asked or ceiling * self._dice.uniform(0.5, 1.0))
                 if failures:
+                    if len(servers) > 1:
+                        await self._hang_up()
                     break  # the next server
 
     async def _connect(self, server: str) -> _Over:
-        channel = grpc.aio.secure_channel(server, self.identity.credentials, options=CHANNEL_OPTIONS)
-        up = False
+        if self._channel is None:
+            self._channel = grpc.aio.secure_channel(server, self.identity.credentials, options=CHANNEL_OPTIONS)
+        up = keep = False
         try:
-            self._call = node_link_pb2_grpc.NodeLinkServiceStub(channel).Connect()
+            self._call = node_link_pb2_grpc.NodeLinkServiceStub(self._channel).Connect()
             heartbeat_seconds, lease_seconds = await self._greet(self._call)
             up = True
             self._counts.up += 1
@@ -119,6 +125,8 @@ class HostLink:
                 group.create_task(self._read(self._call))
                 group.create_task(self._write(self._call, heartbeat_seconds, lease_seconds))
         except _Over as over:
+            keep = not up and over.retry_after_seconds > 0  # so that coming back costs no handshake
+            self._counts.put_off += keep
             return over
         except grpc.aio.AioRpcError as error:
             return _Over(f"{error.code().name}: {error.details()}")
@@ -135,8 +143,14 @@ class HostLink:
             if self._call is not None:
                 self._call.cancel()
             self._call = None
-            await channel.close()
+            if not keep:
+                await self._hang_up()
         return _Over("the stream has ended")
+
+    async def _hang_up(self) -> None:
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.close()
 
     async def _greet(self, call: _Call) -> tuple[float, float]:
         now = time.time()

@@ -17,11 +17,12 @@ from node_agent.link.certificate import CertificateRejected
 from node_agent.link.epoch import ControlEpoch
 from node_agent.link.host import BootClock, Host, Records
 from node_agent.link.identity import Identity, IdentityStore
+from node_agent.link.line import Line
 from node_agent.link.newest import Newest
 from node_agent.link.servers import LinkServers
 from node_agent.link.session import Session, SessionParts, Terms
 from node_agent.link.stream_end import StreamEnd
-from node_agent.link.tls import Address, client_context, find_fault, link_channel
+from node_agent.link.tls import Address, client_context, find_fault
 from orquanta.v1 import node_link_pb2, node_link_pb2_grpc, node_pb2, repair_pb2
 
 log = structlog.get_logger()
@@ -70,6 +71,7 @@ class NodeLink:
         self._on_status = on_status
         self._on_identity = on_identity
         self._status = LinkStatus()
+        self._line = Line()
         self._servers = LinkServers(identity.node_id, identity.link_servers)
         self._told: Newest[tuple[str, ...]] = Newest()
         self._renewed = False
@@ -122,6 +124,12 @@ class NodeLink:
         raise AssertionError("the link's tasks end by raising")
 
     async def _stay_connected(self) -> NoReturn:
+        try:
+            await self._connect_again_and_again()
+        finally:
+            await self._line.close()
+
+    async def _connect_again_and_again(self) -> NoReturn:
         while True:
             server = self._servers.current
             began = self._clock.monotonic()
@@ -160,15 +168,19 @@ class NodeLink:
                 on_up=lambda terms: self._note_up(server, terms),
             )
         )
+        keep = False
         try:
-            async with link_channel(server, self._identity) as channel:
-                self._session = session
-                end = await session.run(node_link_pb2_grpc.NodeLinkServiceStub(channel).Connect())
+            channel = await self._line.to(server, self._identity)
+            self._session = session
+            end = await session.run(node_link_pb2_grpc.NodeLinkServiceStub(channel).Connect())
+            keep = end.is_put_off and session.terms is None
         except OSError as error:
             end = StreamEnd(f"the identity cannot be read: {error}")
         finally:
             self._session = None
             self._up.clear()
+            if not keep:
+                await self._line.close()
         if session.terms is None and end.code is grpc.StatusCode.UNAVAILABLE:
             end = await self._explain(server, end)
         return end, session.terms is not None

@@ -90,6 +90,8 @@ class Plane(node_link_pb2_grpc.NodeLinkServiceServicer):
     join_error: tuple[grpc.StatusCode, str] | None = None
     joins: list[node_link_pb2.JoinRequest] = field(default_factory=list)
     streams: list[Stream] = field(default_factory=list)
+    peers: list[str] = field(default_factory=list)
+    """The connection of each stream."""
     join_address: str = ""
     link_address: str = ""
 
@@ -172,6 +174,7 @@ class Plane(node_link_pb2_grpc.NodeLinkServiceServicer):
         pem = next(iter(context.auth_context()["x509_pem_cert"]))
         stream = Stream(self, node_id_of(pem), serial_of(pem))
         self.streams.append(stream)
+        self.peers.append(context.peer())
         if self.abort is not None:
             await context.abort(self.abort, "go away")
         if self.refuse is not None:
