@@ -47,6 +47,7 @@ class Stream:
         epoch: int | None = None,
         repair: repair_pb2.RepairOrder | None = None,
         condition_orders: Sequence[node_link_pb2.ConditionOrder] = (),
+        stops: Sequence[node_link_pb2.MemberStop] = (),
     ) -> None:
         state = node_link_pb2.DesiredState(
             control_epoch=self._plane.epoch if epoch is None else epoch,
@@ -55,6 +56,7 @@ class Stream:
             repair=repair,
             policy=self._plane.policy,
             condition_orders=condition_orders,
+            stops=stops,
         )
         self.send(node_link_pb2.ConnectResponse(desired_state=state))
 

@@ -3,11 +3,13 @@
 import asyncio
 import json
 import re
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 from orquanta.v1 import event_pb2, job_pb2, node_link_pb2
 from tests.node_agent.broker import output
@@ -127,6 +129,33 @@ async def test_a_member_that_is_no_longer_wanted_is_stopped(site: Site) -> None:
     await site.plane.reported(RUNNING)
     site.plane.stream.order(revision=2)
     assert (await site.plane.reported(ENDED)).exit_reason == job_pb2.EXIT_REASON_STOPPED
+
+
+async def test_what_is_cancelled_stops_without_a_checkpoint_and_what_is_moved_or_not_spoken_of_with_one(
+    site: Site, tmp_path: Path
+) -> None:
+    saver = "trap 'echo saved; exit 0' USR1; touch {}; while :; do sleep 0.05; done"
+    names = {word: f"a-00000000000{number}" for number, word in enumerate(("cancelled", "moved", "unmentioned"))}
+    site.plane.desired = tuple(
+        assignment(
+            saver.format(tmp_path / word), name=name, checkpoint_signal=10, checkpoint_time=Duration(seconds=600)
+        )
+        for word, name in names.items()
+    )
+    await site.start()
+    await site.plane.wait_for(lambda: site.plane.streams)
+    async with asyncio.timeout(30):
+        while not all((tmp_path / word).exists() for word in names):  # noqa: ASYNC110 - other processes make them
+            await asyncio.sleep(0.02)
+    stops = [
+        node_link_pb2.MemberStop(allocation_id=names["cancelled"]),
+        node_link_pb2.MemberStop(allocation_id=names["moved"], checkpoint_first=True),
+    ]
+    site.plane.stream.order(revision=2, stops=stops)
+    await site.plane.wait_for(lambda: {report.allocation_id for report in _ends(site)} == set(names.values()))
+    ends = {report.allocation_id: report for report in _ends(site)}
+    assert ends[names["cancelled"]].signal == signal.SIGTERM
+    assert [ends[names[word]].exit_code for word in ("moved", "unmentioned")] == [0, 0]
 
 
 async def test_sigterm_stops_the_daemon_and_not_the_jobs(site: Site) -> None:

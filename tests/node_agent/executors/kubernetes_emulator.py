@@ -198,6 +198,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, {"items": NODES})
         elif path[-1] == "log":
             self._log(self._emulator.pods.get(path[-2].removesuffix("-x1")), query.get("sinceTime", ""))
+        elif path[-1] == "jobs":
+            name, _, value = query["labelSelector"].partition("=")
+            jobs = list(self._emulator.jobs.values())
+            self._answer(200, {"items": [job for job in jobs if job["metadata"]["labels"].get(name) == value]})
         elif path[-2] == "jobs":
             found = self._emulator.jobs.get(path[-1])
             self._answer(404 if found is None else 200, found or {"message": "jobs.batch not found"})

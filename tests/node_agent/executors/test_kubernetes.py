@@ -3,8 +3,10 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +14,28 @@ import pytest
 
 from node_agent.errors import SettingsInvalid
 from node_agent.executors.choice import choose
-from node_agent.executors.kubernetes import Kubernetes, gpu_uuid
+from node_agent.executors.kubernetes import Kubernetes, _unended_member, gpu_uuid
 from node_agent.executors.kubernetes_api import ApiAccess
 from node_agent.executors.pod import view
 from node_agent.jobs.container import NoEngineError
 from node_agent.jobs.environment import site_environment
 from node_agent.jobs.executor import Executor
+from node_agent.jobs.spec import MemberKey
 from node_agent.jobs.status import MemberState, Outcome
 from node_agent.settings import ExecutorKind, Settings, load
 from tests.node_agent.executors.kubernetes_emulator import Emulator, emulated
-from tests.node_agent.jobs.host import Host, ended, eventually, output, running, spec, supervisor_pid
+from tests.node_agent.jobs.host import (
+    Host,
+    ended,
+    eventually,
+    output,
+    processes_of,
+    running,
+    spec,
+    supervisor_pid,
+)
 
+NODE = "n-this"
 PRODUCT = "NVIDIA-H100-80GB-HBM3"
 H100 = tuple(gpu_uuid(PRODUCT, number) for number in range(8))
 CLUSTER = Kubernetes(ApiAccess("https://api:6443"), "ml", "img:1", gpus_per_node=8)
@@ -133,7 +146,8 @@ def executor(cluster: Emulator, tmp_path: Path) -> Executor:
             executor=ExecutorKind.KUBERNETES,
             kubernetes_server=cluster.url,
             kubernetes_image="img:1",
-        )
+        ),
+        NODE,
     )
     assert site is not None
     assert [(gpu.uuid, gpu.gpu_type) for gpu in site.gpus] == [(uuid, "H100") for uuid in H100]
@@ -201,6 +215,69 @@ async def test_no_job_is_left_there_when_its_supervisor_is_killed(host: Host, cl
         assert (await ended(runner, job.key)).outcome is Outcome.SUPERVISOR_LOST
     assert not cluster.jobs
     assert not cluster.pods
+
+
+async def test_what_nobody_here_follows_is_deleted_there_and_jobs_of_others_are_not(
+    host: Host, cluster: Emulator, tmp_path: Path
+) -> None:
+    lost, wiped, kept = (spec(name, "exec sleep 600") for name in ("lost", "wiped", "kept"))
+    foreign = spec("foreign", "exec sleep 600")
+    names = {job.key: f"orquanta-{job.allocation_id}-0" for job in (lost, wiped, kept, foreign)}
+    theirs = replace(host.settings.executor, node_id="n-other")  # type: ignore[type-var] # it is a Kubernetes
+    neighbour = Host(tmp_path / "neighbour", executor=theirs)
+    try:
+        async with neighbour.daemon() as other:
+            await other.converge({foreign.key: foreign})
+            async with host.daemon() as runner:
+                await runner.converge({job.key: job for job in (lost, wiped, kept)})
+                await eventually(lambda: cluster.jobs.keys() == set(names.values()))
+            os.kill(supervisor_pid(host, lost.key), signal.SIGKILL)
+            for pid in processes_of(lost.key):
+                os.kill(pid, signal.SIGKILL)
+            for job in (lost, wiped):
+                shutil.rmtree(host.settings.jobs_dir / str(job.key))
+            async with host.daemon() as runner:
+                await eventually(lambda: cluster.jobs.keys() == {names[kept.key], names[foreign.key]})
+                await eventually(lambda: cluster.pods.keys() == {names[kept.key], names[foreign.key]})
+                await runner.converge({})
+                assert (await ended(runner, kept.key)).outcome is Outcome.STOPPED
+            await other.converge({})
+            assert (await ended(other, foreign.key)).outcome is Outcome.STOPPED
+    finally:
+        neighbour.clean_up()
+
+
+def job_like(name: str, **status: Any) -> Any:
+    return {"metadata": {"name": name}, "status": status}
+
+
+@pytest.mark.parametrize(
+    ("job", "found"),
+    [
+        pytest.param(job_like("orquanta-a-1-x-3"), MemberKey("a-1-x", 3), id="runs"),
+        pytest.param(job_like("orquanta-a-1-0", conditions=[{"type": "Complete", "status": "True"}]), None, id="done"),
+        pytest.param({"metadata": {"name": "orquanta-a-1-0", "deletionTimestamp": "now"}}, None, id="deleted"),
+        pytest.param(job_like("orquanta-../x-0"), None, id="no member"),
+        pytest.param(job_like("theirs"), None, id="theirs"),
+        pytest.param({}, None, id="nothing"),
+    ],
+)
+def test_only_jobs_that_may_run_count_as_left(job: Any, found: MemberKey | None) -> None:
+    assert _unended_member(job) == found
+
+
+@pytest.mark.parametrize(
+    ("times", "seconds"),
+    [
+        pytest.param({"startedAt": "2026-11-23T05:59:58Z", "finishedAt": "2026-11-23T06:00:03Z"}, 5.0, id="told"),
+        pytest.param({"startedAt": "2026-11-23T06:00:03Z", "finishedAt": "2026-11-23T06:00:00Z"}, 0.0, id="backwards"),
+        pytest.param({"startedAt": None, "finishedAt": "2026-11-23T06:00:00Z"}, None, id="not started"),
+        pytest.param({"startedAt": "yesterday", "finishedAt": "today"}, None, id="no times"),
+        pytest.param({"startedAt": "2026-11-23T06:00:03", "finishedAt": "2026-11-23T06:00:00Z"}, None, id="no zone"),
+    ],
+)
+def test_a_job_ran_for_as_long_as_its_node_says(times: Any, seconds: float | None) -> None:
+    assert view(pod_with("Succeeded", terminated={"exitCode": 0, **times})).state.ran_seconds == seconds
 
 
 async def test_a_job_whose_creation_went_unanswered_is_asked_for_again_and_runs_once(

@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,13 +13,24 @@ import pytest
 from node_agent.errors import SettingsInvalid
 from node_agent.executors.choice import choose
 from node_agent.executors.slurm import Slurm, SlurmNode, gpu_uuid, parse_nodes
-from node_agent.executors.slurm_client import Job
+from node_agent.executors.slurm_client import Job, _seconds
+from node_agent.executors.slurm_marks import mark, read_marks
 from node_agent.jobs.executor import Executor
 from node_agent.jobs.status import MemberState, Outcome
 from node_agent.settings import ExecutorKind, Settings
 from tests.node_agent.executors.slurm_cluster import GPUS_PER_NODE, ask, cluster, why_not
-from tests.node_agent.jobs.host import Host, ended, eventually, output, running, spec, supervisor_pid
+from tests.node_agent.jobs.host import (
+    Host,
+    ended,
+    eventually,
+    output,
+    processes_of,
+    running,
+    spec,
+    supervisor_pid,
+)
 
+NODE = "n-this"
 H100 = tuple(gpu_uuid("h100", number) for number in range(2 * GPUS_PER_NODE))
 
 
@@ -60,7 +73,8 @@ def executor(slurm_conf: Path, tmp_path: Path) -> Executor:
             executor=ExecutorKind.SLURM,
             slurm_conf=str(slurm_conf),
             slurm_output_dir=str(tmp_path / "shared"),
-        )
+        ),
+        NODE,
     )
     assert site is not None
     assert [(gpu.uuid, gpu.gpu_type) for gpu in site.gpus] == [(uuid, "H100") for uuid in H100]
@@ -159,6 +173,54 @@ async def test_no_job_is_left_in_slurm_when_its_supervisor_is_killed(host: Host,
         await eventually(lambda: not ask(slurm_conf, "squeue", "-h", "-t", "R,PD", f"--name={name}").strip())
 
 
+async def test_what_nobody_here_follows_is_ended_in_slurm_and_jobs_of_others_are_not(
+    host: Host, slurm_conf: Path, tmp_path: Path
+) -> None:
+    rename = "scontrol update jobid=$SLURM_JOB_ID jobname=other && exec sleep 600"
+    lost = spec("lost", rename, gpu_uuids=H100[:1], env={"SLURM_CONF": str(slurm_conf)})
+    wiped, kept = spec("wiped", "exec sleep 600", gpu_uuids=H100[1:2]), spec("kept", "exec sleep 600")
+    theirs = replace(host.settings.executor, node_id="n-other")  # type: ignore[type-var] # it is a Slurm
+    neighbour = Host(tmp_path / "neighbour", executor=theirs)
+    foreign = spec("foreign", "exec sleep 600")
+
+    def there() -> set[str]:
+        return set(ask(slurm_conf, "squeue", "-h", "-t", "R", "-o", "%k").split())
+
+    marks = {job.key: f"orquanta/{NODE}/{job.key}" for job in (lost, wiped, kept)}
+    marks[foreign.key] = f"orquanta/n-other/{foreign.key}"
+    try:
+        async with neighbour.daemon() as other:
+            await other.converge({foreign.key: foreign})
+            async with host.daemon() as runner:
+                await runner.converge({job.key: job for job in (lost, wiped, kept)})
+                await eventually(lambda: there() >= set(marks.values()))
+                await eventually(lambda: bool(ask(slurm_conf, "squeue", "-h", "--name=other").strip()))
+            # One of which nothing is left here, one whose supervisor still stands over a directory that is gone.
+            os.kill(supervisor_pid(host, lost.key), signal.SIGKILL)
+            for pid in processes_of(lost.key):
+                os.kill(pid, signal.SIGKILL)
+            for job in (lost, wiped):
+                shutil.rmtree(host.settings.jobs_dir / str(job.key))
+            async with host.daemon() as runner:
+                await eventually(lambda: not there() & {marks[lost.key], marks[wiped.key]})
+                assert there() >= {marks[kept.key], marks[foreign.key]}
+                await runner.converge({})
+                assert (await ended(runner, kept.key)).outcome is Outcome.STOPPED
+            await other.converge({})
+            assert (await ended(other, foreign.key)).outcome is Outcome.STOPPED
+    finally:
+        neighbour.clean_up()
+
+
+async def test_a_job_ran_for_as_long_as_slurm_says(host: Host, slurm_conf: Path) -> None:
+    job = spec("timed", "sleep 1.5")
+    async with host.daemon() as runner:
+        status = (await host.run(runner, job))[job.key]
+    said = ask(slurm_conf, "squeue", "-h", "-t", "all", "-o", "%M", f"--name=orquanta-{job.key}").strip()
+    minutes, _, seconds = said.rpartition(":")
+    assert status.runtime_seconds == int(minutes or 0) * 60 + int(seconds) > 0
+
+
 async def test_a_job_that_a_stranger_cancels_says_so(host: Host, slurm_conf: Path) -> None:
     job = spec("taken", "echo started; sleep 600", gpu_uuids=H100[:1])
     async with host.daemon() as runner:
@@ -191,6 +253,34 @@ async def test_a_submission_without_an_answer_is_found_and_not_made_twice(host: 
 @pytest.mark.parametrize("state", ["POWER_UP_NODE", "SIGNALING", "a word of a later Slurm"])
 def test_a_job_in_a_state_that_is_not_an_end_goes_on(state: str) -> None:
     assert not Job(state, "", 0, 0).ended
+
+
+def test_marks_tell_whose_a_job_is_and_a_sites_comment_stays() -> None:
+    key = spec("x", "true").key
+    (made,) = [one for one in mark(["--a", "--comment=project 7"], NODE, key) if one.startswith("--comment=")]
+    comment = made.removeprefix("--comment=")
+    assert comment == f"project 7 orquanta/{NODE}/{key}"
+    listed = f"""
+11|RUNNING|{comment}
+12|PENDING|orquanta/{NODE}/{key}
+13|COMPLETING|orquanta/{NODE}/{key}
+14|RUNNING|orquanta/n-other/{key}
+15|RUNNING|my orquanta/{NODE}/{key} and more
+16|RUNNING|orquanta/{NODE}/../../etc.0
+17|RUNNING|(null)
+18_1|RUNNING|orquanta/{NODE}/{key}
+odd
+"""
+    assert read_marks(listed, NODE) == {key: ["11", "12"]}
+    assert mark(["--a"], "", key) == ["--a"]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("00:00:03", 3.0), ("01:02:03", 3723.0), ("2-00:00:01", 172801.0), ("INVALID", None), ("", None), ("5", None)],
+)
+def test_slurms_times_are_read(text: str, seconds: float | None) -> None:
+    assert _seconds(text) == seconds
 
 
 def test_orders_name_what_slurm_needs(tmp_path: Path) -> None:
