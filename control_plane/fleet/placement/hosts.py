@@ -10,9 +10,10 @@ import numpy as np
 from control_plane.fleet.placement.admit import Admission, Apart
 from control_plane.fleet.placement.ahead import Ahead
 from control_plane.fleet.placement.choice import Chooser
-from control_plane.fleet.placement.fits import fitting, hold, lacks
-from control_plane.fleet.placement.grid import Grid, Hold
+from control_plane.fleet.placement.fits import fitting
+from control_plane.fleet.placement.grid import Grid
 from control_plane.fleet.placement.history import History
+from control_plane.fleet.placement.holding import Held, Holding
 from control_plane.fleet.placement.journal import Journal
 from control_plane.fleet.placement.kinds import Kinds
 from control_plane.fleet.placement.missing import Diviner
@@ -52,7 +53,7 @@ class Hosts:
         self._ever = Chooser(self._empty, EmptyRanking(self._empty), Admission(self._empty, self._nobody))
         self._claims: dict[AllocationId, Claim] = {}
         self._away: set[AllocationId] = set()  # freed inside `without`
-        self._on: dict[NodeId, dict[AllocationId, Hold]] = {}  # what is held on each host that is here
+        self._holding = Holding(self.grid, self._apart)
         self._claimed: dict[NodeId, dict[AllocationId, None]] = {}  # on each host, here or not
         self._journal = Journal()
         self._numbers = count(1)
@@ -63,7 +64,7 @@ class Hosts:
         self._judge = Judge(self.grid, self._chooser, self._admission, self._apart, self.on_host)
         plain = Chooser(self.grid, FitRanking(self.grid), self._admission)
         self._diviner = Diviner(self.grid, self._judge, plain, self.could_ever)
-        self._ahead = Ahead(self.grid, self._chooser, self._judge.may_use, self._on)
+        self._ahead = Ahead(self.grid, self._chooser, self._judge.may_use, self._holding.on)
         for host in hosts:
             self.put_host(host)
 
@@ -72,11 +73,11 @@ class Hosts:
     def put_host(self, host: Host) -> None:
         """Add a host, or describe it anew. What is claimed on it stays claimed, also if it has less than that now."""
         self._empty.put_host(host)
-        row = self.grid.put_host(host)
-        self._on[host.node_id] = {}
+        self.grid.put_host(host)
+        self._holding.on[host.node_id] = {}
         for allocation_id in self._claimed.get(host.node_id, ()):
             if allocation_id not in self._away:
-                self._take(self._claims[allocation_id], host.node_id, row)
+                self._holding.take_on(self._claims[allocation_id], host.node_id)
         self._fleet_changed()
 
     def drop_host(self, node_id: NodeId) -> None:
@@ -84,7 +85,7 @@ class Hosts:
         if node_id in self.grid.rows:
             self.grid.drop_host(node_id)
             self._empty.drop_host(node_id)
-            del self._on[node_id]
+            del self._holding.on[node_id]
             self._fleet_changed()
 
     def host(self, node_id: NodeId) -> Host | None:
@@ -119,6 +120,24 @@ class Hosts:
         rows = np.flatnonzero(grid.changed_at[: grid.count] > since)
         rows = rows[grid.memory_free[rows] >= asked.resources.memory_bytes]
         return all(way.node_count == 1 and not fitting(grid, rows, way.need).size for way in self.ways(asked))
+
+    def fits(self, asked: Asked) -> bool:
+        """Return whether the job would fit now: as `find`, without weighing where it would best go."""
+        key = (asked.resources, asked.team if asked.resources.anti_affinity else "")
+        known = self._no_room.get(key)
+        if known is None:
+            return self.find(asked) is not None
+        if known[0] == self._freed:
+            return False
+        return self._fits_since(asked, known[1]) or self.find(asked) is not None
+
+    def _fits_since(self, asked: Asked, since: int) -> bool:
+        """Return True if one host that has changed since is room enough."""
+        rows = np.flatnonzero(self.grid.changed_at[: self.grid.count] > since)
+        admitted = self._admission.rows(asked)
+        if admitted is not None:
+            rows = rows[admitted[rows]]
+        return any(way.node_count == 1 and fitting(self.grid, rows, way.need).size for way in self.ways(asked))
 
     def could_ever(self, asked: Asked) -> bool:
         """Return whether the job would fit if its open hosts were empty."""
@@ -182,15 +201,9 @@ class Hosts:
         """
         if claim.allocation_id in self._claims:
             raise OverCommitError(f"{claim.allocation_id} holds something already; drop it first")
-        for node_id, uuids in by_host(claim):
-            row = self.grid.rows.get(node_id)
-            if row is not None:
-                slots = self.grid.numbers(row, uuids)
-                missing = lacks(self.grid, row, hold(self.grid, row, slots, claim.resources))
-                if len(slots) < len(uuids):
-                    missing = "it does not have all of these GPUs, or they are named twice"
-                if missing:
-                    raise OverCommitError(f"{claim.allocation_id} cannot be put on {node_id}: {missing}")
+        lacking = self._holding.lacks(claim)
+        if lacking is not None:
+            raise OverCommitError(f"{claim.allocation_id} cannot be put on {lacking[0]}: {lacking[1]}")
         self.adopt(claim)
 
     def adopt(self, claim: Claim) -> None:
@@ -200,7 +213,7 @@ class Hosts:
         self._journal.note(claim.allocation_id)
         for placement in claim.placements:
             self._claimed.setdefault(placement.node_id, {})[claim.allocation_id] = None
-        self._hold(claim)
+        self._holding.take(claim)
 
     def drop(self, allocation_id: AllocationId) -> None:
         """Free what the claim holds; nothing happens if it is not there."""
@@ -247,43 +260,15 @@ class Hosts:
             for key in away:
                 if key in self._away:
                     self._away.discard(key)
-                    self._hold_again(self._claims[key], held[key] if fleet == self.grid.hosts_version else None)
+                    if fleet == self.grid.hosts_version:
+                        self._holding.take_again(self._claims[key], held[key])
+                    else:  # hosts came, went or changed in between
+                        self._holding.take(self._claims[key])
                 else:
                     dropped = True
             if self._freed == freed_inside and not dropped:
                 self._freed = freed_before  # as full as before, so what did not fit before does not now
 
-    def _hold(self, claim: Claim) -> None:
-        for node_id, _ in by_host(claim):
-            row = self.grid.rows.get(node_id)
-            if row is not None:
-                self._take(claim, node_id, row)
-        self._apart.change(claim, 1)
-
-    def _hold_again(self, claim: Claim, held: list[tuple[NodeId, int, Hold]] | None) -> None:
-        """Take what was held before it was freed; worked out anew if hosts came, went or changed in between."""
-        if held is None:
-            self._hold(claim)
-            return
-        for node_id, row, one in held:
-            self._on[node_id][claim.allocation_id] = one
-            self.grid.change(row, one, 1)
-        self._apart.change(claim, 1)
-
-    def _take(self, claim: Claim, node_id: NodeId, row: int) -> None:
-        uuids = dict(by_host(claim))[node_id]
-        slots = self.grid.numbers(row, uuids)
-        held = self._on[node_id][claim.allocation_id] = hold(self.grid, row, slots, claim.resources)
-        self.grid.change(row, held, 1)
-
-    def _free(self, claim: Claim) -> list[tuple[NodeId, int, Hold]]:
-        held = []
-        for node_id, _ in by_host(claim):
-            row = self.grid.rows.get(node_id)
-            if row is not None:
-                one = self._on[node_id].pop(claim.allocation_id)
-                self.grid.change(row, one, -1)
-                held.append((node_id, row, one))
-        self._apart.change(claim, -1)
+    def _free(self, claim: Claim) -> Held:
         self._freed = next(self._numbers)
-        return held
+        return self._holding.free(claim)

@@ -187,6 +187,10 @@ class Watch(Protocol):
 class Recorded(Protocol):
     """A room that can tell what has changed. It changes no answer, it spares looking at all of it."""
 
+    def fits(self, asked: Asked) -> bool:
+        """Return whether the job would fit now: as `find`, without weighing where it would best go."""
+        ...
+
     def watch(self) -> Watch:
         """Begin to watch for room that comes free. Who keeps away from whom is not watched."""
         ...

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from operator import is_
 from typing import Final
 
@@ -22,6 +23,9 @@ MOST_ENDINGS: Final = 1_024
 
 MOST_ON_HOSTS: Final = 4_096
 """Claims that are looked at host by host when those were too few."""
+
+MOST_KNOWN: Final = 64
+"""Jobs of which it is remembered where room was kept for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Room as it was kept in an earlier round: since when, after which others, and what was held on its hosts then.
+    """Room as it was kept in an earlier round: since when, after which others on its hosts, and what was held there.
 
     `there` is None where the hosts themselves may have changed.
     """
@@ -109,16 +113,19 @@ class Keeper:
             return again if self._fill(stack, again, set(away)) else None
 
     def known(self, earlier: Mapping[JobId, Known]) -> dict[JobId, Known]:
-        """Return what is kept now for the next round; `earlier` has since when, for those that had room before.
+        """Return what the next round should know: what is kept now, and some of what was known `earlier`.
 
         Asked when what was placed in this round is out of the books again.
         """
-        found = {}
+        left = MOST_KNOWN - len(self.kept)
+        found = dict(islice(earlier.items(), max(0, len(earlier) - left), None))
         for number, one in enumerate(self.kept):
             if not one.soon:
                 key = one.job.job_id
                 since = earlier[key].since if key in earlier else self._now
-                found[key] = Known(one, since, tuple(self.kept[:number]), self._ledger.held_on(one.hosts))
+                before = _touching(self.kept[:number], one.hosts)
+                found.pop(key, None)  # the newest come last
+                found[key] = Known(one, since, before, self._ledger.held_on(one.hosts))
         return found
 
     def expect(self, job: WaitingJob, asked: Asked, known: Known | None) -> Kept | None:
@@ -212,17 +219,21 @@ class Keeper:
     def _is_as_it_was(self, job: WaitingJob, known: Known) -> bool:
         """Return whether nothing has changed that room which was kept hangs on."""
         kept = known.kept
-        return (
-            kept.job is job
-            and bool(kept.frees)
-            and (kept.at is None or kept.at > self._now)
-            and len(known.before) == len(self.kept)
-            and all(map(is_, known.before, self.kept))
-            and known.there == self._ledger.held_on(kept.hosts)
-        )
+        if kept.job is not job or not kept.frees or (kept.at is not None and kept.at <= self._now):
+            return False
+        before = _touching(self.kept, kept.hosts)
+        same = len(known.before) == len(before) and all(map(is_, known.before, before))
+        return same and known.there == self._ledger.held_on(kept.hosts)
 
     def _is_held(self, claim: Claim) -> bool:
         return self._ledger.claims.get(claim.allocation_id) is claim
+
+
+def _touching(kept: Iterable[Kept], hosts: frozenset[NodeId]) -> tuple[Kept, ...]:
+    """Return those that keep room on these hosts, or wait for something there to end."""
+    return tuple(
+        one for one in kept if not one.hosts.isdisjoint(hosts) or any(_is_on(hosts, claim) for claim in one.frees)
+    )
 
 
 def _is_on(hosts: frozenset[NodeId], claim: Claim) -> bool:

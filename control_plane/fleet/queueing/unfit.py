@@ -21,10 +21,11 @@ class Unfit:
         if room is not self._room:
             self._room, self._watch = room, room.watch() if isinstance(room, Recorded) else None
         free = None if self._watch is None else self._watch.look()
+        fits = room.fits if isinstance(room, Recorded) else lambda asked: room.find(asked) is not None
         found = set()
         for shape in self._backlog.shapes():
             known = free is not None and shape in self._known and not _may_fit_now(shape.resources, free)
-            if known or room.find(shape.asked_by_first()) is None:
+            if known or not fits(shape.asked_by_first()):
                 found.add(shape)
         self._known = found
         return set(found)
