@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from control_plane.fleet.placement.room import Asked, Claim, Found, Room
@@ -54,6 +54,7 @@ class Evictor:
         self._terms = terms
         self._user_limits = user_limits
         self._now = now
+        self._sorted: dict[JobPriority, list[Claim]] = {}
         self._too_large: set[tuple[ResourceRequest, str]] = set()  # room only fills up in the course of a round
 
     def may_ask(self, team: str, priority: JobPriority, resources: ResourceRequest) -> bool:
@@ -144,13 +145,23 @@ class Evictor:
     ) -> list[Claim]:
         """Return who may have to make way: the lowest priority first, and then who loses least."""
         found = []
-        for claim in self._ledger.claims.values():
-            key = (claim.team, claim.priority)
-            if key not in whys:
-                whys[key] = self._why(job, claim, leaving)
-            if whys[key] is not None and claim.allocation_id not in leaving and not self._protected(claim):
-                found.append(claim)
-        found.sort(key=self._cost)
+        for priority in JobPriority:  # from the lowest on
+            if priority >= job.priority and not self._parties.root.guaranteed_milli:
+                break
+            for claim in self._cheapest_first(priority):
+                key = (claim.team, claim.priority)
+                if key not in whys:
+                    whys[key] = self._why(job, claim, leaving)
+                if whys[key] is not None and claim.allocation_id not in leaving:
+                    found.append(claim)
+        return found
+
+    def _cheapest_first(self, priority: JobPriority) -> list[Claim]:
+        """Return who may be asked of a priority, who loses least first; sorted once in a round."""
+        found = self._sorted.get(priority)
+        if found is None:
+            exposed = self._ledger.exposed[priority].values()
+            found = self._sorted[priority] = sorted(exposed, key=self._cost)
         return found
 
     def _cost(self, claim: Claim) -> tuple[int, float, AllocationId]:
@@ -215,12 +226,6 @@ class Evictor:
         if entitled is None and job.priority <= claim.priority:
             return None
         return _Why(entitled, chain)
-
-    def _protected(self, claim: Claim) -> bool:
-        if claim.started_at >= self._now:  # it has only just been given its place, perhaps by this very decision
-            return True
-        until = claim.protected_until or claim.started_at + timedelta(seconds=self._terms.min_runtime_seconds)
-        return self._now < until
 
 
 def _entitled(resources: ResourceRequest, chain: Iterable[Party]) -> Party | None:

@@ -2,7 +2,8 @@
 
 from bisect import bisect_left, insort
 from collections.abc import Collection, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from heapq import heapify, heappop, heappush
 from operator import is_
 
 from control_plane.fleet.placement.room import Claim, Recorded, Room
@@ -10,6 +11,7 @@ from control_plane.fleet.queueing.teams import Parties, held_amount
 from control_plane.model.ids import AllocationId, NodeId
 from control_plane.model.job import JobPriority
 
+_INSTANT = timedelta(microseconds=1)
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -21,6 +23,10 @@ class Ledger:
         self.stopping: dict[AllocationId, Claim] = {}
         self.by_priority: dict[JobPriority, dict[AllocationId, Claim]] = {one: {} for one in JobPriority}
         self.on_node: dict[NodeId, dict[AllocationId, Claim]] = {}
+        self.exposed: dict[JobPriority, dict[AllocationId, Claim]] = {one: {} for one in JobPriority}
+        self._safe: list[tuple[datetime, AllocationId]] = []  # until when; some may be gone or exposed already
+        self._exposed_at: tuple[datetime, float] | None = None
+        self._min_runtime_seconds = 0.0
         self._endings: list[tuple[datetime, datetime, AllocationId]] = []
         self._parties: Parties | None = None
         self._followed: tuple[Room, int] | None = None
@@ -74,6 +80,7 @@ class Ledger:
         for placement in claim.placements:
             self.on_node.setdefault(placement.node_id, {})[key] = claim
         insort(self._endings, _ending(claim))
+        heappush(self._safe, (self._safe_until(claim), key))
         self._parties.charge(claim.team, claim.user_id, held_amount(claim))
 
     def remove(self, claim: Claim) -> None:
@@ -82,6 +89,7 @@ class Ledger:
         key = claim.allocation_id
         del self.claims[key]
         del self.by_priority[claim.priority][key]
+        self.exposed[claim.priority].pop(key, None)
         self.stopping.pop(key, None)
         for placement in claim.placements:
             here = self.on_node.get(placement.node_id)
@@ -89,6 +97,28 @@ class Ledger:
                 del self.on_node[placement.node_id]
         del self._endings[bisect_left(self._endings, _ending(claim))]
         self._parties.charge(claim.team, claim.user_id, held_amount(claim), -1)
+
+    def expose(self, now: datetime, min_runtime_seconds: float) -> None:
+        """Find those who may be asked to make way by now: `exposed` has them, by priority.
+
+        `min_runtime_seconds` is how long they are safe who do not say until when.
+        """
+        at = self._exposed_at
+        self._exposed_at, self._min_runtime_seconds = (now, min_runtime_seconds), min_runtime_seconds
+        if at is None or now < at[0] or min_runtime_seconds != at[1] or len(self._safe) > 2 * len(self.claims) + 1_000:
+            self.exposed = {one: {} for one in JobPriority}
+            self._safe = [(self._safe_until(claim), key) for key, claim in self.claims.items()]
+            heapify(self._safe)
+        while self._safe and self._safe[0][0] < now:
+            claim = self.claims.get(heappop(self._safe)[1])
+            if claim is not None and self._safe_until(claim) < now:
+                self.exposed[claim.priority][claim.allocation_id] = claim
+
+    def _safe_until(self, claim: Claim) -> datetime:
+        """Return until when a claim is safe, that moment itself included."""
+        until = claim.protected_until or claim.started_at + timedelta(seconds=self._min_runtime_seconds)
+        # From that moment on it may be asked; but not in the one in which it was given its place.
+        return max(claim.started_at, until - _INSTANT)
 
     def in_order_of_end(self, most: int) -> list[Claim]:
         """Return at most so many claims, the first to end first; those whose end is not known come last, by age."""

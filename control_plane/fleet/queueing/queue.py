@@ -145,6 +145,7 @@ class Queue:
     ) -> Round:
         parties = self._follow(room, teams)
         self._seats.follow(self.terms, parties, now)
+        self._ledger.expose(now, self.terms.min_runtime_seconds)
         return Round(
             room,
             self._backlog,
