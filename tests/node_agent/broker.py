@@ -17,6 +17,7 @@ from orquanta.v1 import event_pb2
 from tests.node_agent.pki import Authority
 
 WAIT_SECONDS = 30.0
+_NOBODY = 'authorization { user: "nobody", password: "knows" }'
 
 
 def _binary() -> str:
@@ -62,6 +63,23 @@ class NatsServer:
         if self._process.returncode is None:
             self._process.send_signal(signal.SIGKILL)
         await self._process.wait()
+
+    def admit(self, *, anybody: bool) -> None:
+        """Let in whoever has a certificate, or nobody; those who are in are sent away."""
+        assert self._process is not None
+        path = self._directory / "nats.conf"
+        lines = [line for line in path.read_text().splitlines() if not line.startswith("authorization")]
+        path.write_text("\n".join([*lines, *([] if anybody else [_NOBODY])]) + "\n")
+        self._process.send_signal(signal.SIGHUP)
+
+    def freeze(self) -> None:
+        """Have it stand still, as on a machine that is out of memory: what comes in is not even refused."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     async def connect(self) -> Client:
         context = ssl.create_default_context(cafile=str(self._directory / "ca.pem"))
