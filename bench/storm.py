@@ -7,9 +7,9 @@ the last node is cordoned and until the last order waits to be sent are seconds 
 make longer.
 
 Prints a table and, last, one JSON object. The exit status is 1 if a target is missed. --profile says where the time of
-the thread that writes goes.
+the threads goes that write, or read.
 
-    python -m bench.storm [--hosts 1000] [--bounded] [--database URL] [--profile]
+    python -m bench.storm [--hosts 1000] [--bounded] [--database URL] [--profile store-write]
 """
 
 import argparse
@@ -298,15 +298,15 @@ async def measure(url: str, options: argparse.Namespace) -> dict[str, object]:
 
 
 @contextmanager
-def profiled(*, wanted: bool) -> Iterator[None]:
-    """Say at the end where the time of threads that begin inside has gone."""
+def profiled(wanted: str) -> Iterator[None]:
+    """Say at the end where the time of the threads has gone that begin inside and whose name begins so."""
     if not wanted:
         yield
         return
     made: list[cProfile.Profile] = []
 
     def begin(*_: object) -> None:
-        if threading.current_thread().name == "store-write":
+        if threading.current_thread().name.startswith(wanted):
             profile = cProfile.Profile()
             made.append(profile)
             profile.enable()
@@ -316,9 +316,8 @@ def profiled(*, wanted: bool) -> Iterator[None]:
         yield
     finally:
         threading.setprofile(None)
-        for profile in made:
-            pstats.Stats(profile).sort_stats("cumulative").print_stats(90)
-            pstats.Stats(profile).sort_stats("tottime").print_stats(40)
+        for order in ("cumulative", "tottime"):
+            pstats.Stats(*made).sort_stats(order).print_stats(90)
 
 
 def main() -> int:
@@ -327,9 +326,9 @@ def main() -> int:
     parser.add_argument("--hosts", type=int, default=1000)
     parser.add_argument("--bounded", action="store_true", help="with the default bounds of the blast radius")
     parser.add_argument("--database", default="", help="an empty database; SQLite in a temporary folder by default")
-    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--profile", choices=("", "store-write", "store-read"), default="")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, profiled(wanted=options.profile):
+    with tempfile.TemporaryDirectory() as folder, profiled(options.profile):
         figures = asyncio.run(measure(options.database or f"sqlite:///{folder}/storm.db", options))
     for name, value in figures.items():
         print(f"{name:16} {value}")

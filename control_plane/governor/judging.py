@@ -69,7 +69,7 @@ def examine(tx: Tx, proposal: Proposal, *, limits: Limits, prices: PriceTable, p
     outcomes: tuple[Outcome, ...] = ()
     try:
         document = policy_input(tx, proposal, facts, effect_to_json(proposal.effect)).document()
-        outcomes = judging.ask(policies, Values(document))
+        outcomes = judging.ask(policies, Values(document)) if policies.rules else ()
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         failed = f"the values for the rules of files could not be gathered: {type(error).__name__}"
         verdicts.append(Verdict(Ruling.DENY, "POLICY_FAILED", failed))

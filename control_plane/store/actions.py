@@ -20,6 +20,7 @@ from control_plane.model.record import Noun
 from control_plane.store import approvals
 from control_plane.store.database import Tx
 from control_plane.store.pages import Page, PageRequest, batched, newest_first
+from control_plane.store.rows import fresh
 from control_plane.store.tables import ActionRow, ControlRow
 
 _KILL_SWITCH = "kill_switch"
@@ -194,32 +195,35 @@ def later_of_node(tx: Tx, node_id: NodeId, after: datetime, kinds: Collection[st
 
 def insert(tx: Tx, action: Action) -> None:
     """Record a proposal."""
-    row = ActionRow(
-        id=action.id,
-        kind=action.kind,
-        proposer=action.proposer,
-        user_id=action.user_id,
-        goal_id=action.goal_id,
-        job_id=action.job_id,
-        node_id=action.node_id,
-        state=action.state.value,
-        summary=action.summary,
-        reasoning=action.reasoning,
-        decision=list(action.decision),
-        hash=action.hash,
-        arguments_json=action.arguments_json,
-        estimate_usd_micros=to_micros(action.estimate_usd),
-        decided_by=action.decided_by,
-        outcome=action.outcome,
-        created_at=action.created_at,
-        expires_at=action.expires_at,
-        finished_at=action.finished_at,
-        approval_need=_need_document(action.approval_need),
-        policy_version=action.policy_version,
-        run_id=action.run_id,
-        tainted=action.tainted,
-        is_person=action.is_person,
-        undoes=action.undoes,
+    row = fresh(
+        ActionRow,
+        {
+            "id": action.id,
+            "kind": action.kind,
+            "proposer": action.proposer,
+            "user_id": action.user_id,
+            "goal_id": action.goal_id,
+            "job_id": action.job_id,
+            "node_id": action.node_id,
+            "state": action.state.value,
+            "summary": action.summary,
+            "reasoning": action.reasoning,
+            "decision": list(action.decision),
+            "hash": action.hash,
+            "arguments_json": action.arguments_json,
+            "estimate_usd_micros": to_micros(action.estimate_usd),
+            "decided_by": action.decided_by,
+            "outcome": action.outcome,
+            "created_at": action.created_at,
+            "expires_at": action.expires_at,
+            "finished_at": action.finished_at,
+            "approval_need": _need_document(action.approval_need),
+            "policy_version": action.policy_version,
+            "run_id": action.run_id,
+            "tainted": action.tainted,
+            "is_person": action.is_person,
+            "undoes": action.undoes,
+        },
     )
     tx.add(row, action.id)
     key = (_NEWEST, action.node_id, action.kind, action.proposer)

@@ -103,10 +103,10 @@ def of_jobs(tx: Tx, job_ids: Sequence[JobId]) -> dict[JobId, tuple[Allocation, .
 
 def live(tx: Tx, *, node_id: NodeId | None = None) -> tuple[Allocation, ...]:
     """Return the allocations that have not ended, on one node or on all."""
+    if node_id is not None and occupied.is_empty(tx, node_id):
+        return ()
     query = select(AllocationRow).where(col(AllocationRow.state) != AllocationState.ENDED.value)
     if node_id is not None:
-        if occupied.is_empty(tx, node_id):
-            return ()
         here = select(col(AllocationMemberRow.allocation_id)).where(
             col(AllocationMemberRow.node_id) == node_id,
             col(AllocationMemberRow.state) != AllocationState.ENDED.value,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, case, func, or_, select
 from sqlmodel import col
@@ -111,12 +111,16 @@ def _add(counts: _Counts, pool: str, rack: str, total: int, out: int) -> None:
 
 def fleet(tx: Tx) -> Level:
     """Return how things stand in the whole fleet."""
-    return _level_of(tx, BoundScope.FLEET, "", _in_fleet())
+    return _counted_level(tx, BoundScope.FLEET, "") or _level(tx, BoundScope.FLEET, "", _in_fleet())
 
 
-def _level_of(tx: Tx, scope: BoundScope, name: str, which: ColumnElement[bool]) -> Level:
+def _counted_level(tx: Tx, scope: BoundScope, name: str) -> Level | None:
     counts: _Counts | None = tx.known(_COUNTS)
-    return _level(tx, scope, name, which) if counts is None else Level(scope, name, *counts.get((scope, name), (0, 0)))
+    return None if counts is None else Level(scope, name, *counts.get((scope, name), (0, 0)))
+
+
+def _of_label(tx: Tx, scope: BoundScope, column: Any, name: str) -> Level:  # Any: a column, which is a str to mypy
+    return _counted_level(tx, scope, name) or _level(tx, scope, name, and_(_in_fleet(), col(column) == name))
 
 
 def levels(tx: Tx, node_id: NodeId) -> tuple[Level, ...]:
@@ -126,9 +130,9 @@ def levels(tx: Tx, node_id: NodeId) -> tuple[Level, ...]:
         return ()
     found = [fleet(tx)]
     if row.pool:
-        found.append(_level_of(tx, BoundScope.POOL, row.pool, and_(_in_fleet(), col(NodeRow.pool) == row.pool)))
+        found.append(_of_label(tx, BoundScope.POOL, NodeRow.pool, row.pool))
     if row.rack:
-        found.append(_level_of(tx, BoundScope.RACK, row.rack, and_(_in_fleet(), col(NodeRow.rack) == row.rack)))
+        found.append(_of_label(tx, BoundScope.RACK, NodeRow.rack, row.rack))
     if is_empty(tx, node_id):
         return tuple(found)
     here = (

@@ -15,6 +15,7 @@ from control_plane.store.database import Tx
 from control_plane.store.documents import CONDITION
 from control_plane.store.health_tables import ConditionOrderRow, ConditionRow, HealthEventRow
 from control_plane.store.pages import batched
+from control_plane.store.rows import change, fresh
 
 CHANGED = "node.conditions_changed"
 """Kind of the event after a node's conditions have changed."""
@@ -29,11 +30,12 @@ ORDERS_MAX = 128
 
 _PRESENT = "conditions.present"
 _ORDERS = "conditions.orders"
-"""Under these, with a node's id, a transaction remembers what was read for many nodes at once."""
+_PARSED = "conditions.parsed"
+"""Under these, with a node's id, a transaction remembers what it has read."""
 
 
-def _model(row: ConditionRow) -> Condition:
-    return CONDITION.load(row.document)
+def _model(tx: Tx, row: ConditionRow) -> Condition:
+    return tx.parsed((_PARSED, row.node_id, row.condition_id), row.document, CONDITION.load)
 
 
 def _worst_first(conditions: Iterable[Condition]) -> tuple[Condition, ...]:
@@ -55,7 +57,7 @@ def of_node(tx: Tx, node_id: NodeId) -> tuple[Condition, ...]:
     rows: Iterable[ConditionRow] | None = tx.known((_PRESENT, node_id))
     if rows is None:
         rows = tx.session.execute(select(ConditionRow).where(col(ConditionRow.node_id) == node_id)).scalars()
-    return _worst_first(map(_model, rows))
+    return _worst_first(_model(tx, row) for row in rows)
 
 
 def _row(tx: Tx, node_id: NodeId, condition_id: str) -> ConditionRow | None:
@@ -70,14 +72,14 @@ def of_nodes(tx: Tx, node_ids: Collection[NodeId]) -> dict[NodeId, tuple[Conditi
     found: dict[NodeId, list[Condition]] = {}
     for ids in batched(node_ids):
         for row in tx.session.execute(select(ConditionRow).where(col(ConditionRow.node_id).in_(ids))).scalars():
-            found.setdefault(NodeId(row.node_id), []).append(_model(row))
+            found.setdefault(NodeId(row.node_id), []).append(_model(tx, row))
     return {node_id: _worst_first(conditions) for node_id, conditions in found.items()}
 
 
 def get(tx: Tx, node_id: NodeId, condition_id: str) -> Condition | None:
     """Return the condition, or None."""
     row = _row(tx, node_id, condition_id)
-    return None if row is None else _model(row)
+    return None if row is None else _model(tx, row)
 
 
 def put(tx: Tx, node_id: NodeId, condition: Condition) -> bool:
@@ -85,17 +87,19 @@ def put(tx: Tx, node_id: NodeId, condition: Condition) -> bool:
     row = _row(tx, node_id, condition.id)
     document = CONDITION.dump(condition)
     if row is None:
-        row = ConditionRow(node_id=node_id, condition_id=condition.id, severity=0, document={}, changed_at=tx.now)
+        kept = {"node_id": node_id, "condition_id": condition.id, "severity": 0, "document": {}, "changed_at": tx.now}
+        row = fresh(ConditionRow, kept)
+        tx.session.add(row)
         known: list[ConditionRow] | None = tx.known((_PRESENT, node_id))
         if known is not None:
             known.append(row)
     if row.document == document:
         return False
-    row.severity = int(condition.severity)
-    row.gpu_uuid = condition.gpu_uuid
-    row.document = document
-    row.changed_at = tx.now
-    tx.session.add(row)
+    severity = int(condition.severity)
+    change(
+        row,
+        {"severity": severity, "gpu_uuid": condition.gpu_uuid, "document": document, "changed_at": tx.now},
+    )
     return True
 
 

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from typing import Any
 
 from sqlalchemy import delete, func, select
 from sqlmodel import col
@@ -20,6 +21,7 @@ from control_plane.store.database import Tx
 from control_plane.store.documents import CONDITION
 from control_plane.store.health_tables import IncidentEntryRow, IncidentRow, RepairRow
 from control_plane.store.pages import Page, PageRequest, batched, newest_first
+from control_plane.store.rows import change, fresh
 
 ACKNOWLEDGED = "incident.acknowledged"
 """Kind of the event after a person has said something about an incident."""
@@ -29,7 +31,8 @@ ENTRIES_MAX = 200
 
 _OPEN = "incidents.open"
 _ESCALATED = "incidents.escalated"
-"""Under these, with a node's id, a transaction remembers what was read for many nodes at once."""
+_CONDITIONS = "incidents.conditions"
+"""Under these, with the id of a node or, the last, an incident, a transaction remembers what it has read."""
 
 _COUNTED_FROM = 8
 """An incident that has changed less often cannot have so many entries."""
@@ -51,6 +54,10 @@ class IncidentFilter:
     node_id: NodeId | None = None
 
 
+def _conditions(documents: Sequence[dict[str, Any]]) -> tuple[Condition, ...]:  # Any: nested JSON
+    return tuple(CONDITION.load(one) for one in documents)
+
+
 def _model(tx: Tx, row: IncidentRow, parts: Parts) -> Incident:
     incident_id = IncidentId(row.id)
     entries: Iterable[IncidentEntryRow] = ()
@@ -69,7 +76,7 @@ def _model(tx: Tx, row: IncidentRow, parts: Parts) -> Incident:
         observed_at=row.observed_at,
         opened_at=row.created_at,
         version=row.version,
-        conditions=tuple(CONDITION.load(one) for one in row.conditions),
+        conditions=tx.parsed((_CONDITIONS, row.id), row.conditions, _conditions),
         active_ids=frozenset(row.active_ids),
         gpu_uuids=tuple(row.gpu_uuids),
         repairs=of_it,
@@ -209,21 +216,24 @@ def escalated(tx: Tx, node_id: NodeId, *, limit: int = 500) -> tuple[Incident, .
 
 def insert(tx: Tx, incident: Incident) -> None:
     """Record an incident. A second open one of a node raises the database's own error."""
-    row = IncidentRow(
-        id=incident.id,
-        node_id=incident.node_id,
-        node_name=incident.node_name,
-        state=incident.state.value,
-        summary=incident.summary,
-        diagnosis=incident.diagnosis,
-        status_reason=incident.status_reason,
-        conditions=[CONDITION.dump(one) for one in incident.conditions],
-        active_ids=sorted(incident.active_ids),
-        gpu_uuids=list(incident.gpu_uuids),
-        requested_by=incident.requested_by,
-        observed_at=incident.observed_at,
-        created_at=incident.opened_at,
-        version=incident.version,
+    row = fresh(
+        IncidentRow,
+        {
+            "id": incident.id,
+            "node_id": incident.node_id,
+            "node_name": incident.node_name,
+            "state": incident.state.value,
+            "summary": incident.summary,
+            "diagnosis": incident.diagnosis,
+            "status_reason": incident.status_reason,
+            "conditions": [CONDITION.dump(one) for one in incident.conditions],
+            "active_ids": sorted(incident.active_ids),
+            "gpu_uuids": list(incident.gpu_uuids),
+            "requested_by": incident.requested_by,
+            "observed_at": incident.observed_at,
+            "created_at": incident.opened_at,
+            "version": incident.version,
+        },
     )
     tx.add(row, incident.id)
     repairs.begin_incident(tx, incident.id)
@@ -275,11 +285,8 @@ def update(
         "cordoned_at": cordoned_at,
         "drained_at": drained_at,
     }
-    for name, value in values.items():
-        if value is not None:
-            setattr(row, name, value)
+    change(row, {name: value for name, value in values.items() if value is not None})
     row.version += 1
-    tx.session.add(row)
     _emit(tx, row, f"incident.{row.state}")
 
 

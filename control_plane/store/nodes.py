@@ -43,7 +43,8 @@ class NodeStanding:
 
 
 _INVENTORY = "nodes.inventory"
-"""Under this, with a node's id, a transaction remembers the column and what it says: many ask for it again."""
+_NODE = "nodes.node"
+"""Under these, with a node's id, a transaction remembers what it has read: many ask for it again."""
 
 
 def _model(row: NodeRow, tx: Tx | None = None) -> Node:
@@ -69,13 +70,9 @@ def _model(row: NodeRow, tx: Tx | None = None) -> Node:
 def _inventory(row: NodeRow, tx: Tx | None) -> HostInventory | None:
     if row.inventory is None:
         return None
-    known: tuple[object, HostInventory] | None = None if tx is None else tx.known((_INVENTORY, row.id))
-    if known is not None and known[0] is row.inventory:
-        return known[1]
-    found = HOST_INVENTORY.load(row.inventory)
-    if tx is not None:
-        tx.know((_INVENTORY, row.id), (row.inventory, found))
-    return found
+    if tx is None:
+        return HOST_INVENTORY.load(row.inventory)
+    return tx.parsed((_INVENTORY, row.id), row.inventory, HOST_INVENTORY.load)
 
 
 def load(tx: Tx, node_ids: Collection[NodeId]) -> None:
@@ -88,7 +85,15 @@ def load(tx: Tx, node_ids: Collection[NodeId]) -> None:
 def get(tx: Tx, node_id: NodeId) -> Node | None:
     """Return the node, or None."""
     row = tx.row(NodeRow, node_id)
-    return None if row is None else _model(row, tx)
+    return None if row is None else _known(tx, row)
+
+
+def _known(tx: Tx, row: NodeRow) -> Node:
+    known: Node | None = tx.known((_NODE, row.id))
+    if known is None or known.version != row.version:
+        known = _model(row, tx)
+        tx.know((_NODE, row.id), known)
+    return known
 
 
 def by_name(tx: Tx, name: str) -> Node | None:
@@ -219,9 +224,8 @@ def _set_state(tx: Tx, row: NodeRow, state: NodeState) -> None:
 
 def _changed(tx: Tx, row: NodeRow) -> Node:
     row.version += 1
-    tx.session.add(row)
     _emit(tx, row)
-    return _model(row, tx)
+    return _known(tx, row)
 
 
 def set_hold(tx: Tx, node_id: NodeId, hold: NodeHold | None, *, state: NodeState, status_reason: str) -> Node:
@@ -253,6 +257,8 @@ def is_allowed(tx: Tx, node_id: NodeId, serial: CertificateSerial) -> bool:
 
 def seen(tx: Tx, node_ids: Sequence[NodeId], at: datetime) -> None:
     """Record when nodes were last heard, without an event: it is not a change of state."""
+    for node_id in node_ids:
+        tx.forget((_NODE, node_id))
     tx.session.execute(sql_update(NodeRow).where(col(NodeRow.id).in_(node_ids)).values(last_seen_at=at))
     bounds.recount(tx)
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select
 from sqlmodel import col
@@ -18,6 +19,7 @@ from control_plane.store.database import Tx
 from control_plane.store.documents import REPAIR_STEP, VERIFICATION_CHECK
 from control_plane.store.health_tables import RepairRow
 from control_plane.store.pages import batched
+from control_plane.store.rows import change, fresh
 from control_plane.store.tables import ActionRow
 
 CHANGED = "node.repair_changed"
@@ -67,19 +69,22 @@ def _model(row: RepairRow) -> Repair:
     )
 
 
-def _fill(row: RepairRow, repair: Repair) -> None:
-    row.incident_id = repair.incident_id
-    row.state = repair.state.value
-    row.not_after = repair.not_after
-    row.sent_at = repair.sent_at
-    row.verifying_at = repair.verifying_at
-    row.closed_at = repair.closed_at
-    row.message = repair.message
-    row.steps = [REPAIR_STEP.dump(step) for step in repair.steps]
-    row.checks = [VERIFICATION_CHECK.dump(check) for check in repair.checks]
-    row.started_at = repair.started_at
-    row.ended_at = repair.ended_at
-    row.handoff_json = repair.handoff_json
+def _state(repair: Repair) -> dict[str, Any]:  # Any: a column's value
+    """Return what changes while a repair goes on."""
+    return {
+        "incident_id": repair.incident_id,
+        "state": repair.state.value,
+        "not_after": repair.not_after,
+        "sent_at": repair.sent_at,
+        "verifying_at": repair.verifying_at,
+        "closed_at": repair.closed_at,
+        "message": repair.message,
+        "steps": [REPAIR_STEP.dump(step) for step in repair.steps],
+        "checks": [VERIFICATION_CHECK.dump(check) for check in repair.checks],
+        "started_at": repair.started_at,
+        "ended_at": repair.ended_at,
+        "handoff_json": repair.handoff_json,
+    }
 
 
 def load_recent(tx: Tx, node_ids: Collection[NodeId], incident_ids: Collection[IncidentId], *, after: datetime) -> None:
@@ -274,26 +279,23 @@ def since(tx: Tx, node_id: NodeId, after: datetime, *, limit: int = 100) -> tupl
 
 def insert(tx: Tx, repair: Repair) -> None:
     """Record a repair. A second order to one node raises the database's own error."""
-    row = RepairRow(
-        id=repair.id,
-        node_id=repair.node_id,
-        action_id=repair.action_id,
-        origin=repair.origin.value,
-        rung=int(repair.rung),
-        state=repair.state.value,
-        reason=repair.reason,
-        gpu_uuids=list(repair.gpu_uuids),
-        service=repair.service,
-        process_ids=list(repair.process_ids),
-        dry_run=repair.dry_run,
-        condition_ids=list(repair.condition_ids),
-        ordered_at=repair.ordered_at,
-        policy_version=repair.policy_version,
-        host_repair_id=repair.host_repair_id,
-        steps=[],
-        checks=[],
-    )
-    _fill(row, repair)
+    order = {
+        "id": repair.id,
+        "node_id": repair.node_id,
+        "action_id": repair.action_id,
+        "origin": repair.origin.value,
+        "rung": int(repair.rung),
+        "reason": repair.reason,
+        "gpu_uuids": list(repair.gpu_uuids),
+        "service": repair.service,
+        "process_ids": list(repair.process_ids),
+        "dry_run": repair.dry_run,
+        "condition_ids": list(repair.condition_ids),
+        "ordered_at": repair.ordered_at,
+        "policy_version": repair.policy_version,
+        "host_repair_id": repair.host_repair_id,
+    }
+    row = fresh(RepairRow, order | _state(repair))
     tx.add(row, repair.id)
     known: tuple[datetime, list[RepairRow]] | None = tx.known((_RECENT, repair.node_id))
     if known is not None:
@@ -318,8 +320,7 @@ def update(tx: Tx, before: Repair, after: Repair) -> Repair:
         lifecycle.REPAIR.check(before.state, after.state)
     if after.state.ended and after.closed_at is None:
         after = replace(after, closed_at=tx.now)
-    _fill(row, after)
-    tx.session.add(row)
+    change(row, _state(after))
     _emit(tx, after)
     return after
 

@@ -10,6 +10,7 @@ from control_plane.model.ids import NodeId
 from control_plane.store.database import Tx
 from control_plane.store.health_tables import HealthEventRow, SpoolRow
 from control_plane.store.pages import batched
+from control_plane.store.rows import fresh
 
 _SPOOLS_MAX = 8
 """Spools remembered of one host; it starts one anew only when it has lost the one before."""
@@ -95,7 +96,8 @@ def advance(
     if row is None:
         for old in _rows(tx, node_id)[_SPOOLS_MAX - 1 :]:
             tx.session.delete(old)
-        row = SpoolRow(node_id=node_id, spool_id=spool_id, changed_at=tx.now)
+        row = fresh(SpoolRow, {"node_id": node_id, "spool_id": spool_id, "changed_at": tx.now})
+        tx.session.add(row)
         tx.forget((_SILENT, node_id))
         known: list[SpoolRow] | None = tx.known((_SPOOLS, node_id))
         if known is not None:
@@ -104,4 +106,3 @@ def advance(
     row.lost_records = min(row.lost_records + lost_records, _LOST_MAX)
     row.lost_samples = min(row.lost_samples + lost_samples, _LOST_MAX)
     row.changed_at = tx.now
-    tx.session.add(row)

@@ -1,6 +1,6 @@
 """A transaction as the store's modules see it, and what the database's errors mean to callers."""
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -16,6 +16,7 @@ from control_plane.store.tables import EventRow, Table
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
 R = TypeVar("R", bound=SQLModel)
 
 DATABASE_AWAY: Final = "STORE_UNAVAILABLE"
@@ -94,6 +95,13 @@ class Tx:
     def known(self, key: Hashable) -> Any:  # Any: whatever belongs to the key
         """Return what is remembered, or None."""
         return self._known.get(key)
+
+    def parsed(self, key: Hashable, source: object, parse: Callable[[Any], T]) -> T:  # Any: what the source is
+        """Return what a column's value says, parsed once for as long as that very value is there."""
+        known: tuple[object, T] | None = self._known.get(key)
+        if known is None or known[0] is not source:
+            known = self._known[key] = (source, parse(source))
+        return known[1]
 
     def forget(self, key: Hashable) -> None:
         """Remember something no longer."""

@@ -10,7 +10,6 @@ from control_plane.agents.incidents.apply import Healer, Outcome
 from control_plane.agents.incidents.recall import Recall
 from control_plane.agents.incidents.views import NAME
 from control_plane.agents.loop import Agent
-from control_plane.errors import Unavailable
 from control_plane.fleet.incident_steps import HealingPolicy
 from control_plane.governor.governor import Governor
 from control_plane.memory.contract import MemoryStore
@@ -88,8 +87,6 @@ class Incidents(Agent):
                 return await self._store.write(
                     partial(self._healer.treat_together, node_ids=node_ids, remembered=remembered)
                 )
-            except Unavailable:
-                raise
             except Exception as error:  # noqa: BLE001 - whatever it is, each node is treated alone then
                 log.warning("incident.failed_together", nodes=len(node_ids), why=f"{type(error).__name__}: {error}")
         return await self._treat_apart(node_ids, remembered)

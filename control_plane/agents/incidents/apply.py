@@ -3,6 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+import structlog
+
 from control_plane.agents.incidents.views import NAME, load, load_many
 from control_plane.fleet.bounds import exceeded
 from control_plane.fleet.incident_rules import decide
@@ -41,6 +43,8 @@ from control_plane.model.repair import Repair
 from control_plane.store import bounds, incidents
 from control_plane.store.database import Tx
 
+log = structlog.get_logger()
+
 REMEMBERED = "remembered"
 """Kind of the entry that tells what memory has changed."""
 
@@ -75,9 +79,16 @@ class Healer:
         self._recalls = recalls
 
     def look_at(self, tx: Tx, node_ids: Collection[NodeId]) -> dict[NodeId, tuple[bool, Outcome, Fault | None]]:
-        """Return for each node what `look` returns."""
+        """Return for each node what `look` returns; for one that cannot be looked at, that it is to be treated."""
         load_many(tx, node_ids, self._policy)
-        return {node_id: self.look(tx, node_id) for node_id in node_ids}
+        found: dict[NodeId, tuple[bool, Outcome, Fault | None]] = {}
+        for node_id in node_ids:
+            try:
+                found[node_id] = self.look(tx, node_id)
+            except Exception as error:  # noqa: BLE001 - one node's trouble is not that of the others
+                log.warning("incident.unclear", node_id=node_id, why=f"{type(error).__name__}: {error}")
+                found[node_id] = True, Outcome(watched=True), None
+        return found
 
     def treat_together(
         self, tx: Tx, node_ids: Sequence[NodeId], remembered: Mapping[NodeId, tuple[Memory, ...]]
