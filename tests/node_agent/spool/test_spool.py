@@ -123,7 +123,7 @@ async def test_events_that_are_in_the_books_are_still_shown_on_the_host_up_to_a_
     async with opened(tmp_path, Bounds(history_events=3)) as spool:
         await spool.append(*[event(str(number)) for number in range(10)], rollup())
         await spool.acknowledge(spool.spool_id, 9)
-        await until(lambda: not spool._forget_due)
+        await until(lambda: not spool._held.forget_due)
         shown = await spool.events_after(0, 100)
     assert [found.id for _, found in shown] == ["6", "7", "8", "9"]
 
@@ -187,11 +187,11 @@ async def test_records_older_than_the_bound_are_given_up_by_running_time_and_not
     clock.seconds += 1000  # the daemon is off
     async with opened(tmp_path, Bounds(age_seconds=100), clock) as spool:
         await spool.append(event("young"))
-        await spool._trim()
+        await spool._writer._trim()
         assert names(await everything(spool)) == ["old", "young"]
         clock.seconds += 101
         await spool.append(event("fresh"))
-        await spool._trim()
+        await spool._writer._trim()
         await until(lambda: spool.visible >= 4)
         records = await everything(spool)
     assert names(records) == ["fresh"]
@@ -235,10 +235,10 @@ async def test_damage_while_it_runs_loses_only_what_memory_does_not_hold(tmp_pat
     async with opened(tmp_path, Bounds(recent_records=2)) as spool:
         first = spool.spool_id
         await spool.append(*[event(str(number)) for number in range(6)], state={"position": b"6"})
-        await spool._in_thread(lambda: spool._database._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
+        await spool._held.in_thread(lambda: spool._held.database._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
         with (tmp_path / FILE).open("r+b") as file:
             file.write(b"\xff" * 65536)
-        await spool._in_thread(lambda: spool._database._connection.execute("PRAGMA shrink_memory"))
+        await spool._held.in_thread(lambda: spool._held.database._connection.execute("PRAGMA shrink_memory"))
         await until(lambda: spool.spool_id != first or not asyncio.ensure_future(spool.append(event("more"))))
         await spool.append(event("last"))
         records = await everything(spool)
@@ -257,10 +257,10 @@ async def test_damage_that_many_find_at_once_is_put_aside_once(
     async with opened(tmp_path, Bounds(recent_records=2)) as spool:
         first = spool.spool_id
         await spool.append(*[event(str(number)) for number in range(6)])
-        await spool._in_thread(lambda: spool._database._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
+        await spool._held.in_thread(lambda: spool._held.database._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
         with (tmp_path / FILE).open("r+b") as file:
             file.write(b"\xff" * 65536)
-        await spool._in_thread(lambda: spool._database._connection.execute("PRAGMA shrink_memory"))
+        await spool._held.in_thread(lambda: spool._held.database._connection.execute("PRAGMA shrink_memory"))
         await asyncio.gather(*(spool.read_from(1) for _ in range(5)), spool.append(event("more")))
         await until(lambda: spool.spool_id != first)
         second = spool.spool_id
