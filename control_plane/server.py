@@ -18,6 +18,7 @@ from control_plane.credentials import Certificates
 from control_plane.exposing_terms import Exposition
 from control_plane.first_start import FirstAdmin, ensure_admin
 from control_plane.governor.policy.book import PolicyBook
+from control_plane.heap import Heap
 from control_plane.identity.credentials import Credentials
 from control_plane.identity.passwords import Passwords
 from control_plane.identity.secrets import SecretBox
@@ -174,6 +175,7 @@ class ControlPlane:
 
             loops: list[Loop] = [
                 links.run,
+                Heap(self._clock).run,
                 made.toolbox.run,
                 LogIngest(
                     broker.bus, logs, store, clock=self._clock, replica=replication.name if replication else ""

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
+from itertools import islice
 from typing import Final
 
 import structlog
@@ -20,6 +21,10 @@ from control_plane.store.database import Store, Tx
 from control_plane.store.pages import batched
 
 log = structlog.get_logger()
+
+SEEN_AT_ONCE: Final = 200
+_BETWEEN_SECONDS: Final = 0.5
+"""Ten thousand hosts take 25 s: each is a row of some kilobytes to write again."""
 
 _EXCUSE_SECONDS: Final = 1.0
 _SUPERSEDED: Final = "CONTROL_PLANE_SUPERSEDED"
@@ -55,19 +60,22 @@ class LinkPresence:
             tasks.create_task(self._stay_in_charge() if self._peers is None else self._stay_held(self._peers))
 
     async def _flush(self) -> None:
-        """Write when hosts were last heard, all in one statement."""
+        """Write when hosts were last heard, some hundred of them at a time: what else is written waits for so long.
+
+        Among replicas the leader must know of all of them within a lease; nobody else is in such a hurry.
+        """
         while True:
             await asyncio.sleep(self._terms.flush_seconds)
             taken_at = self._clock.monotonic()
-            heard = self._registry.take_heard()
-            if not heard:
-                continue
-            try:
-                await self._store.write(partial(nodes.seen, node_ids=heard, at=self._clock.now()))
-            except Unavailable:
-                self._registry.give_back_heard(heard)
-            else:
+            waiting = iter(self._registry.take_heard())
+            while heard := tuple(islice(waiting, SEEN_AT_ONCE)):
+                try:
+                    await self._store.write(partial(nodes.seen, node_ids=heard, at=self._clock.now()))
+                except Unavailable:
+                    self._registry.give_back_heard((*heard, *waiting))
+                    break
                 self._registry.note_reported(heard, taken_at)
+                await asyncio.sleep(_BETWEEN_SECONDS if self._peers is None and len(heard) == SEEN_AT_ONCE else 0)
 
     async def _excuse(self) -> None:
         """Count hosts that were told to come back later as heard until then, unless they were revoked."""

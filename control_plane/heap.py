@@ -1,0 +1,79 @@
+"""Keeps the garbage collector's pauses short, however many hosts are linked.
+
+Ten thousand links are a million objects that stay. Each time that the collector looks through everything, nobody gets a
+turn for as long as that takes: half a second and more, in which no host hears that its event is in the books. So what
+has come to stay is collected once, while it is little, and then left alone. What becomes garbage later and refers to
+itself in a circle is found by a sweep through everything, once an hour; all else is freed at once, as always.
+"""
+
+import asyncio
+import gc
+from typing import Final
+
+import structlog
+
+from control_plane.clock import Clock
+
+log = structlog.get_logger()
+
+_YOUNG: Final = 10_000
+"""Objects made, less those freed, between two looks at the youngest: a millisecond each."""
+
+_MIDDLE: Final = 5
+_NEVER: Final = 1_000_000_000
+
+SETTLED_MAX: Final = 40_000
+"""Objects that have survived, beyond which they are looked through and left alone: 20 to 40 ms."""
+
+_LOOK_SECONDS: Final = 2.0
+_SWEEP_SECONDS: Final = 3600.0
+_SWEEP_WORTH: Final = 200_000
+"""No sweep where fewer objects were left alone since the last one."""
+
+
+class Heap:
+    """Decides when the collector looks at what. `run` it once everything is started."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._before = gc.get_threshold()
+        self._left_alone = 0
+
+    async def run(self) -> None:
+        """Look until cancelled; then the collector is on its own again."""
+        gc.set_threshold(_YOUNG, _MIDDLE, _NEVER)
+        sweep_at = self._clock.monotonic() + _SWEEP_SECONDS
+        try:
+            while True:
+                await asyncio.sleep(_LOOK_SECONDS)
+                self.look()
+                if self._clock.monotonic() >= sweep_at:
+                    sweep_at = self._clock.monotonic() + _SWEEP_SECONDS
+                    if self._left_alone >= _SWEEP_WORTH:
+                        self.sweep()
+        finally:
+            gc.set_threshold(*self._before)
+
+    def look(self) -> int:
+        """Leave alone what has settled, if it is much; return how many objects."""
+        settled = len(gc.get_objects(generation=2))
+        if settled <= SETTLED_MAX:
+            return 0
+        before = gc.get_freeze_count()
+        gc.collect()
+        gc.freeze()
+        left = gc.get_freeze_count() - before
+        self._left_alone += left
+        return left
+
+    def sweep(self) -> int:
+        """Look through everything, as long as that takes; return how many objects were freed."""
+        began = self._clock.monotonic()
+        gc.unfreeze()
+        freed = gc.collect()
+        gc.freeze()
+        self._left_alone = 0
+        log.info(
+            "heap.swept", freed=freed, seconds=round(self._clock.monotonic() - began, 3), objects=gc.get_freeze_count()
+        )
+        return freed

@@ -1,0 +1,89 @@
+"""The garbage collector looks through what is new, and leaves alone what has come to stay."""
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from control_plane.clock import SystemClock
+from control_plane.heap import SETTLED_MAX, Heap
+
+
+class Thing:
+    """Something that can be part of a circle, and that can be seen to go."""
+
+    def __init__(self) -> None:
+        self.other: object = None
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    before = gc.get_threshold()
+    yield
+    gc.set_threshold(*before)
+    gc.freeze()
+
+
+def circle() -> "weakref.ref[Thing]":
+    one, other = Thing(), Thing()
+    one.other, other.other = other, one
+    return weakref.ref(one)
+
+
+def settled() -> list[list[int]]:
+    """Return more objects than are looked through again and again, all of which have survived."""
+    many: list[list[int]] = [[] for _ in range(SETTLED_MAX + 1_000)]
+    gc.collect()
+    return many
+
+
+def test_what_has_settled_is_left_alone_after_its_garbage_was_collected() -> None:
+    heap = Heap(SystemClock())
+    gc.collect()
+    gc.freeze()
+    many = settled()
+    gc.disable()
+    try:
+        garbage = circle()
+        assert heap.look() >= len(many)
+        assert garbage() is None
+        assert len(gc.get_objects(generation=2)) < SETTLED_MAX
+        assert heap.look() == 0, "the same objects are not looked through twice"
+    finally:
+        gc.enable()
+
+
+def test_little_is_not_worth_a_look() -> None:
+    gc.collect()
+    gc.freeze()
+    assert Heap(SystemClock()).look() == 0
+
+
+def test_garbage_among_what_was_left_alone_is_found_by_a_sweep() -> None:
+    heap = Heap(SystemClock())
+    holders = [Thing() for _ in range(10)]
+    for one in holders:
+        one.other = one
+    known = [weakref.ref(one) for one in holders]
+    many = settled()
+    heap.look()
+    del one, holders
+    gc.collect()
+    assert all(ref() is not None for ref in known)
+    assert heap.sweep() >= len(known)
+    assert all(ref() is None for ref in known)
+    assert len(many) > SETTLED_MAX
+
+
+async def test_the_collector_is_on_its_own_again_when_the_loop_ends() -> None:
+    before = gc.get_threshold()
+    running = asyncio.create_task(Heap(SystemClock()).run())
+    await asyncio.sleep(0)
+    assert gc.get_threshold() != before
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    assert gc.get_threshold() == before
