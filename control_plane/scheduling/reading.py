@@ -93,8 +93,8 @@ def changes(tx: Tx, since: int, terms: Terms, dependents: Mapping[JobId, Collect
         sequence = page[-1].sequence
     return Changes(
         max(sequence, newest),  # events about other things than these are passed over
-        _hosts(tx, node_ids),
-        _jobs(tx, jobs.many(tx, job_ids), terms, asked=job_ids),
+        hosts_now(tx, node_ids),
+        jobs_now(tx, job_ids, terms),
         rights(tx, terms) if rights_changed else None,
     )
 
@@ -104,7 +104,13 @@ def rights(tx: Tx, terms: Terms) -> Rights:
     return Rights(teams.every(tx), UserLimits(terms.max_gpus_per_user, users.gpu_limits(tx)))
 
 
-def _hosts(tx: Tx, node_ids: Collection[NodeId]) -> dict[NodeId, Host | None]:
+def jobs_now(tx: Tx, job_ids: Collection[JobId], terms: Terms) -> tuple[JobNow, ...]:
+    """Read jobs as they are now."""
+    return _jobs(tx, jobs.many(tx, job_ids), terms, asked=job_ids)
+
+
+def hosts_now(tx: Tx, node_ids: Collection[NodeId]) -> dict[NodeId, Host | None]:
+    """Read hosts as they are now; None for those that have left."""
     if len(node_ids) <= _NODES_SINGLY_MAX:
         found: dict[NodeId, Host | None] = {}
         for node_id in sorted(node_ids):

@@ -4,26 +4,34 @@ So every control plane can answer, also one whose agents do not work, and no que
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, TypeVar
+
+import structlog
 
 from control_plane.errors import ResourceExhausted
 from control_plane.fleet.placement.ranking import PackingPolicy
 from control_plane.fleet.queueing.model import QueueTerms, Standing, WaitReason
 from control_plane.model.ids import JobId
+from control_plane.scheduling.checking import Stored, Which, looks_as, some_of, stored
 from control_plane.scheduling.reading import Changes, Everything, Terms, changes, everything
-from control_plane.scheduling.values import REFUSED
-from control_plane.scheduling.world import World
+from control_plane.scheduling.world import World, differences
 from control_plane.store import actions, agents
 from control_plane.store.database import Store, Tx
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 
 WAITING_MAX: Final = 64
 """Questions that wait for an answer at once; more are refused."""
 
+CHECK_SECONDS: Final = 60.0
+"""How often what is kept is compared with the store, in part."""
+
+_SHOWN: Final = 20  # differences in a log line
 _SCHEDULER: Final = "scheduler_agent"
 _REUSED_FACTOR: Final = 5.0  # where the whole queue takes long to explain, it is told again for a while
 _STALE_SECONDS: Final = 2.0  # an order is told again for so long while nothing changes
@@ -72,21 +80,37 @@ class QueueView:
         self._asked = 0
         self._world: World | None = None
         self._line: _Told | None = None
+        self._checks = 0
+        self._check_at = 0.0
+
+    async def look(self, question: Callable[[World], T]) -> T:
+        """Return what a question finds in the world as it is now, as `ask` does, without the order of the queue."""
+
+        async def found(world: World, _stopped: str) -> T:
+            return await asyncio.to_thread(question, world)
+
+        return await self._alone(found)
 
     async def ask(self, question: Callable[[World, Line], T]) -> T:
         """Return what a question finds in the world as it is now. It runs in a thread, alone, and must not change it.
 
         Raises ResourceExhausted when too many wait already.
         """
+
+        async def found(world: World, stopped: str) -> T:
+            line = await asyncio.to_thread(self._told, world, stopped)
+            return await asyncio.to_thread(question, world, line)
+
+        return await self._alone(found)
+
+    async def _alone(self, found: Callable[[World, str], Awaitable[T]]) -> T:
         if self._asked >= WAITING_MAX:
             raise ResourceExhausted("too many questions about the queue at once; ask again in a moment")
         self._asked += 1
         try:
             async with self._lock:
                 try:
-                    world, stopped = await self._current()
-                    line = await asyncio.to_thread(self._told, world, stopped)
-                    return await asyncio.to_thread(question, world, line)
+                    return await found(*await self._current())
                 except asyncio.CancelledError:
                     # The thread goes on, and tries things out in this world: nobody else may change it meanwhile.
                     self._world = None
@@ -96,18 +120,42 @@ class QueueView:
 
     async def _current(self) -> tuple[World, str]:
         world, self._world = self._world, None  # should what follows fail, everything is read the next time
-        patch, whole, stopped = await self._store.read(lambda tx: self._read(tx, world))
+        now = self._store.clock.monotonic()
+        checks = world is not None and now >= self._check_at
+        which = some_of(world, self._checks) if world is not None and checks else None
+        patch, whole, look, stopped = await self._store.read(lambda tx: self._read(tx, world, which))
         if world is not None and patch is not None:
             await asyncio.to_thread(world.apply, patch)
+            if look is not None:
+                self._checks, self._check_at = self._checks + 1, now + CHECK_SECONDS
+                world = await self._checked(world, look)
         else:
             assert whole is not None
             world = await asyncio.to_thread(self._built, whole)
+            self._check_at = now + CHECK_SECONDS
         self._world = world
         return world, stopped
 
-    def _read(self, tx: Tx, world: World | None) -> tuple[Changes | None, Everything | None, str]:
+    async def _checked(self, world: World, look: Stored) -> World:
+        """Return the world if it is as the store has it; else tell, and begin anew."""
+        if await asyncio.to_thread(looks_as, world, look):
+            return world
+        whole = await self._store.read(lambda tx: everything(tx, self._reading))
+        if whole.sequence == world.sequence:
+            found = await asyncio.to_thread(differences, world, whole)
+            if not found:
+                return world
+            log.error("queue_view.memory_differs", count=len(found), examples=sorted(found)[:_SHOWN])
+        self._line = None
+        return await asyncio.to_thread(self._built, whole)
+
+    def _read(
+        self, tx: Tx, world: World | None, which: Which | None
+    ) -> tuple[Changes | None, Everything | None, Stored | None, str]:
         patch = None if world is None else changes(tx, world.sequence, self._reading, world.dependents)
-        return patch, everything(tx, self._reading) if patch is None else None, _stopped(tx)
+        whole = everything(tx, self._reading) if patch is None else None
+        look = stored(tx, self._reading, which) if which is not None and patch is not None else None
+        return patch, whole, look, _stopped(tx)
 
     def _built(self, whole: Everything) -> World:
         return World(whole, terms=self.settings.terms, packing=self.settings.packing)
@@ -118,8 +166,7 @@ class QueueView:
         if known is not None and known.stopped == stopped and known.holds(world.sequence, began):
             return known.line
         now = clock.now()
-        refused = {job_id: text for job_id, text in world.reasons.items() if text.startswith(REFUSED)}
-        standings = world.standings(now, refused)
+        standings = world.standings(now, world.refused)
         if stopped:
             standings = tuple(replace(one, reason=WaitReason.STOPPED, waits_for=stopped) for one in standings)
         line = Line(standings, now)

@@ -14,7 +14,7 @@ from control_plane.fleet.queueing.model import QueueDecision, QueueTerms, Standi
 from control_plane.fleet.queueing.queue import Queue
 from control_plane.model.ids import AllocationId, JobId, NodeId
 from control_plane.scheduling.reading import Changes, Everything, JobNow
-from control_plane.scheduling.values import Rights
+from control_plane.scheduling.values import REFUSED, Rights
 
 _Key = TypeVar("_Key", bound=str)
 
@@ -33,7 +33,8 @@ class World:
         self.reasons: dict[JobId, str] = {}
         self.dependents: dict[JobId, set[JobId]] = {}
         self._depends_on: dict[JobId, tuple[JobId, ...]] = {}
-        self._attempts: dict[JobId, AllocationId] = {}
+        self.refused: dict[JobId, str] = {}  # of the reasons, those that say so
+        self.attempts: dict[JobId, AllocationId] = {}
         self._spared: dict[AllocationId, datetime] = {}
         self._arrived: list[WaitingJob] = []
         for job in read.jobs:
@@ -83,6 +84,11 @@ class World:
         found, self._arrived = tuple(self._arrived), []
         return found
 
+    def claim_of(self, job_id: JobId) -> Claim | None:
+        """Return what a job holds, None if nothing."""
+        attempt = self.attempts.get(job_id)
+        return None if attempt is None else self.room.claims().get(attempt)
+
     def spare(self, allocation_id: AllocationId, until: datetime) -> None:
         """Have an attempt not make way before a moment: the governor has refused it."""
         claim = self.room.claims().get(allocation_id)
@@ -96,26 +102,35 @@ class World:
         waited = self.queue.jobs().get(job.job_id)
         if job.waiting is None:
             self.queue.drop(job.job_id)
-            self.reasons.pop(job.job_id, None)
+            self._told(job.job_id, None)
         else:
             if job.waiting != waited:
                 self.queue.put(job.waiting)
                 if waited is None and job.waiting.epoch == 0:
                     self._arrived.append(job.waiting)
-            self.reasons[job.job_id] = job.status_reason
+            self._told(job.job_id, job.status_reason)
         return self._hold(job.job_id, job.claim) or job.waiting != waited
 
+    def _told(self, job_id: JobId, reason: str | None) -> None:
+        """Note what a job is told that it waits for; None if it does not wait."""
+        self.reasons.pop(job_id, None)
+        self.refused.pop(job_id, None)
+        if reason is not None:
+            self.reasons[job_id] = reason
+            if reason.startswith(REFUSED):
+                self.refused[job_id] = reason
+
     def _hold(self, job_id: JobId, claim: Claim | None) -> bool:
-        earlier = self._attempts.get(job_id)
+        earlier = self.attempts.get(job_id)
         gone = earlier is not None and (claim is None or claim.allocation_id != earlier)
         if earlier is not None and gone:
             self.room.drop(earlier)
             self._spared.pop(earlier, None)
-            del self._attempts[job_id]
+            del self.attempts[job_id]
         if claim is None:
             return gone
         wanted = self._as_spared(claim)
-        self._attempts[job_id] = claim.allocation_id
+        self.attempts[job_id] = claim.allocation_id
         if self.room.claims().get(claim.allocation_id) == wanted:
             return gone
         self.room.adopt(wanted)

@@ -9,7 +9,7 @@ from control_plane.errors import NotFound, PreconditionFailed
 from control_plane.fleet.queueing.figures import TeamFigures
 from control_plane.model.identity import Principal
 from control_plane.model.team import Team, levels
-from control_plane.scheduling.view import Line, QueueView
+from control_plane.scheduling.view import QueueView
 from control_plane.scheduling.world import World
 from control_plane.services.caller import person
 from control_plane.services.convert import queue as convert
@@ -33,7 +33,7 @@ class Quotas(QuotaServiceServicer):
 
     @override
     async def ListQuotas(self, request: quota_pb2.ListQuotasRequest, context: object) -> quota_pb2.ListQuotasResponse:
-        figures, fleet_gpus = await self._view.ask(_figures)
+        figures, fleet_gpus = await self._view.look(_figures)
         members, every = await self._store.read(lambda tx: (teams.members(tx), teams.every(tx)))
         return quota_pb2.ListQuotasResponse(
             quotas=[convert.quota(one, members.get(one.team.path, ())) for one in figures],
@@ -127,13 +127,13 @@ class Quotas(QuotaServiceServicer):
         return quota_pb2.AssignTeamResponse(email=email, team=team)
 
     async def _quota(self, path: str) -> quota_pb2.Quota:
-        figures, _ = await self._view.ask(_figures)
+        figures, _ = await self._view.look(_figures)
         members = await self._store.read(teams.members)
         found = next((one for one in figures if one.team.path == path), None)
         return quota_pb2.Quota(team=path) if found is None else convert.quota(found, members.get(path, ()))
 
 
-def _figures(world: World, _line: Line) -> tuple[tuple[TeamFigures, ...], float]:
+def _figures(world: World) -> tuple[tuple[TeamFigures, ...], float]:
     return world.quotas(), float(sum(len(host.slots) for host in world.hosts.values() if host.open))
 
 

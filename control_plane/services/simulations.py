@@ -79,7 +79,7 @@ class Simulations:
             preemption=request.preemption if request.HasField("preemption") else settings.terms.preemption,
         )
         chosen = packing(fields, request.packing, settings.packing)
-        live, rights = await self._view.ask(lambda world, _: (_live(world, now), world.rights))
+        live, rights = await self._view.look(lambda world: (_live(world, now), world.rights))
         before = hosts or live.hosts
         known = {name for host in before for name in (host.name, host.node_id)}
         for index, name in enumerate(request.remove_nodes):

@@ -75,7 +75,7 @@ class Scheduler(Agent):
         self._refusals.keep(world.queue.jobs())
         self._preemption.keep(world.queue.jobs())
         if not waiting or not (changed or now >= self._decide_at or self._refusals.due(now)):
-            head = await self._explainer.explain(world, self._refusals.reasons(), changed=False)
+            head = await self._explainer.explain(world, self._refusals.reasons(now), changed=False)
             return _told(0, await self._gather(world, head, now), waiting)
         self._decide_at = now  # a round that fails is gone round again
         held_back = self._refusals.held_back(now)
@@ -90,7 +90,7 @@ class Scheduler(Agent):
             world = now_there or world
             refused = placed < len(decision.placements)
             again_at = now if again or refused else again_at
-        head = await self._explainer.explain(world, self._refusals.reasons(), changed=True)
+        head = await self._explainer.explain(world, self._refusals.reasons(now), changed=True)
         self._decide_at = again_at
         making_way += await self._gather(world, head, now)
         return _told(placed, making_way, waiting)

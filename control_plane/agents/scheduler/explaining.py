@@ -1,8 +1,9 @@
 """Tells the jobs at the head of the queue what they wait for: in the store, and only where it changed."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from datetime import datetime
+from itertools import islice
 from typing import Final
 
 from control_plane.fleet.queueing.model import Standing
@@ -15,6 +16,7 @@ from control_plane.store.database import Store, Tx
 TOLD_MAX: Final = 200
 """Jobs at the head of the queue whose reason is kept in the store; the others are explained when somebody asks."""
 
+_NO_LONGER: Final = "waits for its turn; orquanta job why tells more"
 _PAUSE_FACTOR: Final = 20.0
 _PAUSE_SECONDS: Final = 1.0  # between two explanations; figures change with every start
 
@@ -40,10 +42,17 @@ class Explainer:
         ended = self._store.clock.monotonic()
         self._not_before = ended + max(_PAUSE_SECONDS, _PAUSE_FACTOR * (ended - now))
         reasons = {one.job_id: refused.get(one.job_id) or as_reason(one.waits_for) for one in head}
+        reasons |= dict.fromkeys(stale(world, refused, reasons), _NO_LONGER)
         fresh = {job_id: reason for job_id, reason in reasons.items() if world.reasons.get(job_id) != reason}
         if fresh:
             await self._store.write(lambda tx: _write(tx, fresh))
         return head
+
+
+def stale(world: World, refused: Mapping[JobId, str], told: Container[JobId]) -> list[JobId]:
+    """Return jobs that are still said to be refused and no longer are, at most so many at once as are told anyway."""
+    found = (job_id for job_id in world.refused if job_id not in refused and job_id not in told)
+    return list(islice(found, TOLD_MAX))
 
 
 def _head(world: World, refused: Mapping[JobId, str], now: datetime) -> tuple[Standing, ...]:

@@ -58,9 +58,13 @@ class Refusals:
         """Return the jobs that are not to be proposed yet, with why."""
         return {job_id: one.reason for job_id, one in self._refused.items() if one.retry_at > now}
 
-    def reasons(self) -> dict[JobId, str]:
-        """Return why each job was refused that was refused last, held back or not."""
-        return {job_id: one.reason for job_id, one in self._refused.items()}
+    def reasons(self, now: float) -> dict[JobId, str]:
+        """Return why each job was refused that is held back, or was refused within the longest pause.
+
+        What was refused longer ago and was not proposed since waits for something else now.
+        """
+        since = now - _LONGEST_PAUSE_SECONDS
+        return {job_id: one.reason for job_id, one in self._refused.items() if one.retry_at > now or one.at >= since}
 
     def due(self, now: float) -> bool:
         """Tell whether one may be proposed again by now."""

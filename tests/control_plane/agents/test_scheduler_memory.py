@@ -7,16 +7,17 @@ from random import Random
 
 import pytest
 
-from control_plane.agents.scheduler import Scheduler
+from control_plane.agents.scheduler import Scheduler, explaining
 from control_plane.fleet.queueing.model import QueueTerms
 from control_plane.model.job import ExitReason, JobPriority, JobState, TopologyDomain
 from control_plane.model.team import Team
-from control_plane.scheduling import reading
+from control_plane.scheduling import checking, reading
 from control_plane.scheduling.reading import Terms, everything
-from control_plane.scheduling.view import Line, QueueSettings, QueueView, standing_of
+from control_plane.scheduling.values import REFUSED
+from control_plane.scheduling.view import CHECK_SECONDS, Line, QueueSettings, QueueView, standing_of
 from control_plane.scheduling.world import World as QueueWorld
 from control_plane.scheduling.world import differences
-from control_plane.store import demand_history, events, teams, users
+from control_plane.store import demand_history, events, jobs, teams, users
 from tests.control_plane.world import ENDED, LIMITS, RUNNING, World, job_id, spec
 
 TERMS = Terms(LIMITS.max_gpus_per_user, QueueTerms().min_runtime_seconds)
@@ -225,3 +226,62 @@ async def test_who_goes_away_leaves_no_world_that_is_still_looked_at_to_others(w
     finally:
         end.set()
     assert looked_at[0] is not looked_at[1]
+
+
+async def test_what_people_are_told_is_compared_with_the_store_now_and_then_and_set_right(world: World) -> None:
+    user = await world.user()
+    await world.node(gpu=1)
+    await world.launch(user, spec("one"), spec("two"))
+    scheduler, view = scheduler_of(world), QueueView(world.store, QueueSettings(LIMITS.max_gpus_per_user))
+    await scheduler.round()
+    kept = await view.look(lambda seen: seen)
+    world.clock.advance(CHECK_SECONDS + 1)
+    assert await view.look(lambda seen: seen) is kept, "nothing differs"
+    kept.queue.drop(job_id("two"))
+    assert await view.look(lambda seen: len(seen.queue.jobs())) == 0, "not looked at yet"
+    world.clock.advance(CHECK_SECONDS + 1)
+    line = await view.ask(lambda _, line: line)
+    assert [one.job_id for one in line.standings] == [job_id("two")]
+    kept = await view.look(lambda seen: seen)
+    [held] = kept.room.claims()
+    kept.room.drop(held)
+    world.clock.advance(CHECK_SECONDS + 1)
+    assert await view.look(lambda seen: list(seen.room.claims())) == [held]
+
+
+async def test_a_check_of_memory_comes_round_to_all_that_is_known(world: World) -> None:
+    user = await world.user()
+    await world.node()
+    await world.launch(user, *(spec(f"job-{number}") for number in range(12)))
+    memory = await QueueView(world.store, QueueSettings(LIMITS.max_gpus_per_user)).look(lambda seen: seen)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checking, "JOBS_MAX", 5)
+        looked_at = [set(checking.some_of(memory, number).job_ids) for number in range(6)]
+    assert [len(one) for one in looked_at] == [5, 5, 2, 5, 5, 2]
+    assert set.union(*looked_at[:3]) == memory.queue.jobs().keys()
+
+
+async def test_figures_of_teams_are_told_without_explaining_the_queue(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await world.user()
+    await world.launch(user, spec("one"))
+    monkeypatch.setattr("control_plane.scheduling.world.World.standings", None)
+    view = QueueView(world.store, QueueSettings(LIMITS.max_gpus_per_user))
+    [figures] = await view.look(lambda seen: seen.quotas())
+    assert figures.waiting_jobs == 1
+
+
+async def test_who_is_no_longer_refused_is_no_longer_said_to_be_wherever_it_stands(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await world.user()
+    await world.node(gpu=1)
+    await world.launch(user, spec("one"), spec("two"), spec("three"))
+    refused = f"{REFUSED}its budget is spent"
+    await world.store.write(lambda tx: jobs.update(tx, job_id("three"), status_reason=refused))
+    monkeypatch.setattr(explaining, "TOLD_MAX", 1)
+    scheduler = scheduler_of(world)
+    for _ in range(2):
+        await scheduler.round()
+    assert (await world.job("three")).status_reason == "waits for its turn; orquanta job why tells more"
