@@ -14,7 +14,9 @@ from node_agent.settings import Repairs
 from node_agent.spool.spool import Spool
 from orquanta.v1 import repair_pb2
 from tests.node_agent.parts.test_desk import CLOCK, desk_on
-from tests.node_agent.repair.stage import BOOT, PATIENCE_SECONDS, Host, Stage, ended, order, running, until_true
+from tests.node_agent.repair.repair_host import PATIENCE_SECONDS, Host, ended, running, until_true
+from tests.node_agent.repair.stage import BOOT, Stage
+from tests.node_agent.repair.values import order
 
 
 @pytest.fixture

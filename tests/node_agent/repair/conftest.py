@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.node_agent.repair.stage import Host, Stage
+from tests.node_agent.repair.repair_host import Host
+from tests.node_agent.repair.stage import Stage
 
 
 @pytest.fixture

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from node_agent.health.model import Rung
 from node_agent.repair.journal import Entry, RepairJournal
-from tests.node_agent.repair.stage import Host, Stage, ended, order, running
+from tests.node_agent.repair.repair_host import Host, ended, running
+from tests.node_agent.repair.stage import Stage
+from tests.node_agent.repair.values import order
 
 
 class DeadlyJournal(RepairJournal):

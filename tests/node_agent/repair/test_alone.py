@@ -15,7 +15,9 @@ from node_agent.repair.model import Allowance, LocalPolicy, Origin, RepairState
 from node_agent.repair.ports import HostJob
 from node_agent.repair.uses import UseBook
 from tests.fake_clock import FakeClock
-from tests.node_agent.repair.stage import DCGM, Host, condition, running, until_true
+from tests.node_agent.repair.repair_host import Host, running, until_true
+from tests.node_agent.repair.stage import DCGM
+from tests.node_agent.repair.values import condition
 
 _NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 _HOUR, _DAY = 3_600.0, 86_400.0

@@ -18,16 +18,9 @@ from node_agent.repair.journal import Entry, RepairJournal, Undo, UndoKind
 from node_agent.repair.model import RepairRecord, RepairState
 from node_agent.repair.toolbox import MARKER
 from tests.fake_clock import FakeClock
-from tests.node_agent.repair.stage import (
-    BOOT,
-    DCGM,
-    HOLDING,
-    Host,
-    ended,
-    order,
-    running,
-    until_true,
-)
+from tests.node_agent.repair.repair_host import Host, ended, running, until_true
+from tests.node_agent.repair.stage import BOOT, DCGM, HOLDING
+from tests.node_agent.repair.values import order
 
 
 async def test_an_order_that_is_known_is_never_carried_out_again(host: Host) -> None:

@@ -11,19 +11,10 @@ from node_agent.repair.holders import DEVICE_PREFIX
 from node_agent.repair.model import CheckOutcome, RepairState
 from node_agent.repair.ports import HostJob
 from node_agent.repair.rungs.reset_gpu import reset_group
-from tests.node_agent.repair.stage import (
-    DCGM,
-    EXPORTER,
-    HOLDING,
-    PERSISTENCED,
-    Host,
-    Stage,
-    VirtualBoard,
-    condition,
-    gpu,
-    holder,
-    order,
-)
+from tests.node_agent.repair.doubles import VirtualBoard
+from tests.node_agent.repair.repair_host import Host, holder
+from tests.node_agent.repair.stage import DCGM, EXPORTER, HOLDING, PERSISTENCED, Stage
+from tests.node_agent.repair.values import condition, gpu, order
 
 
 async def test_every_holder_is_stopped_before_the_reset_and_started_after_it_in_reverse(host: Host) -> None:

@@ -14,20 +14,10 @@ from node_agent.repair.codec import MAXIMUM_HANDOFF
 from node_agent.repair.holders import DEVICE_PREFIX
 from node_agent.repair.model import CheckOutcome, RepairRecord, RepairState
 from node_agent.repair.ports import HostJob
-from tests.node_agent.repair.stage import (
-    DCGM,
-    HOLDING,
-    PERSISTENCED,
-    Host,
-    Stage,
-    VirtualBoard,
-    condition,
-    ended,
-    holder,
-    order,
-    running,
-    until_true,
-)
+from tests.node_agent.repair.doubles import VirtualBoard
+from tests.node_agent.repair.repair_host import Host, ended, holder, running, until_true
+from tests.node_agent.repair.stage import DCGM, HOLDING, PERSISTENCED, Stage
+from tests.node_agent.repair.values import condition, order
 
 
 async def test_a_service_of_the_list_is_restarted_and_seen_to_be_active(host: Host) -> None:

@@ -13,7 +13,9 @@ from node_agent.repair import processes
 from node_agent.repair.ending import Named, end_process
 from node_agent.repair.model import Origin, RepairOrder, RepairState
 from node_agent.repair.ports import HostJob
-from tests.node_agent.repair.stage import DCGM, Host, condition, holder, order, reap
+from tests.node_agent.repair.repair_host import Host, holder, reap
+from tests.node_agent.repair.stage import DCGM
+from tests.node_agent.repair.values import condition, order
 
 _TOMORROW = datetime.now(UTC) + timedelta(days=1)
 

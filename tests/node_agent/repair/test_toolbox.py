@@ -14,7 +14,7 @@ from node_agent.repair.arguments import MODULES, SERVICES
 from node_agent.repair.commands import MAXIMUM_OUTPUT_BYTES, run_bounded
 from node_agent.repair.errors import BadArgument, StepFailed
 from node_agent.repair.toolbox import Action, Toolbox
-from tests.node_agent.repair.stage import until_true
+from tests.node_agent.repair.repair_host import until_true
 
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
 _ACTIONS = [action for action in Action if action is not Action.REBOOT]

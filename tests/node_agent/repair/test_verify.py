@@ -24,7 +24,7 @@ from node_agent.probe.samples import (
 from node_agent.repair.model import CheckOutcome
 from node_agent.repair.ports import GpuReading, NvlinkReading, Reading
 from node_agent.repair.verify import readings
-from tests.node_agent.repair.stage import gpu, sample
+from tests.node_agent.repair.values import gpu, sample
 
 PASSED, FAILED, NOT_CHECKED = CheckOutcome.PASSED, CheckOutcome.FAILED, CheckOutcome.NOT_CHECKED
 
