@@ -21,7 +21,10 @@ def configure_logging(
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if text:
-        chain.append(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()))
+        # The default, where `rich` is installed, shows the local variables of every frame, and so passwords and keys.
+        chain.append(
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        )
     else:
         chain += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     structlog.configure(

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from control_plane.reasoning.guard import forbid_real_calls
@@ -32,6 +33,14 @@ forbid_real_calls()
 # Time limits would fail on a busy machine, and a run must mean the same everywhere.
 settings.register_profile("orquanta", deadline=None, derandomize=True)
 settings.load_profile("orquanta")
+
+# Where `rich` is installed, a traceback would show every local variable of every frame, which takes seconds.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 @pytest.hookimpl(wrapper=True)
