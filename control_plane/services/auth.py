@@ -314,7 +314,8 @@ def _user(tx: Tx, id_or_email: str) -> User:
     user = users.by_email(tx, id_or_email) if "@" in id_or_email else users.get(tx, UserId(id_or_email))
     if user is None:
         raise NotFound(
-            "there is no user with this id or e-mail address; list them with ListUsers", reason="USER_NOT_FOUND"
+            "there is no account with this id or e-mail address; list them with: orquanta user list",
+            reason="USER_NOT_FOUND",
         )
     return user
 
@@ -322,7 +323,7 @@ def _user(tx: Tx, id_or_email: str) -> User:
 def _key(tx: Tx, key_id: KeyId) -> ApiKeyRecord:
     found = keys.get(tx, key_id)
     if found is None:
-        raise NotFound(f"there is no API key {key_id}; list yours with ListApiKeys", reason="KEY_NOT_FOUND")
+        raise NotFound(f"there is no API key {key_id}; list yours with: orquanta key list", reason="KEY_NOT_FOUND")
     return found[0]
 
 

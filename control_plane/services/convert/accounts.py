@@ -23,6 +23,7 @@ def user(value: User) -> auth_pb2.User:
         spent_usd_micros=to_micros(value.spent_usd),
         reserved_usd_micros=to_micros(value.reserved_usd),
         max_gpus=value.max_gpus,
+        team=value.team,
     )
 
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from orquanta.cli.queue_views import verdict_rows
+from orquanta.convert.queues import read_explanation
 from orquanta.v1 import job_pb2, queue_pb2, quota_pb2
 from tests.clients.cli.conftest import RunCli
 from tests.clients.scripted import ScriptedServer
@@ -46,6 +48,24 @@ async def test_why_tells_what_would_help_and_how_hosts_compare(server: ScriptedS
     result = await cli("job", "why", "j-1")
     assert "one more H100" in result.stdout
     assert "8 of 8 GPUs are held" in result.stdout
+
+
+def test_hosts_of_which_the_same_is_to_be_said_share_a_row_and_those_that_hold_the_job_are_marked() -> None:
+    verdicts = [
+        queue_pb2.NodeVerdict(node_id=f"n-{number}", node_name=f"h{number}", fits=number < 2, reason=reason)
+        for number, reason in enumerate(("fits", "fits", "full", "full", "full", "full", "off"))
+    ]
+    member = job_pb2.AllocationMember(node_id="n-1")
+    held = job_pb2.Allocation(state=job_pb2.ALLOCATION_STATE_RUNNING, members=[member])
+    ended = job_pb2.Allocation(state=job_pb2.ALLOCATION_STATE_ENDED, members=[job_pb2.AllocationMember(node_id="n-0")])
+    job = job_pb2.Job(id="j-1", allocations=[ended, held])
+    found = read_explanation(queue_pb2.ExplainJobResponse(job=job, nodes=verdicts))
+    assert verdict_rows(found) == [
+        ("h0", "yes", "fits"),
+        ("h1", "it is here", "fits"),
+        ("h2 and 3 more", "no", "full"),
+        ("h6", "no", "off"),
+    ]
 
 
 async def test_a_quota_is_set_as_it_was_given_and_no_more(server: ScriptedServer, cli: RunCli) -> None:

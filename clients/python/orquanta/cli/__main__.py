@@ -10,7 +10,7 @@ from typer.main import get_command
 from orquanta.cli.app import app
 from orquanta.cli.documents import dump
 from orquanta.cli.exits import CommandError, ExitCode, code_for_error
-from orquanta.cli.formats import clean
+from orquanta.cli.formats import clean, trouble
 from orquanta.errors import OrQuantaError
 
 
@@ -39,10 +39,13 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # `orquanta ... | head`: the reader has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
+    except OSError as error:  # a disk that is full, a file that may not be read
+        where = f"{error.filename}: " if error.filename else ""
+        return _report(f"{where}{trouble(error)}", "FILE_TROUBLE", ExitCode.FAILED, {}, as_json=as_json)
 
 
 def _report_usage(error: typer.TyperException, *, as_json: bool) -> int:
-    message = error.format_message()
+    message = error.format_message().replace(" Value error, ", " ")
     if message.startswith("Usage:") and not as_json:  # no command was given: this is the help itself
         typer.echo(message, err=True)
         return error.exit_code

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orquanta.cli.exits import CommandError, ExitCode
-from orquanta.cli.formats import moment, money
+from orquanta.cli.formats import moment, money, trouble
 from orquanta.cli.options import AsJson
 from orquanta.cli.passwords import new_password, password
 from orquanta.cli.profiles import Profile, check_name, save_profiles
@@ -126,6 +126,7 @@ def whoami(ctx: typer.Context, as_json: AsJson = False) -> None:
         [
             ("e-mail", user.email),
             ("role", user.role),
+            ("team", user.team),
             ("id", user.id),
             ("server", session.connection.server.value),
             ("profile", session.connection.profile.value),
@@ -153,7 +154,7 @@ def _read_pem(path: str) -> str:
     try:
         return Path(path).expanduser().read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(f"--ca {path} cannot be read: {error}") from error
+        raise typer.BadParameter(f"--ca {path} cannot be read: {trouble(error)}") from error
 
 
 def _known_pem(session: Session, address: str) -> str:

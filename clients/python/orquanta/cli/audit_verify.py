@@ -8,6 +8,7 @@ from pathlib import Path
 
 import typer
 
+from orquanta.cli.formats import trouble
 from orquanta.ledger.checkpoint import Checkpoint, origin_of
 from orquanta.ledger.export_file import Erasure, Header, Part, read_lines
 from orquanta.ledger.records import LedgerRecord
@@ -23,7 +24,7 @@ def read_checkpoints(path: Path) -> list[Checkpoint]:
         with path.open(encoding="utf-8") as file:
             return [part for part in read_lines(file) if isinstance(part, Checkpoint)]
     except (OSError, ValueError) as error:
-        raise typer.BadParameter(f"{path} is no file of checkpoints: {error}") from None
+        raise typer.BadParameter(f"{path} is no file of checkpoints: {trouble(error)}") from None
 
 
 def read_key(text: str) -> bytes:

@@ -67,7 +67,9 @@ class Child:
         """What to raise when it exited by itself: the end of its log says why."""
         with self._log.open(errors="replace") as lines:
             lines.seek(self._log_begin)  # what earlier runs wrote would only hide the reason
-            tail = "".join(deque(lines, maxlen=_TAIL_LINES))
+            kept = deque(lines, maxlen=_TAIL_LINES)
+        said = [line for line in kept if line.startswith(f"{self.name}: error: ")]  # after all of its options
+        tail = "".join(said[-1:] or kept)
         return CommandError(
             f"{self.name} ended with exit code {self.returncode}. The end of {self._log}:\n{tail}".rstrip(),
             reason="PROGRAM_ENDED",

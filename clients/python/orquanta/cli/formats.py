@@ -18,6 +18,16 @@ def one_line(text: str, width: int = 0) -> str:
     return line if not width or len(line) <= width else line[: width - 1] + "…"
 
 
+def trouble(error: Exception) -> str:
+    """What went wrong with a file, without the number and the path that an OSError puts around it."""
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """`1 file`, `3 files`, `2 memories`."""
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
 def short(text: str, width: int = 100) -> str:
     """What fits into a table: the first sentence, cut to a width. Whole texts are for commands that show one thing."""
     line = one_line(text)

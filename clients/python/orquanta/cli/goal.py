@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orquanta.cli.exits import CommandError, ExitCode, code_for_goal
-from orquanta.cli.formats import money, one_line, relative, words
+from orquanta.cli.formats import money, one_line, relative, trouble, words
 from orquanta.cli.goal_live import follow_goal
 from orquanta.cli.goal_views import plan_notes, print_goal
 from orquanta.cli.options import (
@@ -206,7 +206,10 @@ def _print_detached(session: Session, client: "Client", goal: Goal) -> None:
         session.output.say(f"{goal.id} {words(goal.state)}")
         for note in plan_notes(goal):
             session.output.note(note)
-        session.output.note(f"Follow it with: orquanta goal watch {goal.id}")
+        if goal.state.ended:
+            session.output.note(f"Its result: orquanta goal show {goal.id}")
+        else:
+            session.output.note(f"Follow it with: orquanta goal watch {goal.id}")
     else:
         print_goal(session.output, client.goals.get(goal.id))
     raise typer.Exit(code_for_goal(goal.state))
@@ -224,7 +227,7 @@ def _read_text(words_given: list[str] | None, file: str) -> str:
             with Path(file).open() as source:
                 text = source.read(_MAX_FILE_BYTES + 1)
     except (OSError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(f"{file} cannot be read: {error}") from error
+        raise typer.BadParameter(f"{file} cannot be read: {trouble(error)}") from error
     if not text.strip() or len(text) > _MAX_FILE_BYTES:
         raise typer.BadParameter(f"{file} is empty or far too long for a goal (20,000 characters)")
     return text

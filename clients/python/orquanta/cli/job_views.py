@@ -113,7 +113,7 @@ def _print_attempt(output: Output, allocation: Allocation) -> None:
                 str(len(member.gpu_uuids)),
                 or_dash(_ending(member)),
                 size(member.peak_memory_bytes) if member.peak_memory_bytes else "-",
-                span(member.gpu_seconds),
+                span(member.gpu_seconds) if member.gpu_seconds or member.ended_at is not None else "-",
                 member.message,
             )
             for member in allocation.members

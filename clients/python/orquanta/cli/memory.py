@@ -9,7 +9,7 @@ from typing import Annotated, TextIO
 
 import typer
 
-from orquanta.cli.formats import moment, or_dash, relative
+from orquanta.cli.formats import counted, moment, or_dash, relative, trouble
 from orquanta.cli.options import AsJson, Limit, Reason, RequestId, first, page_size
 from orquanta.cli.output import Output
 from orquanta.cli.session import session_of
@@ -98,7 +98,7 @@ def import_memories(
 
     session = session_of(ctx, as_json=as_json)
     added = known = 0
-    with file.open(encoding="utf-8") as lines, session.connect() as client:
+    with _lines_of(file) as lines, session.connect() as client:
         memories = _read(lines, file)
         while part := list(islice(memories, IMPORTED_MAX)):
             done = client.memories.import_(part)
@@ -106,7 +106,7 @@ def import_memories(
             known += done.known
     if session.as_json:
         session.output.document({"added": added, "known": known})
-    session.output.say(f"{added} memories added, {known} were known.")
+    session.output.say(f"{counted(added, 'memory', 'memories')} added, {known} known already.")
 
 
 @memory_commands.command()
@@ -169,14 +169,21 @@ def _print_memory(output: Output, memory: Memory) -> None:
             ("what was done", ", ".join(f"{one.tool}: {one.result.value}" for one in memory.actions)),
             ("outcome", memory.outcome.value),
             ("on", memory.node_class or memory.gpu_type),
-            ("seen", f"{memory.count} times, {memory.fixed_count} of them fixed"),
+            ("seen", f"{counted(memory.count, 'time')}, {memory.fixed_count} of them fixed"),
             ("last", moment(memory.created_at)),
-            ("recalled", f"{memory.uses} times, last {relative(memory.last_used_at)}" if memory.uses else "never"),
+            (
+                "recalled",
+                f"{counted(memory.uses, 'time')}, last {relative(memory.last_used_at)}" if memory.uses else "never",
+            ),
             ("forgotten", moment(memory.expires_at)),
             ("from", memory.source),
             ("evidence", ", ".join(memory.evidence_ids)),
         ]
     )
+
+
+def _recalled(memory: Memory) -> str:
+    return f"{counted(memory.uses, 'time')}, last {relative(memory.last_used_at)}" if memory.uses else "never"
 
 
 def _read(lines: Iterable[str], file: Path) -> Iterator[Memory]:
@@ -198,5 +205,17 @@ def _opened(path: Path | None) -> Iterator[TextIO]:
     if path is None:
         yield sys.stdout
         return
-    with path.open("w", encoding="utf-8") as file:
-        yield file
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            yield file
+    except OSError as error:
+        raise typer.BadParameter(f"{path} cannot be written: {trouble(error)}") from error
+
+
+@contextmanager
+def _lines_of(path: Path) -> Iterator[TextIO]:
+    try:
+        with path.open(encoding="utf-8") as lines:
+            yield lines
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{path} cannot be read: {trouble(error)}") from error

@@ -41,7 +41,7 @@ def list_nodes(
     limit: Limit = 100,
     as_json: AsJson = False,
 ) -> None:
-    """List nodes by name."""
+    """List nodes, by name among those that are shown."""
     session = session_of(ctx, as_json=as_json)
     states = parse_states(NodeState, state)
     with session.connect() as client:
@@ -51,8 +51,8 @@ def list_nodes(
         return
     session.output.table(
         NODE_COLUMNS,
-        [node_row(node) for node in nodes],
-        empty="No nodes. Let a host join: orquanta node token create",
+        [node_row(node) for node in sorted(nodes, key=lambda node: node.name)],
+        empty="No such nodes." if states or gpu_type else "No nodes. Let a host join: orquanta node token create",
     )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from orquanta.cli.exits import ExitCode
-from orquanta.cli.formats import moment, now, or_dash, words
+from orquanta.cli.formats import counted, moment, now, or_dash, words
 from orquanta.cli.options import AsJson, Limit, parse_span
 from orquanta.cli.policy_files import read_policies, read_policies_and_tests
 from orquanta.cli.policy_views import print_explanation, print_faults, print_replay, print_tests
@@ -64,7 +64,7 @@ def validate(ctx: typer.Context, paths: Paths, as_json: AsJson = False) -> None:
     elif check.faults:
         print_faults(session.output, check.faults)
     else:
-        session.output.say(f"Nothing is wrong with {len(files)} files. Their version is {check.version}.")
+        session.output.say(f"Nothing is wrong with {counted(len(files), 'file')}. Their version is {check.version}.")
     if check.faults:
         raise typer.Exit(ExitCode.FAILED)
 

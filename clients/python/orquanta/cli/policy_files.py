@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from orquanta.cli.exits import CommandError, ExitCode
+from orquanta.cli.formats import trouble
 from orquanta.types.policies import PolicyFile
 
 _ENDINGS = (".yaml", ".yml")
@@ -45,7 +46,7 @@ def _read(path: Path) -> PolicyFile:
             content = file.read(_BYTES_MAX + 1)
         text = content.decode()
     except (OSError, UnicodeDecodeError) as error:
-        raise _nothing(f"{path} cannot be read as text ({error})") from error
+        raise _nothing(f"{path} cannot be read as text: {trouble(error)}") from error
     if len(content) > _BYTES_MAX:
         raise _nothing(f"{path} is larger than {_BYTES_MAX // 1024} KiB; split it")
     return PolicyFile(path.name, text)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orquanta.cli.exits import CommandError, ExitCode
+from orquanta.cli.formats import trouble
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
@@ -66,7 +67,7 @@ def load_profiles(path: Path) -> ProfileBook:
         return ProfileBook()
     except (OSError, ValueError, AttributeError) as error:
         raise CommandError(
-            f"{path} cannot be read: {error}. Mend it, or remove it and log in again.",
+            f"{path} cannot be read: {trouble(error)}. Mend it, or remove it and log in again.",
             reason="CONFIG_UNREADABLE",
             code=ExitCode.USAGE,
         ) from error
@@ -93,7 +94,7 @@ def save_profiles(path: Path, book: ProfileBook) -> None:
         temporary.replace(path)
     except OSError as error:
         raise CommandError(
-            f"{path} cannot be written: {error}", reason="CONFIG_UNWRITABLE", code=ExitCode.FAILED
+            f"{path} cannot be written: {trouble(error)}", reason="CONFIG_UNWRITABLE", code=ExitCode.FAILED
         ) from error
 
 

@@ -1,14 +1,16 @@
 """`orquanta queue`: which jobs wait, in which order, for what; and `orquanta job why`."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
+from orquanta.cli.exits import CommandError, ExitCode
 from orquanta.cli.formats import relative, words
 from orquanta.cli.job_views import needs_in_words
 from orquanta.cli.options import AsJson
 from orquanta.cli.output import Output
-from orquanta.cli.queue_views import QUEUE_COLUMNS, queue_rows
+from orquanta.cli.queue_views import QUEUE_COLUMNS, queue_rows, verdict_rows
 from orquanta.cli.queue_watch import watch_queue
 from orquanta.cli.session import session_of
 from orquanta.types.queues import QUEUE_EVERY_SECONDS, QUEUE_EVERY_SECONDS_MIN, JobExplanation
@@ -41,6 +43,8 @@ def queue(
             watch_queue(session.output, client, limit=limit, team=team, user_id=user_id, every_seconds=every)
             return
         page = client.queue.head(limit, team=team, user_id=user_id)
+        if team and not page.entries:
+            _check_team(team, [quota.team for quota in client.quotas.list().quotas])
     if session.as_json:
         session.output.document(page)
         return
@@ -51,6 +55,15 @@ def queue(
     )
     if page.total > len(page.entries):
         session.output.note(f"{page.total} jobs wait in all. Ask why one does with: orquanta job why JOB")
+
+
+def _check_team(team: str, known: Sequence[str]) -> None:
+    """Tell a team that is not there from one that waits for nothing."""
+    if not any(path == team or path.startswith(f"{team}/") for path in known):
+        there = ", ".join(path for path in known if path) or "none yet"
+        raise CommandError(
+            f"there is no team {team!r}; there are: {there}", reason="TEAM_NOT_FOUND", code=ExitCode.NOT_FOUND
+        )
 
 
 def why(
@@ -90,8 +103,4 @@ def _print(output: Output, found: JobExplanation) -> None:
     output.fields(fields)
     if found.nodes:
         output.say()
-        output.table(
-            ("node", "fits", "why"),
-            [(one.node_name or one.node_id, "yes" if one.fits else "no", one.reason) for one in found.nodes],
-            empty="",
-        )
+        output.table(("node", "fits", "why"), verdict_rows(found), empty="")

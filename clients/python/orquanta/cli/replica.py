@@ -2,7 +2,7 @@
 
 import typer
 
-from orquanta.cli.formats import or_dash, relative
+from orquanta.cli.formats import elapsed, or_dash, relative
 from orquanta.cli.options import AsJson
 from orquanta.cli.session import session_of
 
@@ -42,4 +42,4 @@ def list_replicas(ctx: typer.Context, as_json: AsJson = False) -> None:
         ],
         empty="One control plane, which is no replica.",
     )
-    session.output.say(f"Epoch {found.control_epoch}, in force since {relative(found.leads_since)}.")
+    session.output.say(f"Epoch {found.control_epoch}, in force for {elapsed(found.leads_since, None)}.")

@@ -8,6 +8,7 @@ import typer
 
 import orquanta
 from orquanta.cli.exits import CommandError, ExitCode
+from orquanta.cli.formats import trouble
 from orquanta.cli.output import Output
 from orquanta.cli.profiles import ProfileBook, load_profiles
 from orquanta.cli.settings import Connection, Environment, Flags, resolve
@@ -86,7 +87,7 @@ def open_client(server: str, credential: str, ca_certificate: bytes | str | None
         )
     except (OSError, ValueError) as error:
         raise CommandError(
-            f"the CA certificate cannot be used: {error}", reason="CA_UNUSABLE", code=ExitCode.USAGE
+            f"the CA certificate cannot be used: {trouble(error)}", reason="CA_UNUSABLE", code=ExitCode.USAGE
         ) from error
 
 

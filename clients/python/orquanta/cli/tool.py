@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from orquanta.cli.exits import ExitCode
-from orquanta.cli.formats import words
+from orquanta.cli.formats import trouble, words
 from orquanta.cli.options import AsJson, Reason, RequestId
 from orquanta.cli.output import Output
 from orquanta.cli.session import session_of
-from orquanta.types.tools import Tool, ToolResult, ToolStatus
+from orquanta.types.tools import Json, Tool, ToolResult, ToolStatus
 
 tool_commands = typer.Typer(no_args_is_help=True, help="Tools: what agents may do with the fleet.")
 
@@ -95,7 +95,7 @@ def _arguments(text: str) -> Mapping[str, Any]:  # Any: JSON
         try:
             text = Path(text[1:]).read_text()
         except (OSError, UnicodeDecodeError) as error:
-            raise typer.BadParameter(f"{text[1:]} cannot be read: {error}") from error
+            raise typer.BadParameter(f"{text[1:]} cannot be read: {trouble(error)}") from error
     if len(text) > _ARGUMENTS_MAX:
         raise typer.BadParameter(f"the arguments are longer than {_ARGUMENTS_MAX} characters")
     try:
@@ -123,11 +123,20 @@ def _print_tool(output: Output, tool: Tool) -> None:
     output.table(
         ("argument", "needed", "what"),
         [
-            (argument, "yes" if argument in required else "no", str(about.get("description", "")))
+            (argument, "yes" if argument in required else "no", _meaning(about))
             for argument, about in dict(tool.input_schema.get("properties", {})).items()
         ],
         empty="It takes no arguments.",
     )
+
+
+def _meaning(about: Json) -> str:
+    """What an argument is: its description, or that of the one form that it may have besides null, and its choices."""
+    forms = [form for form in about.get("anyOf", ()) if form.get("type") != "null"]
+    form = {**(forms[0] if len(forms) == 1 else {}), **about}
+    choices = ", ".join(str(choice) for choice in form.get("enum", ()))
+    told = (str(form.get("description", "")), f"one of {choices}" if choices else "")
+    return "; ".join(part for part in told if part)
 
 
 def _print_result(output: Output, result: ToolResult) -> None:

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import typer
 
+from orquanta.cli.formats import trouble
 from orquanta.types.jobs import JobPriority, ResourceRequest
 from orquanta.types.simulations import SimulatedJob, SimulatedNodes
 
@@ -74,7 +75,7 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
             for number, row in enumerate(csv.DictReader(file), 2):
                 yield number, {key: (value or "").strip() for key, value in row.items() if key is not None}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise typer.BadParameter(f"{path} cannot be read: {error}") from error
+        raise typer.BadParameter(f"{path} cannot be read: {trouble(error)}") from error
 
 
 def _parsed(path: Path, number: int, row: Mapping[str, str], parse: Callable[[Mapping[str, str]], T]) -> T:

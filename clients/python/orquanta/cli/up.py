@@ -1,5 +1,6 @@
 """`orquanta up`: a control plane, and a host if asked for, on this machine until Ctrl-C."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from orquanta.cli.session import session_of
 from orquanta.cli.settings import child_environment
 
 _DEFAULT_PROFILE = "local"
+_VIRTUAL_GPUS = re.compile("[0-9]+[xX][A-Za-z]")
 _ADMIN_EMAIL = "admin@localhost"
 
 
@@ -37,6 +39,8 @@ def up(
 
     if "--insecure" in ctx.args:
         raise typer.BadParameter("a fleet that `up` starts uses TLS; for plaintext run orquanta-server yourself")
+    if virtual_gpus and not _VIRTUAL_GPUS.match(virtual_gpus):  # the daemon would say so, once everything else runs
+        raise typer.BadParameter(f"--virtual-gpus {virtual_gpus!r}: write how many of which model, for example 8xH100")
     session = session_of(ctx, as_json=as_json)
     options = FleetOptions(
         state_dir=Path(state_dir).expanduser().absolute() if state_dir else session.environment.state_dir,

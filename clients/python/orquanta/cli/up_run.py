@@ -121,4 +121,5 @@ class _UpReport:
         """Everything is being stopped."""
         if self._output.as_json:
             self._output.record({"event": "stopping"})
-        self._output.say("Stopping: first the host, then the control plane. Ctrl-C again ends them at once.")
+        parts = "first the host, then the control plane" if self._options.with_node else "the control plane"
+        self._output.say(f"Stopping: {parts}. Ctrl-C again ends {'them' if self._options.with_node else 'it'} at once.")

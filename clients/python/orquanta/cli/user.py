@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from orquanta.cli.formats import money, relative
+from orquanta.cli.formats import money, or_dash, relative
 from orquanta.cli.options import AsJson, Limit, RequestId, first, page_size
 from orquanta.cli.output import Output
 from orquanta.cli.passwords import new_password
@@ -14,6 +14,8 @@ from orquanta.cli.session import session_of
 from orquanta.types.accounts import Role, User
 
 user_commands = typer.Typer(no_args_is_help=True, help="Accounts: who may do what, for how much.")
+
+_NO_LIMIT = -1
 
 PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin.")]
 Budget = Annotated[float | None, typer.Option("--budget", help="US dollars it may spend in total.")]
@@ -65,11 +67,12 @@ def list_users(ctx: typer.Context, limit: Limit = 100, as_json: AsJson = False) 
         session.output.document({"users": users})
         return
     session.output.table(
-        ("e-mail", "role", "spent", "reserved", "budget", "max GPUs", "made", ""),
+        ("e-mail", "role", "team", "spent", "reserved", "budget", "max GPUs", "made", ""),
         [
             (
                 user.email,
                 user.role,
+                or_dash(user.team),
                 money(user.spent_usd),
                 money(user.reserved_usd),
                 "no limit" if user.budget_usd is None else money(user.budget_usd),
@@ -105,15 +108,19 @@ def update(
             user,
             role=None if role is None else Role(role.value),
             disabled=disabled,
-            budget_usd=_amount(budget),
+            budget_usd=_amount(budget, least=_NO_LIMIT),
             max_gpus=max_gpus,
             request_id=request_id or None,
         )
     _print_user(session.output, changed)
 
 
-def _amount(budget: float | None) -> Decimal | None:
-    return None if budget is None else Decimal(str(budget))
+def _amount(budget: float | None, *, least: int = 0) -> Decimal | None:
+    """The amount. Raises a usage error for one below zero that is not the word for no limit."""
+    if budget is None or budget >= 0 or budget == least:
+        return None if budget is None else Decimal(str(budget))
+    more = ", or -1 for no limit" if least == _NO_LIMIT else "; without --budget there is no limit"
+    raise typer.BadParameter(f"--budget {budget:g} is below zero; give an amount in US dollars{more}")
 
 
 def _print_user(output: Output, user: User) -> None:
@@ -124,6 +131,7 @@ def _print_user(output: Output, user: User) -> None:
         [
             ("e-mail", user.email),
             ("role", user.role),
+            ("team", user.team),
             ("id", user.id),
             ("budget", "no limit" if user.budget_usd is None else money(user.budget_usd)),
             ("max GPUs", "default" if user.max_gpus is None else str(user.max_gpus)),

@@ -17,6 +17,7 @@ def read_user(message: pb.User) -> User:
         spent_usd=read_usd(message.spent_usd_micros),
         reserved_usd=read_usd(message.reserved_usd_micros),
         max_gpus=message.max_gpus if message.HasField("max_gpus") else None,
+        team=message.team,
     )
 
 

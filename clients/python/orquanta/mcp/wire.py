@@ -5,6 +5,7 @@ The library's own reader waits for its next line in a thread that nothing can in
 
 import asyncio
 import os
+import stat
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -49,12 +50,20 @@ class _Writer:
         await self._writer.drain()
 
 
+def _is_pipe(descriptor: int) -> bool:
+    """Tell whether an event loop can wait for it, as it cannot for files and /dev/null."""
+    mode = os.fstat(descriptor).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(descriptor)
+
+
 @asynccontextmanager
 async def standard_streams() -> AsyncIterator[Any]:  # Any: the pair of streams that the library makes
     """Give the two streams that a server runs on. Standard output is the wire: whatever else prints, goes to stderr.
 
     Raises ValueError or OSError when standard input or output is no pipe.
     """
+    if not _is_pipe(0) or not _is_pipe(1):
+        raise ValueError("standard input and output must be pipes, sockets or a terminal")
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=LINE_BYTES_MAX)
     wire = os.fdopen(os.dup(1), "wb", buffering=0)

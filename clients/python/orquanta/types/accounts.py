@@ -18,7 +18,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """An account. `budget_usd` and `max_gpus` are None where no limit of its own was set."""
+    """An account. `budget_usd` and `max_gpus` are None where no limit of its own was set; `team` is empty for none."""
 
     id: str
     email: str
@@ -29,6 +29,7 @@ class User:
     spent_usd: Decimal
     reserved_usd: Decimal
     max_gpus: int | None
+    team: str = ""
 
 
 @dataclass(frozen=True, slots=True)

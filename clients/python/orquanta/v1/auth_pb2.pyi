@@ -67,6 +67,7 @@ class User(message.Message):
     SPENT_USD_MICROS_FIELD_NUMBER: builtins.int
     RESERVED_USD_MICROS_FIELD_NUMBER: builtins.int
     MAX_GPUS_FIELD_NUMBER: builtins.int
+    TEAM_FIELD_NUMBER: builtins.int
     id: builtins.str
     """Its id, a UUID."""
     email: builtins.str
@@ -83,6 +84,8 @@ class User(message.Message):
     """Money reserved for work that has not ended, in millionths of a US dollar."""
     max_gpus: builtins.int
     """GPUs it may hold at once; the server's default if unset."""
+    team: builtins.str
+    """Its team, for example "research/nlp"; empty if it has none. QuotaService.AssignTeam changes it."""
     @builtins.property
     def created_at(self) -> timestamp_pb2.Timestamp:
         """When it was made."""
@@ -99,10 +102,11 @@ class User(message.Message):
         spent_usd_micros: builtins.int = ...,
         reserved_usd_micros: builtins.int = ...,
         max_gpus: builtins.int | None = ...,
+        team: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["_budget_usd_micros", b"_budget_usd_micros", "_max_gpus", b"_max_gpus", "budget_usd_micros", b"budget_usd_micros", "created_at", b"created_at", "max_gpus", b"max_gpus"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_budget_usd_micros", b"_budget_usd_micros", "_max_gpus", b"_max_gpus", "budget_usd_micros", b"budget_usd_micros", "created_at", b"created_at", "disabled", b"disabled", "email", b"email", "id", b"id", "max_gpus", b"max_gpus", "reserved_usd_micros", b"reserved_usd_micros", "role", b"role", "spent_usd_micros", b"spent_usd_micros"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_budget_usd_micros", b"_budget_usd_micros", "_max_gpus", b"_max_gpus", "budget_usd_micros", b"budget_usd_micros", "created_at", b"created_at", "disabled", b"disabled", "email", b"email", "id", b"id", "max_gpus", b"max_gpus", "reserved_usd_micros", b"reserved_usd_micros", "role", b"role", "spent_usd_micros", b"spent_usd_micros", "team", b"team"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__budget_usd_micros: _TypeAlias = typing.Literal["budget_usd_micros"]  # noqa: Y015
     _WhichOneofArgType__budget_usd_micros: _TypeAlias = typing.Literal["_budget_usd_micros", b"_budget_usd_micros"]  # noqa: Y015

@@ -1,0 +1,51 @@
+"""What a person gives that cannot be: one sentence that says what to do, an exit code, and never a traceback."""
+
+import pytest
+
+from orquanta.v1 import auth_pb2, queue_pb2, quota_pb2
+from tests.clients.cli.conftest import RunCli
+from tests.clients.scripted import ScriptedServer
+
+NOWHERE = "/nowhere/file"
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (("memory", "import", NOWHERE), f"{NOWHERE} cannot be read: No such file or directory"),
+        (("memory", "export", "-o", NOWHERE), f"{NOWHERE} cannot be written: No such file or directory"),
+        (("goal", "submit", "--file", NOWHERE), f"{NOWHERE} cannot be read: No such file or directory"),
+        (("tool", "call", "costs", f"@{NOWHERE}"), f"{NOWHERE} cannot be read: No such file or directory"),
+        (("simulate", "--trace", NOWHERE), f"{NOWHERE} cannot be read: No such file or directory"),
+        (("audit", "verify", "--against", NOWHERE), f"{NOWHERE} is no file of checkpoints: No such file or directory"),
+        (("user", "update", "ada@example.com", "--budget", "-5"), "-5 is below zero"),
+        (("up", "--virtual-gpus", "many"), "for example 8xH100"),
+        (("cost", "--by", "moon"), "'--by': 'moon' is not one of 'user'"),
+    ],
+    ids=lambda given: " ".join(given[:3]) if isinstance(given, tuple) else "",
+)
+async def test_what_cannot_be_is_wrong_usage(cli: RunCli, command: tuple[str, ...], told: str) -> None:
+    result = await cli(*command)
+    assert result.code == 2
+    assert told in " ".join(result.stderr.split())
+    assert "Errno" not in result.stderr
+
+
+async def test_a_budget_below_zero_takes_no_limit_away(server: ScriptedServer, cli: RunCli) -> None:
+    server.answer("AuthService/UpdateUser", auth_pb2.UpdateUserResponse(user=auth_pb2.User(team="research/nlp")))
+    told = await cli("user", "update", "ada@example.com", "--budget", "-1")
+    (request,) = server.requests("AuthService/UpdateUser", auth_pb2.UpdateUserRequest)
+    assert (request.budget_usd_micros, told.code) == (-1_000_000, 0)
+    assert "team      research/nlp" in told.stdout
+
+
+@pytest.mark.parametrize(("team", "code"), [("research", 0), ("research/nlp", 0), ("speech", 3)])
+async def test_a_team_that_waits_for_nothing_is_told_from_one_that_is_not_there(
+    server: ScriptedServer, cli: RunCli, team: str, code: int
+) -> None:
+    server.answer("QueueService/ListQueue", queue_pb2.ListQueueResponse())
+    quotas = [quota_pb2.Quota(team=path) for path in ("", "research/nlp")]
+    server.answer("QuotaService/ListQuotas", quota_pb2.ListQuotasResponse(quotas=quotas))
+    result = await cli("queue", "--team", team)
+    assert result.code == code
+    assert ("there is no team 'speech'; there are: research/nlp" in result.stderr) is (code != 0)
