@@ -2,33 +2,23 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from grpc import aio
 
-from control_plane.clock import SystemClock
 from control_plane.errors import Unavailable
 from control_plane.governor import hosts
-from control_plane.identity.ca import CertificateAuthority
-from control_plane.identity.certificates import node_principal_from_pem
 from control_plane.model.action import RevokeNode
-from control_plane.model.ids import NODE, NodeId, new_id
+from control_plane.model.ids import NodeId
 from control_plane.model.node import NodeState
-from control_plane.services.link_registry import STREAMS_AT_ONCE
-from control_plane.services.link_session import STATES_AT_ONCE
 from control_plane.services.link_terms import LinkTerms
-from control_plane.store import nodes
 from control_plane.store.database import Store, Tx
-from orquanta.v1 import node_link_pb2, node_pb2
-from tests.control_plane.services.node_link.rig import Host, Rig, inventory, key_pem, running, signing_request, stamp
+from tests.control_plane.services.node_link.rig import Rig, key_pem, running, signing_request
 
 
 async def test_the_first_answer_is_welcome_with_the_terms_and_then_the_full_desired_state(rig: Rig) -> None:
@@ -76,25 +66,6 @@ async def test_the_registry_tells_of_links_that_come_and_go(rig: Rig) -> None:
         pass
     await rig.until_node(host.node_id, lambda node: not node.connected)
     assert told == [(host.node_id, True), (host.node_id, False)]
-
-
-async def test_a_certificate_of_another_authority_gets_no_stream(rig: Rig, tmp_path: Path) -> None:
-    host = await rig.join("gpu-1")
-    stranger = CertificateAuthority.load_or_create(tmp_path / "stranger", clock=SystemClock())
-    forged = stranger.sign_node_csr(signing_request(host.key), host.node_id, lifetime=timedelta(hours=1))
-    async with Host(rig, host.name, host.key, host.node_id, forged.certificate_pem).dial() as stream:
-        assert await stream.ended() is grpc.StatusCode.UNAVAILABLE
-    assert not rig.registry.connected(host.node_id)
-
-
-async def test_a_good_certificate_of_a_node_that_does_not_exist_gets_no_stream(rig: Rig) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    node_id: NodeId = new_id(NODE)
-    issued = rig.ca.sign_node_csr(signing_request(key), node_id, lifetime=timedelta(hours=1))
-    host = Host(rig, "ghost", key, node_id, issued.certificate_pem)
-    async with host.dial() as stream:
-        await stream.try_hello(host)
-        assert await stream.ended() is grpc.StatusCode.PERMISSION_DENIED
 
 
 async def test_a_node_revoked_in_mid_stream_is_sent_away_for_good_at_once(rig: Rig) -> None:
@@ -198,134 +169,12 @@ async def test_bytes_that_are_no_message_end_the_stream_alone(rig: Rig) -> None:
         await healthy.next("heartbeat_ack")
 
 
-@pytest.mark.parametrize(
-    "broken",
-    [
-        node_pb2.HostInventory(),
-        inventory("x", uuids=["GPU-1", "GPU-1"]),
-        inventory("x", uuids=["GPU 1; rm"]),
-        inventory("x", 65),
-        node_pb2.HostInventory(boot_id="b", memory_bytes=2**63),
-    ],
-)
-async def test_an_inventory_that_makes_no_sense_is_refused_with_a_reason(
-    rig: Rig, broken: node_pb2.HostInventory
-) -> None:
-    host = await rig.join("gpu-1")
-    async with host.dial() as stream:
-        await stream.send(hello=node_link_pb2.Hello(inventory=broken, host_time=stamp(rig.clock.now())))
-        assert "inventory makes no sense" in (await stream.farewell()).reason
-    assert (await rig.node(host.node_id)).state is NodeState.JOINING
-
-
-async def test_texts_of_a_host_are_cleaned_and_cut(rig: Rig) -> None:
-    host = await rig.join("gpu-1")
-    async with host.dial() as stream:
-        hello = host.hello()
-        hello.inventory.cpu_model = "\x00\x1b[31m" + "x" * 5000
-        hello.inventory.address = "$(reboot)"
-        await stream.send(hello=hello)
-        await stream.next("welcome")
-    found = (await rig.node(host.node_id)).inventory
-    assert found is not None
-    assert "\x00" not in found.cpu_model
-    assert "\x1b" not in found.cpu_model
-    assert len(found.cpu_model) == 200
-    assert found.address == ""
-
-
-async def test_gpus_of_another_node_are_left_out_and_recorded(rig: Rig) -> None:
-    one, two = await rig.join("gpu-1"), await rig.join("gpu-2")
-    async with one.connect(), two.connect(uuids=["GPU-gpu-1-0", "GPU-gpu-2-0"]) as stream:
-        await stream.next("desired_state")
-        found = (await rig.node(two.node_id)).inventory
-        assert found is not None
-        assert [gpu.uuid for gpu in found.gpus] == ["GPU-gpu-2-0"]
-        assert len(await rig.audited(two.node_id, "inventory.correct")) == 1
-        # The claim ends with the node that had it.
-        await rig.propose(RevokeNode(one.node_id, "sold"))
-        await rig.until(lambda tx: nodes.resolve(tx, one.node_id), lambda node: not node.connected)
-        await stream.send(inventory=inventory("gpu-2", uuids=["GPU-gpu-1-0", "GPU-gpu-2-0"]))
-        await rig.until_node(two.node_id, lambda node: node.inventory is not None and len(node.inventory.gpus) == 2)
-
-
-async def test_a_changed_inventory_is_taken_over(rig: Rig) -> None:
-    host = await rig.join("gpu-1")
-    async with host.connect() as stream:
-        await stream.send(inventory=inventory("gpu-1", uuids=["GPU-9"]))
-        await rig.until_node(
-            host.node_id, lambda node: node.inventory is not None and node.inventory.gpus[0].uuid == "GPU-9"
-        )
-
-
-async def test_a_renewed_certificate_is_for_the_same_node_and_the_old_one_stays_good(rig: Rig) -> None:
-    host = await rig.join("gpu-1")
-    async with host.connect() as stream:
-        await stream.send(certificate_signing_request=signing_request(host.key))
-        renewed = (await stream.next("certificate")).certificate
-    principal = node_principal_from_pem(renewed)
-    assert principal.node_id == host.node_id
-    assert principal.serial != node_principal_from_pem(host.certificate).serial
-    assert (await rig.node(host.node_id)).certificate_serial == principal.serial
-    for certificate in (host.certificate, renewed):
-        async with Host(rig, host.name, host.key, host.node_id, certificate).connect(boot_id="b"):
-            pass
-        rig.clock.offset_seconds += 100
-
-
-async def test_renewals_that_never_reach_the_host_do_not_lock_it_out(rig: Rig) -> None:
-    host = await rig.join("gpu-1")
-    for _ in range(3):
-        async with host.connect() as stream:
-            await stream.send(certificate_signing_request=signing_request(host.key))
-            await stream.next("certificate")  # and the host dies before it is on its disk
-    async with host.connect():
-        assert rig.registry.connected(host.node_id)
-
-
-async def test_a_signing_request_names_nothing_and_garbage_is_ignored(rig: Rig) -> None:
-    host = await rig.join("gpu-1")
-    builder = x509.CertificateSigningRequestBuilder().subject_name(
-        x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "n-000000000000")])
-    )
-    request = builder.add_extension(
-        x509.SubjectAlternativeName([x509.UniformResourceIdentifier("orquanta://node/n-000000000000")]), critical=False
-    ).sign(host.key, hashes.SHA256())
-    async with host.connect() as stream:
-        await stream.send(certificate_signing_request=b"garbage")
-        await stream.heartbeat(1)
-        await stream.next("heartbeat_ack")
-        await stream.send(certificate_signing_request=request.public_bytes(serialization.Encoding.PEM))
-        renewed = (await stream.next("certificate")).certificate
-    assert node_principal_from_pem(renewed).node_id == host.node_id
-
-
 async def test_a_host_that_obeys_a_newer_control_plane_is_left_to_it(rig: Rig) -> None:
     host = await rig.join("gpu-1")
     async with host.dial() as stream:
         await stream.send(hello=host.hello(control_epoch=rig.store.control_epoch + 1))
         assert "older epoch" in (await stream.farewell()).reason
     assert (await rig.node(host.node_id)).state is NodeState.JOINING
-
-
-async def test_a_host_that_floods_is_sent_away_and_others_do_not_notice(rig: Rig) -> None:
-    host, other = await rig.join("gpu-1"), await rig.join("gpu-2")
-    async with host.connect() as flood, other.connect() as quiet:
-
-        async def pour() -> None:
-            try:
-                for sequence in range(10_000):
-                    await flood.heartbeat(sequence)
-            except (asyncio.InvalidStateError, aio.AioRpcError):
-                pass
-
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(pour())
-            await flood.ended()  # what is on its way to a host that still pours may be lost with the stream
-            await quiet.heartbeat(1)
-            await quiet.next("heartbeat_ack")
-        await rig.until_node(host.node_id, lambda node: not node.connected)
-        assert rig.registry.connected(other.node_id)
 
 
 async def test_a_stopping_control_plane_says_when_to_come_back(rig: Rig) -> None:
@@ -399,31 +248,3 @@ async def test_a_control_plane_that_was_superseded_sends_its_hosts_away(rig: Rig
             assert "stopping" in (await stream.farewell()).reason
         finally:
             await successor.close()
-
-
-async def test_a_host_that_opens_stream_after_stream_is_sent_away(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("control_plane.services.link_registry._STREAMS_PER_SECOND", 0.01)
-    host, other = await rig.join("gpu-1"), await rig.join("gpu-2")
-    for _ in range(STREAMS_AT_ONCE):
-        assert rig.registry.may_open(host.node_id)
-    async with host.dial() as stream:
-        await stream.send(hello=host.hello())
-        farewell = await stream.farewell()
-        assert "too many streams" in farewell.reason
-        assert farewell.retry_after.ToTimedelta() > timedelta()
-    async with other.connect():
-        assert rig.registry.connected(other.node_id)
-    rig.clock.offset_seconds += 110
-    async with host.connect():
-        assert rig.registry.connected(host.node_id)
-
-
-async def test_a_host_that_keeps_changing_its_state_is_sent_away_and_its_claims_are_on_record_once(rig: Rig) -> None:
-    owner, host = await rig.join("gpu-1"), await rig.join("gpu-2")
-    async with owner.connect(), host.connect() as stream:
-        with suppress(aio.AioRpcError, asyncio.InvalidStateError):  # it may be sent away before it is done
-            for _ in range(STATES_AT_ONCE + 20):
-                await stream.send(inventory=inventory("gpu-2", uuids=["GPU-gpu-1-0", "GPU-gpu-2-0"]))
-        await stream.ended()
-    await rig.until_node(host.node_id, lambda node: not node.connected)
-    assert len(await rig.audited(host.node_id, "inventory.correct")) == 1
