@@ -1,8 +1,9 @@
 """Packing the openb trace by the published protocol: ours beside BestFit, Random, FGD and the published figures.
 
 Arrival orders of seeds 42 to 51, tasks drawn until 130 % of capacity has arrived, nothing departs. Without --pods all
-lists of the data directory are replayed and the last line is about the default list; with it, that list alone. Prints
-one table a list, and last one JSON object. The exit status is 1 if a target is missed.
+lists of the data directory are replayed and the last line is about the default list; with it, that list alone. Ours
+("value") rehearses each list first, with orders of its own; "plain" does not. Prints one table a list, and last one
+JSON object. The exit status is 1 if a target is missed.
 
     python -m bench.packing [--nodes FILE] [--pods FILE] [--policy value,fgd] [--seeds 42-51] [--through hosts]
 """
@@ -16,12 +17,13 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 
 from bench.figures import machine
 from bench.packing_protocol import MARKS, OURS, POLICIES, THROUGH, Run, TraceError, read_nodes, read_tasks, replay
+from bench.packing_rehearsal import ORDERS, Values, rehearse
 from control_plane.fleet.placement.packing.model import Node, Task
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "openb"  # beside the repository
@@ -32,6 +34,7 @@ PUBLISHED_NAMES = {"fgd": "FGD", "bestfit": "BestFit", "random": "Random"}
 SEEDS = tuple(range(42, 52))
 MAX_SEEDS = 1_000
 PROCESSES = 2
+REHEARSALS = 40
 TARGET_DEFAULT_PERCENT = 96.1
 TARGET_OVER_FGD_POINTS = 0.4
 TARGET_FROM_PUBLISHED_POINTS = 0.15
@@ -68,18 +71,29 @@ def _tasks(path: Path) -> list[Task]:
     return read_tasks(path)
 
 
-def run_one(work: tuple[Path, Path, str, int, str]) -> Run:
+def run_one(work: tuple[Path, Path, str, int, str, Values | None]) -> Run:
     """One replay, in whatever process this is."""
-    nodes, pods, policy, seed, through = work
-    return replay(_nodes(nodes), _tasks(pods), policy, seed, through)
+    nodes, pods, policy, seed, through, values = work
+    return replay(_nodes(nodes), _tasks(pods), policy, seed, through, values)
 
 
-def measure(
-    pool: ProcessPoolExecutor, nodes: Path, pods: Path, policies: Sequence[str], seeds: Sequence[int], through: str
-) -> dict[str, Column]:
+def rehearsal(nodes: Path, pods: Path, seed: int, values: Values) -> float:
+    """Allocated percent at the end of one rehearsed order."""
+    return run_one((nodes, pods, OURS, seed, "arrays", values)).allocated[_LAST]
+
+
+def measure(pool: ProcessPoolExecutor, pods: Path, options: argparse.Namespace) -> dict[str, Column]:
     """All policies on one list, over all seeds. Ours alone goes through something else than arrays."""
+    nodes: Path = options.nodes
+    policies: list[str] = options.policy
+    seeds: tuple[int, ...] = options.seeds
+    values: Values | None = None
+    if OURS in policies and options.through == "arrays" and options.rehearsals:
+        began = time.perf_counter()
+        values = rehearse(_tasks(pods), partial(rehearsal, nodes, pods), pool, options.rehearsals).values
+        print(f"{pods.stem}: rehearsed in {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
     works = [
-        (nodes, pods, policy, seed, through if policy == OURS else "arrays")
+        (nodes, pods, policy, seed, options.through if policy == OURS else "arrays", values if policy == OURS else None)
         for policy, seed in product(policies, seeds)
     ]
     runs = list(pool.map(run_one, works))
@@ -163,6 +177,7 @@ def last_line(name: str, columns: Mapping[str, Column], misses: Sequence[str], o
             "others": {policy: round(column.mean(_LAST), 3) for policy, column in columns.items() if policy != OURS},
             "seeds": list(options.seeds),
             "through": options.through,
+            "rehearsals": options.rehearsals if options.through == "arrays" else 0,
             "missed": list(misses),
             "machine": machine(),
         }
@@ -177,6 +192,8 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         if not first.isdecimal() or not (last or first).isdecimal() or int(last or first) - int(first) >= MAX_SEEDS:
             raise argparse.ArgumentTypeError("give seeds such as 42-51 or 42,44")
         seeds.extend(range(int(first), int(last or first) + 1))
+    if set(seeds) & set(ORDERS):
+        raise argparse.ArgumentTypeError(f"{ORDERS[0]} to {ORDERS[-1]} are rehearsed; give other seeds")
     if not 0 < len(seeds) <= MAX_SEEDS:
         raise argparse.ArgumentTypeError(f"give 1 to {MAX_SEEDS} seeds")
     return tuple(seeds)
@@ -205,6 +222,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         default=THROUGH[0],
         help="what places ours: arrays, knowing the list; or hosts, the class of production, learning as tasks arrive",
     )
+    parser.add_argument("--rehearsals", type=int, default=REHEARSALS, help="what ours tries on each list; 0 for none")
     parser.add_argument("--only-default", action="store_true", help="the default list alone")
     return parser.parse_args(arguments)
 
@@ -223,7 +241,6 @@ def lists_of(options: argparse.Namespace) -> list[Path]:
 def main(arguments: Sequence[str]) -> int:
     """Replay, print, and say whether the targets were met."""
     options = parse(arguments)
-    policies: list[str] = options.policy
     began = time.perf_counter()
     result, misses = "", list[str]()
     try:
@@ -234,7 +251,7 @@ def main(arguments: Sequence[str]) -> int:
         published = read_published(DATA)
         with ProcessPoolExecutor(PROCESSES) as pool:
             for pods in lists:
-                columns = measure(pool, options.nodes, pods, policies, options.seeds, options.through)
+                columns = measure(pool, pods, options)
                 print_table(pods.stem, columns, published)
                 misses += missed(pods.stem, columns, published, options.through)
                 result = result or last_line(pods.stem, columns, misses, options)

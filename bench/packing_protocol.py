@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from bench.packing_hosts import HostsPlacer
+from bench.packing_rehearsal import Values
 from control_plane.fleet.placement.packing.baselines import RandomPolicy, best_fit
 from control_plane.fleet.placement.packing.fgd import fgd
 from control_plane.fleet.placement.packing.model import WHOLE_GPU_MILLI, Demand, Node, Task
@@ -23,7 +24,7 @@ from control_plane.fleet.placement.packing.policy import Policy
 from control_plane.fleet.placement.packing.state import ClusterState
 
 OURS = "value"
-POLICIES = (OURS, "fgd", "bestfit", "random")
+POLICIES = (OURS, "plain", "fgd", "bestfit", "random")
 THROUGH = ("arrays", "hosts")
 STOP_PERCENT = 130
 MARKS = (95, 100, 130)  # arrived percent at which the allocated percent is told
@@ -112,10 +113,12 @@ def _milli(task: Task) -> int:
     return task.demand.gpu_count * task.demand.gpu_milli
 
 
-def make_policy(name: str, tasks: list[Task], state: ClusterState, seed: int) -> Policy:
+def make_policy(name: str, tasks: list[Task], state: ClusterState, seed: int, values: Values | None) -> Policy:
     """The policy of this name; what it may know is the list of tasks, not their order."""
     match name:
         case "value":
+            return node_value(tasks, state.models, values=values)
+        case "plain":
             return node_value(tasks, state.models)
         case "fgd":
             return fgd(tasks, state.models)
@@ -138,9 +141,9 @@ class Placer(Protocol):
 class StatePlacer:
     """Places by a policy on a ClusterState; the policy may know the list of tasks, not their order."""
 
-    def __init__(self, nodes: list[Node], tasks: list[Task], policy: str, seed: int) -> None:
+    def __init__(self, nodes: list[Node], tasks: list[Task], policy: str, seed: int, values: Values | None) -> None:
         self._state = ClusterState(nodes)
-        self._policy = make_policy(policy, tasks, self._state, seed)
+        self._policy = make_policy(policy, tasks, self._state, seed, values)
 
     def place(self, task: Task) -> bool:
         """Whether there was room; it is taken then."""
@@ -151,25 +154,37 @@ class StatePlacer:
         return True
 
 
-def make_placer(through: str, nodes: list[Node], tasks: list[Task], policy: str, seed: int) -> Placer:
+def make_placer(
+    through: str, nodes: list[Node], tasks: list[Task], policy: str, seed: int, values: Values | None
+) -> Placer:
     """What places the tasks. Raises TraceError if there is no such thing."""
     match through:
         case "arrays":
-            return StatePlacer(nodes, tasks, policy, seed)
+            return StatePlacer(nodes, tasks, policy, seed, values)
         case "hosts":
             return HostsPlacer(nodes, policy, seed)
         case _:
             raise TraceError(f"tasks are not placed through {through!r}; choose from {', '.join(THROUGH)}")
 
 
-def replay(nodes: list[Node], tasks: list[Task], policy_name: str, seed: int, through: str = "arrays") -> Run:
-    """One run: nothing departs, and what finds no room is dropped for good. Policies of a seed see the same order."""
+def replay(
+    nodes: list[Node],
+    tasks: list[Task],
+    policy_name: str,
+    seed: int,
+    through: str = "arrays",
+    values: Values | None = None,
+) -> Run:
+    """One run: nothing departs, and what finds no room is dropped for good. Policies of a seed see the same order.
+
+    `values` of shares are those that ours goes by; without them, it computes its own.
+    """
     chance = np.random.default_rng(seed)
     capacity = sum(node.gpu_count for node in nodes) * WHOLE_GPU_MILLI
     coming = list(arrivals(tasks, capacity, chance))
     # Ties go to the first node, so one order of the nodes, drawn for the run, decides all of them.
     ordered = [nodes[number] for number in chance.permutation(len(nodes))]
-    placer = make_placer(through, ordered, tasks, policy_name, seed)
+    placer = make_placer(through, ordered, tasks, policy_name, seed, values)
     totals, counts = [0.0] * len(MARKS), [0] * len(MARKS)
     asked = taken = 0
     began = time.process_time()

@@ -107,12 +107,21 @@ class NodeValueScorer:
     What each node is worth is kept until it changes, so a scorer belongs to one set of nodes.
     """
 
-    def __init__(self, classes: tuple[TaskClass, ...], models: tuple[str, ...], terms: ValueTerms) -> None:
-        """The expected classes, and the GPU models of the nodes it will score."""
+    def __init__(
+        self,
+        classes: tuple[TaskClass, ...],
+        models: tuple[str, ...],
+        terms: ValueTerms,
+        values: Mapping[int, float] | None = None,
+    ) -> None:
+        """The expected classes, and the GPU models of the nodes it will score.
+
+        `values` of their share sizes, where they are known better than by `values_of`.
+        """
         self._prices = core_prices(terms)
         self._grain = terms.grain_milli
         self._step = terms.step_milli * (NANO // 1_000)
-        values = values_of(classes)
+        values = values_of(classes) if values is None else values
         made: dict[tuple[Use, ...], Ints] = {}
         for model in models:
             uses = uses_of(classes, model, terms, values)
@@ -169,6 +178,11 @@ class NodeValueScorer:
         return steps
 
 
-def node_value(tasks: list[Task], models: tuple[str, ...], terms: ValueTerms | None = None) -> ScoredPolicy:
+def node_value(
+    tasks: list[Task],
+    models: tuple[str, ...],
+    terms: ValueTerms | None = None,
+    values: Mapping[int, float] | None = None,
+) -> ScoredPolicy:
     """Node value for tasks like these: their classes are what it expects of the future, not their order."""
-    return ScoredPolicy(NodeValueScorer(count_classes(tasks), models, terms or ValueTerms()))
+    return ScoredPolicy(NodeValueScorer(count_classes(tasks), models, terms or ValueTerms(), values))
