@@ -96,7 +96,8 @@ async def test_mutation_without_a_request_id_is_never_repeated(
 
 async def test_silent_server_ends_in_deadline_exceeded(server: ScriptedServer, certificates: Certificates) -> None:
     server.answer("GoalService/GetGoal", Silence())
-    async with connect(server, certificates, timeout_seconds=0.05) as client:
+    # Long enough for a busy machine to take the call.
+    async with connect(server, certificates, timeout_seconds=0.5) as client:
         with pytest.raises(DeadlineExceeded):
             await client.goals.get("g-1")
     assert len(server.calls) == QUICK.max_attempts

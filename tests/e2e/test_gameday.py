@@ -43,6 +43,7 @@ def test_list_tells_what_each_scenario_proves() -> None:
     assert all(one["title"] and one["proves"] for one in listed)
 
 
+@pytest.mark.long
 def test_run_reports_what_held_with_timings_and_exits_with_0() -> None:
     done = _run("run", "gpu_lost", "--json")
     assert done.returncode == 0, done.stderr

@@ -11,7 +11,7 @@ from orquanta.gameday.stage import Stage, rungs
 from orquanta.types.incidents import IncidentState
 from orquanta.types.memories import Memory, MemoryAction, MemoryKind, MemoryOutcome
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(300)]
 
 MEMORY = Memory(
     id="m-7zk3m09qv2xa",

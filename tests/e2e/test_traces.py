@@ -23,7 +23,7 @@ from orquanta.gameday.fleet import Fleet, free_port
 from orquanta.tracing import TraceContext
 from tests.e2e.conftest import output
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(120)]
 
 CALLER = TraceContext("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7")
 

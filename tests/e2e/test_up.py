@@ -14,7 +14,7 @@ import pytest
 
 from orquanta.gameday.fleet import free_port, wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(180)]
 
 ORQUANTA = Path(sys.executable).with_name("orquanta")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 CLI = (sys.executable, "-m", "orquanta.cli")
 FREE_PORTS = ("--people-address", "127.0.0.1:0", "--nodes-address", "127.0.0.1:0")

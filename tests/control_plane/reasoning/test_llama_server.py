@@ -20,6 +20,7 @@ from tools.llama_server import CONTEXT_TOKENS, MODEL_NAME, installed, serving
 FILES = installed()
 pytestmark = [
     pytest.mark.llm,
+    pytest.mark.long,
     pytest.mark.skipif(FILES is None, reason="llama-server is not built; build it with: make llm"),
     pytest.mark.timeout(600),  # a busy machine writes one token a second
 ]
@@ -32,7 +33,8 @@ SHORT = {
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     assert FILES is not None
-    with serving(FILES) as running:
+    # One thread: two that wait for each other by turning round would take the processor from the other tests.
+    with serving(FILES, threads=1) as running:
         yield running
 
 
