@@ -16,6 +16,7 @@ _MIB = 1 << 20
 _START = datetime(2023, 1, 1, tzinfo=UTC)
 PRODUCTION_POLICIES = {
     "value": PackingPolicy.NODE_VALUE,
+    "plain": PackingPolicy.NODE_VALUE,  # production does not rehearse
     "fgd": PackingPolicy.FGD,
     "bestfit": PackingPolicy.BEST_FIT,
     "random": PackingPolicy.RANDOM,
