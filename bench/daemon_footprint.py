@@ -7,14 +7,18 @@ off, as they are by default.
 
 Counts every process of the daemon through /proc: the daemon, its NVML probe, and whatever short-lived command they run;
 not the supervisors of jobs, which are not the daemon's children. Measures once with all GPUs idle and once with a job
-on each GPU that prints a line a second. Prints a table and, last, one JSON object. The exit status is 1 if a target is
-missed while idle.
+on each GPU that prints a line a second, each for --seconds after a while to settle; says on standard error what it is
+at and how long that takes, and gives up with an error if starting anything takes minutes. With the defaults it takes
+about two minutes. Prints a table and, last, one JSON object. The exit status is 1 if a target is missed while idle.
+
+The share of the processor is that of the processes' own time, so other work on the machine does not count; but on a
+crowded one each wake-up costs more, for the caches are cold. The load average is in the JSON object.
 
 RSS is summed over the processes, so pages that they share are counted in each; PSS counts them once. After its start
 each process gives back the pages of libraries that only ran once (see `node_agent.memory`), which is why its RSS falls
 below its peak; `private` and `anonymous` are not touched by that.
 
-    python -m bench.daemon_footprint [--seconds 60] [--plain]
+    python -m bench.daemon_footprint [--seconds 30] [--plain]
 """
 
 import argparse
@@ -44,8 +48,8 @@ _CHECK = """#!/bin/sh
 echo >> {mark}
 echo '{{"status": "good", "message": "the rack is cold"}}'
 """
-_SETTLE_SECONDS = 30.0
-_START_SECONDS = 60.0
+_SETTLE_SECONDS = 20.0  # the daemon gives back what only its start needed after ten seconds
+_START_SECONDS = 60.0  # for anything to start
 _KILOBYTE = 1024 / 1e6
 """What /proc calls a kB, in megabytes of 10^6 bytes."""
 
@@ -122,8 +126,14 @@ def describe(pid: int, daemon: int) -> str:
     return "probe" if "node_agent.probe.child" in command else Path(command.split(" ")[0]).name
 
 
-async def observe(daemon: int, seconds: float) -> Footprint:
+def tell(what: str) -> None:
+    """Say on standard error what is being done."""
+    print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
+
+
+async def observe(daemon: int, name: str, seconds: float) -> Footprint:
     """Watch the daemon's processes for a while."""
+    tell(f"{name}: settles for {_SETTLE_SECONDS:g} s, then is observed for {seconds:g} s")
     await asyncio.sleep(_SETTLE_SECONDS)
     found = Footprint()
     began, used = time.monotonic(), {pid: cpu_seconds(pid) for pid in family(daemon)}
@@ -142,19 +152,21 @@ async def observe(daemon: int, seconds: float) -> Footprint:
 
 async def occupy(client: AsyncClient) -> None:
     """Put a job that prints a line a second on each GPU."""
-    for _ in range(GPUS):
+    for number in range(1, GPUS + 1):
+        tell(f"busy: starts job {number} of {GPUS}")
         goal = await client.goals.create(GOAL)
-        async with asyncio.timeout(_START_SECONDS):
-            async for view in client.goals.watch(goal.id):
-                if any(job.state is JobState.RUNNING for job in view.jobs):
-                    break
-            else:
-                raise FleetError(f"goal {goal.id} ended before its job ran")
+        async for view in client.goals.watch(goal.id):
+            if any(job.state is JobState.RUNNING for job in view.jobs):
+                break
+        else:
+            raise FleetError(f"goal {goal.id} ended before its job ran")
 
 
 async def run(seconds: float, *, plain: bool) -> dict[str, Footprint]:
-    """Measure the daemon idle, then busy."""
+    """Measure the daemon idle, then busy. Raises TimeoutError if something does not start."""
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(asyncio.timeout(2 * (_SETTLE_SECONDS + seconds) + 3 * _START_SECONDS))
+        tell("starts a control plane and a daemon")
         fleet = await stack.enter_async_context(Fleet({"approval_above_usd": "1000", "max_gpus_per_user": str(GPUS)}))
         client = await fleet.client()
         if plain:
@@ -171,9 +183,10 @@ async def run(seconds: float, *, plain: bool) -> dict[str, Footprint]:
 
 async def measure(client: AsyncClient, host: Host, seconds: float) -> dict[str, Footprint]:
     """Measure one daemon idle, then busy."""
-    idle = await observe(host.daemon.pid, seconds)
-    await occupy(client)
-    return {"idle": idle, "busy": await observe(host.daemon.pid, seconds)}
+    idle = await observe(host.daemon.pid, "idle", seconds)
+    async with asyncio.timeout(_START_SECONDS):
+        await occupy(client)
+    return {"idle": idle, "busy": await observe(host.daemon.pid, "busy", seconds)}
 
 
 async def with_all_probes(fleet: Fleet, client: AsyncClient, dcgm: DcgmStandIn, port: int) -> Host:
@@ -249,11 +262,16 @@ def main() -> int:
     """Run the measurement."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--plain", action="store_true", help="only the probes that are on by default")
-    parser.add_argument("--seconds", type=float, default=60.0, help="length of each observation")
+    parser.add_argument("--seconds", type=float, default=30.0, help="length of each observation")
     options = parser.parse_args()
     if options.seconds <= 0:
         parser.error("--seconds is more than 0")
-    return 0 if show(asyncio.run(run(options.seconds, plain=options.plain)), options) else 1
+    try:
+        found = asyncio.run(run(options.seconds, plain=options.plain))
+    except TimeoutError:
+        print("the fleet did not start in time: is the machine busy? see the last line above", file=sys.stderr)
+        return 2
+    return 0 if show(found, options) else 1
 
 
 if __name__ == "__main__":
