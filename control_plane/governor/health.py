@@ -49,6 +49,7 @@ class Taken:
 def load(tx: Tx, node_ids: Collection[NodeId], repair_ids: Collection[RepairId] = ()) -> None:
     """Read what `take`, and reports about these repairs, look at: as often for many nodes as for one."""
     conditions.load(tx, node_ids)
+    conditions.load_orders(tx, node_ids)
     spools.load(tx, node_ids)
     incident_store.load_open(tx, node_ids)
     if repair_ids:

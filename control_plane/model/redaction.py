@@ -156,6 +156,8 @@ def redact(text: str) -> str:
 
     Applying it twice changes nothing more. It raises nothing and takes time in proportion to the text.
     """
+    if not may_hold_secret(text):
+        return text
     text = _PRIVATE_KEY.sub("[hidden private key]", text)
     for kind, form in _KNOWN:
         text = form.sub(f"[hidden {kind}]", text)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, inspect, select
 from sqlmodel import col
 
 from control_plane.model.health import Condition, ConditionOrder, ConditionSeverity, HealthEvent, HealthEventKind
@@ -89,7 +89,7 @@ def put(tx: Tx, node_id: NodeId, condition: Condition) -> bool:
     if row is None:
         kept = {"node_id": node_id, "condition_id": condition.id, "severity": 0, "document": {}, "changed_at": tx.now}
         row = fresh(ConditionRow, kept)
-        tx.session.add(row)
+        tx.add(row)
         known: list[ConditionRow] | None = tx.known((_PRESENT, node_id))
         if known is not None:
             known.append(row)
@@ -108,18 +108,27 @@ def remove(tx: Tx, node_id: NodeId, condition_id: str) -> bool:
     row = _row(tx, node_id, condition_id)
     if row is None:
         return False
-    tx.session.flush()  # it may have been added in this transaction
-    tx.session.delete(row)
     known: list[ConditionRow] | None = tx.known((_PRESENT, node_id))
+    if known is None or not inspect(row).persistent:
+        tx.session.flush()
+    tx.session.delete(row)
     if known is not None:
         known.remove(row)
+    said: tuple[ConditionOrder, ...] | None = tx.known((_ORDERS, node_id))
+    if said is None or any(one.condition_id == condition_id for one in said):
+        _obey(tx, node_id, condition_id)
+    if known is None:
+        tx.session.flush()
+    return True
+
+
+def _obey(tx: Tx, node_id: NodeId, condition_id: str) -> None:
     order = tx.session.get(ConditionOrderRow, (node_id, condition_id))
     if order is not None:
         tx.session.delete(order)
+        tx.session.flush()
         tx.forget((_ORDERS, node_id))
         tx.emit(Noun.NODE, node_id, ORDERED, condition_id, parent_id=node_id)
-    tx.session.flush()
-    return True
 
 
 def announce(tx: Tx, node_id: NodeId, what: str) -> None:

@@ -32,7 +32,8 @@ ENTRIES_MAX = 200
 _OPEN = "incidents.open"
 _ESCALATED = "incidents.escalated"
 _CONDITIONS = "incidents.conditions"
-"""Under these, with the id of a node or, the last, an incident, a transaction remembers what it has read."""
+_NUMBER = "incidents.entries"
+"""Under these, with the id of a node or an incident, a transaction remembers what it has read."""
 
 _COUNTED_FROM = 8
 """An incident that has changed less often cannot have so many entries."""
@@ -109,6 +110,9 @@ def load_open(tx: Tx, node_ids: Collection[NodeId]) -> None:
         for row in tx.session.execute(query.order_by(col(IncidentRow.created_at), col(IncidentRow.id))).scalars():
             unended_of[NodeId(row.node_id)].append(row)
         escalated_at |= _last_escalations(tx, ids)
+    grown = [IncidentId(row.id) for rows in unended_of.values() for row in rows if row.version >= _COUNTED_FROM - 1]
+    for incident_id, number in _numbers(tx, grown).items():
+        tx.know((_NUMBER, incident_id), number)
     for node_id, rows in unended_of.items():
         tx.know((_OPEN, node_id), rows)
         tx.know((_ESCALATED, node_id), (escalated_at[node_id],))
@@ -297,6 +301,9 @@ def add_entry(
     row = _row(tx, incident_id)
     if row.version >= _COUNTED_FROM and _is_full(tx, incident_id, kind):
         return
+    number: int | None = tx.known((_NUMBER, incident_id))
+    if number is not None:
+        tx.know((_NUMBER, incident_id), number + 1)
     if kind == IncidentState.ESCALATED.value:
         tx.forget((_ESCALATED, row.node_id))
     tx.later(
@@ -313,9 +320,22 @@ def add_entry(
 
 
 def _is_full(tx: Tx, incident_id: IncidentId, kind: str) -> bool:
-    query = select(func.count()).select_from(IncidentEntryRow).where(col(IncidentEntryRow.incident_id) == incident_id)
+    number: int | None = tx.known((_NUMBER, incident_id))
+    if number is None:
+        number = _numbers(tx, [incident_id])[incident_id]
+        tx.know((_NUMBER, incident_id), number)
     ends = kind in {state.value for state in IncidentState if state.ended}
-    return int(tx.session.execute(query).scalar_one()) >= ENTRIES_MAX - (0 if ends else 4)
+    return number >= ENTRIES_MAX - (0 if ends else 4)
+
+
+def _numbers(tx: Tx, incident_ids: Collection[IncidentId]) -> dict[IncidentId, int]:
+    """Return how many entries each of the incidents has."""
+    found = dict.fromkeys(incident_ids, 0)
+    incident_id = col(IncidentEntryRow.incident_id)
+    for ids in batched(incident_ids):
+        query = select(incident_id, func.count()).where(incident_id.in_(ids)).group_by(incident_id)
+        found |= {IncidentId(one): int(number) for one, number in tx.session.execute(query)}
+    return found
 
 
 def acknowledge(tx: Tx, incident_id: IncidentId, *, by: str, reason: str, take_over: bool) -> Incident:

@@ -97,7 +97,7 @@ def advance(
         for old in _rows(tx, node_id)[_SPOOLS_MAX - 1 :]:
             tx.session.delete(old)
         row = fresh(SpoolRow, {"node_id": node_id, "spool_id": spool_id, "changed_at": tx.now})
-        tx.session.add(row)
+        tx.add(row)
         tx.forget((_SILENT, node_id))
         known: list[SpoolRow] | None = tx.known((_SPOOLS, node_id))
         if known is not None:

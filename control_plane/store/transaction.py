@@ -83,10 +83,14 @@ class Tx:
                 self._rows[table, key] = found
         return found
 
-    def add(self, row: SQLModel, key: str) -> None:
-        """Add a row that `row` finds at once."""
+    def add(self, row: SQLModel, key: str = "") -> None:
+        """Add a row; with its key, `row` finds it at once."""
+        if self.session.deleted:
+            # What comes in the place of a deleted row would be taken for a change of that one.
+            self.session.flush()
         self.session.add(row)
-        self._rows[type(row), key] = row
+        if key:
+            self._rows[type(row), key] = row
 
     def know(self, key: Hashable, value: Any) -> None:  # Any: whatever belongs to the key
         """Remember something. Whoever changes it in this transaction keeps it true, or forgets it."""

@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -215,6 +216,23 @@ async def test_jobs_move_away_from_every_host_of_a_storm(clinic: Clinic) -> None
         assert (ordered.sent_at is None) == (index < 3), "an order waits for the jobs that are in its way"
     for index in range(3):
         assert (await clinic.world.newest(f"job-{index}")).stop_requested
+
+
+async def test_a_condition_that_ends_and_comes_back_in_one_write_is_there_as_it_came_back(any_clinic: Clinic) -> None:
+    hosts = await storm(any_clinic, 3)
+    now = any_clinic.world.clock.now()
+
+    def take(tx: Tx) -> None:
+        health.load(tx, [host.id for host in hosts])
+        for host in hosts:
+            one = any_clinic.trouble("gpu/xid-119", host)
+            over = HealthEvent("event-2", HealthEventKind.CLEARED, one, now)
+            again = HealthEvent("event-3", HealthEventKind.RAISED, replace(one, summary="it is back"), now)
+            health.take(tx, host.id, "spool-1", [Record(2, now, over), Record(3, now, again)], live_from=None)
+
+    await any_clinic.world.store.write(take)
+    for host in hosts:
+        assert [one.summary for one in await any_clinic.conditions(host)] == ["it is back"]
 
 
 async def test_a_storm_takes_no_more_statements_than_a_few_hosts(clinic: Clinic) -> None:
