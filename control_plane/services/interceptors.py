@@ -24,6 +24,7 @@ from control_plane.services.authentication import FRESH_SECONDS, Authenticator
 from control_plane.services.call_traces import CallTraces
 from control_plane.services.caller import PRINCIPAL
 from control_plane.services.limits import CallLimits
+from control_plane.services.reader import hand_over
 from control_plane.services.status import DETAILS_KEY, failure_details, status_code, status_details, status_message
 
 log = structlog.get_logger()
@@ -66,6 +67,11 @@ class Gate(aio.ServerInterceptor):
         self._access_log = access_log
         self._limits = CallLimits()
         self._wrapped: dict[str, Handler | None] = {}
+
+    @property
+    def streams(self) -> int:
+        """How many streams are open."""
+        return self._limits.streams
 
     async def intercept_service(
         self,
@@ -129,24 +135,24 @@ class Gate(aio.ServerInterceptor):
 
         return call
 
-    def _server_stream(
-        self, method: str, rule: Rule, handler: Handler
-    ) -> Callable[[bytes, Context], AsyncIterator[bytes]]:
+    def _server_stream(self, method: str, rule: Rule, handler: Handler) -> Callable[[bytes, Context], Awaitable[None]]:
         behaviour, serialize = handler.unary_stream, handler.response_serializer
 
-        async def call(raw: bytes, context: Context) -> AsyncIterator[bytes]:
+        async def call(raw: bytes, context: Context) -> None:
             try:
                 principal = self._known(rule, context) or await self._identify(rule, context)
                 PRINCIPAL.set(principal)
                 request = _parse(raw, rule, handler)
                 checked_at = self._clock.monotonic()
+                first = True
                 with self._limits.stream_of(principal):
                     async with aclosing(behaviour(request, context)) as responses:
                         async for response in responses:
                             if self._clock.monotonic() - checked_at > FRESH_SECONDS:
                                 await self._check_again(rule, principal)
                                 checked_at = self._clock.monotonic()
-                            yield serialize(response)
+                            await hand_over(context, serialize(response), first=first)
+                            first = False
             except Exception as error:  # noqa: BLE001 - the caller must get a status for whatever went wrong
                 await _abort(context, method, error)
 
@@ -154,17 +160,19 @@ class Gate(aio.ServerInterceptor):
 
     def _both_stream(
         self, method: str, rule: Rule, handler: Handler
-    ) -> Callable[[AsyncIterator[Message], Context], AsyncIterator[Message]]:
+    ) -> Callable[[AsyncIterator[Message], Context], Awaitable[None]]:
         behaviour = handler.stream_stream
 
-        async def call(requests: AsyncIterator[Message], context: Context) -> AsyncIterator[Message]:
+        async def call(requests: AsyncIterator[Message], context: Context) -> None:
             try:
                 principal = self._known(rule, context) or await self._identify(rule, context)
                 PRINCIPAL.set(principal)
+                first = True
                 with self._limits.stream_of(principal):
                     async with aclosing(behaviour(requests, context)) as responses:
                         async for response in responses:
-                            yield response
+                            await hand_over(context, response, first=first)
+                            first = False
             except Exception as error:  # noqa: BLE001 - the caller must get a status for whatever went wrong
                 await _abort(context, method, error)
 

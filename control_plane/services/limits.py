@@ -27,6 +27,11 @@ class CallLimits:
     def __init__(self) -> None:
         self._open: Counter[str] = Counter()
 
+    @property
+    def streams(self) -> int:
+        """How many streams of all callers are open."""
+        return self._open.total()
+
     @contextmanager
     def stream_of(self, principal: Principal | NodePrincipal | None) -> Iterator[None]:
         """Count one stream while the block runs. Raises ResourceExhausted when there are too many."""

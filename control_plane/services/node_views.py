@@ -11,9 +11,11 @@ from control_plane.services.watch import Watched
 from control_plane.store import conditions, gpu_holds, incidents, nodes, repairs
 from control_plane.store.database import Tx
 from control_plane.store.nodes import NodeFilter
-from control_plane.store.pages import PageRequest
+from control_plane.store.pages import PageRequest, page_request
 
 _FEW = 8
+_WATCHED_AT_ONCE = 200
+"""Nodes of a fleet that a stream reads at a time, some kilobytes each, however slowly they are taken from it."""
 
 
 def one(tx: Tx, node: Node) -> NodeView:
@@ -67,7 +69,10 @@ def watched(only: NodeId | None) -> Watched[NodeId, NodeView]:
         return None
 
     def current(tx: Tx) -> Sequence[NodeView]:
-        return (one(tx, nodes.resolve(tx, only)),) if only is not None else many(tx, nodes.active(tx))
+        return () if only is None else (one(tx, nodes.resolve(tx, only)),)
+
+    def current_page(tx: Tx, page_token: str) -> tuple[Sequence[NodeView], str]:
+        return page(tx, NodeFilter(), page_request(_WATCHED_AT_ONCE, page_token))
 
     def load(tx: Tx, node_ids: Iterable[NodeId]) -> Mapping[NodeId, NodeView]:
         loaded = (nodes.get(tx, wanted) for wanted in node_ids)
@@ -78,7 +83,14 @@ def watched(only: NodeId | None) -> Watched[NodeId, NodeView]:
     def ended(tx: Tx) -> bool:
         return only is not None and nodes.resolve(tx, only).state is NodeState.REVOKED
 
-    return Watched(scope=("nodes", only or ""), concerns=concerns, current=current, load=load, ended=ended)
+    return Watched(
+        scope=("nodes", only or ""),
+        concerns=concerns,
+        current=current,
+        load=load,
+        ended=ended,
+        current_page=current_page if only is None else None,
+    )
 
 
 def _repairs(tx: Tx, node_ids: Sequence[NodeId]) -> dict[NodeId, Repair]:

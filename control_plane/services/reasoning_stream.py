@@ -63,8 +63,12 @@ class ReasoningStream:
                     yield event
             return
         with self._deltas.reader(wanted.run_id) as reader:
-            async with aclosing(recorded) as events, aclosing(self._written(wanted, reader)) as written:
-                async for event in _merged(events, written):
+            async with (
+                aclosing(recorded) as events,
+                aclosing(self._written(wanted, reader)) as written,
+                aclosing(_merged(events, written)) as merged,  # before the others: it is what waits for them
+            ):
+                async for event in merged:
                     yield event
 
     async def _begin(self, wanted: Wanted, resume_token: str) -> int:

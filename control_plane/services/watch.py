@@ -23,7 +23,8 @@ from control_plane.services.feed import EventFeed
 from control_plane.store import events
 from control_plane.store.database import Store, Tx
 
-_PAGE: Final = 500
+_PAGE: Final = 200
+"""Events behind one batch of changes: a stream holds no more things than this while its reader is slow."""
 _TOKEN_VERSION: Final = 1
 _TOKEN: Final = struct.Struct(">BQ8s")
 _SCOPE_BYTES: Final = 8
@@ -38,7 +39,8 @@ class Watched(Generic[_Key, _Item]):
 
     `scope` tells streams apart, so that a token of one is refused by another. `concerns` tells which thing an event
     is about, or None. `current` loads everything, `load` the given things (what is gone is left out), and `ended`
-    whether nothing can follow; all three run in a transaction.
+    whether nothing can follow; all three run in a transaction. Where everything can be much, `current_page` loads a
+    part of it instead, after a page token, and returns the next one: a stream holds one part at a time.
     """
 
     scope: tuple[str, ...]
@@ -46,6 +48,7 @@ class Watched(Generic[_Key, _Item]):
     current: Callable[[Tx], Sequence[_Item]]
     load: Callable[[Tx, Iterable[_Key]], Mapping[_Key, _Item]]
     ended: Callable[[Tx], bool]
+    current_page: Callable[[Tx, str], tuple[Sequence[_Item], str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +86,19 @@ class Watcher:
         if resume_token:
             position = position_of(resume_token, watched.scope)
             batch = await self._store.read(lambda tx: _changes(tx, watched, position))
-        else:
+        elif watched.current_page is None:
             batch = await self._store.read(lambda tx: _current(tx, watched))
+        else:
+            position, page_token = 0, ""
+            while True:
+                part, page_token = await self._store.read(
+                    partial(_current_part, watched=watched, page_token=page_token, position=position)
+                )
+                batch, position = part, part.position
+                if not page_token:
+                    break
+                for item, _ in part.items:
+                    yield Change(item, "")
         while True:
             for item, sequence in batch.items:
                 yield Change(item, resume_token_of(sequence, watched.scope) if sequence else "")
@@ -111,6 +125,22 @@ def _current(tx: Tx, watched: Watched[_Key, _Item]) -> _Batch[_Item]:
         position,
         watched.ended(tx),
     )
+
+
+def _current_part(tx: Tx, watched: Watched[_Key, _Item], page_token: str, position: int) -> tuple[_Batch[_Item], str]:
+    """Return a part of the current state, and the token of the next part.
+
+    The position is that of the first part: what has changed since is sent again after the last one, as a change.
+    """
+    assert watched.current_page is not None
+    if not page_token:
+        position = events.newest(tx)
+    items, next_token = watched.current_page(tx, page_token)
+    last = len(items) - 1 if not next_token else -1
+    batch = _Batch(
+        tuple((item, position if index == last else 0) for index, item in enumerate(items)), position, ended=False
+    )
+    return batch, next_token
 
 
 def _changes(tx: Tx, watched: Watched[_Key, _Item], position: int) -> _Batch[_Item]:

@@ -18,6 +18,13 @@ from control_plane.store.database import Tx
 from tests.control_plane.services.node_link.rig import MovableClock, running
 
 
+class StillClock(MovableClock):
+    """Time passes only when a test says so."""
+
+    def monotonic(self) -> float:
+        return 1_000.0 + self.offset_seconds
+
+
 def a_node() -> NodeId:
     return new_id(NODE)
 
@@ -36,7 +43,7 @@ async def put_off(admission: LinkAdmission, node_id: NodeId | None = None) -> fl
 
 
 async def test_those_beyond_the_line_get_appointments_one_after_the_other() -> None:
-    admission = LinkAdmission(MovableClock(), at_once=1, waiting=0, chance=_NoChance())
+    admission = LinkAdmission(StillClock(), at_once=1, waiting=0, chance=_NoChance())
     async with admission.turn(a_node()):
         pauses = [await put_off(admission) for _ in range(100)]
     assert all(1.0 <= early < late for early, late in itertools.pairwise(pauses))
@@ -44,7 +51,7 @@ async def test_those_beyond_the_line_get_appointments_one_after_the_other() -> N
 
 
 async def test_no_appointment_is_later_than_the_latest_and_chance_only_makes_them_sooner() -> None:
-    admission = LinkAdmission(MovableClock(), at_once=1, waiting=0, chance=random.Random(1))
+    admission = LinkAdmission(StillClock(), at_once=1, waiting=0, chance=random.Random(1))
     async with admission.turn(a_node()):
         pauses = [await put_off(admission) for _ in range(6_000)]
     assert max(pauses) <= LATEST_SECONDS
@@ -53,7 +60,7 @@ async def test_no_appointment_is_later_than_the_latest_and_chance_only_makes_the
 
 
 async def test_a_host_waits_for_its_turn_and_gets_it_when_another_is_done() -> None:
-    admission = LinkAdmission(MovableClock(), at_once=1, waiting=1)
+    admission = LinkAdmission(StillClock(), at_once=1, waiting=1)
     turns: list[str] = []
 
     async def second() -> None:
@@ -72,7 +79,7 @@ async def test_a_host_waits_for_its_turn_and_gets_it_when_another_is_done() -> N
 
 
 async def test_a_host_that_goes_away_while_it_waits_leaves_its_place_to_others() -> None:
-    admission = LinkAdmission(MovableClock(), at_once=1, waiting=1)
+    admission = LinkAdmission(StillClock(), at_once=1, waiting=1)
 
     async def wait() -> None:
         async with admission.turn(a_node()):
@@ -90,7 +97,7 @@ async def test_a_host_that_goes_away_while_it_waits_leaves_its_place_to_others()
 
 
 async def test_slow_greetings_shorten_the_line_and_lengthen_the_pauses() -> None:
-    clock = MovableClock()
+    clock = StillClock()
     admission = LinkAdmission(clock, at_once=1, waiting=1_000)
     for _ in range(200):
         async with admission.turn(a_node()):
