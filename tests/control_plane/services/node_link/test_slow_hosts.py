@@ -1,0 +1,42 @@
+"""A host that says what it has to say and never reads: it would not hear an order, so its stream is ended."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc import aio
+
+from control_plane.services import reader
+from control_plane.services.link_session import LinkSession
+from orquanta.v1 import node_link_pb2
+from orquanta.v1.node_link_pb2_grpc import NodeLinkServiceStub
+from tests.control_plane.services.node_link.rig import Stream, key_pem, running
+
+SMALL_WINDOW = (("grpc.http2.lookahead_bytes", 4_096), ("grpc.http2.bdp_probe", 0))
+
+
+async def test_a_host_that_does_not_read_is_sent_away_and_costs_no_more_than_its_newest_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "SLOW_READER_SECONDS", 0.3)
+    async with running(tmp_path) as rig:
+        host = await rig.join("a")
+        credentials = grpc.ssl_channel_credentials(rig.ca.trust_pem, key_pem(host.key), host.certificate)
+        async with aio.secure_channel(rig.nodes_address, credentials, options=SMALL_WINDOW) as channel:
+            call: Any = NodeLinkServiceStub(channel).Connect()  # Any: the stub's call is a union over API styles
+            await call.write(node_link_pb2.ConnectRequest(hello=host.hello()))
+            await call.read()
+            session = rig.registry.link(host.node_id)
+            assert isinstance(session, LinkSession)
+            order = node_link_pb2.DesiredState(members=[node_link_pb2.MemberAssignment(allocation_id="x" * 16_000)])
+            async with asyncio.timeout(30):
+                while rig.registry.connected(host.node_id):
+                    session.outbox.put_desired(order)
+                    await call.write(node_link_pb2.ConnectRequest(heartbeat=node_link_pb2.Heartbeat(sequence=1)))
+                    await asyncio.sleep(0.01)
+                assert await Stream(call).ended() is grpc.StatusCode.UNAVAILABLE
+                assert "was not read" in await call.details()
+        async with host.connect():
+            pass
