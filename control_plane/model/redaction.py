@@ -139,7 +139,12 @@ _MARKS: Final = (
     "sbp_", "pul-", "lsv2_", "nrak-", "mysql", "mariadb", "snowsql", "kennwort", "contrase", "senha",
 )  # fmt: skip
 _FOLDED: Final = {0x130: "i", 0x131: "i", 0x17F: "s", 0x212A: "k"}  # what patterns take for a letter of ASCII
-_MARKED: Final = re.compile(rf"gh[a-z]_|gl[a-z]{{2,8}}-|[A-Za-z0-9+/_\-]{{{_RANDOM_LENGTH},}}")
+_PREFIXED: Final = re.compile(r"gh[a-z]_|gl[a-z]{2,8}-")
+_LONG: Final = re.compile(rf"[A-Za-z0-9+/_\-]{{{_RANDOM_LENGTH},}}")
+# Nearly all that is said of faults names a GPU. Its digits are too few to look random; JSON may put a letter before it.
+_GPU: Final = re.compile(
+    r"(?:[bfnrt]|u[0-9a-f]{4})?(?:GPU|MIG)-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+)
 
 
 def may_hold_secret(text: str) -> bool:
@@ -147,8 +152,16 @@ def may_hold_secret(text: str) -> bool:
     small = text.lower() if text.isascii() else text.translate(_FOLDED).lower()
     if any(mark in small for mark in _MARKS):
         return True
-    found = _MARKED.finditer(text)
-    return any(len(match.group()) < _RANDOM_LENGTH or match.group() != match.group().lower() for match in found)
+    return _PREFIXED.search(text) is not None or any(not _is_tame(match.group()) for match in _LONG.finditer(text))
+
+
+def _is_tame(run: str) -> bool:
+    """Tell whether a run of letters and digits surely is a digest, a path or the UUID of a GPU."""
+    return run == run.lower() or _is_path(run) or _GPU.fullmatch(run) is not None
+
+
+def _is_path(run: str) -> bool:
+    return "/" in run and ("-" in run or "_" in run)
 
 
 def redact(text: str) -> str:
@@ -225,7 +238,7 @@ def _url_user(match: re.Match[str]) -> str:
 def _random(match: re.Match[str]) -> str:
     text = match.group()
     # Digests are hexadecimal; paths have many slashes, or a dash beside one, which neither alphabet of base64 has.
-    is_path = text.count("/") > 2 + len(text) // 24 or ("/" in text and ("-" in text or "_" in text))
+    is_path = text.count("/") > 2 + len(text) // 24 or _is_path(text)
     if is_path or text.upper() == text or text.lower() == text or _MANGLED.match(text):
         return text
     return "[hidden random text]" if _looks_random(text, _RANDOM_LENGTH, _RANDOM_BITS) else text

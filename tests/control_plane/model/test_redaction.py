@@ -187,6 +187,20 @@ def test_the_fast_look_folds_letters_as_patterns_do(text: str) -> None:
     _look_agrees(text)
 
 
+@given(
+    st.sampled_from(["", "\n", "\t", "é", "é\n", "a", "gpu/", "x_"]),
+    st.from_regex(r"(?:GPU|MIG)-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", fullmatch=True),
+    st.sampled_from(["", "/xid-119", "\n", "x", "AbC9xYz7Qw", "/ghp_" + "aB3" * 12]),
+)
+def test_the_fast_look_at_gpus_misses_nothing(before: str, uuid: str, after: str) -> None:
+    _look_agrees(before + uuid + after)
+
+
+def test_the_fast_look_lets_faults_pass() -> None:
+    uuid = "GPU-8d9f1c2a-1111-2222-3333-444455556666"
+    assert not may_hold_secret(json.dumps({"why": f"gpu/{uuid}/xid-119 on {uuid}\n{uuid}"}))
+
+
 def test_the_fast_look_lets_what_agents_write_pass() -> None:
     assert not may_hold_secret("place job j-7zk3m09qv2xa on gpu-a-17: allowed (BUDGET): $12 of $100, " + "ab" * 32)
 
