@@ -27,6 +27,11 @@ class Elsewhere:
         self._is_followed = is_followed
         self._on_ended = on_ended
         self._ending: set[MemberKey] = set()
+        self._ordered = asyncio.Event()
+
+    def allow(self) -> None:
+        """Take note that a control plane gives orders to this daemon: it is no copy of one that runs elsewhere."""
+        self._ordered.set()
 
     def is_ending(self, key: MemberKey) -> bool:
         """Tell whether the engine is being asked to end a member's job: until it has taken that, the job may run."""
@@ -54,7 +59,8 @@ class Elsewhere:
         self._on_ended()
 
     async def run(self) -> NoReturn:
-        """Look now, and again and again, until cancelled."""
+        """Look as soon as `allow` was called, and again and again, until cancelled."""
+        await self._ordered.wait()
         told = ""
         while True:
             try:

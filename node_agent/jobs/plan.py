@@ -49,9 +49,7 @@ def make(spec: MemberSpec, settings: RunnerSettings, directory: Path) -> tuple[d
         return _elsewhere(spec, settings.executor, common, directory)
     if spec.image is None:
         return {**common, **_process(spec, settings, directory, share)}, {}
-    env = environment.container_environment(
-        spec, settings.jobs_dir, virtual_gpus=settings.virtual_gpus, share=share
-    )
+    env = environment.container_environment(spec, settings.jobs_dir, virtual_gpus=settings.virtual_gpus, share=share)
     commands = container.build(
         spec,
         env,

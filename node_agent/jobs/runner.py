@@ -118,6 +118,8 @@ class JobRunner:
                     # Wanted still, so the books have lost its end: a database that failed over, or a restored backup.
                     member.status = replace(member.status, acknowledged=False)
                     roster.publish(member.status)
+            if self._elsewhere is not None:
+                self._elsewhere.allow()
             await self._starter.start_missing()
 
     def statuses(self) -> dict[MemberKey, MemberStatus]:

@@ -237,6 +237,7 @@ async def test_what_nobody_here_follows_is_deleted_there_and_jobs_of_others_are_
             for job in (lost, wiped):
                 shutil.rmtree(host.settings.jobs_dir / str(job.key))
             async with host.daemon() as runner:
+                await runner.converge({kept.key: kept})
                 await eventually(lambda: cluster.jobs.keys() == {names[kept.key], names[foreign.key]})
                 await eventually(lambda: cluster.pods.keys() == {names[kept.key], names[foreign.key]})
                 await runner.converge({})

@@ -202,6 +202,7 @@ async def test_what_nobody_here_follows_is_ended_in_slurm_and_jobs_of_others_are
             for job in (lost, wiped):
                 shutil.rmtree(host.settings.jobs_dir / str(job.key))
             async with host.daemon() as runner:
+                await runner.converge({kept.key: kept})
                 await eventually(lambda: not there() & {marks[lost.key], marks[wiped.key]})
                 assert there() >= {marks[kept.key], marks[foreign.key]}
                 await runner.converge({})
