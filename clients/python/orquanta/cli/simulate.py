@@ -111,7 +111,7 @@ def plot(result: SimulationResult) -> list[str]:
     for row in reversed(range(_HEIGHT)):
         label = f"{most:>8g} " if row == _HEIGHT - 1 else f"{0:>8} " if row == 0 else " " * 9
         cells = (_BLOCKS[round(8 * min(1.0, max(0.0, height - row)))] for height in columns)
-        lines.append(f"{label}│{''.join(cells)}")
+        lines.append(f"{label}│{''.join(cells)}".rstrip())
     lines.append(" " * 9 + "└" + "─" * _WIDTH)
     there = max(one.gpus_total for one in points)
     lines.append(" " * 10 + f"GPUs in use over {span(end - begin)}; {there:g} are there")

@@ -396,8 +396,9 @@ class JobSpec(message.Message):
     max_attempts: builtins.int
     """Attempts at most when hosts fail; the server's default if 0."""
     checkpoint_signal: builtins.str
-    """Signal that asks the job for a checkpoint before it is stopped, moved or preempted, for example "SIGUSR1"; none if
-    empty. Only those of its processes get it that have a handler for it.
+    """Signal that asks the job for a checkpoint before it is moved, preempted or stopped at its time limit, for example
+    "SIGUSR1"; none if empty. Only those of its processes get it that have a handler for it. A job that a person cancels
+    is not asked: nothing goes on from there.
     """
     checkpoint_seconds: builtins.int
     """Seconds between that signal and SIGTERM, at most; SIGTERM comes at once if the job exits or does not listen."""
