@@ -6,6 +6,8 @@ from control_plane.clock import Clock
 class Allowance:
     """A bucket of `at_once` tokens that fills again at `per_second`."""
 
+    __slots__ = ("_at_once", "_clock", "_counted_at", "_left", "_per_second")
+
     def __init__(self, clock: Clock, *, at_once: int, per_second: float) -> None:
         self._clock = clock
         self._at_once = at_once

@@ -12,7 +12,7 @@ class GpuClaims:
 
     def __init__(self) -> None:
         self._owners: dict[str, NodeId] = {}
-        self._claims: dict[NodeId, frozenset[str]] = {}
+        self._claims: dict[NodeId, tuple[str, ...]] = {}
 
     def load(self, nodes: Iterable[Node]) -> None:
         """Start with what the store knows."""
@@ -27,7 +27,7 @@ class GpuClaims:
             own = tuple(gpu for gpu in inventory.gpus if gpu.uuid not in foreign)
             inventory = replace(inventory, gpus=own)
         self.release(node_id)
-        self._claims[node_id] = frozenset(gpu.uuid for gpu in inventory.gpus)
+        self._claims[node_id] = tuple(gpu.uuid for gpu in inventory.gpus)
         self._owners.update(dict.fromkeys(self._claims[node_id], node_id))
         return inventory, foreign
 
@@ -37,5 +37,5 @@ class GpuClaims:
 
     def release(self, node_id: NodeId) -> None:
         """Give up the claims of a node."""
-        for gpu_uuid in self._claims.pop(node_id, frozenset()):
+        for gpu_uuid in self._claims.pop(node_id, ()):
             self._owners.pop(gpu_uuid, None)

@@ -1,8 +1,7 @@
 """The control plane's side of all links: accepts streams and runs the loops behind them."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 import structlog
 
@@ -124,21 +123,27 @@ class NodeLinks:
         except Rejected as rejected:
             yield rejected.message
             return
+        listener = asyncio.create_task(session.listen(requests), name="link")
         try:
-            async with _listening(session, requests):
-                nats_servers = tuple(self._nats_servers())
-                link_servers = () if self._peers is None else self._peers.link_servers()
-                yield self._terms.welcome(
-                    session.node_id, session.control_epoch, nats_servers, self._clock.now(), link_servers
-                )
-                session.welcomed = True
-                await self._writer.acknowledge(session, results)
-                self._dispatch.refresh(session.node_id)
-                while responses := await session.outbox.take():
-                    for response in responses:
-                        yield response
+            yield self._welcome(session)
+            session.welcomed = True
+            await self._writer.acknowledge(session, results)
+            del results
+            self._dispatch.refresh(session.node_id)
+            while responses := await session.outbox.take():
+                for response in responses:
+                    yield response
         finally:
+            listener.cancel()
             self._forget(session)
+            await asyncio.wait([listener])
+
+    def _welcome(self, session: LinkSession) -> node_link_pb2.ConnectResponse:
+        link_servers = () if self._peers is None else self._peers.link_servers()
+        nats_servers = tuple(self._nats_servers())
+        return self._terms.welcome(
+            session.node_id, session.control_epoch, nats_servers, self._clock.now(), link_servers
+        )
 
     async def _open(self, principal: NodePrincipal, requests: Requests) -> tuple[LinkSession, list[Settled]]:
         if self._closing:
@@ -216,14 +221,3 @@ class NodeLinks:
         if self.registry.remove(session):
             log.info("link.down", node_id=session.node_id)
             self._writer.gone(session.node_id)
-
-
-@asynccontextmanager
-async def _listening(session: LinkSession, requests: Requests) -> AsyncIterator[None]:
-    """Listen while the block runs; the listener has ended when this does."""
-    listener = asyncio.create_task(session.listen(requests), name=f"link {session.node_id}")
-    try:
-        yield
-    finally:
-        listener.cancel()
-        await asyncio.wait([listener])

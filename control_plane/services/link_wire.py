@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from sys import intern
 from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -64,17 +65,17 @@ def read_inventory(wire: node_pb2.HostInventory) -> HostInventory:
     return HostInventory(
         hostname=clean(wire.hostname),
         boot_id=clean(wire.boot_id),
-        agent_version=clean(wire.agent_version),
+        agent_version=_shared(wire.agent_version),
         gpus=tuple(sorted(gpus, key=lambda gpu: gpu.index)),
-        kernel=clean(wire.kernel),
-        operating_system=clean(wire.operating_system),
-        cpu_model=clean(wire.cpu_model),
+        kernel=_shared(wire.kernel),
+        operating_system=_shared(wire.operating_system),
+        cpu_model=_shared(wire.cpu_model),
         cpu_count=wire.cpu_count,
         memory_bytes=wire.memory_bytes,
-        driver_version=clean(wire.driver_version),
-        cuda_version=clean(wire.cuda_version),
+        driver_version=_shared(wire.driver_version),
+        cuda_version=_shared(wire.cuda_version),
         virtual_gpus=wire.virtual_gpus,
-        container_engine=clean(wire.container_engine),
+        container_engine=_shared(wire.container_engine),
         enforceable_limits=tuple(sorted(_LIMITS.intersection(wire.enforceable_limits))),
         address=wire.address if _ADDRESS.fullmatch(wire.address) else "",
         executor=_executor(wire.executor),
@@ -96,16 +97,16 @@ def _read_gpu(wire: node_pb2.GpuInventory) -> GpuInventory:
     known_type = _GPU_TYPE.fullmatch(wire.gpu_type)
     return GpuInventory(
         index=wire.index,
-        uuid=wire.uuid,
-        gpu_type=wire.gpu_type if known_type else "unknown",
-        product_name=clean(wire.product_name),
+        uuid=intern(wire.uuid),
+        gpu_type=intern(wire.gpu_type) if known_type else "unknown",
+        product_name=_shared(wire.product_name),
         memory_bytes=wire.memory_bytes,
-        pci_bus_id=clean(wire.pci_bus_id),
+        pci_bus_id=_shared(wire.pci_bus_id),
         serial=clean(wire.serial),
         nvlink_peer_uuids=_uuids(wire.nvlink_peer_uuids),
         mig_enabled=wire.mig_enabled,
         mig_device_uuids=_uuids(wire.mig_device_uuids),
-        compute_capability=clean(wire.compute_capability),
+        compute_capability=_shared(wire.compute_capability),
         power_limit_watts=wire.power_limit_watts,
         error=clean(wire.error) if known_type or wire.error else "its driver names no model",
         mig_devices=tuple(_read_mig_device(wire.uuid, device) for device in wire.mig_devices[:_MIG_DEVICES_MAX]),
@@ -121,7 +122,12 @@ def _read_mig_device(gpu_uuid: str, wire: node_pb2.MigDevice) -> MigDevice:
 
 
 def _uuids(texts: Iterable[str]) -> tuple[str, ...]:
-    return tuple(text for text in list(texts)[:GPUS_MAX] if _UUID.fullmatch(text))
+    return tuple(intern(text) for text in list(texts)[:GPUS_MAX] if _UUID.fullmatch(text))
+
+
+def _shared(text: str) -> str:
+    """Return a text that many GPUs and hosts have in common, cleaned: it is kept once for all of them."""
+    return intern(clean(text))
 
 
 def _inventory_invalid(why: str) -> InvalidArgument:
@@ -186,6 +192,8 @@ def read_time(wire: Timestamp) -> datetime | None:
 
 def clean(text: str, limit: int = _TEXT_MAX, *, lines: bool = False) -> str:
     """Return a stranger's text cut to `limit` characters, without control characters but, with `lines`, line breaks."""
+    if len(text) <= limit and text.isprintable():
+        return text
     return "".join(
         character if character.isprintable() or (lines and character == "\n") else "\ufffd"
         for character in text[:limit]

@@ -42,6 +42,12 @@ async def put_off(admission: LinkAdmission, node_id: NodeId | None = None) -> fl
     return refused.value.message.disconnect.retry_after.ToTimedelta().total_seconds()
 
 
+async def put_off_many(admission: LinkAdmission) -> None:
+    """Give away the appointments of the next ten seconds."""
+    for _ in range(500):
+        await put_off(admission)
+
+
 async def test_those_beyond_the_line_get_appointments_one_after_the_other() -> None:
     admission = LinkAdmission(StillClock(), at_once=1, waiting=0, chance=_NoChance())
     async with admission.turn(a_node()):
@@ -119,6 +125,7 @@ async def test_a_host_that_is_put_off_is_told_so_and_counts_as_heard_until_then(
             await rig.until_node(host.node_id, lambda node: node.connected)
         await rig.until_node(host.node_id, lambda node: not node.connected)
         async with rig.admission.turn(a_node()), host.dial() as stream:
+            await put_off_many(rig.admission)
             await stream.send(hello=host.hello())
             farewell = await stream.farewell()
         pause = farewell.retry_after.ToTimedelta().total_seconds()
@@ -146,6 +153,7 @@ async def test_a_revoked_host_is_not_kept_alive_by_being_put_off(tmp_path: Path)
 
         await rig.store.write(revoke)
         async with rig.admission.turn(a_node()):
+            await put_off_many(rig.admission)
             for one in (host, other):
                 async with one.dial() as stream:
                     await stream.send(hello=one.hello())
