@@ -7,6 +7,7 @@ itself in a circle is found by a sweep through everything, once an hour; all els
 """
 
 import asyncio
+import ctypes
 import gc
 from typing import Final
 
@@ -30,6 +31,22 @@ _SWEEP_SECONDS: Final = 3600.0
 _SWEEP_WORTH: Final = 200_000
 """No sweep where fewer objects were left alone since the last one."""
 
+_M_MMAP_THRESHOLD: Final = -3  # of glibc's malloc.h
+_ALONE_BYTES: Final = 16 << 10
+
+
+def keep_large_blocks_apart() -> bool:
+    """Have each large block come from the kernel by itself, untouched; return whether this C library can do that.
+
+    TLS gives each connection three buffers of 16 KB and more, of which a link uses the beginning. From the common heap
+    they would come full of what was there before, and stay in memory to their ends: some 7 KB for each link.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # another C library
+        return False
+    return bool(mallopt(_M_MMAP_THRESHOLD, _ALONE_BYTES))
+
 
 class Heap:
     """Decides when the collector looks at what. `run` it once everything is started."""
@@ -41,6 +58,7 @@ class Heap:
 
     async def run(self) -> None:
         """Look until cancelled; then the collector is on its own again."""
+        keep_large_blocks_apart()
         gc.set_threshold(_YOUNG, _MIDDLE, _NEVER)
         sweep_at = self._clock.monotonic() + _SWEEP_SECONDS
         try:

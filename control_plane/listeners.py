@@ -1,5 +1,6 @@
 """The two gRPC ports: people and joining hosts on one, daemons on the other."""
 
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 import grpc
@@ -28,6 +29,10 @@ log = structlog.get_logger()
 _GRACE_SECONDS = 3.0
 _LINKS_MAX = NODES_MAX + 1_000
 """Calls in progress at once on the daemons' port: a stream of each host, and some that end as others take over."""
+_LINK_OPTIONS = (
+    *SERVER_OPTIONS,
+    ("grpc.tsi.max_frame_size", 1024),  # each connection's buffer for what it sends; by itself 16 KB
+)
 _NODE_LINK = "orquanta.v1.NodeLinkService"
 
 
@@ -42,13 +47,13 @@ class Listeners:
 
     async def open(self, stack: AsyncExitStack, people: PeopleServices, node_link: NodeLink, *, clock: Clock) -> None:
         """Serve. Raises PreconditionFailed when a port was taken meanwhile."""
-        people_server = _server(people.gate, CONCURRENT_CALLS_MAX)
+        people_server = _server(people.gate, SERVER_OPTIONS, CONCURRENT_CALLS_MAX)
         names = [*people.add_to(people_server), _NODE_LINK]
         node_link_pb2_grpc.add_NodeLinkServiceServicer_to_server(node_link, people_server)
         credentials = None if self._settings.insecure else self._certificates.people_credentials()
         await _start(stack, people_server, names, self._people, credentials)
 
-        nodes_server = _server(Gate(port=Port.NODES, authenticator=None, clock=clock), _LINKS_MAX)
+        nodes_server = _server(Gate(port=Port.NODES, authenticator=None, clock=clock), _LINK_OPTIONS, _LINKS_MAX)
         node_link_pb2_grpc.add_NodeLinkServiceServicer_to_server(node_link, nodes_server)
         await _start(
             stack,
@@ -59,8 +64,8 @@ class Listeners:
         )
 
 
-def _server(gate: Gate, calls_max: int) -> aio.Server:
-    return aio.server(interceptors=[gate], options=SERVER_OPTIONS, maximum_concurrent_rpcs=calls_max)
+def _server(gate: Gate, options: Sequence[tuple[str, int]], calls_max: int) -> aio.Server:
+    return aio.server(interceptors=[gate], options=options, maximum_concurrent_rpcs=calls_max)
 
 
 async def _start(

@@ -2,6 +2,9 @@
 
 import asyncio
 import gc
+import platform
+import subprocess
+import sys
 import weakref
 from collections.abc import Iterator
 from contextlib import suppress
@@ -87,3 +90,9 @@ async def test_the_collector_is_on_its_own_again_when_the_loop_ends() -> None:
     with suppress(asyncio.CancelledError):
         await running
     assert gc.get_threshold() == before
+
+
+def test_large_blocks_are_kept_apart_where_the_c_library_can_do_that() -> None:
+    program = "from control_plane.heap import keep_large_blocks_apart as keep; print(keep())"
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert (said.strip() == "True") == (platform.libc_ver()[0] == "glibc")
