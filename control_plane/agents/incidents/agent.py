@@ -53,6 +53,7 @@ class Incidents(Agent):
         self._dirty: dict[NodeId, None] = {}
         self._due: dict[NodeId, float] = {}
         self._blocked: dict[NodeId, None] = {}
+        self._seen: dict[NodeId, int] = {}
 
     async def round(self) -> str:
         """Treat every node about which something has changed or is due."""
@@ -121,6 +122,8 @@ class Incidents(Agent):
     def _note(self, node_id: NodeId, outcome: Outcome) -> None:
         self._blocked.pop(node_id, None)
         self._due.pop(node_id, None)
+        if outcome.seen:
+            self._seen[node_id] = outcome.seen
         if outcome.blocked:
             self._blocked[node_id] = None
         elif outcome.watched:
@@ -161,6 +164,9 @@ class Incidents(Agent):
             self._dirty[NodeId(event.parent_id)] = None
         elif event.noun is Noun.NODE:
             node_id = NodeId(event.id)
+            if event.sequence <= self._seen.get(node_id, 0):
+                return  # it tells of what was done here
+            self._seen.pop(node_id, None)
             open_here = node_id in self._due or node_id in self._blocked
             always = event.kind in (conditions.CHANGED, repairs.CHANGED, "node.draining")
             if always or (open_here and (event.kind == ASSIGNMENTS_CHANGED or event.kind.startswith("node."))):

@@ -1,7 +1,7 @@
 """Carries out the steps about one node, in one transaction: what takes effect passes the governor."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -27,7 +27,7 @@ from control_plane.fleet.incident_steps import (
     Wait,
     WithdrawRepair,
 )
-from control_plane.fleet.ladder import asks
+from control_plane.fleet.ladder import ANSWER_SECONDS, asks
 from control_plane.fleet.remembered import Fault, fault_of
 from control_plane.governor import hand_offs, holds, repairs
 from control_plane.governor import incidents as keeper
@@ -40,7 +40,8 @@ from control_plane.model.incident import Incident, IncidentState
 from control_plane.model.memory import Memory
 from control_plane.model.node import Node, NodeHold
 from control_plane.model.repair import Repair
-from control_plane.store import bounds, incidents
+from control_plane.store import bounds, events, incidents
+from control_plane.store import repairs as repair_store
 from control_plane.store.database import Tx
 
 log = structlog.get_logger()
@@ -61,13 +62,15 @@ class Outcome:
     """What was done about a node.
 
     `seconds`: look again then at the latest, None if only a change can matter. `watched`: something is open about it.
-    `blocked`: it waits for others to be back in service.
+    `blocked`: it waits for others to be back in service. `seen`: nothing that is told by an event up to this one is a
+    reason to look again, 0 if any is.
     """
 
     done: tuple[str, ...] = ()
     seconds: float | None = None
     watched: bool = False
     blocked: bool = False
+    seen: int = 0
 
 
 class Healer:
@@ -99,7 +102,9 @@ class Healer:
         """
         load_many(tx, node_ids, self._policy)
         with tx.together():
-            return [self._treat(tx, node_id, remembered.get(node_id)) for node_id in node_ids]
+            outcomes = [self._treat(tx, node_id, remembered.get(node_id)) for node_id in node_ids]
+        newest = events.newest(tx)
+        return [_up_to(tx, node_id, one, newest) for node_id, one in zip(node_ids, outcomes, strict=True)]
 
     def look(self, tx: Tx, node_id: NodeId) -> tuple[bool, Outcome, Fault | None]:
         """Tell, without writing, whether there is something to do about a node, and if not, when to look again.
@@ -121,7 +126,8 @@ class Healer:
     def treat(self, tx: Tx, node_id: NodeId, remembered: tuple[Memory, ...] | None = None) -> Outcome:
         """Do what is to be done about a node now. `remembered` is None if memory was not asked about it."""
         load_many(tx, [node_id], self._policy)
-        return self._treat(tx, node_id, remembered)
+        outcome = self._treat(tx, node_id, remembered)
+        return _up_to(tx, node_id, outcome, events.newest(tx))
 
     def _treat(self, tx: Tx, node_id: NodeId, remembered: tuple[Memory, ...] | None) -> Outcome:
         done: list[str] = []
@@ -140,7 +146,7 @@ class Healer:
                 if refused is not None:
                     return refused
                 if isinstance(step, OrderRepair):
-                    return Outcome(tuple(done), BLOCKED_SECONDS, watched=True)  # what follows, its host says
+                    return _ordered(tx, view, done)
             else:
                 done.append(_observe(tx, view, step))
         return Outcome(tuple(done), BLOCKED_SECONDS, watched=True)
@@ -267,6 +273,18 @@ def _move_on(tx: Tx, node: Node, repair: Repair, step: Step) -> str:
             return f"{node.name}: {repair.rung.words} goes on"
         case _:
             raise TypeError(f"{step} does not fit {repair.rung.words} of {node.name}")
+
+
+def _ordered(tx: Tx, view: View, done: list[str]) -> Outcome:
+    """Return what follows an order: what its host says of it, or the next step if it is carried out already."""
+    goes_on = repair_store.unfinished(tx, view.node.id) is not None
+    return Outcome(tuple(done), ANSWER_SECONDS if goes_on else BLOCKED_SECONDS, watched=True)
+
+
+def _up_to(tx: Tx, node_id: NodeId, outcome: Outcome, newest: int) -> Outcome:
+    """Say of an order that goes on that what this transaction tells of it is known."""
+    goes_on = outcome.seconds == ANSWER_SECONDS and repair_store.unfinished(tx, node_id) is not None
+    return replace(outcome, seen=newest) if goes_on else outcome
 
 
 def _idle(view: View | None, done: tuple[str, ...]) -> Outcome:
