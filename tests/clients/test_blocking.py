@@ -2,13 +2,15 @@
 
 import asyncio
 import inspect
+import threading
 
 import grpc
 import pytest
 
 from orquanta import AsyncClient, Client
 from orquanta.blocking.loop import Blocking
-from orquanta.errors import NotFound
+from orquanta.errors import NotFound, Unavailable
+from orquanta.retry import RetryPolicy
 from orquanta.types import GoalState
 from orquanta.v1 import goal_pb2
 from tests.clients.conftest import Certificates
@@ -63,3 +65,20 @@ def test_closed_client_says_so(certificates: Certificates) -> None:
     client.close()
     with pytest.raises(RuntimeError, match="closed"):
         client.goals.get("g-1")
+
+
+def test_clients_share_one_loop_which_the_last_one_stops(certificates: Certificates) -> None:
+    def loops() -> int:
+        return sum(thread.name == "orquanta-client" for thread in threading.enumerate())
+
+    before = loops()
+    once = RetryPolicy(max_attempts=1)
+    first, second = (Client("localhost:1", ca_certificate=certificates.ca, retry=once) for _ in range(2))
+    assert loops() == max(1, before)
+    first.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        first.goals.get("g-1")
+    with pytest.raises(Unavailable):  # the other goes on
+        second.goals.get("g-1")
+    second.close()
+    assert loops() == before

@@ -91,7 +91,7 @@ class Client:
         self._closed = False
 
     def close(self) -> None:
-        """Close the connection and stop the private loop. Calling it again does nothing."""
+        """Close the connection, and with the last one the loop. Calling it again does nothing."""
         if not self._closed:
             self._closed = True
             try:

@@ -1,6 +1,7 @@
-"""A private event loop on a thread of its own, and the two wrappers that make its calls blocking."""
+"""An event loop on a thread of its own, and the two wrappers that make its calls blocking."""
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from functools import wraps
@@ -14,29 +15,76 @@ Result = TypeVar("Result")
 _WAKE_SECONDS = 0.25
 
 
-class LoopThread:
-    """Runs coroutines for threads that have no event loop. Safe to use from several threads."""
+class _Thread:
+    """An event loop on a thread of its own, and how many clients use it."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._serve, name="orquanta-client", daemon=True)
-        self._thread.start()
+        self.loop = asyncio.new_event_loop()
+        self.process_id = os.getpid()
+        self.users = 0
+        self.thread = threading.Thread(target=self._serve, name="orquanta-client", daemon=True)
+        self.thread.start()
 
     def _serve(self) -> None:
-        asyncio.set_event_loop(self._loop)
+        asyncio.set_event_loop(self.loop)
         try:
-            self._loop.run_forever()
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self.loop.run_forever()
+            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
         finally:
             asyncio.set_event_loop(None)
-            self._loop.close()
+            self.loop.close()
+
+    def stop(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+
+
+class _Shared:
+    """The thread that all clients of this process use.
+
+    gRPC has one queue for all event loops of a process: two of them wake each other for nothing, with a traceback each
+    time.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._thread: _Thread | None = None
+
+    def take(self) -> _Thread:
+        """The thread, started if there is none, or none of this process (after a fork)."""
+        with self._lock:
+            if self._thread is None or self._thread.process_id != os.getpid():
+                self._thread = _Thread()
+            self._thread.users += 1
+            return self._thread
+
+    def give_back(self, thread: _Thread) -> None:
+        """Stop the thread if nobody uses it any more."""
+        with self._lock:
+            thread.users -= 1
+            last = thread.users == 0
+            if last and self._thread is thread:
+                self._thread = None
+        if last and thread.process_id == os.getpid():
+            thread.stop()
+
+
+_shared = _Shared()
+
+
+class LoopThread:
+    """Runs a client's coroutines for threads that have no event loop. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._thread = _shared.take()
+        self._closed = False
 
     def run(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
         """The coroutine's result. An interrupt of the calling thread (Ctrl-C) cancels the coroutine."""
-        if self._loop.is_closed() or threading.current_thread() is self._thread:
+        if self._closed or threading.current_thread() is self._thread.thread:
             coroutine.close()
             raise RuntimeError("the client is closed, or was called from its own event loop")
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._thread.loop)
         try:
             while True:
                 try:
@@ -71,14 +119,14 @@ class LoopThread:
             while (item := self.run(advance())) is not end:
                 yield item  # type: ignore[misc]  # what is not the end mark is a Result
         finally:
-            if not self._loop.is_closed():  # a closed client has closed its streams
+            if not self._closed:  # a closed client has closed its streams
                 self.run(close())
 
     def stop(self) -> None:
-        """Stop the loop and its thread. Calling it again does nothing."""
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
+        """Take no more; the last client stops the loop and its thread. Calling it again does nothing."""
+        if not self._closed:
+            self._closed = True
+            _shared.give_back(self._thread)
 
 
 class Blocking(Generic[Noun]):
