@@ -17,6 +17,7 @@ DONE_MAX: Final = 256
 """Members of one host that are remembered after their end was acknowledged."""
 _FAILED_CODE: Final = 1
 _ABORTED: Final = 6
+_WHOLE_MILLI: Final = 1_000
 
 Key = tuple[str, int]
 """Allocation and rank."""
@@ -91,7 +92,8 @@ class Member:
             made.message = self.message
             made.ended_at.CopyFrom(stamp(self.ended_at))
             if self.started_at:
-                made.gpu_seconds = max(0.0, self.ended_at - self.started_at) * len(wish.gpu_uuids)
+                gpus = len(wish.gpu_uuids) * (wish.gpu_milli or _WHOLE_MILLI) / _WHOLE_MILLI
+                made.gpu_seconds = max(0.0, self.ended_at - self.started_at) * gpus
         return made
 
 

@@ -94,6 +94,14 @@ def test_a_member_starts_runs_for_its_time_prints_and_ends(make: MakeHost) -> No
     assert not host.hello(NOW + 34).members
 
 
+def test_a_part_of_a_gpu_counts_as_a_part(make: MakeHost) -> None:
+    host, part = make(), assignment(make(), gpus=1)
+    part.gpu_milli = 250
+    host.obey(desired(part), NOW)
+    pass_time(host, 33)
+    assert told(host, "member_report")[-1].member_report.gpu_seconds == pytest.approx(7.5, abs=0.25)
+
+
 def test_a_member_that_is_not_wanted_any_more_stops_and_is_not_started_twice(make: MakeHost) -> None:
     host = make()
     host.obey(desired(assignment(host)), NOW)
