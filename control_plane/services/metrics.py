@@ -1,8 +1,9 @@
 """MetricsService: the fleet in figures."""
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -12,24 +13,26 @@ from typing_extensions import override
 
 from control_plane.fleet.prices import PriceTable
 from control_plane.model.goal import GoalState
-from control_plane.model.ids import NodeId
 from control_plane.model.incident import IncidentState
-from control_plane.model.job import WHOLE_GPU_MILLI, JobState
+from control_plane.model.job import JobState
 from control_plane.model.money import to_micros
-from control_plane.model.node import GpuHealth, GpuInventory, Node, NodeState
+from control_plane.model.node import NodeState
 from control_plane.model.telemetry import Rollup
 from control_plane.services.convert.scalars import timestamp
+from control_plane.services.fleet_gpus import FleetCount, FleetGpus
 from control_plane.services.validate.fields import Fields
 from control_plane.services.validate.others import moment, node_reference
-from control_plane.store import conditions, goals, gpu_holds, incidents, jobs, nodes, rollups, users
+from control_plane.store import conditions, goals, incidents, jobs, nodes, rollups, users
 from control_plane.store.database import Store, Tx
-from control_plane.store.gpu_holds import Holders
 from control_plane.telemetry.windows import TelemetryCounts, TelemetryWindows
 from orquanta.v1 import event_pb2, metrics_pb2
 from orquanta.v1.metrics_pb2_grpc import MetricsServiceServicer
 
 UTILIZATION_SECONDS: Final = 30.0
 """The period over which utilisation is averaged."""
+
+_NODES_AT_A_STRETCH: Final = 50
+"""Nodes whose windows are looked at, a millisecond's work or two, before everything else has its turn."""
 
 _ROLLUPS_SHOWN: Final = timedelta(days=7)
 _ROLLUPS_MAX: Final = 1_440
@@ -39,30 +42,15 @@ _ROLLUPS_MAX: Final = 1_440
 class _Figures:
     """What one transaction says about the fleet."""
 
-    nodes: Sequence[Node]
-    holders: Holders
+    gpus: FleetCount
     nodes_by_state: Mapping[NodeState, int]
     jobs_by_state: Mapping[JobState, int]
     goals_by_state: Mapping[GoalState, int]
     incidents_by_state: Mapping[IncidentState, int]
     conditions_by_kind: Mapping[str, int]
-    gpu_health: Mapping[NodeId, Mapping[str, GpuHealth]]
-    closed_hosts: frozenset[NodeId]
     spent_usd: Decimal
     reserved_usd: Decimal
     measured_at: datetime
-
-
-@dataclass(slots=True)
-class _Model:
-    """Running totals of one GPU model."""
-
-    total: int = 0
-    allocated: int = 0
-    partly: int = 0
-    used_milli: int = 0
-    free: int = 0
-    utilizations: list[float] = field(default_factory=list)
 
 
 class Metrics(MetricsServiceServicer):
@@ -72,14 +60,15 @@ class Metrics(MetricsServiceServicer):
         self._store = store
         self._telemetry = telemetry
         self._prices = prices
+        self._gpus = FleetGpus()
 
     @override
     async def GetFleetMetrics(
         self, request: metrics_pb2.GetFleetMetricsRequest, context: object
     ) -> metrics_pb2.GetFleetMetricsResponse:
-        figures = await self._store.read(_figures)
+        figures = await self._store.read(self._figures)
         return metrics_pb2.GetFleetMetricsResponse(
-            gpu_types=self._gpu_types(figures),
+            gpu_types=await self._gpu_types(figures.gpus),
             nodes_by_state=_by_state(figures.nodes_by_state),
             jobs_by_state=_by_state(figures.jobs_by_state),
             goals_by_state=_by_state(figures.goals_by_state),
@@ -130,34 +119,41 @@ class Metrics(MetricsServiceServicer):
         found = await self._store.read(read)
         return metrics_pb2.GetTelemetryRollupsResponse(rollups=[_rollup(one) for one in found])
 
-    def _gpu_types(self, figures: _Figures) -> list[metrics_pb2.GpuTypeMetrics]:
-        models: defaultdict[str, _Model] = defaultdict(_Model)
-        for node in figures.nodes:
-            if node.state is not NodeState.LOST and node.inventory is not None:
-                busy = self._telemetry.utilizations(node.id, UTILIZATION_SECONDS)
-                for gpu in node.inventory.gpus:
-                    model = models[gpu.gpu_type]
-                    model.total += 1
-                    if held := figures.holders.get(gpu.uuid, ()):
-                        used = gpu_holds.used_milli(gpu, held)
-                        model.allocated += 1
-                        model.used_milli += used
-                        model.partly += used < WHOLE_GPU_MILLI
-                        model.utilizations.extend((busy[gpu.uuid],) if gpu.uuid in busy else ())
-                    elif _serves(figures, node, gpu):
-                        model.free += 1
+    def _figures(self, tx: Tx) -> _Figures:
+        spent, reserved = users.totals(tx)
+        return _Figures(
+            gpus=self._gpus.count(tx),
+            nodes_by_state=nodes.count_by_state(tx),
+            jobs_by_state=jobs.count_by_state(tx),
+            goals_by_state=goals.count_by_state(tx),
+            incidents_by_state=incidents.count_by_state(tx),
+            conditions_by_kind=conditions.count_by_kind(tx),
+            spent_usd=spent,
+            reserved_usd=reserved,
+            measured_at=tx.now,
+        )
+
+    async def _gpu_types(self, count: FleetCount) -> list[metrics_pb2.GpuTypeMetrics]:
+        busy: defaultdict[str, list[float]] = defaultdict(list)
+        for number, (node_id, held) in enumerate(count.held.items(), 1):
+            percents = self._telemetry.utilizations(node_id, UTILIZATION_SECONDS)
+            for gpu_uuid, gpu_type in held.items():
+                if gpu_uuid in percents:
+                    busy[gpu_type].append(percents[gpu_uuid])
+            if not number % _NODES_AT_A_STRETCH:
+                await asyncio.sleep(0)
         return [
             metrics_pb2.GpuTypeMetrics(
                 gpu_type=gpu_type,
                 total=model.total,
                 allocated=model.allocated,
-                free=model.free,
                 used_milli=model.used_milli,
                 partly_allocated=model.partly,
-                utilization_percent=(sum(model.utilizations) / len(model.utilizations) if model.utilizations else None),
+                free=model.free,
+                utilization_percent=sum(busy[gpu_type]) / len(busy[gpu_type]) if busy[gpu_type] else None,
                 price_usd_micros_per_gpu_hour=to_micros(self._prices.usd_per_gpu_hour(gpu_type)),
             )
-            for gpu_type, model in sorted(models.items())
+            for gpu_type, model in sorted(count.models.items())
         ]
 
 
@@ -181,31 +177,6 @@ def _rollup(value: Rollup) -> event_pb2.TelemetryRollup:
             )
             for gpu in value.gpus
         ],
-    )
-
-
-def _serves(figures: _Figures, node: Node, gpu: GpuInventory) -> bool:
-    """Tell whether a job could get the GPU now."""
-    if node.state is not NodeState.READY or node.id in figures.closed_hosts:
-        return False
-    return GpuHealth.FAILED not in (gpu.health, figures.gpu_health.get(node.id, {}).get(gpu.uuid))
-
-
-def _figures(tx: Tx) -> _Figures:
-    spent, reserved = users.totals(tx)
-    return _Figures(
-        nodes=nodes.active(tx),
-        holders=gpu_holds.holders(tx),
-        nodes_by_state=nodes.count_by_state(tx),
-        jobs_by_state=jobs.count_by_state(tx),
-        goals_by_state=goals.count_by_state(tx),
-        incidents_by_state=incidents.count_by_state(tx),
-        conditions_by_kind=conditions.count_by_kind(tx),
-        gpu_health=conditions.gpu_health(tx),
-        closed_hosts=conditions.closed_hosts(tx),
-        spent_usd=spent,
-        reserved_usd=reserved,
-        measured_at=tx.now,
     )
 
 

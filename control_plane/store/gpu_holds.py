@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from sqlalchemy import ColumnElement, case, delete, func, or_, select, text
 from sqlalchemy import update as sql_update
@@ -10,7 +11,7 @@ from sqlmodel import col
 from control_plane.fleet.cost import mig_share
 from control_plane.model.ids import AllocationId, JobId, NodeId, UserId
 from control_plane.model.job import WHOLE_GPU_MILLI
-from control_plane.model.node import GpuInventory
+from control_plane.model.node import MigDevice
 from control_plane.store import teams
 from control_plane.store.database import Tx
 from control_plane.store.tables import AllocationRow, GpuHoldRow, GpuUsageRow
@@ -27,6 +28,25 @@ class GpuHold:
     user_id: UserId
     team: str = ""
     milli: int = WHOLE_GPU_MILLI
+
+
+class Divisible(Protocol):
+    """What must be known of a GPU to tell how much of it is held."""
+
+    @property
+    def uuid(self) -> str:
+        """Its UUID."""
+        ...
+
+    @property
+    def gpu_type(self) -> str:
+        """Its model."""
+        ...
+
+    @property
+    def mig_devices(self) -> tuple[MigDevice, ...]:
+        """The MIG devices on it."""
+        ...
 
 
 Holders = Mapping[str, tuple[GpuHold, ...]]
@@ -89,7 +109,7 @@ def holders(tx: Tx, *, node_id: NodeId | None = None) -> dict[str, tuple[GpuHold
     return {gpu_uuid: tuple(sorted(held, key=lambda hold: hold.allocation_id)) for gpu_uuid, held in found.items()}
 
 
-def share_milli(gpu: GpuInventory, hold: GpuHold) -> int:
+def share_milli(gpu: Divisible, hold: GpuHold) -> int:
     """Return how much of the GPU a hold is, in thousandths; a MIG device by its compute slices, all if unknown."""
     if hold.gpu_uuid == gpu.uuid:
         return hold.milli
@@ -100,7 +120,7 @@ def share_milli(gpu: GpuInventory, hold: GpuHold) -> int:
         return WHOLE_GPU_MILLI
 
 
-def used_milli(gpu: GpuInventory, held: Iterable[GpuHold]) -> int:
+def used_milli(gpu: Divisible, held: Iterable[GpuHold]) -> int:
     """Return how much of the GPU is held in all, in thousandths."""
     return min(WHOLE_GPU_MILLI, sum(share_milli(gpu, hold) for hold in held))
 
