@@ -30,6 +30,7 @@ class World:
         self.hosts: dict[NodeId, Host] = {host.node_id: host for host in read.hosts}
         self.room = Hosts(read.hosts, policy=packing, history=history)
         self.queue = Queue(terms)
+        self.room.expect(lambda: (job.resources for job in self.queue.jobs().values()))
         self.reasons: dict[JobId, str] = {}
         self.dependents: dict[JobId, set[JobId]] = {}
         self._depends_on: dict[JobId, tuple[JobId, ...]] = {}

@@ -40,7 +40,7 @@ def _gpus_on_each(request: ResourceRequest) -> str:
         return f"{amount_of(request)} and "
     if not request.node_count:
         return f"enough {what_of(request)} and "
-    return f"{request.gpu_count // request.node_count} {what_of(request)} and "
+    return f"{amount_of(replace(request, gpu_count=request.gpu_count // request.node_count))} and "
 
 
 def could_give_up(request: ResourceRequest) -> Iterator[tuple[str, Changes, bool]]:

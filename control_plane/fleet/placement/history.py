@@ -13,6 +13,7 @@ from control_plane.model.job import ResourceRequest
 
 HALF_LIFE_DEMANDS = 10_000  # after so many more, a demand counts half
 MAX_CLASSES = 512
+_MOST_AWAITED = 64  # classes that only those who wait are of
 _SHARE_GRAIN_MILLI = 10
 _CPU_GRAIN_MILLI = 500
 _COUNT_PARTS = 1_000  # weights become whole counts of this many parts
@@ -68,17 +69,19 @@ class History:
         return sum(self._weights.values()) / self._unit
 
     def classes(self, waiting: Iterable[ResourceRequest] = ()) -> tuple[TaskClass, ...]:
-        """Return the classes to expect, most common first; those that wait count once more.
+        """Return the classes to expect, most common first; those that wait count once more, as far as there is place.
 
         Counts are in thousandths of a demand. `USUAL` counts as the first demands of all, so that few do not mislead.
         """
         counts = dict(USUAL)
         for kind, weight in self._weights.items():
             counts[kind] = counts.get(kind, 0.0) + weight / self._unit
+        most = len(counts) + _MOST_AWAITED
         for request in waiting:
             found = class_of(request)
             kind = _Class(found.demand, tuple(sorted(found.gpu_models)))
-            counts[kind] = counts.get(kind, 0.0) + found.count
+            if kind in counts or len(counts) < most:
+                counts[kind] = counts.get(kind, 0.0) + found.count
         return in_order(
             TaskClass(kind.demand, frozenset(kind.models), count)
             for kind, weight in counts.items()

@@ -1,6 +1,6 @@
 """The hosts as they are filled: finds room, and takes and frees it."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from types import MappingProxyType
@@ -172,8 +172,11 @@ class Hosts:
         """Return what the job lacks to start now, and what would help."""
         return self._diviner.missing(asked)
 
-    def expect(self, waiting: Iterable[ResourceRequest]) -> None:
-        """Let the jobs that wait, in their order, count among what is to come. The first 2,000 are looked at."""
+    def expect(self, waiting: Callable[[], Iterable[ResourceRequest]]) -> None:
+        """Let the jobs that wait count among what is to come. They are asked for when what is to come is weighed anew.
+
+        The first 2,000 are looked at.
+        """
         self.ranking.expect(waiting)
 
     def ways(self, asked: Asked) -> tuple[Way, ...]:

@@ -132,7 +132,8 @@ class Diviner:
             return f"it needs {spread_of(request)}, and the fleet has {total}{_there(request)}"
         each = _on_each(request)
         if each and (largest := self._largest(asked)) < each:
-            needs = f"{each} {what_of(request)} on {'each' if request.node_count > 1 else 'one'} host"
+            on = "each" if request.node_count > 1 else "one"
+            needs = f"{amount_of(replace(request, gpu_count=each))} on {on} host"
             return f"it needs {needs}, and no host {_that_may(request)} has more than {largest}"
         for text, changes in leave_out(request):
             if self._could_ever(_less(asked, changes)):

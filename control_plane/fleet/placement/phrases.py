@@ -1,5 +1,7 @@
 """The words in which placement speaks of what a job asks for."""
 
+from dataclasses import replace
+
 from control_plane.fleet.executors import LABEL as EXECUTOR
 from control_plane.model.job import ResourceRequest, TopologyDomain
 
@@ -39,7 +41,8 @@ def amount_of(request: ResourceRequest) -> str:
 def spread_of(request: ResourceRequest) -> str:
     """Return the same with the hosts that it names, such as "8 H100 on each of 2 hosts"."""
     if request.node_count > 1:
-        return f"{request.gpu_count // request.node_count} {what_of(request)} on each of {request.node_count} hosts"
+        each = replace(request, gpu_count=request.gpu_count // request.node_count)
+        return f"{amount_of(each)} on each of {request.node_count} hosts"
     return amount_of(request) + (" on one host" if request.node_count and request.gpu_count > 1 else "")
 
 

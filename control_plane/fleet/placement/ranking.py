@@ -1,6 +1,6 @@
 """Which packing policy scores the hosts, and when it is made anew from what was asked for lately."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from itertools import islice
 
@@ -46,14 +46,17 @@ class PolicyRanking:
         self.policy = policy
         self._grid = grid
         self._seed = seed
-        self._waiting: tuple[ResourceRequest, ...] = ()
+        self._waiting: Callable[[], Iterable[ResourceRequest]] = tuple
         self._scores = Scores(grid, BestFitScorer())
         self._models = 0
         self._next_at = 0
 
-    def expect(self, waiting: Iterable[ResourceRequest]) -> None:
-        """Let the jobs that wait, of which the first 2,000 are looked at, count among what is to come."""
-        self._waiting = tuple(islice(waiting, _MAX_WAITING))
+    def expect(self, waiting: Callable[[], Iterable[ResourceRequest]]) -> None:
+        """Let the jobs that wait, of which the first 2,000 are looked at, count among what is to come.
+
+        They are asked for whenever a scorer is made.
+        """
+        self._waiting = waiting
 
     def of(self, need: Need) -> tuple[Scored, Slots]:
         """Return for each row its score, NO_ROOM where the need does not fit, and the slot that a share would take."""
@@ -69,7 +72,8 @@ class PolicyRanking:
         return self.history.noted >= self._next_at or self._models != len(self._grid.kinds.models)
 
     def _scorer(self) -> Scorer:
-        classes, models = self.history.classes(self._waiting), tuple(self._grid.kinds.models)
+        classes = self.history.classes(islice(self._waiting(), _MAX_WAITING))
+        models = tuple(self._grid.kinds.models)
         if self.policy is PackingPolicy.FGD:
             return FgdScorer(covering(classes, COVERED_PERCENT), models)
         return BlendScorer(classes, models, ValueTerms())

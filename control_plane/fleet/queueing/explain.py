@@ -60,7 +60,8 @@ def why_over_limit(
         return Explanation(
             WaitReason.UNSATISFIABLE, text, (f"raise the limit of {name}: {command} {-(-wanted // 1000)}",)
         )
-    text = f"{name} may hold {gpus(most)} GPUs and holds {gpus(held_milli)}; this job needs {gpus(wanted)}"
+    holds = "holds" if held_milli <= most else "holds or is promised"  # what makes way for others is still held
+    text = f"{name} may hold {gpus(most)} GPUs and {holds} {gpus(held_milli)}; this job needs {gpus(wanted)}"
     raise_it = f"raise the limit of {name}: {command} {least}"
     ends = [f"{one.job_id} ends by {clock(one.ends_by, now)}" for one in held if one.ends_by is not None]
     return Explanation(WaitReason.QUOTA, text, ((names(ends),) if ends else ()) + (raise_it,))

@@ -82,6 +82,7 @@ class _Run:
         refresh = timedelta(seconds=_REFRESH_STEPS * self._step)
         self._queue = Queue(simulation.terms, most_kept=_KEPT, refresh=refresh)
         self._queue.see(simulation.hosts)
+        self._room.expect(lambda: (job.resources for job in self._queue.jobs().values()))
         self._waiting: list[WaitingJob] = [
             _waiting(number, job, simulation.starts_at) for number, job in enumerate(simulation.jobs)
         ]

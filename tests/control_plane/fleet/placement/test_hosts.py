@@ -250,6 +250,16 @@ def test_a_history_is_bounded_and_what_waits_weighs_in_it() -> None:
         history.note(whole(1, cpu_milli=500 * number))
     assert len(history.classes()) <= 520
     assert history.classes([part(330)] * 50)[0].demand.gpu_milli == 330
+    assert len(history.classes(whole(2, 1, cpu_milli=500 * number) for number in range(2_000))) <= 600
+
+
+def test_what_waits_decides_which_host_is_left_whole() -> None:
+    """Jobs that wait for something else than room, say for their team's limit, find their four GPUs together later."""
+    for waits, host_name in ((0, "wide"), (20, "small")):
+        room = Hosts([host("small", 2, cores=32), host("wide", 4, cores=16)])
+        room.expect(lambda waits=waits: [whole(4, 1)] * waits)  # type: ignore[misc] # one that takes nothing
+        assert names(room, run(room, "new", whole(1, 1, cpu_milli=1_000))) == [host_name]
+        assert (room.find(asked(whole(4, 1))) is not None) == bool(waits)
 
 
 @pytest.mark.parametrize(
