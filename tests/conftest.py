@@ -19,6 +19,7 @@ from control_plane.store.database import Store
 from control_plane.store.engine import migrate, open_engine
 from tests.fake_clock import FakeClock
 from tests.postgresql import PostgreSql, running_postgresql
+from tests.scratch import keep_in_memory
 
 _TEMPLATE = "orquanta_template"
 
@@ -26,6 +27,8 @@ _TEMPLATE = "orquanta_template"
 for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
+
+keep_in_memory()
 
 # No test may ask a real model; those that speak to a server of their own use loopback_allowed().
 forbid_real_calls()
