@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from datetime import timedelta
 
+from orquanta.cli.documents import Document
 from orquanta.cli.formats import moment, money, now, relative, short, span, words
 from orquanta.cli.output import Output
 from orquanta.types.actions import Action, ActionState, Approval
@@ -92,7 +93,7 @@ def time_left(action: Action) -> str:
 
 def _what(action: Action) -> list[tuple[str, str]]:
     try:
-        arguments = json.dumps(json.loads(action.arguments_json or "{}"), indent=2, ensure_ascii=False)
+        arguments = json.dumps(_told(json.loads(action.arguments_json or "{}")), indent=2, ensure_ascii=False)
     except ValueError:
         arguments = action.arguments_json
     return [
@@ -101,6 +102,13 @@ def _what(action: Action) -> list[tuple[str, str]]:
         ("arguments", arguments),
         ("estimate", money(action.estimate_usd)),
     ]
+
+
+def _told(value: Document) -> Document:
+    """JSON without what is empty or not set, so that a person sees what is; numbers and false stay."""
+    if isinstance(value, dict):
+        return {key: _told(item) for key, item in value.items() if item not in (None, "", [], {})}
+    return [_told(item) for item in value] if isinstance(value, list) else value
 
 
 def _approvals(action: Action) -> list[tuple[str, str]]:
