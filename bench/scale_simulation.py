@@ -18,6 +18,10 @@ class Simulation:
     process: asyncio.subprocess.Process
     figures: dict[str, float]
 
+    def begin_script(self) -> None:
+        """Count the moments of its script from now on, in all of its processes."""
+        self.process.send_signal(signal.SIGUSR1)
+
     async def until(self, name: str, least: float, seconds: float) -> None:
         """Wait until one of its figures has reached this."""
         async with asyncio.timeout(seconds):
@@ -32,7 +36,7 @@ async def simulation(fleet: Fleet, hosts: int, processes: int, *arguments: str) 
     """Run simulated hosts against the fleet."""
     command = [sys.executable, "-m", "simulator", "--server", fleet.server, "--hosts", str(hosts), "--follow"]
     command += ["--api-key-file", str(fleet.directory / "key"), "--ca-file", str(fleet.ca_file)]
-    command += ["--telemetry", "none", "--processes", str(processes), *arguments]
+    command += ["--telemetry", "none", "--processes", str(processes), "--script-on-signal", *arguments]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, limit=1 << 20)
     made = Simulation(process, {})
 

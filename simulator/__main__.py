@@ -46,6 +46,8 @@ async def _run(options: Options, arguments: Sequence[str]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    if options.script_on_signal:
+        loop.add_signal_handler(signal.SIGUSR1, fleet.begin_script)
     began = time.monotonic()
     running = asyncio.create_task(fleet.run())
     telling = asyncio.create_task(_tell(fleet, options))

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -21,6 +22,7 @@ class Crowd:
         self._options = options
         self._arguments = list(arguments)
         self._figures: dict[int, dict[str, int | float | str]] = {}
+        self._processes: dict[int, asyncio.subprocess.Process] = {}
 
     def figures(self) -> dict[str, int | float | str]:
         """Return what happened so far in all processes together: counts added up, of latencies the worst process's."""
@@ -33,6 +35,12 @@ class Crowd:
                 else:
                     total[name] = before + value if isinstance(value, int) else max(before, value)
         return total
+
+    def begin_script(self) -> None:
+        """Have all processes count the moments of the script from now on."""
+        for process in self._processes.values():
+            if process.returncode is None:
+                process.send_signal(signal.SIGUSR1)
 
     async def run(self) -> None:
         """Run the processes. Raises SimulatorError if one of them ends by itself with an error."""
@@ -51,6 +59,7 @@ class Crowd:
         process = await asyncio.create_subprocess_exec(
             *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, limit=_LINE_BYTES
         )
+        self._processes[part] = process
         try:
             while process.stdout is not None and (line := await process.stdout.readline()):
                 self._figures[part] = json.loads(line)

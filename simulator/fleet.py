@@ -44,7 +44,7 @@ class Fleet:
         self._stream = Stream(options.telemetry, options.nats_password, self._dice)
         self._journal = Journal(options.journal)
         self._joined = 0
-        self._began = time.time()
+        self._script_began: float | None = None
         self._late = 0
 
     def figures(self) -> dict[str, int | float | str]:
@@ -70,7 +70,8 @@ class Fleet:
         recalled = recall(self._options.journal, time.time())
         for one in await self._identities():
             self._add(one, recalled.get(one.node_id))
-        self._began = time.time()
+        if not self._options.script_on_signal:
+            self.begin_script()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._stream.run())
             group.create_task(self._tick())
@@ -80,6 +81,10 @@ class Fleet:
             for link in self._links:
                 group.create_task(link.run())
                 await asyncio.sleep(1 / self._options.connects_per_second)
+
+    def begin_script(self) -> None:
+        """Count the moments of the script from now on."""
+        self._script_began = time.time()
 
     async def _identities(self) -> list[Identity]:
         """Return who the hosts are, after those have joined that had not."""
@@ -204,7 +209,7 @@ class Fleet:
         while True:
             await asyncio.sleep(_TICK_SECONDS)
             now = time.time()
-            while moments and now - self._began >= moments[0].at_seconds:
+            while moments and self._script_began is not None and now - self._script_began >= moments[0].at_seconds:
                 script = moments.pop(0)
                 for place in self._dice.sample(range(len(self._hosts)), min(script.hosts, len(self._hosts))):
                     self.strike(script, place, now)

@@ -58,6 +58,7 @@ class Options:
     seed: int
     json: bool
     follow: bool
+    script_on_signal: bool = False
 
     def host_name(self, index: int) -> str:
         """Return the name of a host."""
@@ -125,6 +126,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--json", action="store_true", help="print what happened as one JSON object at the end")
     run.add_argument("--first", type=int, default=0, help=argparse.SUPPRESS)  # of the hosts of this process
     run.add_argument("--follow", action="store_true", help=argparse.SUPPRESS)  # print figures for the first process
+    run.add_argument("--script-on-signal", action="store_true", help=argparse.SUPPRESS)  # moments count from SIGUSR1
     return made
 
 
@@ -187,6 +189,7 @@ def read(arguments: Sequence[str] | None = None) -> Options:
         seed=given.seed,
         json=given.json,
         follow=given.follow,
+        script_on_signal=given.script_on_signal,
     )
 
 
