@@ -20,10 +20,12 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
 _COMMAND = [sys.executable, "-m", "orquanta.cli", "gameday"]
 _STOP_SECONDS = 120
+_BY_COMMAND = "gpu_lost"
+"""The scenario that is played by the command, with the same findings to hold, and so need not be played twice."""
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", list(SCENARIOS))
+@pytest.mark.parametrize("name", [name for name in SCENARIOS if name != _BY_COMMAND])
 async def test_game_day(name: str) -> None:
     said: list[str] = []
     day = await play(SCENARIOS[name], said.append)
@@ -45,9 +47,10 @@ def test_list_tells_what_each_scenario_proves() -> None:
 
 @pytest.mark.long
 def test_run_reports_what_held_with_timings_and_exits_with_0() -> None:
-    done = _run("run", "gpu_lost", "--json")
+    done = _run("run", _BY_COMMAND, "--json")
     assert done.returncode == 0, done.stderr
     (day,) = json.loads(done.stdout)["game_days"]
+    assert day["findings"]
     assert all(finding["held"] for finding in day["findings"])
     assert day["most_out"] == 1
     (course,) = day["courses"]
