@@ -26,6 +26,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from uuid import NAMESPACE_DNS, uuid5
 
 from bench.figures import report
 from control_plane.agents.incidents.agent import Incidents
@@ -35,6 +36,7 @@ from control_plane.governor import hosts
 from control_plane.governor.defaults import JobDefaults
 from control_plane.governor.governor import Governor
 from control_plane.governor.ruling import Limits
+from control_plane.heap import Heap
 from control_plane.model.bounds import Bound, BoundScope
 from control_plane.model.identity import CertificateSerial, NodePrincipal
 from control_plane.model.ids import NODE, NodeId, derived_id
@@ -122,6 +124,10 @@ class Fleet:
         raise ConnectionError(f"the link of {self.names[node_id]} has ended")
 
 
+def _uuid(name: str, index: int) -> str:
+    return f"GPU-{uuid5(NAMESPACE_DNS, f'{index}.{name}')}"
+
+
 def _node(node_id: NodeId, name: str, index: int, now: datetime) -> Node:
     return Node(
         id=node_id,
@@ -148,7 +154,7 @@ def _inventory(name: str) -> HostInventory:
         gpus=tuple(
             GpuInventory(
                 index=index,
-                uuid=f"GPU-{name}-{index}",
+                uuid=_uuid(name, index),
                 gpu_type="H100",
                 product_name="NVIDIA H100 80GB HBM3",
                 memory_bytes=80 * 10**9,
@@ -164,9 +170,9 @@ def _inventory(name: str) -> HostInventory:
 
 
 def _fault(name: str, now: datetime) -> node_link_pb2.ConnectRequest:
-    uuid = f"GPU-{name}-0"
+    uuid = _uuid(name, 0)
     condition = health_pb2.Condition(
-        id="gpu0/xid-119",
+        id=f"gpu/{uuid}/xid-119",
         scope=health_pb2.CONDITION_SCOPE_GPU,
         subject=uuid,
         kind="XID",
@@ -263,6 +269,7 @@ async def measure(url: str, options: argparse.Namespace) -> dict[str, object]:
     running = [
         asyncio.create_task(one)
         for one in (
+            Heap(clock).run(),
             fleet.health.run(),
             dispatch.run(),
             Incidents(store, governor).run(),

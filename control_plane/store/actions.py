@@ -1,10 +1,9 @@
 """Actions and the kill switch in the database."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
 from sqlalchemy import Select, func, select
 from sqlmodel import col
@@ -12,12 +11,11 @@ from sqlmodel import col
 from control_plane.errors import NotFound
 from control_plane.fleet import lifecycle
 from control_plane.model.action import Action, ActionState, KillSwitch
-from control_plane.model.approval import Approval, ApprovalNeed
-from control_plane.model.effects import effect_from_json
-from control_plane.model.ids import ActionId, GoalId, JobId, NodeId, RunId, UserId
-from control_plane.model.money import from_micros, to_micros
+from control_plane.model.approval import ApprovalNeed
+from control_plane.model.ids import ActionId, GoalId, JobId, NodeId
+from control_plane.model.money import to_micros
 from control_plane.model.record import Noun
-from control_plane.store import approvals
+from control_plane.store import action_rows, approvals
 from control_plane.store.database import Tx
 from control_plane.store.pages import Page, PageRequest, batched, newest_first
 from control_plane.store.rows import fresh
@@ -39,51 +37,6 @@ class ActionFilter:
     goal_id: GoalId | None = None
 
 
-def _model(row: ActionRow, given: tuple[Approval, ...]) -> Action:
-    return Action(
-        id=ActionId(row.id),
-        kind=row.kind,
-        effect=effect_from_json(row.arguments_json),
-        proposer=row.proposer,
-        user_id=None if row.user_id is None else UserId(row.user_id),
-        goal_id=None if row.goal_id is None else GoalId(row.goal_id),
-        job_id=None if row.job_id is None else JobId(row.job_id),
-        node_id=None if row.node_id is None else NodeId(row.node_id),
-        state=ActionState(row.state),
-        summary=row.summary,
-        reasoning=row.reasoning,
-        decision=tuple(row.decision),
-        hash=row.hash,
-        arguments_json=row.arguments_json,
-        estimate_usd=from_micros(row.estimate_usd_micros),
-        decided_by=row.decided_by,
-        outcome=row.outcome,
-        created_at=row.created_at,
-        expires_at=row.expires_at,
-        finished_at=row.finished_at,
-        approval_need=_need(row.approval_need),
-        approvals=given,
-        policy_version=row.policy_version,
-        run_id=None if row.run_id is None else RunId(row.run_id),
-        tainted=row.tainted,
-        undoes=None if row.undoes is None else ActionId(row.undoes),
-        undone_by=None if row.undone_by is None else ActionId(row.undone_by),
-        is_person=row.is_person,
-    )
-
-
-def _need(document: Mapping[str, Any] | None) -> ApprovalNeed | None:  # Any: as the column says
-    if document is None:
-        return None
-    return ApprovalNeed(int(document["count"]), tuple(document["allowed"]), int(document["ttl_seconds"]))
-
-
-def _need_document(need: ApprovalNeed | None) -> dict[str, Any] | None:  # Any: as the column says
-    if need is None:
-        return None
-    return {"count": need.count, "allowed": list(need.allowed), "ttl_seconds": need.ttl_seconds}
-
-
 def _one(tx: Tx, row: ActionRow) -> Action:
     return _models(tx, (row,))[0]
 
@@ -92,7 +45,7 @@ def _models(tx: Tx, rows: Iterable[ActionRow]) -> tuple[Action, ...]:
     """Return the actions with the approvals that count; only what ever needed one is looked up."""
     found = tuple(rows)
     given = approvals.of(tx, [ActionId(row.id) for row in found if row.approval_need is not None])
-    return tuple(_model(row, given.get(ActionId(row.id), ())) for row in found)
+    return tuple(action_rows.model(row, given.get(ActionId(row.id), ())) for row in found)
 
 
 def get(tx: Tx, action_id: ActionId) -> Action | None:
@@ -195,36 +148,7 @@ def later_of_node(tx: Tx, node_id: NodeId, after: datetime, kinds: Collection[st
 
 def insert(tx: Tx, action: Action) -> None:
     """Record a proposal."""
-    row = fresh(
-        ActionRow,
-        {
-            "id": action.id,
-            "kind": action.kind,
-            "proposer": action.proposer,
-            "user_id": action.user_id,
-            "goal_id": action.goal_id,
-            "job_id": action.job_id,
-            "node_id": action.node_id,
-            "state": action.state.value,
-            "summary": action.summary,
-            "reasoning": action.reasoning,
-            "decision": list(action.decision),
-            "hash": action.hash,
-            "arguments_json": action.arguments_json,
-            "estimate_usd_micros": to_micros(action.estimate_usd),
-            "decided_by": action.decided_by,
-            "outcome": action.outcome,
-            "created_at": action.created_at,
-            "expires_at": action.expires_at,
-            "finished_at": action.finished_at,
-            "approval_need": _need_document(action.approval_need),
-            "policy_version": action.policy_version,
-            "run_id": action.run_id,
-            "tainted": action.tainted,
-            "is_person": action.is_person,
-            "undoes": action.undoes,
-        },
-    )
+    row = fresh(ActionRow, action_rows.values(action))
     tx.add(row, action.id)
     key = (_NEWEST, action.node_id, action.kind, action.proposer)
     known: tuple[datetime, ActionRow | None] | None = tx.known(key)
@@ -279,7 +203,7 @@ def ask(
     row = tx.row(ActionRow, action_id)
     if row is None:
         raise NotFound(f"there is no action {action_id}", reason="ACTION_NOT_FOUND")
-    row.approval_need = _need_document(need)
+    row.approval_need = action_rows.need_document(need)
     row.decision = list(decision)
     row.policy_version = policy_version
     row.estimate_usd_micros = to_micros(estimate_usd)

@@ -1,22 +1,20 @@
 """Incidents in the database."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Any
 
 from sqlalchemy import delete, func, select
 from sqlmodel import col
 
 from control_plane.errors import NotFound
 from control_plane.fleet import lifecycle
-from control_plane.fleet.timings import timings
 from control_plane.model.health import Condition
 from control_plane.model.ids import IncidentId, NodeId
 from control_plane.model.incident import Incident, IncidentEntry, IncidentState
 from control_plane.model.record import Noun
-from control_plane.store import repairs
+from control_plane.store import incident_entries, incident_rows, repairs
 from control_plane.store.database import Tx
 from control_plane.store.documents import CONDITION
 from control_plane.store.health_tables import IncidentEntryRow, IncidentRow, RepairRow
@@ -26,13 +24,9 @@ from control_plane.store.rows import change, fresh
 ACKNOWLEDGED = "incident.acknowledged"
 """Kind of the event after a person has said something about an incident."""
 
-ENTRIES_MAX = 200
-"""Entries kept of one incident; its end is always told."""
-
 _OPEN = "incidents.open"
 _ESCALATED = "incidents.escalated"
-_CONDITIONS = "incidents.conditions"
-_NUMBER = "incidents.entries"
+_BARE = "incidents.bare"
 """Under these, with the id of a node or an incident, a transaction remembers what it has read."""
 
 _COUNTED_FROM = 8
@@ -55,50 +49,11 @@ class IncidentFilter:
     node_id: NodeId | None = None
 
 
-def _conditions(documents: Sequence[dict[str, Any]]) -> tuple[Condition, ...]:  # Any: nested JSON
-    return tuple(CONDITION.load(one) for one in documents)
-
-
 def _model(tx: Tx, row: IncidentRow, parts: Parts) -> Incident:
     incident_id = IncidentId(row.id)
-    entries: Iterable[IncidentEntryRow] = ()
-    if parts is Parts.ALL:
-        query = select(IncidentEntryRow).where(col(IncidentEntryRow.incident_id) == row.id)
-        entries = tx.session.execute(query.order_by(col(IncidentEntryRow.id))).scalars()
+    entries = incident_entries.of(tx, incident_id) if parts is Parts.ALL else ()
     of_it = () if parts is Parts.NONE else repairs.of_incident(tx, incident_id)
-    return Incident(
-        id=incident_id,
-        node_id=NodeId(row.node_id),
-        node_name=row.node_name,
-        state=IncidentState(row.state),
-        summary=row.summary,
-        diagnosis=row.diagnosis,
-        status_reason=row.status_reason,
-        observed_at=row.observed_at,
-        opened_at=row.created_at,
-        version=row.version,
-        conditions=tx.parsed((_CONDITIONS, row.id), row.conditions, _conditions),
-        active_ids=frozenset(row.active_ids),
-        gpu_uuids=tuple(row.gpu_uuids),
-        repairs=of_it,
-        entries=tuple(
-            IncidentEntry(entry.at, entry.kind, entry.message, entry.action_id, entry.repair_id) for entry in entries
-        ),
-        timings=timings(
-            observed_at=row.observed_at,
-            opened_at=row.created_at,
-            cordoned_at=row.cordoned_at,
-            drained_at=row.drained_at,
-            closed_at=row.closed_at,
-            repairs=of_it,
-        ),
-        acknowledged_by=row.acknowledged_by,
-        taken_over=row.taken_over,
-        requested_by=row.requested_by,
-        cordoned_at=row.cordoned_at,
-        drained_at=row.drained_at,
-        closed_at=row.closed_at,
-    )
+    return incident_rows.model(tx, row, of_it, entries)
 
 
 def load_open(tx: Tx, node_ids: Collection[NodeId]) -> None:
@@ -111,8 +66,7 @@ def load_open(tx: Tx, node_ids: Collection[NodeId]) -> None:
             unended_of[NodeId(row.node_id)].append(row)
         escalated_at |= _last_escalations(tx, ids)
     grown = [IncidentId(row.id) for rows in unended_of.values() for row in rows if row.version >= _COUNTED_FROM - 1]
-    for incident_id, number in _numbers(tx, grown).items():
-        tx.know((_NUMBER, incident_id), number)
+    incident_entries.count(tx, grown)
     for node_id, rows in unended_of.items():
         tx.know((_OPEN, node_id), rows)
         tx.know((_ESCALATED, node_id), (escalated_at[node_id],))
@@ -130,7 +84,15 @@ def _open_rows(tx: Tx, node_id: NodeId) -> list[IncidentRow]:
 def get(tx: Tx, incident_id: IncidentId, parts: Parts = Parts.ALL) -> Incident | None:
     """Return the incident, or None."""
     row = tx.row(IncidentRow, incident_id)
-    return None if row is None else _model(tx, row, parts)
+    if row is None:
+        return None
+    if parts is not Parts.NONE:
+        return _model(tx, row, parts)
+    bare: Incident | None = tx.known((_BARE, incident_id))
+    if bare is None or bare.version != row.version:
+        bare = _model(tx, row, parts)
+        tx.know((_BARE, incident_id), bare)
+    return bare
 
 
 def require(tx: Tx, incident_id: IncidentId, parts: Parts = Parts.ALL) -> Incident:
@@ -220,25 +182,7 @@ def escalated(tx: Tx, node_id: NodeId, *, limit: int = 500) -> tuple[Incident, .
 
 def insert(tx: Tx, incident: Incident) -> None:
     """Record an incident. A second open one of a node raises the database's own error."""
-    row = fresh(
-        IncidentRow,
-        {
-            "id": incident.id,
-            "node_id": incident.node_id,
-            "node_name": incident.node_name,
-            "state": incident.state.value,
-            "summary": incident.summary,
-            "diagnosis": incident.diagnosis,
-            "status_reason": incident.status_reason,
-            "conditions": [CONDITION.dump(one) for one in incident.conditions],
-            "active_ids": sorted(incident.active_ids),
-            "gpu_uuids": list(incident.gpu_uuids),
-            "requested_by": incident.requested_by,
-            "observed_at": incident.observed_at,
-            "created_at": incident.opened_at,
-            "version": incident.version,
-        },
-    )
+    row = fresh(IncidentRow, incident_rows.values(incident))
     tx.add(row, incident.id)
     repairs.begin_incident(tx, incident.id)
     known: list[IncidentRow] | None = tx.known((_OPEN, incident.node_id))
@@ -299,43 +243,11 @@ def add_entry(
 ) -> None:
     """Add to the incident's history; beyond ENTRIES_MAX only its end is still told."""
     row = _row(tx, incident_id)
-    if row.version >= _COUNTED_FROM and _is_full(tx, incident_id, kind):
+    if row.version >= _COUNTED_FROM and incident_entries.is_full(tx, incident_id, kind):
         return
-    number: int | None = tx.known((_NUMBER, incident_id))
-    if number is not None:
-        tx.know((_NUMBER, incident_id), number + 1)
     if kind == IncidentState.ESCALATED.value:
         tx.forget((_ESCALATED, row.node_id))
-    tx.later(
-        IncidentEntryRow,
-        {
-            "incident_id": incident_id,
-            "at": tx.now,
-            "kind": kind,
-            "message": message,
-            "action_id": action_id,
-            "repair_id": repair_id,
-        },
-    )
-
-
-def _is_full(tx: Tx, incident_id: IncidentId, kind: str) -> bool:
-    number: int | None = tx.known((_NUMBER, incident_id))
-    if number is None:
-        number = _numbers(tx, [incident_id])[incident_id]
-        tx.know((_NUMBER, incident_id), number)
-    ends = kind in {state.value for state in IncidentState if state.ended}
-    return number >= ENTRIES_MAX - (0 if ends else 4)
-
-
-def _numbers(tx: Tx, incident_ids: Collection[IncidentId]) -> dict[IncidentId, int]:
-    """Return how many entries each of the incidents has."""
-    found = dict.fromkeys(incident_ids, 0)
-    incident_id = col(IncidentEntryRow.incident_id)
-    for ids in batched(incident_ids):
-        query = select(incident_id, func.count()).where(incident_id.in_(ids)).group_by(incident_id)
-        found |= {IncidentId(one): int(number) for one, number in tx.session.execute(query)}
-    return found
+    incident_entries.add(tx, incident_id, IncidentEntry(tx.now, kind, message, action_id, repair_id))
 
 
 def acknowledge(tx: Tx, incident_id: IncidentId, *, by: str, reason: str, take_over: bool) -> Incident:

@@ -3,7 +3,6 @@
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select
 from sqlmodel import col
@@ -15,8 +14,8 @@ from control_plane.model.action import ActionState
 from control_plane.model.ids import REPAIR, ActionId, IncidentId, NodeId, RepairId, derived_id
 from control_plane.model.record import Noun
 from control_plane.model.repair import Repair, RepairOrigin, RepairState, Rung
+from control_plane.store import repair_rows
 from control_plane.store.database import Tx
-from control_plane.store.documents import REPAIR_STEP, VERIFICATION_CHECK
 from control_plane.store.health_tables import RepairRow
 from control_plane.store.pages import batched
 from control_plane.store.rows import change, fresh
@@ -36,55 +35,6 @@ _OF_INCIDENT = "repairs.of_incident"
 def id_of(action_id: ActionId) -> RepairId:
     """Return the id of the repair that an action orders."""
     return derived_id(REPAIR, action_id)
-
-
-def _model(row: RepairRow) -> Repair:
-    return Repair(
-        id=RepairId(row.id),
-        node_id=NodeId(row.node_id),
-        incident_id=None if row.incident_id is None else IncidentId(row.incident_id),
-        action_id=None if row.action_id is None else ActionId(row.action_id),
-        origin=RepairOrigin(row.origin),
-        rung=Rung(row.rung),
-        state=RepairState(row.state),
-        reason=row.reason,
-        ordered_at=row.ordered_at,
-        gpu_uuids=tuple(row.gpu_uuids),
-        service=row.service,
-        process_ids=tuple(row.process_ids),
-        dry_run=row.dry_run,
-        condition_ids=tuple(row.condition_ids),
-        not_after=row.not_after,
-        sent_at=row.sent_at,
-        verifying_at=row.verifying_at,
-        closed_at=row.closed_at,
-        message=row.message,
-        steps=tuple(REPAIR_STEP.load(step) for step in row.steps),
-        checks=tuple(VERIFICATION_CHECK.load(check) for check in row.checks),
-        started_at=row.started_at,
-        ended_at=row.ended_at,
-        handoff_json=row.handoff_json,
-        policy_version=row.policy_version,
-        host_repair_id=row.host_repair_id,
-    )
-
-
-def _state(repair: Repair) -> dict[str, Any]:  # Any: a column's value
-    """Return what changes while a repair goes on."""
-    return {
-        "incident_id": repair.incident_id,
-        "state": repair.state.value,
-        "not_after": repair.not_after,
-        "sent_at": repair.sent_at,
-        "verifying_at": repair.verifying_at,
-        "closed_at": repair.closed_at,
-        "message": repair.message,
-        "steps": [REPAIR_STEP.dump(step) for step in repair.steps],
-        "checks": [VERIFICATION_CHECK.dump(check) for check in repair.checks],
-        "started_at": repair.started_at,
-        "ended_at": repair.ended_at,
-        "handoff_json": repair.handoff_json,
-    }
 
 
 def load_recent(tx: Tx, node_ids: Collection[NodeId], incident_ids: Collection[IncidentId], *, after: datetime) -> None:
@@ -127,7 +77,7 @@ def begin_incident(tx: Tx, incident_id: IncidentId) -> None:
 def get(tx: Tx, repair_id: RepairId) -> Repair | None:
     """Return the repair, or None."""
     row = tx.row(RepairRow, repair_id)
-    return None if row is None else _model(row)
+    return None if row is None else repair_rows.model(row)
 
 
 def require(tx: Tx, repair_id: RepairId) -> Repair:
@@ -147,7 +97,7 @@ def unfinished(tx: Tx, node_id: NodeId) -> Repair | None:
     else:
         rows = [row for row in known[1] if row.closed_at is None]
     rows.sort(key=lambda row: (row.origin != RepairOrigin.CONTROL_PLANE.value, row.ordered_at, row.id))
-    return _model(rows[0]) if rows else None
+    return repair_rows.model(rows[0]) if rows else None
 
 
 def latest(tx: Tx, node_id: NodeId) -> Repair | None:
@@ -169,7 +119,7 @@ def latest_of(tx: Tx, node_ids: Collection[NodeId]) -> dict[NodeId, Repair]:
             newest, (col(RepairRow.node_id) == newest.c.node_id) & (col(RepairRow.ordered_at) == newest.c.ordered_at)
         )
         for row in tx.session.execute(query).scalars():
-            found[NodeId(row.node_id)] = _model(row)
+            found[NodeId(row.node_id)] = repair_rows.model(row)
     return found
 
 
@@ -191,16 +141,16 @@ def of_incident(tx: Tx, incident_id: IncidentId) -> tuple[Repair, ...]:
     """Return the incident's repairs, oldest first."""
     known: list[RepairRow] | None = tx.known((_OF_INCIDENT, incident_id))
     if known is not None:
-        return tuple(_model(row) for row in sorted(known, key=lambda row: (row.ordered_at, row.id)))
+        return tuple(repair_rows.model(row) for row in sorted(known, key=lambda row: (row.ordered_at, row.id)))
     query = select(RepairRow).where(col(RepairRow.incident_id) == incident_id)
     rows = tx.session.execute(query.order_by(col(RepairRow.ordered_at), col(RepairRow.id))).scalars()
-    return tuple(_model(row) for row in rows)
+    return tuple(repair_rows.model(row) for row in rows)
 
 
 def in_progress(tx: Tx) -> tuple[Repair, ...]:
     """Return every repair that has not ended, oldest first."""
     query = select(RepairRow).where(col(RepairRow.closed_at).is_(None)).order_by(col(RepairRow.ordered_at))
-    return tuple(_model(row) for row in tx.session.execute(query).scalars())
+    return tuple(repair_rows.model(row) for row in tx.session.execute(query).scalars())
 
 
 def rebooting(tx: Tx) -> frozenset[NodeId]:
@@ -269,33 +219,17 @@ def since(tx: Tx, node_id: NodeId, after: datetime, *, limit: int = 100) -> tupl
     if known is not None and known[0] <= after:
         ended = [(row.closed_at, row) for row in known[1] if row.closed_at is not None and not row.dry_run]
         late = sorted((one for one in ended if one[0] > after), key=lambda one: one[0], reverse=True)
-        return tuple(_model(row) for _, row in late[:limit])
+        return tuple(repair_rows.model(row) for _, row in late[:limit])
     query = select(RepairRow).where(
         col(RepairRow.node_id) == node_id, col(RepairRow.closed_at) > after, col(RepairRow.dry_run).is_(False)
     )
     rows = tx.session.execute(query.order_by(col(RepairRow.closed_at).desc()).limit(limit)).scalars()
-    return tuple(_model(row) for row in rows)
+    return tuple(repair_rows.model(row) for row in rows)
 
 
 def insert(tx: Tx, repair: Repair) -> None:
     """Record a repair. A second order to one node raises the database's own error."""
-    order = {
-        "id": repair.id,
-        "node_id": repair.node_id,
-        "action_id": repair.action_id,
-        "origin": repair.origin.value,
-        "rung": int(repair.rung),
-        "reason": repair.reason,
-        "gpu_uuids": list(repair.gpu_uuids),
-        "service": repair.service,
-        "process_ids": list(repair.process_ids),
-        "dry_run": repair.dry_run,
-        "condition_ids": list(repair.condition_ids),
-        "ordered_at": repair.ordered_at,
-        "policy_version": repair.policy_version,
-        "host_repair_id": repair.host_repair_id,
-    }
-    row = fresh(RepairRow, order | _state(repair))
+    row = fresh(RepairRow, repair_rows.order(repair) | repair_rows.state(repair))
     tx.add(row, repair.id)
     known: tuple[datetime, list[RepairRow]] | None = tx.known((_RECENT, repair.node_id))
     if known is not None:
@@ -320,7 +254,7 @@ def update(tx: Tx, before: Repair, after: Repair) -> Repair:
         lifecycle.REPAIR.check(before.state, after.state)
     if after.state.ended and after.closed_at is None:
         after = replace(after, closed_at=tx.now)
-    change(row, _state(after))
+    change(row, repair_rows.state(after))
     _emit(tx, after)
     return after
 

@@ -5,31 +5,22 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from control_plane.agents.incidents.observing import observe
 from control_plane.agents.incidents.views import NAME, load, load_many
 from control_plane.fleet.bounds import exceeded
 from control_plane.fleet.incident_rules import decide
 from control_plane.fleet.incident_steps import (
     Escalate,
-    FinishDrain,
-    GiveUpRepair,
     HealingPolicy,
-    LeaveToPerson,
     OpenIncident,
-    OrderHandOff,
     OrderRepair,
     Release,
-    Resolve,
-    ResumeRepair,
-    StartRepair,
     Step,
-    SuspendRepair,
     View,
     Wait,
-    WithdrawRepair,
 )
 from control_plane.fleet.ladder import ANSWER_SECONDS, asks
 from control_plane.fleet.remembered import Fault, fault_of
-from control_plane.governor import hand_offs, holds, repairs
 from control_plane.governor import incidents as keeper
 from control_plane.governor.governor import Governor
 from control_plane.governor.ruling import Ruling
@@ -38,8 +29,7 @@ from control_plane.model.health import Condition
 from control_plane.model.ids import ACTION, NodeId, new_id
 from control_plane.model.incident import Incident, IncidentState
 from control_plane.model.memory import Memory
-from control_plane.model.node import Node, NodeHold
-from control_plane.model.repair import Repair
+from control_plane.model.node import NodeHold
 from control_plane.store import bounds, events, incidents
 from control_plane.store import repairs as repair_store
 from control_plane.store.database import Tx
@@ -148,7 +138,7 @@ class Healer:
                 if isinstance(step, OrderRepair):
                     return _ordered(tx, view, done)
             else:
-                done.append(_observe(tx, view, step))
+                done.append(observe(tx, view, step))
         return Outcome(tuple(done), BLOCKED_SECONDS, watched=True)
 
     def _govern(self, tx: Tx, view: View, step: OrderRepair | Release | Escalate, done: list[str]) -> Outcome | None:
@@ -226,53 +216,6 @@ def _proposal(view: View, effect: Effect, reasoning: str) -> Proposal:
     return Proposal(
         id=new_id(ACTION), effect=effect, proposer=NAME, reasoning=reasoning, is_person=False, node_id=view.node.id
     )
-
-
-def _observe(tx: Tx, view: View, step: Step) -> str:
-    """Take a step that only records what is so; return it in words."""
-    node, incident = view.node, view.incident
-    if view.repair is not None:
-        return _move_on(tx, node, view.repair, step)
-    match step:
-        case OpenIncident():
-            keeper.open_incident(tx, node, step.conditions, why="seen; what to do is being decided")
-            return f"opened an incident of {node.name}"
-        case OrderHandOff():
-            hand_offs.order_owed(tx, node)
-            return f"{node.name}: a hand-off report is ordered"
-        case FinishDrain():
-            holds.hold(tx, node, NodeHold.CORDONED, f"drained: {node.status_reason}")
-            return f"{node.name} is drained"
-        case Resolve() if incident is not None:
-            keeper.close(tx, incident, IncidentState.RESOLVED, step.reason)
-            return f"{incident.id} of {node.name} is resolved: {step.reason}"
-        case LeaveToPerson() if incident is not None:
-            incidents.acknowledge(tx, incident.id, by=step.person, reason="rejected the repair", take_over=True)
-            return f"{incident.id} of {node.name} is left to {step.person}"
-        case _:
-            raise TypeError(f"{step} does not fit {node.name}")
-
-
-def _move_on(tx: Tx, node: Node, repair: Repair, step: Step) -> str:
-    """Take a step about a repair that has not ended."""
-    match step:
-        case StartRepair():
-            repairs.start_if_clear(tx, repair)
-            return f"{node.name}: {repair.rung.words}"
-        case GiveUpRepair():
-            repairs.give_up(tx, repair, step.reason)
-            return f"{node.name}: {repair.rung.words} given up, {step.reason}"
-        case WithdrawRepair():
-            repairs.withdraw(tx, repair, step.reason)
-            return f"{node.name}: {repair.rung.words} is not done, {step.reason}"
-        case SuspendRepair():
-            repairs.suspend(tx, repair)
-            return f"{node.name}: {repair.rung.words} is kept back"
-        case ResumeRepair():
-            repairs.resume(tx, repair)
-            return f"{node.name}: {repair.rung.words} goes on"
-        case _:
-            raise TypeError(f"{step} does not fit {repair.rung.words} of {node.name}")
 
 
 def _ordered(tx: Tx, view: View, done: list[str]) -> Outcome:

@@ -24,7 +24,7 @@ from control_plane.model.repair import (
     Rung,
     VerificationCheck,
 )
-from control_plane.store import bounds, conditions, incidents, nodes, policies, repairs, spools
+from control_plane.store import bounds, conditions, incident_entries, incidents, nodes, policies, repairs, spools
 from control_plane.store.incidents import IncidentFilter, Parts
 from control_plane.store.pages import PageRequest
 from tests.control_plane.clinic import condition
@@ -229,13 +229,13 @@ async def test_a_history_is_bounded_and_always_tells_the_end(any_world: World) -
     alpha, store = await any_world.node("alpha"), any_world.store
     made = incident(any_world, alpha)
     await store.write(lambda tx: incidents.insert(tx, made))
-    for number in range(incidents.ENTRIES_MAX + 20):
+    for number in range(incident_entries.ENTRIES_MAX + 20):
         text = f"change {number}"
         await store.write(partial(incidents.update, incident_id=made.id, status_reason=text))
         await store.write(partial(incidents.add_entry, incident_id=made.id, kind="condition.joined", message=text))
     await store.write(lambda tx: incidents.add_entry(tx, made.id, "resolved", "over"))
     kept = await store.read(lambda tx: incidents.require(tx, made.id))
-    assert len(kept.entries) <= incidents.ENTRIES_MAX
+    assert len(kept.entries) <= incident_entries.ENTRIES_MAX
     assert kept.entries[-1].kind == "resolved"
 
 
