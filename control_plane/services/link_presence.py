@@ -27,6 +27,8 @@ _BETWEEN_SECONDS: Final = 0.5
 """Ten thousand hosts take 25 s: each is a row of some kilobytes to write again."""
 
 _EXCUSE_SECONDS: Final = 1.0
+_COUNT_SECONDS: Final = 10.0
+_GONE: Final = (NodeState.LOST, NodeState.REVOKED)
 _SUPERSEDED: Final = "CONTROL_PLANE_SUPERSEDED"
 
 
@@ -57,6 +59,7 @@ class LinkPresence:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._flush())
             tasks.create_task(self._excuse())
+            tasks.create_task(self._count())
             tasks.create_task(self._stay_in_charge() if self._peers is None else self._stay_held(self._peers))
 
     async def _flush(self) -> None:
@@ -90,6 +93,17 @@ class LinkPresence:
                 for node in standing:
                     if node.state is not NodeState.REVOKED:
                         self._registry.excuse(node.id, put_off[node.id])
+
+    async def _count(self) -> None:
+        """Know how many hosts there are, so that thousands beat less often than a few."""
+        while True:
+            try:
+                counts = await self._store.read(nodes.count_by_state)
+            except Unavailable as error:
+                log.debug("link.hosts_unknown", why=error.message)
+            else:
+                self._registry.hosts = sum(number for state, number in counts.items() if state not in _GONE)
+            await asyncio.sleep(_COUNT_SECONDS)
 
     async def _stay_in_charge(self) -> None:
         """Look several times in a lease whether another control plane has taken over; if so, send every host away."""

@@ -61,6 +61,8 @@ class LinkRegistry:
         self._rivals: dict[NodeId, float] = {}
         self._openings: dict[NodeId, Allowance] = {}
         self._hooks: list[ChangeHook] = []
+        self.hosts = 0
+        """How many hosts may be linked in all: those that are not lost or revoked, as of a little while ago."""
 
     def connected(self, node_id: NodeId) -> bool:
         """Return whether the node's link is up."""

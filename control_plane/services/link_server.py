@@ -142,7 +142,12 @@ class NodeLinks:
         link_servers = () if self._peers is None else self._peers.link_servers()
         nats_servers = tuple(self._nats_servers())
         return self._terms.welcome(
-            session.node_id, session.control_epoch, nats_servers, self._clock.now(), link_servers
+            session.node_id,
+            session.control_epoch,
+            nats_servers,
+            self._clock.now(),
+            link_servers,
+            hosts=self.registry.hosts,
         )
 
     async def _open(self, principal: NodePrincipal, requests: Requests) -> tuple[LinkSession, list[Settled]]:
@@ -191,7 +196,8 @@ class NodeLinks:
         return allowed, self._store.epoch_of_orders(tx), holder
 
     async def _refuse_rival(self, principal: NodePrincipal, boot_id: str, holder: str) -> None:
-        why = self.registry.rival(principal.node_id, boot_id, alive_seconds=self._terms.alive_seconds)
+        alive_seconds = self._terms.alive_seconds_of(self.registry.hosts)
+        why = self.registry.rival(principal.node_id, boot_id, alive_seconds=alive_seconds)
         if not why and self._peers is not None:
             why = await self._peers.rival(holder, principal.node_id, boot_id)
         if not why:
