@@ -32,6 +32,9 @@ LATEST_SECONDS: Final = 60.0
 _CHANCE: Final = 0.25
 """This share of a pause is left to chance."""
 
+_LATENESS: Final = 1.25
+"""Hosts wait up to a fifth longer than they were told, by chance, and then have to get through."""
+
 _FIRST_PACE_SECONDS: Final = 0.02
 _SLOWEST_PACE_SECONDS: Final = 1.0
 _PACE_WEIGHT: Final = 0.05
@@ -88,7 +91,7 @@ class LinkAdmission:
             self._inside -= 1
 
     def take_put_off(self) -> dict[NodeId, float]:
-        """Return the hosts that were put off since the last call, each with the monotonic time of its appointment."""
+        """Return the hosts that were put off since the last call, each with the monotonic time by which it is to come."""
         taken, self._put_off = self._put_off, {}
         return taken
 
@@ -107,7 +110,7 @@ class LinkAdmission:
         seconds = min(self._next_at - now, LATEST_SECONDS) * self._chance.uniform(1.0 - _CHANCE, 1.0)
         self._next_at = min(self._next_at, now + LATEST_SECONDS)
         if len(self._put_off) < _PUT_OFF_MAX:
-            self._put_off[node_id] = now + seconds
+            self._put_off[node_id] = now + _LATENESS * seconds
         self._refused += 1
         if now >= self._log_at:
             self._log_at = now + _LOG_SECONDS
