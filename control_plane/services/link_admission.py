@@ -91,7 +91,7 @@ class LinkAdmission:
             self._inside -= 1
 
     def take_put_off(self) -> dict[NodeId, float]:
-        """Return the hosts that were put off since the last call, each with the monotonic time by which it is to come."""
+        """Return the hosts put off since the last call, each with the monotonic time by which it is to come back."""
         taken, self._put_off = self._put_off, {}
         return taken
 
