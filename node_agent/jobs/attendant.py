@@ -151,7 +151,8 @@ class Attendant:
         assert member.directory is not None
         log.warning("job.supervisor_lost", member=str(key))
         try:
-            await recover(member.directory, now=self._roster.clock.now(), watched=member.seen_dying)
+            ordered = None if self._elsewhere is None else self._elsewhere.ordered
+            await recover(member.directory, now=self._roster.clock.now(), watched=member.seen_dying, ordered=ordered)
         except LockedError:
             log.warning("job.supervisor_found", member=str(key))
         except OSError as error:

@@ -33,6 +33,10 @@ class Elsewhere:
         """Take note that a control plane gives orders to this daemon: it is no copy of one that runs elsewhere."""
         self._ordered.set()
 
+    async def ordered(self) -> None:
+        """Wait until `allow` was called: what the engine runs for a copy's original is not the copy's to end."""
+        await self._ordered.wait()
+
     def is_ending(self, key: MemberKey) -> bool:
         """Tell whether the engine is being asked to end a member's job: until it has taken that, the job may run."""
         return key in self._ending
@@ -60,7 +64,7 @@ class Elsewhere:
 
     async def run(self) -> NoReturn:
         """Look as soon as `allow` was called, and again and again, until cancelled."""
-        await self._ordered.wait()
+        await self.ordered()
         told = ""
         while True:
             try:

@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,16 @@ _FIRST_ENGINE_PAUSE_SECONDS = 0.5
 _LONGEST_ENGINE_PAUSE_SECONDS = 30.0
 
 
-async def recover(directory: MemberDirectory, *, now: datetime, watched: bool) -> dict[str, Any]:
+async def recover(
+    directory: MemberDirectory, *, now: datetime, watched: bool, ordered: Callable[[], Awaitable[None]] | None = None
+) -> dict[str, Any]:
     """Kill what is left of a member and bury it; return its last status.
 
     Returns only when no process of the job is left, however long a driver holds one or an engine of the site is away:
-    by then the job may be started elsewhere. `watched` says that the
-    supervisor was seen to die just now, so that the job's end is known. Raises LockedError when the supervisor lives.
+    by then the job may be started elsewhere. `watched` says that the supervisor was seen to die just now, so that the
+    job's end is known. `ordered` waits for orders of a control plane: before that, what an engine runs is not ended if
+    it was handed over under another boot, for then this host may be a copy of the one that follows it. Raises
+    LockedError when the supervisor lives.
     """
     document = await asyncio.to_thread(directory.read_document)
     plan = document["plan"]
@@ -43,6 +47,8 @@ async def recover(directory: MemberDirectory, *, now: datetime, watched: bool) -
         await asyncio.to_thread(_call, plan, plan["container"], ("kill", "remove"))  # removing alone gives it time
     killed_any = await _kill_all(directory, plan) if same_boot else False
     if plan.get("site") is not None:  # after its client is dead, which might be submitting the job just now
+        if ordered is not None and not same_boot:
+            await ordered()
         await _end_elsewhere(plan)
     status = directory.read_status() or {}
     started_at = status.get("started_at")

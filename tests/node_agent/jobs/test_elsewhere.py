@@ -1,5 +1,7 @@
 """Jobs that an engine of the site runs, where the engine or its client fails; the engine is a few lines of shell."""
 
+import asyncio
+import json
 import os
 import shutil
 import signal
@@ -10,7 +12,7 @@ import pytest
 
 from node_agent.jobs.executor import EngineAwayError, SiteCommands
 from node_agent.jobs.spec import MemberKey, MemberSpec
-from node_agent.jobs.status import Outcome
+from node_agent.jobs.status import MemberState, Outcome
 from tests.node_agent.jobs.host import Host, ended, eventually, processes_of, running, spec, supervisor_pid
 
 
@@ -212,3 +214,30 @@ async def test_an_end_that_no_process_of_this_host_can_have_is_told_all_the_same
     async with host.daemon() as runner:
         status = (await host.run(runner, job))[job.key]
     assert (status.outcome, status.exit_code) == (outcome, code)
+
+
+async def test_a_job_that_ran_under_another_boot_is_ended_in_the_engine_once_there_are_orders_for_this_may_be_a_copy(
+    host: Host, engine: ShellEngine, tmp_path: Path
+) -> None:
+    engine.answers.touch()
+    job = spec("original", f"{RUNS}; sleep 600")
+    other = Host(tmp_path / "other", executor=engine)
+    async with host.daemon() as runner:
+        await runner.converge({job.key: job})
+        await running(runner, job.key)
+        there = other.settings.jobs_dir / str(job.key)
+        shutil.copytree(host.settings.jobs_dir / str(job.key), there)
+    document = json.loads((there / "spec.json").read_text())
+    document["plan"]["boot_id"] = "another"
+    (there / "spec.json").write_text(json.dumps(document))
+    (there / "supervisor.json").unlink()
+    async with other.daemon() as runner:
+        await eventually(lambda: runner.statuses()[job.key].state is MemberState.RUNNING)
+        for _ in range(10):  # time to do wrong
+            await asyncio.sleep(0.02)
+        assert engine.asked() == 0
+        assert not runner.statuses()[job.key].ended
+        await runner.converge({job.key: job})
+        assert (await ended(runner, job.key)).outcome is Outcome.SUPERVISOR_LOST
+    assert engine.asked() == 1
+    assert processes_of(str(job.key))  # the original's own are not on the copy's machine
