@@ -233,8 +233,8 @@ def update(
         "cordoned_at": cordoned_at,
         "drained_at": drained_at,
     }
-    change(row, {name: value for name, value in values.items() if value is not None})
-    row.version += 1
+    changed = {name: value for name, value in values.items() if value is not None}
+    change(row, changed | {"version": row.version + 1})
     _emit(tx, row, f"incident.{row.state}")
 
 

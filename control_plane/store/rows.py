@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic_core import PydanticUndefined
 from sqlalchemy import inspect
+from sqlalchemy.orm.attributes import set_attribute
 from sqlmodel import SQLModel
 
 R = TypeVar("R", bound=SQLModel)
@@ -27,7 +28,7 @@ def change(row: SQLModel, values: Mapping[str, Any]) -> None:  # Any: a column's
     now = row.__dict__
     for name, value in values.items():
         if name not in now or now[name] != value:
-            setattr(row, name, value)
+            set_attribute(row, name, value)
 
 
 @cache

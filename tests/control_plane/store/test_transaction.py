@@ -1,0 +1,85 @@
+"""What a transaction remembers and writes later is there for everybody who asks, and gone if it is undone."""
+
+import contextlib
+
+import pytest
+from sqlalchemy import func, select
+
+from control_plane.errors import Conflict
+from control_plane.model.node import NodeState
+from control_plane.model.record import Noun
+from control_plane.store import audit, events, nodes
+from control_plane.store.database import Store, Tx
+from control_plane.store.health_tables import ConditionRow
+from control_plane.store.rows import change, fresh
+from control_plane.store.tables import EventRow
+from control_plane.store.transaction import Inseparable
+from tests.control_plane.world import World
+
+
+def emitted(tx: Tx) -> int:
+    return int(tx.session.execute(select(func.count()).select_from(EventRow)).scalar_one())
+
+
+async def test_a_statement_sees_what_was_to_be_written_later(store: Store) -> None:
+    def write(tx: Tx) -> tuple[int, int]:
+        before = emitted(tx)
+        tx.emit(Noun.NODE, "n-1", "node.ready", "")
+        return before, emitted(tx)
+
+    assert await store.write(write) == (0, 1)
+    assert await store.newest_event() == store.changes.newest
+
+
+async def test_what_is_undone_leaves_nothing_that_waits_nor_is_remembered(any_world: World) -> None:
+    node = await any_world.node("alpha")
+
+    def write(tx: Tx) -> NodeState:
+        nodes.load(tx, [node.id])
+        audit.append(tx, agent_name="a", action="first", reasoning="", outcome="done")
+        with contextlib.suppress(ValueError), tx.savepoint():
+            nodes.update(tx, node.id, state=NodeState.CORDONED)
+            audit.append(tx, agent_name="a", action="second", reasoning="", outcome="done")
+            raise ValueError
+        audit.append(tx, agent_name="a", action="third", reasoning="", outcome="done")
+        return nodes.resolve(tx, node.id).state
+
+    assert await any_world.store.write(write) is NodeState.READY
+    records = await any_world.store.read(lambda tx: audit.ledger(tx, after_id=0, limit=100))
+    assert [record.shown["action"] for record in records[-2:] if record.shown] == ["first", "third"]
+    assert records[-1].previous_hash == records[-2].hash
+    heard = await any_world.store.read(lambda tx: events.after(tx, 0))
+    assert not [one for one in heard if one.kind == "node.cordoned"]
+
+
+async def test_a_row_that_is_not_written_yet_is_found_by_its_key(any_world: World) -> None:
+    node = await any_world.node("alpha")
+
+    def write(tx: Tx) -> bool:
+        row = fresh(
+            ConditionRow, {"node_id": node.id, "condition_id": "c", "severity": 1, "document": {}, "changed_at": tx.now}
+        )
+        tx.add(row, "c")
+        change(row, {"severity": 3, "gpu_uuid": ""})
+        return tx.row(ConditionRow, "c") is row
+
+    assert await any_world.store.write(write)
+
+    def read(tx: Tx) -> list[tuple[int, str]]:
+        return [(row.severity, row.gpu_uuid) for row in tx.session.execute(select(ConditionRow)).scalars()]
+
+    assert await any_world.store.read(read) == [(3, "")]
+
+
+async def test_what_fails_together_is_said_to_be_inseparable_and_undone_as_a_whole(any_world: World) -> None:
+    node = await any_world.node("alpha")
+
+    def write(tx: Tx) -> None:
+        with tx.together():
+            nodes.update(tx, node.id, state=NodeState.CORDONED)
+            with tx.savepoint():
+                raise Conflict("somebody was faster")
+
+    with pytest.raises(Inseparable, match="somebody was faster"):
+        await any_world.store.write(write)
+    assert (await any_world.node_now(node)).state is NodeState.READY
