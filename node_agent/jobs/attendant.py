@@ -117,10 +117,11 @@ class Attendant:
         """Tell whether the member's directory is gone, so that its end will never be known.
 
         A process of this host goes on to its end below its supervisor. What an engine of the site runs cannot: all that
-        its client knows of it was in there.
+        its client knows of it was in there. A disk that is not mounted any more is no deletion.
         """
-        watched = key in self._dead or self._elsewhere is not None
-        return watched and member.directory is not None and not member.directory.path.exists()
+        if member.directory is None or member.directory.path.exists():
+            return False
+        return key in self._dead or (self._elsewhere is not None and self._roster.settings.jobs_dir.exists())
 
     async def _bury_deleted(self, key: MemberKey, member: Member) -> None:
         log.warning("job.directory_deleted", member=str(key), todo="what is left of its job is killed")
