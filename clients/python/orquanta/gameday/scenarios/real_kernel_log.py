@@ -1,6 +1,7 @@
 """The machine's own kernel log instead of a stand-in."""
 
-from orquanta.gameday import kernel
+from orquanta.gameday import kernel, local
+from orquanta.gameday.fleet import FleetError, Host
 from orquanta.gameday.scenarios.scenario import Scenario
 from orquanta.gameday.stage import Stage, rungs
 from orquanta.types.incidents import IncidentState
@@ -19,6 +20,8 @@ async def _play(stage: Stage) -> None:
             f"{_GPUS}xL4",
             settings={"kernel_log": str(kernel.KMSG), "canary_seconds": "1", "allow_kmsg_injection": "true"},
         )
+        # A daemon reads the log from the line on that comes after its start, which it may reach after it has joined.
+        await stage.until("the host reads the kernel log", lambda: _reads(host))
         gpu = await stage.gpu(host, _LAST)
         await stage.print(host, kernel.xid(gpu, 119, "Timeout after 6s of waiting for RPC response from GPU0 GSP!"))
         incident = await stage.incident(host, IncidentState.RESOLVED, IncidentState.ESCALATED, seconds=90)
@@ -28,6 +31,13 @@ async def _play(stage: Stage) -> None:
         stage.expect("the GPU was reset once", climbed == ["reset_gpu succeeded"], ", ".join(climbed))
         await stage.serves_again(host)
         await stage.no_repair(deaf, "for it does not read that log")
+
+
+async def _reads(host: Host) -> bool:
+    try:
+        return bool((await local.status(host))["kernel_log"] == "read")
+    except FleetError:  # its socket is not there yet
+        return False
 
 
 SCENARIO = Scenario(
