@@ -72,6 +72,7 @@ class Seats:
                 changed.add(heappop(self._rises)[1])
         for key in changed:
             self._leave(key)
+        for key in changed:  # all have left: a job that is in another lane now would be there twice
             lane = self._backlog.lane(key)
             if lane is not None:
                 self._sit(lane, parties)

@@ -28,6 +28,24 @@ def test_a_job_climbs_one_priority_for_each_aging_period() -> None:
     assert world.placed() == ["old"]
 
 
+@pytest.mark.parametrize("order", list(QueueOrder))
+def test_jobs_that_change_their_priority_or_team_while_they_age_keep_one_place_each(order: QueueOrder) -> None:
+    world = World(hosts(1, 1), terms=QueueTerms(order=order, aging_seconds=60, preemption=False))
+    world.submit(waiting("running"))
+    world.step()
+    jobs = [waiting(f"j{number}", user=f"u{number}", priority=JobPriority.HIGH, team="a") for number in range(8)]
+    world.submit(*jobs)
+    world.step()
+    world.wait(61)
+    world.submit(*(replace(job, priority=JobPriority.NORMAL) for job in jobs))  # to the level that they were on
+    world.step()
+    world.submit(*(replace(job, priority=JobPriority.NORMAL, team="b") for job in jobs))
+    world.step()
+    world.end("running")
+    assert world.placed() == ["j0"]
+    assert len(world.queue.standings(world.room, (), {}, now=world.now)) == len(jobs) - 1
+
+
 def test_a_gang_starts_whole_or_not_at_all() -> None:
     world = World(hosts(2, 8))
     world.submit(waiting("one", 1), waiting("gang", 16, nodes=2))
