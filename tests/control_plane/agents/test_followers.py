@@ -69,7 +69,7 @@ async def test_the_announcer_announces_what_was_committed_while_the_database_cou
     running = asyncio.ensure_future(Announcer(store, bus).run())
     await asyncio.sleep(0)
     await store.write(_revoke)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         await failing.failed.wait()
         assert await bus.subjects.get() == "orq.event.node.n-000000000001"
     running.cancel()
@@ -81,7 +81,7 @@ async def test_what_one_whose_clock_was_behind_left_unannounced_is_announced_by_
     await store.write(_revoke)
     clock.advance(300)
     running = asyncio.ensure_future(Announcer(store, bus, again_seconds=60).run())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         assert await bus.subjects.get() == "orq.event.node.n-000000000001"
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
@@ -101,7 +101,7 @@ async def test_a_revocation_is_felt_even_if_the_database_could_not_be_read_at_fi
     running = asyncio.ensure_future(Revocation(store, note).run())
     await asyncio.sleep(0)
     await store.write(_revoke)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         await failing.failed.wait()
         assert await cut.get() == "n-000000000001"
     running.cancel()

@@ -65,12 +65,12 @@ async def test_events_come_in_order_as_the_bytes_of_the_stream(sqlite_store: Sto
     await sqlite_store.write(tell("before it began"))
     bus = Heard(away=1)
     async with announcing(sqlite_store, bus):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while not sqlite_store.changes._waiters:  # noqa: ASYNC110 - it begins to wait in a task of its own
                 await asyncio.sleep(0.01)
         for number in range(3):
             await sqlite_store.write(tell(f"event {number}"))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             told = [await bus.told.get() for _ in range(3)]
     events = await sqlite_store.read(lambda tx: run_events.of_run(tx, RUN_ID, after=1))
     assert [subject for subject, _, _ in told] == [f"orq.run.{RUN_ID}"] * 3
@@ -93,9 +93,9 @@ async def test_a_database_that_is_away_for_a_moment_loses_nothing(
     monkeypatch.setattr(sqlite_store, "read", failing)
     bus = Heard()
     async with announcing(sqlite_store, bus):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while not sqlite_store.changes._waiters:  # noqa: ASYNC110 - it begins to wait in a task of its own
                 await asyncio.sleep(0.01)
         await sqlite_store.write(tell("after"))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             assert (await bus.told.get())[0] == f"orq.run.{RUN_ID}"

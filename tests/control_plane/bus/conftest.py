@@ -138,7 +138,7 @@ class NodeClient:
 Connect = Callable[..., Awaitable[NodeClient]]
 
 
-async def eventually(happens: Callable[[], bool | Awaitable[bool]], seconds: float = 20) -> None:
+async def eventually(happens: Callable[[], bool | Awaitable[bool]], seconds: float = 30) -> None:
     """Wait for something that a process does; fail when it does not."""
     deadline = CLOCK.monotonic() + seconds
     while True:

@@ -62,7 +62,7 @@ async def test_consumer_gets_a_message_the_moment_it_is_published(bus: Bus, stre
     waiting = asyncio.ensure_future(anext(stream))
     await bus.publish_event(JOB_EVENT, b"now", message_id="1")
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         delivery = await waiting
     assert delivery.data == b"now"
     await stream.aclose()

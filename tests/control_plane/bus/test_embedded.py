@@ -81,7 +81,7 @@ def command_line(pid: int) -> str:
         return ""
 
 
-def wait_until_gone(pid: int, seconds: float = 10) -> None:
+def wait_until_gone(pid: int, seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while runs(pid):
         assert time.monotonic() < deadline, f"process {pid} is still there"

@@ -22,7 +22,7 @@ from node_agent.jobs.spec import MemberKey, MemberSpec
 from node_agent.jobs.status import MemberState, MemberStatus
 from node_agent.jobs.supervisor.cgroups import Cgroup
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 30.0
 DEFAULTS = {"stop_grace_seconds": 5.0}
 
 DAEMON = """

@@ -82,7 +82,7 @@ class ScriptedHost:
             self.changed.notify_all()
 
     async def wait_for(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(20), self.changed:
+        async with asyncio.timeout(30), self.changed:
             await self.changed.wait_for(lambda: bool(condition()))
 
 

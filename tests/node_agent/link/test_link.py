@@ -284,7 +284,7 @@ async def test_a_certificate_of_another_authority_is_not_taken(
     plane.authority = Authority()  # signs from now on; the ports keep the first one
     async with linked(joined, store, tmp_path):
         output = ""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while "link.renewal_failed" not in output:
                 output += capsys.readouterr().out
                 await asyncio.sleep(0.02)

@@ -105,7 +105,7 @@ async def test_output_arrives_whole_in_bounded_chunks_with_a_mark_at_the_end(
         log.write(bytes([number]) * 50_000)
     log.end()
     async with shipping(log, nats, identity, tmp_path / "shipped") as (shipper, _, shipped):
-        await asyncio.wait_for(shipped.wait(), 20)
+        await asyncio.wait_for(shipped.wait(), 30)
         assert shipper.is_shipped(KEY)
     chunks = await nats.chunks()
     assert output(chunks) == b"".join(piece.data for piece in log.pieces)
@@ -122,7 +122,7 @@ async def test_chunks_of_many_tiny_records_stay_within_the_bound_of_a_message(
         log.write(bytes([number % 256]))
     log.end()
     async with shipping(log, nats, identity, tmp_path / "shipped") as (_, _, shipped):
-        await asyncio.wait_for(shipped.wait(), 20)
+        await asyncio.wait_for(shipped.wait(), 30)
     chunks = await nats.chunks()
     assert output(chunks) == b"".join(piece.data for piece in log.pieces)
     assert max(chunk.ByteSize() for chunk in chunks) <= CHUNK_BYTES
@@ -137,7 +137,7 @@ async def test_bytes_that_the_host_lost_are_told_by_the_offsets(
     log.write(b"two", lost_before=100)
     log.end()
     async with shipping(log, nats, identity, tmp_path / "shipped") as (_, _, shipped):
-        await asyncio.wait_for(shipped.wait(), 20)
+        await asyncio.wait_for(shipped.wait(), 30)
     spans = [(c.offset, c.next_offset, sum(len(r.data) for r in c.records)) for c in await nats.chunks()]
     assert spans == [(0, 3, 3), (3, 106, 3), (106, 106, 0)]
 
@@ -157,7 +157,7 @@ async def test_a_chunk_under_way_in_a_crash_is_sent_again_exactly_and_stored_onc
     log.write(b"after")
     log.end()
     async with shipping(log, nats, identity, directory) as (_, _, shipped):
-        await asyncio.wait_for(shipped.wait(), 20)
+        await asyncio.wait_for(shipped.wait(), 30)
     assert [(c.offset, c.next_offset) for c in await nats.chunks()] == [(0, 6), (6, 11), (11, 11)]
 
 
@@ -170,12 +170,12 @@ async def test_a_restart_goes_on_where_the_broker_has_it(nats: NatsServer, ident
     log.write(b"two")
     log.end()
     async with shipping(log, nats, identity, tmp_path / "shipped") as (_, _, shipped):
-        await asyncio.wait_for(shipped.wait(), 20)
+        await asyncio.wait_for(shipped.wait(), 30)
     assert output(await nats.chunks()) == b"onetwo"
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
             await asyncio.sleep(0.01)
 
@@ -192,7 +192,7 @@ async def test_output_waits_until_there_is_a_stream_for_it(
         await _until(lambda: broker.connected)
         assert not shipper.is_shipped(KEY)
         await client.jetstream().add_stream(name="LOGS", subjects=["orq.node.*.log.*"])
-        await asyncio.wait_for(shipped.wait(), 20)
+        await asyncio.wait_for(shipped.wait(), 30)
     await client.close()
     assert output(await nats.chunks()) == b"early"
 
@@ -210,7 +210,7 @@ async def test_a_broker_that_is_away_is_found_when_it_comes(
     log = ScriptedLog()
     async with shipping(log, nats, identity, tmp_path / "shipped") as (_, broker, _):
         output = ""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while "nats.down" not in output:
                 output += capsys.readouterr().out
                 await asyncio.sleep(0.01)

@@ -143,14 +143,14 @@ async def test_a_flood_of_slow_goals_is_refused_beyond_a_bound_and_the_rest_is_p
         nonlocal planning, at_once
         planning += 1
         at_once = max(at_once, planning)
-        go.wait(20)
+        go.wait(60)
         planning -= 1
         return PLANS["only plan"]
 
     desk.orchestrator._planner = slow
     asked = [asyncio.ensure_future(desk.ask("only plan", request_id=f"r-{number}")) for number in range(100)]
     done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         while at_once < 2:  # noqa: ASYNC110 - the count is kept by threads, which cannot set an asyncio event
             await asyncio.sleep(0.01)
     go.set()

@@ -49,7 +49,7 @@ from orquanta.v1.node_link_pb2_grpc import NodeLinkServiceStub, add_NodeLinkServ
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 30.0
 _DEFINITELY = {"grpc.enable_retries": 0}
 
 LOCAL_TERMS = PolicyTerms(

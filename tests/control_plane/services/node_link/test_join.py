@@ -170,7 +170,7 @@ async def test_the_daemons_port_serves_no_join_and_the_peoples_port_no_stream(ri
     request = rig.join_request(await rig.token(), "gpu-2", fresh_key())
     async with aio.secure_channel(rig.nodes_address, mutual) as channel:
         with pytest.raises(aio.AioRpcError) as caught:
-            await NodeLinkServiceStub(channel).Join(request, timeout=10)
+            await NodeLinkServiceStub(channel).Join(request, timeout=30)
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
     rig.nodes_address = rig.people_address
     async with host.dial() as stream:

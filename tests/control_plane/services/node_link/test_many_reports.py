@@ -55,7 +55,7 @@ async def test_heartbeats_are_acknowledged_while_the_store_is_away_and_reports_f
         with monkeypatch.context() as patch:
             patch.setattr(rig.store, "write", away)
             await stream.send(member_report=report(allocation, state=ENDED))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await tried.wait()
             await stream.heartbeat(1)
             await stream.next("heartbeat_ack")

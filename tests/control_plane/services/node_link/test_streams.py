@@ -161,7 +161,7 @@ async def test_bytes_that_are_no_message_end_the_stream_alone(rig: Rig) -> None:
         async with aio.secure_channel(rig.nodes_address, credentials) as channel:
             call: Any = channel.stream_stream("/orquanta.v1.NodeLinkService/Connect")()  # Any: raw bytes
             await call.write(b"\xff\xff\xff\xff")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while await call.read() is not aio.EOF:
                     pass
                 assert await call.code() is not None
@@ -231,7 +231,7 @@ async def test_a_control_plane_that_cannot_tell_whether_it_is_in_charge_acknowle
             await stream.heartbeat(3)
             await stream.send(certificate_signing_request=signing_request(host.key))
             await stream.next("certificate")  # what follows the heartbeat on the stream was answered
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while not rig.registry.in_charge_within(15):  # noqa: ASYNC110 - nothing tells of it
                 await asyncio.sleep(0.01)
         await stream.heartbeat(4)
