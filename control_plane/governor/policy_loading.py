@@ -97,7 +97,13 @@ class PolicyLoader:
         settled, self._seen = now == self._seen, now
         if not settled or now == self._loaded:
             return ""
-        files, faults = await self._read()
+        try:
+            return await self._take(*await self._read())
+        except BaseException:
+            self._loaded = None  # else a change that could not be written down would count as taken
+            raise
+
+    async def _take(self, files: Sequence[PolicyFile], faults: Sequence[Fault]) -> str:
         if not faults and not files and self._book.current.files:
             faults = (self._no_files(),)
         if faults:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from control_plane.agents.policies import Policies
-from control_plane.errors import InvalidArgument
+from control_plane.errors import InvalidArgument, Unavailable
 from control_plane.governor.policy.book import PolicyBook
 from control_plane.governor.policy_loading import PolicyLoader
 from control_plane.model.action import ActionState
@@ -149,6 +149,26 @@ async def test_a_file_that_is_still_being_written_is_not_taken(sqlite_store: Sto
     assert not book.current.files
     await loader.look()
     assert book.current.files
+
+
+async def test_a_change_that_could_not_be_written_down_is_taken_once_it_can(
+    sqlite_store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "a.yaml").write_text(ALLOW)
+    loader, book = loader_of(sqlite_store, folder)
+    await loader.start()
+    (folder / "a.yaml").write_text(DENY)
+
+    async def away(*_: object) -> None:
+        raise Unavailable("the database is away")
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(sqlite_store, "write", away)
+        with pytest.raises(Unavailable):
+            await settle(loader)
+    assert book.current.files[0].text == ALLOW
+    assert await settle(loader) == "1 rules of 1 files are in force"
+    assert book.current.files[0].text == DENY
 
 
 async def test_a_folder_that_vanishes_takes_no_rule_away(sqlite_store: Store, folder: Path) -> None:
