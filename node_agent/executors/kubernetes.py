@@ -183,15 +183,19 @@ def job_name(key: MemberKey) -> str:
 
 
 def _unended_member(job: Json) -> MemberKey | None:
-    """Return whose Job this is, if it is one of ours that may run: neither ended nor being deleted."""
+    """Return whose Job this is, if it is one of ours that may run: neither ended nor being deleted.
+
+    One that a person has made of ours bears our labels, but another name than the label says.
+    """
     metadata, status = job.get("metadata", {}), job.get("status", {})
+    name = str(metadata.get("name", ""))
     ended = any(
         one.get("type") in {"Complete", "Failed"} and one.get("status") == "True"
         for one in status.get("conditions") or []
     )
-    if ended or metadata.get("deletionTimestamp"):
+    if ended or metadata.get("deletionTimestamp") or (metadata.get("labels") or {}).get(JOB_LABEL) != name:
         return None
-    allocation_id, _, rank = str(metadata.get("name", "")).removeprefix(_NAME).rpartition("-")
+    allocation_id, _, rank = name.removeprefix(_NAME).rpartition("-")
     return MemberKey.parse(f"{allocation_id}.{rank}")
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from node_agent.errors import SettingsInvalid
 from node_agent.executors.choice import choose
-from node_agent.executors.kubernetes import Kubernetes, _unended_member, gpu_uuid
+from node_agent.executors.kubernetes import JOB_LABEL, Kubernetes, _unended_member, gpu_uuid
 from node_agent.executors.kubernetes_api import ApiAccess
 from node_agent.executors.pod import view
 from node_agent.jobs.container import NoEngineError
@@ -248,8 +248,8 @@ async def test_what_nobody_here_follows_is_deleted_there_and_jobs_of_others_are_
         neighbour.clean_up()
 
 
-def job_like(name: str, **status: Any) -> Any:
-    return {"metadata": {"name": name}, "status": status}
+def job_like(name: str, label: str = "", **status: Any) -> Any:
+    return {"metadata": {"name": name, "labels": {JOB_LABEL: label or name}}, "status": status}
 
 
 @pytest.mark.parametrize(
@@ -257,9 +257,12 @@ def job_like(name: str, **status: Any) -> Any:
     [
         pytest.param(job_like("orquanta-a-1-x-3"), MemberKey("a-1-x", 3), id="runs"),
         pytest.param(job_like("orquanta-a-1-0", conditions=[{"type": "Complete", "status": "True"}]), None, id="done"),
-        pytest.param({"metadata": {"name": "orquanta-a-1-0", "deletionTimestamp": "now"}}, None, id="deleted"),
+        pytest.param(
+            {"metadata": {**job_like("orquanta-a-1-0")["metadata"], "deletionTimestamp": "now"}}, None, id="deleted"
+        ),
         pytest.param(job_like("orquanta-../x-0"), None, id="no member"),
         pytest.param(job_like("theirs"), None, id="theirs"),
+        pytest.param(job_like("orquanta-again-1", label="orquanta-a-1-0"), None, id="made by a person of ours"),
         pytest.param({}, None, id="nothing"),
     ],
 )
