@@ -73,6 +73,7 @@ class SiteTree(Tree):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child, signal.SIGKILL)
             self.exit_status = status
+            self.ran_seconds = None  # what was told when it was first seen to run is not how long it ran
             self.verdict = "supervisor_lost", "the client of the site's engine died; its job is ended, run it again"
         self.kill()
 
@@ -82,6 +83,7 @@ class SiteTree(Tree):
             self.ran_seconds = float(seconds)
 
     def _end(self, found: dict[str, object]) -> None:
+        self.ran_seconds = None
         self._note_time(found)
         code, number = found.get("exit_code"), found.get("signal")
         if isinstance(number, int) and 0 < number <= _LAST_SIGNAL:

@@ -241,3 +241,28 @@ async def test_a_job_that_ran_under_another_boot_is_ended_in_the_engine_once_the
         assert (await ended(runner, job.key)).outcome is Outcome.SUPERVISOR_LOST
     assert engine.asked() == 1
     assert processes_of(str(job.key))  # the original's own are not on the copy's machine
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        pytest.param("kill -9 $$", id="its client died"),
+        pytest.param(
+            """tell '{"state": "ended", "outcome": "supervisor_lost", "exit_code": 1}'""", id="it is not told"
+        ),
+    ],
+)
+async def test_a_job_whose_end_says_no_time_ran_for_longer_than_when_it_was_first_seen_to_run(
+    host: Host, engine: ShellEngine, end: str
+) -> None:
+    engine.answers.touch()
+    go = engine.kills.with_suffix(".go")
+    seen = """tell '{"state": "running", "ran_seconds": 0}'"""
+    job = spec("untold", f"{seen}; while ! test -e {go}; do sleep 0.02; done; {end}")
+    async with host.daemon() as runner:
+        await runner.converge({job.key: job})
+        await running(runner, job.key)
+        await asyncio.sleep(0.5)
+        go.touch()
+        status = await ended(runner, job.key)
+    assert status.runtime_seconds > 0.4
