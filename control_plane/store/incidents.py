@@ -56,8 +56,8 @@ def _model(tx: Tx, row: IncidentRow, parts: Parts) -> Incident:
     return incident_rows.model(tx, row, of_it, entries)
 
 
-def load_open(tx: Tx, node_ids: Collection[NodeId]) -> None:
-    """Read what `open_of`, `open_ids` and `last_escalated_at` look at for many nodes at once."""
+def load_open(tx: Tx, node_ids: Collection[NodeId]) -> dict[IncidentId, datetime]:
+    """Read what `open_of`, `open_ids` and `last_escalated_at` look at for many nodes; return when each was opened."""
     unended_of: dict[NodeId, list[IncidentRow]] = {node_id: [] for node_id in node_ids}
     escalated_at: dict[NodeId, datetime | None] = dict.fromkeys(node_ids)
     for ids in batched(node_ids):
@@ -70,6 +70,7 @@ def load_open(tx: Tx, node_ids: Collection[NodeId]) -> None:
     for node_id, rows in unended_of.items():
         tx.know((_OPEN, node_id), rows)
         tx.know((_ESCALATED, node_id), (escalated_at[node_id],))
+    return {IncidentId(row.id): row.created_at for rows in unended_of.values() for row in rows}
 
 
 def _open_rows(tx: Tx, node_id: NodeId) -> list[IncidentRow]:

@@ -219,9 +219,10 @@ def _proposal(view: View, effect: Effect, reasoning: str) -> Proposal:
 
 
 def _ordered(tx: Tx, view: View, done: list[str]) -> Outcome:
-    """Return what follows an order: what its host says of it, or the next step if it is carried out already."""
-    goes_on = repair_store.unfinished(tx, view.node.id) is not None
-    return Outcome(tuple(done), ANSWER_SECONDS if goes_on else BLOCKED_SECONDS, watched=True)
+    """Return what follows an order: what its host says of it; or, if it was not given to it, why, or the next step."""
+    ordered = repair_store.unfinished(tx, view.node.id)
+    given = ordered is not None and ordered.sent_at is not None
+    return Outcome(tuple(done), ANSWER_SECONDS if given else BLOCKED_SECONDS, watched=True)
 
 
 def _up_to(tx: Tx, node_id: NodeId, outcome: Outcome, newest: int) -> Outcome:

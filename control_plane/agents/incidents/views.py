@@ -29,12 +29,10 @@ def load_many(tx: Tx, node_ids: Collection[NodeId], policy: HealingPolicy) -> No
     """Read what `load`, and whoever acts on it in this transaction, look at, in as many statements as for one."""
     nodes.load(tx, node_ids)
     conditions.load(tx, node_ids)
-    incidents.load_open(tx, node_ids)
-    opened = [one for node_id in node_ids for one in incidents.unended(tx, node_id=node_id, parts=Parts.NONE)]
+    opened = incidents.load_open(tx, node_ids)
     flaps_since = tx.now - timedelta(seconds=policy.flap_seconds)
-    repairs.load_recent(tx, node_ids, [one.id for one in opened], after=flaps_since)
-    opened_at = min((one.opened_at for one in opened), default=tx.now)
-    actions.load_newest(tx, node_ids, REPAIR, proposer=NAME, since=opened_at)
+    repairs.load_recent(tx, node_ids, opened, after=flaps_since)
+    actions.load_newest(tx, node_ids, REPAIR, proposer=NAME, since=min(opened.values(), default=tx.now))
     occupied.load(tx, node_ids)
     if len(node_ids) > _FEW:
         bounds.count(tx)

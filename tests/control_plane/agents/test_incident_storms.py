@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import event, update
 from sqlmodel import col
 
-from control_plane.governor import health, holds
+from control_plane.governor import drains, health, holds
 from control_plane.governor import hosts as node_books
 from control_plane.governor.health import Record
 from control_plane.model.bounds import BoundScope
@@ -21,6 +21,7 @@ from control_plane.model.node import Node, NodeHold, NodeState
 from control_plane.model.repair import RepairState
 from control_plane.store import audit, bounds, events, nodes
 from control_plane.store.database import Tx
+from control_plane.store.health_tables import IncidentRow
 from control_plane.store.tables import NodeRow
 from orquanta.ledger.chain import record_hash
 from tests.control_plane.clinic import POLICY, Clinic
@@ -170,6 +171,38 @@ async def test_a_host_that_cannot_be_treated_keeps_no_other_from_it(clinic: Clin
     for host in hosts:
         ordered = await clinic.maybe_repair(host)
         assert (ordered is None) == (host is broken)
+
+
+async def test_an_incident_that_cannot_be_read_keeps_no_other_host_from_being_treated(clinic: Clinic) -> None:
+    (first,) = await storm(clinic, 1)
+    await clinic.treat()
+
+    def spoil(tx: Tx) -> None:
+        of_a_later_version = [{"kind": "what nobody here has heard of"}]
+        its = col(IncidentRow.node_id) == first.id
+        tx.session.execute(update(IncidentRow).where(its).values(conditions=of_a_later_version))
+
+    await clinic.world.store.write(spoil)
+    hosts = [await clinic.world.node(f"other-{index}", gpu=2) for index in range(6)]
+    await breaks(clinic, hosts)
+    await clinic.passes(100)  # so that the first one is looked at with them
+    assert all([await clinic.maybe_repair(host) for host in hosts])
+
+
+async def test_an_order_that_waits_for_jobs_which_stop_already_says_so(clinic: Clinic) -> None:
+    user = await clinic.world.user("ada")
+    host = await clinic.world.node("host", gpu=2)
+    await clinic.world.launch(user, spec("job"))
+    await clinic.world.place("job", (host, [0]))
+    await clinic.treat()
+    await clinic.world.store.write(
+        lambda tx: drains.move_jobs(tx, host.id, gpu_uuids=(), reason="a person wants it empty", by="ada")
+    )
+    await breaks(clinic, [host])
+    await clinic.treat()
+    await clinic.passes(1)
+    reason = (await clinic.incident(host)).status_reason
+    assert reason == "waits until the jobs that are in the way have moved"
 
 
 async def test_what_the_database_refuses_for_one_host_is_done_for_the_others(clinic: Clinic) -> None:
