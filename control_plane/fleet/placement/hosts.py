@@ -18,7 +18,7 @@ from control_plane.fleet.placement.journal import Journal
 from control_plane.fleet.placement.kinds import Kinds
 from control_plane.fleet.placement.missing import Diviner
 from control_plane.fleet.placement.needs import Way
-from control_plane.fleet.placement.packing.state import Bools, OverCommitError
+from control_plane.fleet.placement.packing.state import Bools, Ints, OverCommitError
 from control_plane.fleet.placement.ranking import EmptyRanking, FitRanking, PackingPolicy, PolicyRanking
 from control_plane.fleet.placement.reasons import found_by
 from control_plane.fleet.placement.room import Asked, Claim, Found, Host, Missing, by_host
@@ -60,6 +60,7 @@ class Hosts:
         self._freed = 0  # another number after anything was freed
         # The number of `_freed` at which there was no room, and that of the grid's changes.
         self._no_room: dict[tuple[ResourceRequest, str], tuple[int, int]] = {}
+        self._had_room: dict[tuple[ResourceRequest, str], int] = {}  # on which row; it need not have any more
         self._possible: dict[ResourceRequest, bool] = {}
         self._judge = Judge(self.grid, self._chooser, self._admission, self._apart, self.on_host)
         plain = Chooser(self.grid, FitRanking(self.grid), self._admission)
@@ -97,6 +98,7 @@ class Hosts:
         self._freed = next(self._numbers)
         self._possible.clear()
         self._no_room.clear()
+        self._had_room.clear()
 
     # Finding.
 
@@ -108,9 +110,11 @@ class Hosts:
             return None
         choice = None if known is not None and self._still_none(asked, known[1]) else self._chooser.choose(asked)
         if choice is not None:
+            self._had_room[key] = choice.rows[0]
             return found_by(self.grid, asked, choice)
         if len(self._no_room) >= _MAX_REMEMBERED:
             self._no_room.clear()
+            self._had_room.clear()
         self._no_room[key] = self._freed, self.grid.sequence
         return None
 
@@ -126,14 +130,20 @@ class Hosts:
         key = (asked.resources, asked.team if asked.resources.anti_affinity else "")
         known = self._no_room.get(key)
         if known is None:
-            return self.find(asked) is not None
+            row = self._had_room.get(key)
+            had_room = row is not None and self._fits_on(asked, np.array([row]))
+            return had_room or self.find(asked) is not None
         if known[0] == self._freed:
             return False
-        return self._fits_since(asked, known[1]) or self.find(asked) is not None
+        if self._fits_on(asked, np.flatnonzero(self.grid.changed_at[: self.grid.count] > known[1])):
+            return True
+        if any(way.node_count > 1 for way in self.ways(asked)):
+            return self.find(asked) is not None
+        self._no_room[key] = self._freed, self.grid.sequence
+        return False
 
-    def _fits_since(self, asked: Asked, since: int) -> bool:
-        """Return True if one host that has changed since is room enough."""
-        rows = np.flatnonzero(self.grid.changed_at[: self.grid.count] > since)
+    def _fits_on(self, asked: Asked, rows: Ints) -> bool:
+        """Return True if one of these hosts alone is room enough."""
         admitted = self._admission.rows(asked)
         if admitted is not None:
             rows = rows[admitted[rows]]

@@ -30,7 +30,8 @@ MOST_MAKING_WAY: Final = 64
 MOST_VAIN_SEARCHES: Final = 8
 """Searches for who could make way that found nobody, in one decision."""
 
-_PATIENCE: Final = 32  # groups passed over before those are set aside for which nothing can be done anyway
+_PATIENCE: Final = 4  # groups passed over, for each job that room is kept for, before hopeless ones are set aside
+_LEAST_PATIENCE: Final = 8
 
 
 class Round:
@@ -93,7 +94,7 @@ class Round:
             self.idle = True
             return
         turns = Turns(self._seats, self._terms, self._parties, self._now)
-        passed_over, patience = 0, _PATIENCE
+        passed_over, patience = 0, max(_LEAST_PATIENCE, _PATIENCE * self._most_kept)
         while len(self.placements) < MOST_PLACEMENTS and not self._in_line and (best := turns.best()) is not None:
             job = self._backlog.jobs[best.job_id]
             if job.job_id in self._held_back or job.job_id in self._dealt_with:
@@ -225,7 +226,7 @@ class Round:
     def _measure(self) -> None:
         """Find out which shapes do not fit, so that their jobs need not be asked for one by one."""
         for shape in self._backlog.shapes():
-            if shape not in self._unfit and self._room.find(shape.asked_by_first()) is None:
+            if shape not in self._unfit and not self._known_unfit.fits(shape):
                 self._unfit.add(shape)
 
     def _anybody_may_ask(self) -> bool:

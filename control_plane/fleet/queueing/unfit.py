@@ -13,22 +13,30 @@ class Unfit:
     def __init__(self, backlog: Backlog) -> None:
         self._backlog = backlog
         self._room: Room | None = None
+        self._recorded: Recorded | None = None
         self._watch: Watch | None = None
         self._known: set[Shape] = set()
 
     def find(self, room: Room) -> set[Shape]:
         """Return the shapes that do not fit in the room as it is now. What is put there later only takes of it."""
         if room is not self._room:
-            self._room, self._watch = room, room.watch() if isinstance(room, Recorded) else None
+            self._room, self._recorded = room, room if isinstance(room, Recorded) else None
+            self._watch = None if self._recorded is None else self._recorded.watch()
         free = None if self._watch is None else self._watch.look()
-        fits = room.fits if isinstance(room, Recorded) else lambda asked: room.find(asked) is not None
         found = set()
         for shape in self._backlog.shapes():
             known = free is not None and shape in self._known and not _may_fit_now(shape.resources, free)
-            if known or not fits(shape.asked_by_first()):
+            if known or not self.fits(shape):
                 found.add(shape)
         self._known = found
         return set(found)
+
+    def fits(self, shape: Shape) -> bool:
+        """Return whether a shape fits in the room as it is now."""
+        asked, room = shape.asked_by_first(), self._room
+        if self._recorded is not None:
+            return self._recorded.fits(asked)
+        return room is not None and room.find(asked) is not None
 
 
 def _may_fit_now(wanted: ResourceRequest, free: Bounds) -> bool:
