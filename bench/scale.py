@@ -28,7 +28,7 @@ import sys
 from bench.figures import report
 from bench.scale_firehose import Firehose
 from bench.scale_simulation import Simulation, simulation
-from bench.scale_storm import OutOfService, last_cordon_seconds
+from bench.scale_storm import OutOfService, cordons
 from bench.scale_use import Use
 from orquanta.client import AsyncClient
 from orquanta.gameday.fleet import Fleet, free_port
@@ -139,6 +139,7 @@ class Scale:
                 "cores_with_all": round(loaded.cores_since(steady), 3),
                 "joined_mb_per_host": round((joined.rss_mb - before.rss_mb) / options.links, 4),
                 "events": told["faults"],
+                "events_told": told["told_count"],
                 "event_p50_ms": told["told_ms_p50"],
                 "event_p99_ms": told["told_ms_p99"],
             }
@@ -155,10 +156,12 @@ class Scale:
         await asyncio.sleep(SETTLE_SECONDS)
         if watching is not None:
             watching.cancel()
+        cordoned, last_cordon_seconds = cordons(self._fleet)
         self.figures |= {
             "storm_hosts": options.storm,
             "storm_bounded": options.bounded,
-            "storm_last_cordon_seconds": last_cordon_seconds(self._fleet),
+            "storm_cordons": cordoned,
+            "storm_last_cordon_seconds": last_cordon_seconds,
             "storm_last_order_seconds": round(hosts.figures["ordered_ms_max"] / 1000, 3),
             "storm_orders": hosts.figures["repairs_taken"],
             "storm_told_ms_max": hosts.figures["told_ms_max"],
@@ -199,9 +202,14 @@ def show(figures: dict[str, object]) -> bool:
         "storm_last_cordon_seconds": LAST_CORDON_SECONDS,
         "storm_last_order_seconds": LAST_ORDER_SECONDS,
     }
-    at_least = {"peak_batches_per_core_second": BATCHES_PER_CORE_SECOND}
+    at_least: dict[str, float] = {"peak_batches_per_core_second": BATCHES_PER_CORE_SECOND}
+    # What was never told or ordered is in no latency.
+    whole = {"events_told": "events"}
     if figures.get("storm_bounded"):
         del at_most["storm_last_cordon_seconds"], at_most["storm_last_order_seconds"]
+    else:
+        whole |= {"storm_cordons": "storm_hosts", "storm_orders": "storm_hosts"}
+    at_least |= {name: float(str(figures[of])) for name, of in whole.items() if name in figures}
     targets: dict[str, object] = {}
     for name, bound in at_most.items():
         if name in figures:

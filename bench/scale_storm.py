@@ -25,13 +25,13 @@ class OutOfService:
             await asyncio.sleep(1.0)
 
 
-def last_cordon_seconds(fleet: Fleet) -> float:
-    """Return the seconds from the first condition of the storm until the last of its nodes was cordoned."""
+def cordons(fleet: Fleet) -> tuple[int, float]:
+    """Return how many nodes were cordoned, and the seconds from the first condition of the storm until the last was."""
     with sqlite3.connect(f"file:{fleet.state / 'orquanta.db'}?mode=ro", uri=True) as books:
         rows = books.execute("select observed_at, cordoned_at from incidents where cordoned_at is not null").fetchall()
     began = min(_moment(observed) for observed, _ in rows)
     last: float = max(_moment(cordoned) for _, cordoned in rows)
-    return round(last - began, 3)
+    return len(rows), round(last - began, 3)
 
 
 def _moment(text: str) -> float:

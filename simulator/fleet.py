@@ -227,10 +227,14 @@ class Fleet:
 
 
 def _spread(name: str, values: Collection[float]) -> dict[str, float]:
-    """Return the median, the 99th percentile and the most of some values."""
+    """Return the median, the 99th percentile and the most of some values, and how many there are: with none, all are 0.
+
+    The newest `LATENCIES_MAX` values are kept, so there may have been more.
+    """
     ordered = sorted(values)
     places = {"p50": 0.5, "p99": 0.99, "max": 1.0}
-    return {
+    found: dict[str, float] = {
         f"{name}_{which}": round(ordered[max(0, math.ceil(place * len(ordered)) - 1)], 1) if ordered else 0.0
         for which, place in places.items()
     }
+    return found | {f"{name.removesuffix('_ms')}_count": len(ordered)}
