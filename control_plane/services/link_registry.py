@@ -156,7 +156,8 @@ class LinkRegistry:
         if present is None:
             return ""
         if present.boot_id != boot_id:
-            if self.silent_for_seconds(node_id) < alive_seconds:
+            # Heard, not excused: it was the newcomer that was put off.
+            if self._clock.monotonic() - self.last_heard(node_id) < alive_seconds:
                 return "another host is connected with the same certificate"
             return ""
         now = self._clock.monotonic()

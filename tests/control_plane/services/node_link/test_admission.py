@@ -5,6 +5,7 @@ import itertools
 import random
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from control_plane.model.ids import NODE, NodeId, new_id
 from control_plane.model.node import NodeState
 from control_plane.services.link_admission import LATEST_SECONDS, LinkAdmission
 from control_plane.services.link_greeting import Rejected
+from control_plane.services.link_registry import LinkRegistry
 from control_plane.store import nodes
 from control_plane.store.database import Tx
 from tests.control_plane.services.node_link.rig import MovableClock, running
@@ -23,6 +25,17 @@ class StillClock(MovableClock):
 
     def monotonic(self) -> float:
         return 1_000.0 + self.offset_seconds
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """A link of which nobody speaks any more."""
+
+    node_id: NodeId
+    boot_id: str
+
+    def end(self, reason: str, *, permanent: bool = False, retry_after_seconds: float = 0.0) -> None:
+        """Nothing is left to be ended."""
 
 
 def a_node() -> NodeId:
@@ -100,6 +113,17 @@ async def test_a_host_that_goes_away_while_it_waits_leaves_its_place_to_others()
         assert admission.greetings == 1
     async with admission.turn(a_node()):
         assert admission.greetings == 1
+
+
+def test_a_host_that_was_booted_anew_and_put_off_is_no_rival_of_the_stream_that_it_left_behind() -> None:
+    clock = StillClock()
+    registry = LinkRegistry(clock=clock)
+    left_behind = _Stream(a_node(), "boot-1")
+    registry.add(left_behind)
+    clock.offset_seconds += 10.0
+    registry.excuse(left_behind.node_id, clock.monotonic() + 5.0)
+    assert registry.silent_for_seconds(left_behind.node_id) == 0.0, "it is not to be lost while it waits"
+    assert registry.rival(left_behind.node_id, "boot-2", alive_seconds=7.5) == ""
 
 
 async def test_slow_greetings_shorten_the_line_and_lengthen_the_pauses() -> None:
