@@ -17,16 +17,15 @@ from control_plane.clock import Clock
 
 log = structlog.get_logger()
 
-_YOUNG: Final = 10_000
+_YOUNG: Final = 5_000
 """Objects made, less those freed, between two looks at the youngest: a millisecond each."""
 
-_MIDDLE: Final = 5
+_MIDDLE: Final = 4
 _NEVER: Final = 1_000_000_000
 
-SETTLED_MAX: Final = 40_000
-"""Objects that have survived, beyond which they are looked through and left alone: 20 to 40 ms."""
+SETTLED_MAX: Final = 20_000
+"""Objects that have survived, beyond which they are looked through and left alone: some 20 ms."""
 
-_LOOK_SECONDS: Final = 2.0
 _SWEEP_SECONDS: Final = 3600.0
 _SWEEP_WORTH: Final = 200_000
 """No sweep where fewer objects were left alone since the last one."""
@@ -55,15 +54,24 @@ class Heap:
         self._clock = clock
         self._before = gc.get_threshold()
         self._left_alone = 0
+        self._settled = asyncio.Event()
 
     async def run(self) -> None:
-        """Look until cancelled; then the collector is on its own again."""
+        """Look whenever something has settled, until cancelled; then the collector is on its own again."""
+        loop = asyncio.get_running_loop()
+
+        def notice(phase: str, info: dict[str, int]) -> None:  # in whichever thread the collector was at work
+            if phase == "stop" and info["generation"] == 1:
+                loop.call_soon_threadsafe(self._settled.set)
+
         keep_large_blocks_apart()
+        gc.callbacks.append(notice)
         gc.set_threshold(_YOUNG, _MIDDLE, _NEVER)
         sweep_at = self._clock.monotonic() + _SWEEP_SECONDS
         try:
             while True:
-                await asyncio.sleep(_LOOK_SECONDS)
+                await self._settled.wait()
+                self._settled.clear()
                 self.look()
                 if self._clock.monotonic() >= sweep_at:
                     sweep_at = self._clock.monotonic() + _SWEEP_SECONDS
@@ -71,6 +79,7 @@ class Heap:
                         self.sweep()
         finally:
             gc.set_threshold(*self._before)
+            gc.callbacks.remove(notice)
 
     def look(self) -> int:
         """Leave alone what has settled, if it is much; return how many objects."""

@@ -81,15 +81,31 @@ def test_garbage_among_what_was_left_alone_is_found_by_a_sweep() -> None:
     assert len(many) > SETTLED_MAX
 
 
+async def test_a_fleet_that_comes_up_is_left_alone_part_by_part() -> None:
+    gc.collect()
+    gc.freeze()
+    before = gc.get_freeze_count()
+    running = asyncio.create_task(Heap(SystemClock()).run())
+    kept: list[list[int]] = []
+    async with asyncio.timeout(30):
+        while gc.get_freeze_count() < before + 3 * SETTLED_MAX:
+            kept += [[] for _ in range(1_000)]
+            await asyncio.sleep(0)
+            assert len(gc.get_objects(generation=2)) < 4 * SETTLED_MAX
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+
+
 async def test_the_collector_is_on_its_own_again_when_the_loop_ends() -> None:
-    before = gc.get_threshold()
+    before, callbacks = gc.get_threshold(), list(gc.callbacks)
     running = asyncio.create_task(Heap(SystemClock()).run())
     await asyncio.sleep(0)
     assert gc.get_threshold() != before
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
-    assert gc.get_threshold() == before
+    assert (gc.get_threshold(), gc.callbacks) == (before, callbacks)
 
 
 def test_large_blocks_are_kept_apart_where_the_c_library_can_do_that() -> None:
