@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 _IN_MEMORY: Final = Path("/dev/shm")
-_ROOM_BYTES: Final = 4 << 30
-"""A run needs less than one: a test's files go with it, unless it failed."""
-_MEMORY_BYTES: Final = 8 << 30
+_ROOM_BYTES: Final = 2 << 30
+"""A run needs a quarter of it: a test's files go with it, unless it failed."""
+_MEMORY_BYTES: Final = 6 << 30
 """Free for programs and files together; a run of four workers needs three."""
 
 
