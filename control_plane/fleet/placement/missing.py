@@ -83,11 +83,13 @@ class Diviner:
         return f"no host has {what} free; at most {max(0, int(grid.cpu_free[most])) / 1_000:g} are ({self._name(most)})"
 
     def _in_pieces(self, asked: Asked, free: int, wanted: int) -> str:
-        request, need = asked.resources, self._judge.needs(asked)[0]
-        here = self._usable(asked, need)
-        hosts = max(1, wanted // need.count)
+        request, members = asked.resources, self._judge.needs(asked)
+        every = [self._usable(asked, alike) for alike in _by_model(self._grid, members)]
+        here = max(every, key=lambda one: int(one.sum()))  # of the model whose GPUs were counted as free
+        each = members[0].count
+        hosts = max(1, wanted // each)
         if hosts > 1:
-            have = int(np.count_nonzero(here >= need.count))
+            have = int(np.count_nonzero(here >= each))
             has = "host has" if have == 1 else "hosts have"
             return f"it needs {spread_of(request)}, and {have} {has} that many free; {free} are free in all"
         most = int(here.argmax())

@@ -9,7 +9,16 @@ from control_plane.fleet.executors import LABEL as EXECUTOR
 from control_plane.fleet.placement.hosts import Hosts
 from control_plane.fleet.placement.room import Host, Lack
 from control_plane.model.job import ResourceRequest, TopologyDomain
-from tests.control_plane.fleet.placement.placement_cases import GB, asked, fleets, host, names, requests, run, slots
+from tests.control_plane.fleet.placement.placement_cases import (
+    GB,
+    asked,
+    fleets,
+    host,
+    names,
+    requests,
+    run,
+    slots,
+)
 from tests.control_plane.fleet.placement.test_hosts_properties import fill, queues
 
 H100 = ("H100",)
@@ -247,3 +256,17 @@ def test_verdicts_and_what_is_missing_agree_with_what_is_found(
     for text in missing.would_help:
         assert text
     assert room.missing(replace(one, resources=wanted)) == missing
+
+
+@pytest.mark.parametrize("models", [("A100", "H100"), ("H100", "A100")], ids="-".join)
+def test_hosts_with_room_for_a_part_of_a_gang_are_counted_of_the_model_whose_gpus_are_told_to_be_free(
+    models: tuple[str, str],
+) -> None:
+    full, free = models
+    room = Hosts([host("a", 4, full), host("b", 4, full), host("c", 4, free), host("d", 4, free), host("e", 4, free)])
+    for number in range(2):
+        run(room, f"full{number}", R(gpu_count=4, gpu_types=(full,)))
+        run(room, f"half{number}", R(gpu_count=2, gpu_types=(free,), anti_affinity="x"))
+    found = room.missing(asked(R(gpu_count=6, node_count=2)))
+    assert found.lack is Lack.IN_PIECES
+    assert found.text == "it needs 3 GPUs on each of 2 hosts, and 1 host has that many free; 8 are free in all"
