@@ -9,6 +9,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from orquanta.cli.formats import clean, one_line
+
 _COLOURS = {
     "succeeded": "green",
     "ready": "green",
@@ -84,8 +86,8 @@ class LiveTable:
         self._live.refresh()
 
     def _draw(self) -> RenderableType:
-        rows = self._rows()
-        lines: list[RenderableType] = [Text(line) for line in self._head()]
+        rows = [[one_line(cell) for cell in row] for row in self._rows()]
+        lines: list[RenderableType] = [Text(clean(line)) for line in self._head()]
         return Group(*lines, build_table(self._columns, rows)) if rows else Group(*lines)
 
     def __enter__(self) -> Self:
