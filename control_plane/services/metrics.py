@@ -91,17 +91,19 @@ class Metrics(MetricsServiceServicer):
             fields.check()
             node = await self._store.read(lambda tx: nodes.resolve(tx, reference))
             wanted = tuple(node_id for node_id in wanted if node_id == node.id)
-        return metrics_pb2.GetTelemetryResponse(
-            nodes=[
+        found: list[metrics_pb2.NodeTelemetry] = []
+        for number, node_id in enumerate(wanted, 1):
+            found.append(
                 metrics_pb2.NodeTelemetry(
                     node_id=node_id,
                     newest=self._telemetry.newest(node_id),
                     batches=self._telemetry.batches(node_id),
                     received_at=timestamp(self._telemetry.received_at(node_id)),
                 )
-                for node_id in wanted
-            ]
-        )
+            )
+            if not number % _NODES_AT_A_STRETCH:
+                await asyncio.sleep(0)
+        return metrics_pb2.GetTelemetryResponse(nodes=found)
 
     @override
     async def GetTelemetryRollups(
