@@ -44,6 +44,7 @@ class Tx:
         self._rows: dict[tuple[type[SQLModel], str], Any] = {}  # Any: the row, of that type
         self._known: dict[Hashable, Any] = {}  # Any: whatever belongs to the key
         self._together = False
+        self._refused: SQLAlchemyError | None = None
         session.info[_CURRENT] = self
 
     def emit(self, noun: Noun, item_id: str, kind: str, message: str, *, parent_id: str = "") -> None:
@@ -66,13 +67,22 @@ class Tx:
         self._waiting.setdefault(table, []).append(values)
 
     def settle(self) -> None:
-        """Write all that waits. Raises what the database raises."""
+        """Write all that waits. Raises what the database raises, and again from then on.
+
+        Some of it may be written and some of it is not: whoever takes no notice of the error must not commit that.
+        """
+        if self._refused is not None:
+            raise self._refused
         self.session.flush()
         if self._waiting:
             waiting, self._waiting = self._waiting, {}
             connection = self.session.connection()
-            for table, rows in waiting.items():
-                connection.execute(table.__table__.insert(), rows)  # type: ignore[attr-defined] # SQLModel adds it
+            try:
+                for table, rows in waiting.items():
+                    connection.execute(table.__table__.insert(), rows)  # type: ignore[attr-defined] # SQLModel adds it
+            except SQLAlchemyError as error:
+                self._refused = error
+                raise
 
     def row(self, table: type[R], key: str) -> R | None:
         """Return the row with this key, also one that is not written yet. For tables whose rows nobody deletes here."""
@@ -148,6 +158,7 @@ class Tx:
                 raise unavailable(trouble) from error
             self.session.expire_all()
             self._waiting.clear()
+            self._refused = None
             self._rows.clear()
             self._known.clear()
             if isinstance(error, SQLAlchemyError):

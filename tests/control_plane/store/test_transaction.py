@@ -4,11 +4,13 @@ import contextlib
 
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
 
 from control_plane.errors import Conflict
+from control_plane.model.ids import ActionId
 from control_plane.model.node import NodeState
 from control_plane.model.record import Noun
-from control_plane.store import audit, events, nodes
+from control_plane.store import audit, events, nodes, policy_sets
 from control_plane.store.database import Store, Tx
 from control_plane.store.health_tables import ConditionRow
 from control_plane.store.rows import change, fresh
@@ -83,3 +85,30 @@ async def test_what_fails_together_is_said_to_be_inseparable_and_undone_as_a_who
     with pytest.raises(Inseparable, match="somebody was faster"):
         await any_world.store.write(write)
     assert (await any_world.node_now(node)).state is NodeState.READY
+
+
+async def test_what_was_to_be_written_later_and_is_refused_undoes_all_though_nobody_takes_notice(store: Store) -> None:
+    def write(tx: Tx) -> None:
+        audit.append(tx, agent_name="a", action="first", reasoning="", outcome="done")
+        tx.settle()
+        policy_sets.record_input(tx, ActionId("a-none"), policy_version="", ruling="", input_json="{}")
+        audit.append(tx, agent_name="a", action="second", reasoning="", outcome="done")
+        with contextlib.suppress(IntegrityError), tx.savepoint():
+            pass
+        audit.append(tx, agent_name="a", action="third", reasoning="", outcome="done")
+
+    with pytest.raises(Conflict):
+        await store.write(write)
+    assert await store.read(lambda tx: audit.ledger(tx, after_id=0, limit=100)) == ()
+
+
+async def test_what_is_refused_behind_a_savepoint_undoes_no_more_than_that(store: Store) -> None:
+    def write(tx: Tx) -> None:
+        with contextlib.suppress(Conflict), tx.savepoint():
+            audit.append(tx, agent_name="a", action="first", reasoning="", outcome="done")
+            policy_sets.record_input(tx, ActionId("a-none"), policy_version="", ruling="", input_json="{}")
+        audit.append(tx, agent_name="a", action="second", reasoning="", outcome="done")
+
+    await store.write(write)
+    records = await store.read(lambda tx: audit.ledger(tx, after_id=0, limit=100))
+    assert [record.shown["action"] for record in records if record.shown] == ["second"]
