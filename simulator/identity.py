@@ -23,6 +23,7 @@ CHANNEL_OPTIONS: Final = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.enable_retries", 0),
     ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.tsi.max_frame_size", 1024),  # each connection's buffer for what it sends; by itself 16 KB
 )
 _TOKEN_PARTS: Final = 4
 
