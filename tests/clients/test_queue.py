@@ -71,6 +71,14 @@ async def test_a_watch_gives_up_when_the_server_stays_away(server: ScriptedServe
             pass
 
 
+async def test_a_watch_of_a_server_that_was_never_there_does_not_wait_for_it(
+    server: ScriptedServer, client: AsyncClient
+) -> None:
+    server.answer("QueueService/ListQueue", DOWN, answer(START))
+    with pytest.raises(Unavailable, match="restarting"):
+        await anext(client.queue.watch())
+
+
 async def test_a_watch_that_asks_too_often_is_refused(client: AsyncClient) -> None:
     with pytest.raises(ValueError, match="every_seconds must be at least 1"):
         await anext(client.queue.watch(every_seconds=0.5))

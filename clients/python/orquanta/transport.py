@@ -138,9 +138,10 @@ class Transport:
     async def poll(self, ask: Callable[[], Awaitable[Item]], *, every_seconds: float) -> AsyncGenerator[Item, None]:
         """What `ask` finds, again and again, for what has no stream; it does not end by itself.
 
-        Like a watch it goes on after an outage, until the policy gives up: then raises OrQuantaError.
+        Like a watch it goes on after an outage, until the policy gives up: then raises OrQuantaError. What was never
+        there is no outage: the first failure of `ask`, which has its own retries, is raised at once.
         """
-        attempt, down_since = 0, None
+        attempt, down_since, answered = 0, None, False
         while True:
             try:
                 found = await ask()
@@ -149,11 +150,11 @@ class Transport:
                 attempt += 1
                 down_since = now if down_since is None else down_since
                 pause = self._watch_retry.pause_seconds(failure, attempt, now - down_since, self._jitter())
-                if pause is None:
+                if pause is None or not answered:
                     raise
                 await self._pause(max(pause, every_seconds))
                 continue
-            attempt, down_since = 0, None
+            attempt, down_since, answered = 0, None, True
             yield found
             await self._pause(every_seconds)
 
