@@ -49,3 +49,10 @@ async def test_a_team_that_waits_for_nothing_is_told_from_one_that_is_not_there(
     result = await cli("queue", "--team", team)
     assert result.code == code
     assert ("there is no team 'speech'; there are: research/nlp" in result.stderr) is (code != 0)
+
+
+async def test_a_team_that_is_not_there_is_not_watched(server: ScriptedServer, cli: RunCli) -> None:
+    server.answer("QueueService/ListQueue", queue_pb2.ListQueueResponse())
+    server.answer("QuotaService/ListQuotas", quota_pb2.ListQuotasResponse())
+    result = await cli("queue", "--watch", "--team", "speech")
+    assert (result.code, "there is no team 'speech'; there are: none yet" in result.stderr) == (3, True)

@@ -40,6 +40,8 @@ def queue(
     with session.connect() as client:
         user_id = client.auth.who_am_i().id if mine else ""
         if watch:
+            if team and not client.queue.head(1, team=team).entries:
+                _check_team(team, [quota.team for quota in client.quotas.list().quotas])
             watch_queue(session.output, client, limit=limit, team=team, user_id=user_id, every_seconds=every)
             return
         page = client.queue.head(limit, team=team, user_id=user_id)
