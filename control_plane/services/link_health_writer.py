@@ -181,12 +181,11 @@ class LinkHealthWriter:
 
 
 def _take_all(tx: Tx, batches: Sequence[_Batch]) -> list[Taken | None]:
-    """Take what several hosts have said; one of them alone is not worth reading ahead."""
-    if len(batches) > 1:
-        contents = (record.content for batch in batches for record in batch.records)
-        reports = [one for one in contents if isinstance(one, RepairReport)]
-        reports += [report for batch in batches for report in batch.reports]
-        health.load(tx, [batch.session.node_id for batch in batches], [RepairId(one.repair_id) for one in reports])
+    """Take what hosts have said: what has to be known for that is read for all of them at once."""
+    contents = (record.content for batch in batches for record in batch.records)
+    reports = [one for one in contents if isinstance(one, RepairReport)]
+    reports += [report for batch in batches for report in batch.reports]
+    health.load(tx, [batch.session.node_id for batch in batches], [RepairId(one.repair_id) for one in reports])
     return [_take(tx, batch) for batch in batches]
 
 

@@ -1,14 +1,15 @@
 """The entries of incidents: what happened, in order. Added, never changed."""
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import Final
 
 from sqlalchemy import func, select
 from sqlmodel import col
 
-from control_plane.model.ids import IncidentId
+from control_plane.model.ids import IncidentId, NodeId
 from control_plane.model.incident import IncidentEntry, IncidentState
-from control_plane.store.health_tables import IncidentEntryRow
+from control_plane.store.health_tables import IncidentEntryRow, IncidentRow
 from control_plane.store.pages import batched
 from control_plane.store.transaction import Tx
 
@@ -64,3 +65,22 @@ def count(tx: Tx, incident_ids: Collection[IncidentId]) -> None:
         numbers |= {one: int(number) for one, number in tx.session.execute(query)}
     for one, number in numbers.items():
         tx.know((_NUMBER, one), number)
+
+
+def last_escalations(tx: Tx, node_ids: Collection[NodeId]) -> dict[NodeId, datetime]:
+    """Return when an incident of each of the nodes was last escalated, if one ever was; at most 500 nodes."""
+    node_id = col(IncidentRow.node_id)
+    of_it = (
+        select(node_id, func.max(col(IncidentEntryRow.at)))
+        .join(IncidentRow, col(IncidentRow.id) == col(IncidentEntryRow.incident_id))
+        .where(node_id.in_(node_ids), col(IncidentEntryRow.kind) == IncidentState.ESCALATED.value)
+    )
+    still = select(node_id, func.max(col(IncidentRow.closed_at))).where(
+        node_id.in_(node_ids), col(IncidentRow.state) == IncidentState.ESCALATED.value
+    )
+    found: dict[NodeId, datetime] = {}
+    for query in (of_it, still):
+        for whose, at in tx.session.execute(query.group_by(node_id)):
+            if at is not None:
+                found[NodeId(whose)] = max(at, found.get(NodeId(whose), at))
+    return found

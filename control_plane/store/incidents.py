@@ -57,20 +57,25 @@ def _model(tx: Tx, row: IncidentRow, parts: Parts) -> Incident:
 
 
 def load_open(tx: Tx, node_ids: Collection[NodeId]) -> dict[IncidentId, datetime]:
-    """Read what `open_of`, `open_ids` and `last_escalated_at` look at for many nodes; return when each was opened."""
+    """Read what `open_of` and `open_ids` look at for many nodes at once; return when each incident was opened."""
     unended_of: dict[NodeId, list[IncidentRow]] = {node_id: [] for node_id in node_ids}
-    escalated_at: dict[NodeId, datetime | None] = dict.fromkeys(node_ids)
     for ids in batched(node_ids):
         query = select(IncidentRow).where(col(IncidentRow.node_id).in_(ids), col(IncidentRow.closed_at).is_(None))
         for row in tx.session.execute(query.order_by(col(IncidentRow.created_at), col(IncidentRow.id))).scalars():
             unended_of[NodeId(row.node_id)].append(row)
-        escalated_at |= _last_escalations(tx, ids)
     grown = [IncidentId(row.id) for rows in unended_of.values() for row in rows if row.version >= _COUNTED_FROM - 1]
     incident_entries.count(tx, grown)
     for node_id, rows in unended_of.items():
         tx.know((_OPEN, node_id), rows)
-        tx.know((_ESCALATED, node_id), (escalated_at[node_id],))
     return {IncidentId(row.id): row.created_at for rows in unended_of.values() for row in rows}
+
+
+def load_escalations(tx: Tx, node_ids: Collection[NodeId]) -> None:
+    """Read what `last_escalated_at` looks at for many nodes at once."""
+    for ids in batched(node_ids):
+        found = incident_entries.last_escalations(tx, ids)
+        for node_id in ids:
+            tx.know((_ESCALATED, node_id), (found.get(node_id),))
 
 
 def _open_rows(tx: Tx, node_id: NodeId) -> list[IncidentRow]:
@@ -151,25 +156,7 @@ def open_ids(tx: Tx, node_ids: Collection[NodeId] | None = None) -> dict[NodeId,
 def last_escalated_at(tx: Tx, node_id: NodeId) -> datetime | None:
     """Return when an incident of the node was last escalated, whatever has become of it since."""
     known: tuple[datetime | None] | None = tx.known((_ESCALATED, node_id))
-    return _last_escalations(tx, [node_id]).get(node_id) if known is None else known[0]
-
-
-def _last_escalations(tx: Tx, node_ids: Collection[NodeId]) -> dict[NodeId, datetime]:
-    node_id = col(IncidentRow.node_id)
-    of_it = (
-        select(node_id, func.max(col(IncidentEntryRow.at)))
-        .join(IncidentRow, col(IncidentRow.id) == col(IncidentEntryRow.incident_id))
-        .where(node_id.in_(node_ids), col(IncidentEntryRow.kind) == IncidentState.ESCALATED.value)
-    )
-    still = select(node_id, func.max(col(IncidentRow.closed_at))).where(
-        node_id.in_(node_ids), col(IncidentRow.state) == IncidentState.ESCALATED.value
-    )
-    found: dict[NodeId, datetime] = {}
-    for query in (of_it, still):
-        for whose, at in tx.session.execute(query.group_by(node_id)):
-            if at is not None:
-                found[NodeId(whose)] = max(at, found.get(NodeId(whose), at))
-    return found
+    return incident_entries.last_escalations(tx, [node_id]).get(node_id) if known is None else known[0]
 
 
 def escalated(tx: Tx, node_id: NodeId, *, limit: int = 500) -> tuple[Incident, ...]:

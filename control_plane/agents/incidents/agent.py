@@ -83,13 +83,14 @@ class Incidents(Agent):
         self, node_ids: list[NodeId], remembered: Mapping[NodeId, tuple[Memory, ...]]
     ) -> Sequence[Outcome | None]:
         """All nodes in one write, which costs a tenth of one for each; if that fails, each in one of its own."""
-        if len(node_ids) > 1:
-            try:
-                return await self._store.write(
-                    partial(self._healer.treat_together, node_ids=node_ids, remembered=remembered)
-                )
-            except Exception as error:  # noqa: BLE001 - whatever it is, each node is treated alone then
-                log.warning("incident.failed_together", nodes=len(node_ids), why=f"{type(error).__name__}: {error}")
+        if not node_ids:
+            return ()
+        try:
+            return await self._store.write(
+                partial(self._healer.treat_together, node_ids=node_ids, remembered=remembered)
+            )
+        except Exception as error:  # noqa: BLE001 - whatever it is, each node is treated alone then
+            log.warning("incident.failed_together", nodes=len(node_ids), why=f"{type(error).__name__}: {error}")
         return await self._treat_apart(node_ids, remembered)
 
     async def _treat_apart(

@@ -21,21 +21,18 @@ from control_plane.store.incidents import Parts
 NAME = "healing_agent"
 REPAIR = "repair_node"
 
-_FEW = 4
-"""For so many nodes, asking the database how many of their pool and rack are out is less than counting the fleet."""
-
 
 def load_many(tx: Tx, node_ids: Collection[NodeId], policy: HealingPolicy) -> None:
     """Read what `load`, and whoever acts on it in this transaction, look at, in as many statements as for one."""
     nodes.load(tx, node_ids)
     conditions.load(tx, node_ids)
     opened = incidents.load_open(tx, node_ids)
+    incidents.load_escalations(tx, node_ids)
     flaps_since = tx.now - timedelta(seconds=policy.flap_seconds)
     repairs.load_recent(tx, node_ids, opened, after=flaps_since)
     actions.load_newest(tx, node_ids, REPAIR, proposer=NAME, since=min(opened.values(), default=tx.now))
     occupied.load(tx, node_ids)
-    if len(node_ids) > _FEW:
-        bounds.count(tx)
+    bounds.count(tx)
 
 
 def load(tx: Tx, node_id: NodeId, policy: HealingPolicy, remembered: tuple[Memory, ...] = ()) -> View | None:
