@@ -22,10 +22,16 @@ def mark(arguments: Sequence[str], node_id: str, key: MemberKey) -> list[str]:
     """Return arguments of sbatch by which the job bears the host's mark, behind a comment that the site wants."""
     if not node_id:
         return list(arguments)
-    own = f"orquanta/{node_id}/{key}"
-    comments = [one.removeprefix(_OPTION) for one in arguments if one.startswith(_OPTION)]
-    others = [one for one in arguments if not one.startswith(_OPTION)]
-    return [*others, f"{_OPTION}{f'{comments[-1]} {own}' if comments else own}"]
+    own, comment, others = f"orquanta/{node_id}/{key}", "", list[str]()
+    following = iter(arguments)
+    for one in following:
+        if one == _OPTION.removesuffix("="):  # its value is the next argument
+            comment = next(following, "")
+        elif one.startswith(_OPTION):
+            comment = one.removeprefix(_OPTION)
+        else:
+            others.append(one)
+    return [*others, f"{_OPTION}{f'{comment} {own}' if comment else own}"]
 
 
 def read_marks(text: str, node_id: str) -> Mapping[MemberKey, Sequence[str]]:

@@ -274,6 +274,7 @@ odd
 """
     assert read_marks(listed, NODE) == {key: ["11", "12"]}
     assert mark(["--a"], "", key) == ["--a"]
+    assert mark(["--comment", "project 7", "--a"], NODE, key) == ["--a", f"--comment={comment}"]
 
 
 @pytest.mark.parametrize(
