@@ -16,11 +16,11 @@ from google.protobuf.message import DecodeError, Message
 from grpc import aio
 
 from control_plane.clock import Clock
-from control_plane.errors import InvalidArgument, OrQuantaError, PermissionDenied, Unauthenticated
-from control_plane.identity.certificates import node_principal_from_pem
+from control_plane.errors import InvalidArgument, OrQuantaError, Unauthenticated
 from control_plane.model.identity import NodePrincipal, Principal, Role
 from control_plane.services.access import PACKAGE, RULES, Port, Rule, Special
 from control_plane.services.authentication import FRESH_SECONDS, Authenticator
+from control_plane.services.call_identity import authorise, credential_of, node_of
 from control_plane.services.call_traces import CallTraces
 from control_plane.services.caller import PRINCIPAL
 from control_plane.services.limits import CallLimits
@@ -182,9 +182,9 @@ class Gate(aio.ServerInterceptor):
         """Return the caller if memory tells who it is, and if they may make this call."""
         if self._authenticator is None or not isinstance(rule.needs, Role):
             return None
-        principal = self._authenticator.known(_credential(context))
+        principal = self._authenticator.known(credential_of(context))
         if principal is not None:
-            _authorise(rule, principal)
+            authorise(rule, principal)
         return principal
 
     async def _identify(self, rule: Rule, context: Context) -> Principal | NodePrincipal | None:
@@ -192,17 +192,17 @@ class Gate(aio.ServerInterceptor):
         if rule.needs is Special.PUBLIC:
             return None
         if rule.needs is Special.NODE:
-            return _node_of(context)
+            return node_of(context)
         if self._authenticator is None:
             raise Unauthenticated("this port serves nodes only", reason="WRONG_PORT")
-        principal = await self._authenticator.authenticate(_credential(context))
-        _authorise(rule, principal)
+        principal = await self._authenticator.authenticate(credential_of(context))
+        authorise(rule, principal)
         return principal
 
     async def _check_again(self, rule: Rule, principal: Principal | NodePrincipal | None) -> None:
         """Refuse to go on with a stream whose caller was disabled or demoted, or whose key was revoked."""
         if self._authenticator is not None and isinstance(principal, Principal):
-            _authorise(rule, await self._authenticator.renewed(principal))
+            authorise(rule, await self._authenticator.renewed(principal))
 
     def _observe(self, method: str, started: float) -> None:
         seconds = self._clock.monotonic() - started
@@ -210,46 +210,6 @@ class Gate(aio.ServerInterceptor):
             log.warning("rpc.slow", method=method, seconds=round(seconds, 3), **_caller_fields())
         elif self._access_log:
             log.debug("rpc.ended", method=method, seconds=round(seconds, 6), **_caller_fields())
-
-
-def _credential(context: Context) -> str:
-    for key, value in context.invocation_metadata() or ():
-        if key == "authorization":
-            text = value if isinstance(value, str) else value.decode("ascii", errors="replace")
-            scheme, _, credential = text.partition(" ")
-            if scheme.lower() == "bearer" and credential:
-                return credential.strip()
-            raise Unauthenticated(
-                "the authorization header must read `Bearer <token or API key>`", reason="CREDENTIALS_INVALID"
-            )
-    raise Unauthenticated(
-        "no credentials: log in with `orquanta login`, or send `authorization: Bearer <token or API key>`",
-        reason="CREDENTIALS_MISSING",
-    )
-
-
-def _authorise(rule: Rule, principal: Principal) -> None:
-    if isinstance(rule.needs, Role) and not principal.role.allows(rule.needs):
-        raise PermissionDenied(
-            f"this call needs the role {rule.needs.value}, and {principal.email} is {principal.role.value}; "
-            "ask an administrator",
-            reason="ROLE_INSUFFICIENT",
-            metadata={"required_role": rule.needs.value, "role": principal.role.value},
-        )
-    if rule.people_only and principal.for_agent:
-        raise PermissionDenied(
-            "this API key was made for an agent, and only people may do this; log in as a person with `orquanta login`",
-            reason="AGENT_CREDENTIAL",
-        )
-
-
-def _node_of(context: Context) -> NodePrincipal:
-    certificates = list(context.auth_context().get("x509_pem_cert", ()))
-    if not certificates:
-        raise Unauthenticated(
-            "no client certificate: join first with `orquanta-node join`", reason="NODE_CERTIFICATE_MISSING"
-        )
-    return node_principal_from_pem(certificates[0])
 
 
 def _parse(raw: bytes, rule: Rule, handler: Handler) -> Message:
