@@ -6,7 +6,7 @@ from datetime import datetime
 from heapq import heapify, heappop, heappush, heapreplace
 from itertools import count
 
-from control_plane.fleet.queueing.backlog import Group, Lane
+from control_plane.fleet.queueing.backlog import Group, Lane, LaneKey
 from control_plane.fleet.queueing.model import QueueOrder, QueueTerms
 from control_plane.fleet.queueing.seats import Seat, Seats, TurnKey, level_of, turn_key
 from control_plane.fleet.queueing.teams import Parties, Party
@@ -120,10 +120,18 @@ class Turns:
         self._levels.clear()
         self._seated.clear()
         self._tree = None
+        lanes: dict[LaneKey, Lane] = {}
         for group in groups:
-            cursor = self._begun[group] if group in self._begun else Cursor(group)
-            if cursor is not None:
+            if group not in self._begun:
+                key = group.team, group.user_id, group.priority
+                lane = lanes.get(key) or lanes.setdefault(key, Lane(*key))
+                lane.firsts.append((*group.ages[0], group))
+            elif (cursor := self._begun[group]) is not None:
                 self._levels.setdefault(self._level_of(cursor), []).append(cursor)
+        for lane in lanes.values():
+            lane.firsts.sort()
+            first = Cursor(lane.firsts[0][2], walk=_Walk(lane))
+            self._levels.setdefault(self._level_of(first), []).append(first)
 
     def _level_of(self, cursor: Cursor) -> int:
         return level_of(self._terms, self._now, cursor.group.priority, cursor.queued_at)
