@@ -8,7 +8,7 @@ appointment: the moment at which, at the pace of the greetings before, its turn 
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -94,6 +94,12 @@ class LinkAdmission:
         """Return the hosts put off since the last call, each with the monotonic time by which it is to come back."""
         taken, self._put_off = self._put_off, {}
         return taken
+
+    def give_back(self, put_off: Mapping[NodeId, float]) -> None:
+        """Return hosts whose standing could not be looked up; what they were told since counts."""
+        for node_id, by in put_off.items():
+            if len(self._put_off) < _PUT_OFF_MAX:
+                self._put_off.setdefault(node_id, by)
 
     def _note_done(self, *, was_full: bool) -> None:
         """Learn the pace from greetings that had others waiting behind them."""

@@ -89,7 +89,9 @@ class LinkPresence:
                 try:
                     standing = await self._store.read(partial(nodes.states, node_ids=ids))
                 except Unavailable:
-                    break  # while the store is away nobody is declared lost either
+                    # While the store is away nobody is declared lost; once it is back, nobody is for having waited.
+                    self._admission.give_back(put_off)
+                    break
                 for node in standing:
                     if node.state is not NodeState.REVOKED:
                         self._registry.excuse(node.id, put_off[node.id])

@@ -3,13 +3,14 @@
 import asyncio
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from control_plane.errors import Unavailable
 from control_plane.model.ids import NODE, NodeId, new_id
 from control_plane.model.node import NodeState
 from control_plane.services.link_admission import LATEST_SECONDS, LinkAdmission
@@ -163,6 +164,31 @@ async def test_a_host_that_is_put_off_is_told_so_and_counts_as_heard_until_then(
         assert rig.registry.silent_for_seconds(host.node_id) > 5, "who does not come back is silent from then on"
         async with host.connect():
             pass
+
+
+async def test_a_host_that_was_put_off_while_the_store_was_away_is_excused_once_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Collection[NodeId]] = []
+    states = nodes.states
+
+    def away_at_first(tx: Tx, node_ids: Collection[NodeId]) -> tuple[nodes.NodeStanding, ...]:
+        asked.append(node_ids)
+        if len(asked) == 1:
+            raise Unavailable("the database cannot be used")
+        return states(tx, node_ids)
+
+    async with running(tmp_path, one_at_a_time=True) as rig:
+        host = await rig.join("a")
+        async with host.connect():
+            pass
+        monkeypatch.setattr(nodes, "states", away_at_first)
+        async with rig.admission.turn(a_node()), host.dial() as stream:
+            await put_off_many(rig.admission)
+            await stream.send(hello=host.hello())
+            await stream.farewell()
+        await until(lambda: rig.registry.silent_for_seconds(host.node_id) == 0)
+    assert len(asked) > 1
 
 
 async def test_a_revoked_host_is_not_kept_alive_by_being_put_off(tmp_path: Path) -> None:
