@@ -150,8 +150,8 @@ class World:
             if not self.dependents[one]:
                 del self.dependents[one]
         if depends_on:
-            self._depends_on[job_id] = depends_on
-            for one in depends_on:
+            self._depends_on[job_id] = each = tuple(dict.fromkeys(depends_on))
+            for one in each:
                 self.dependents.setdefault(one, set()).add(job_id)
 
 

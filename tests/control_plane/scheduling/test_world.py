@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from control_plane.fleet.placement.ranking import PackingPolicy
 from control_plane.fleet.queueing.model import QueueTerms
-from control_plane.model.ids import UserId
+from control_plane.model.ids import JobId, UserId
 from control_plane.model.job import ResourceRequest
 from control_plane.model.team import Team
-from control_plane.scheduling.reading import Everything, JobNow
+from control_plane.scheduling.reading import Changes, Everything, JobNow
 from control_plane.scheduling.values import Rights, UserLimits
 from control_plane.scheduling.world import World
 from tests.control_plane.fleet.queueing.rooms import NOW, host, waiting
@@ -36,3 +36,16 @@ def test_a_placement_leaves_whole_what_those_need_whom_only_a_limit_keeps_waitin
     world = world_of(("one", 1, ""), *((f"four-{number}", 4, "later") for number in range(20)))
     [placed] = world.decide(NOW, {}).placements
     assert (placed.job_id, placed.placements[0].node_id) == ("one", FLEET[0].node_id)
+
+
+def test_a_job_that_names_one_that_it_waits_for_twice_is_taken_like_any_other() -> None:
+    after = JobId("after")
+    twice = JobNow(after, waiting(after, waits_for=(after, after)), None, "", (JobId("a"), JobId("a")))
+    world = World(
+        Everything(1, (host(0),), (twice,), Rights((), UserLimits(64, {}))),
+        terms=QueueTerms(),
+        packing=PackingPolicy.NODE_VALUE,
+    )
+    assert world.dependents == {JobId("a"): {after}}
+    world.apply(Changes(2, {}, (JobNow(after),), None))
+    assert not world.dependents
