@@ -17,7 +17,7 @@ EVENTS_MAX: Final = 20_000
 """Events that are followed one by one; who is further behind reads everything anew."""
 
 _PAGE: Final = 2_000
-_NODES_SINGLY_MAX: Final = 64  # more of them are cheaper to read all at once
+_ALONE_MAX: Final = 64  # what is wrong with more of them is cheaper to read with all the rest
 _QUIET: Final = frozenset({allocations.ASSIGNMENTS_CHANGED, conditions.ORDERED})
 _NOUNS: Final = (Noun.NODE, Noun.JOB, Noun.AGENT)
 
@@ -111,21 +111,18 @@ def jobs_now(tx: Tx, job_ids: Collection[JobId], terms: Terms) -> tuple[JobNow, 
 
 def hosts_now(tx: Tx, node_ids: Collection[NodeId]) -> dict[NodeId, Host | None]:
     """Read hosts as they are now; None for those that have left."""
-    if len(node_ids) <= _NODES_SINGLY_MAX:
-        found: dict[NodeId, Host | None] = {}
-        for node_id in sorted(node_ids):
-            node = nodes.get(tx, node_id)
-            unwell = conditions.gpu_health(tx, node_id).get(node_id, {})
-            closed = bool(conditions.closed_hosts(tx, node_id))
-            found[node_id] = None if node is None else host_of(node, unwell=unwell, closed=closed)
-        return found
-    unwell_all, closed_all = conditions.gpu_health(tx), conditions.closed_hosts(tx)
-    here = {node.id: node for node in nodes.active(tx) if node.id in node_ids}
+    nodes.load(tx, node_ids)
+    if len(node_ids) > _ALONE_MAX:
+        unwell, closed = conditions.gpu_health(tx), conditions.closed_hosts(tx)
+    else:
+        unwell, closed = {}, frozenset()
+        for node_id in node_ids:
+            unwell |= conditions.gpu_health(tx, node_id)
+            closed |= conditions.closed_hosts(tx, node_id)
+    found = {node_id: nodes.get(tx, node_id) for node_id in sorted(node_ids)}
     return {
-        node_id: host_of(here[node_id], unwell=unwell_all.get(node_id, {}), closed=node_id in closed_all)
-        if node_id in here
-        else None
-        for node_id in sorted(node_ids)
+        node_id: None if node is None else host_of(node, unwell=unwell.get(node_id, {}), closed=node_id in closed)
+        for node_id, node in found.items()
     }
 
 
