@@ -2,8 +2,8 @@
 
 Node value takes the worth of a share from cutting whole GPUs without waste, which is where a fleet would be if it could
 choose. Which task comes when, it cannot; so the worths are shifted a little at a time, and a shift stays if more of
-the cluster is allocated at the end of the protocol. What is tried is made from the list and the nodes alone, with
-orders of arrival of its own: nothing is known of the orders that are measured.
+the cluster is allocated, in the mean of what the protocol tells. What is tried is made from the list and the nodes
+alone, with orders of arrival of its own: nothing is known of the orders that are measured.
 """
 
 import random
@@ -36,7 +36,7 @@ class Replay(Protocol):
     """Replays one order of arrivals."""
 
     def __call__(self, seed: int, values: Values, /) -> float:
-        """Return the percent of the GPUs that is allocated at the end."""
+        """Return the percent of the GPUs that is allocated."""
         ...
 
 
