@@ -42,6 +42,8 @@ class Recall:
                         known[symptoms] = await self._about(self._memory, symptoms)
         except (TimeoutError, OrQuantaError) as error:
             log.warning("memory.away", why=str(error) or "it did not answer in time")
+        except Exception:
+            log.exception("memory.unreadable")  # whatever is wrong with it, hosts are repaired
         return {node_id: known.get(fault.symptoms, ()) for node_id, fault in wanted.items()}
 
     async def _about(self, memory: MemoryStore, symptoms: tuple[str, ...]) -> tuple[Memory, ...]:

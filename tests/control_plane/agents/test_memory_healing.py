@@ -162,15 +162,21 @@ async def test_memory_never_leads_to_what_needs_approval(clinic: Clinic, keeper:
     assert f"begins with reset gpu all the same, as {helped.words} is not allowed" in told
 
 
-class Away(LocalMemory):
+class Failing(LocalMemory):
     """A store whose search fails."""
 
+    failure: Exception
+
     async def search(self, query: MemoryQuery, *, now: datetime) -> tuple[FoundMemory, ...]:  # noqa: ARG002 - of the store
-        raise Unavailable("memory is away")
+        raise self.failure
 
 
-async def test_without_memory_repairs_go_on_as_ever(world: World, tmp_path: Path) -> None:
-    away = Away(tmp_path / "memory.db", HashedNgrams(), clock=world.clock)
+@pytest.mark.parametrize(
+    "failure", [Unavailable("memory is away"), ValueError("a memory of a later version")], ids=["away", "unreadable"]
+)
+async def test_without_memory_repairs_go_on_as_ever(world: World, tmp_path: Path, failure: Exception) -> None:
+    away = Failing(tmp_path / "memory.db", HashedNgrams(), clock=world.clock)
+    away.failure = failure
     clinic = Clinic.of(world)
     clinic.agent = Incidents(world.store, world.governor, POLICY, memory=away)
     alpha = await world.node("alpha")
