@@ -93,7 +93,9 @@ class MemoryKeeper(Agent):
         except OrQuantaError as error:
             # What cannot be told is not remembered; it must not keep all that follows from it.
             log.warning("memory.not_written", record=record_id, why=error.message)
-            return None
+        except Exception:
+            log.exception("memory.not_written", record=record_id)  # nor must what cannot even be read
+        return None
 
     async def _of_incident(self, record_id: str, terms: Terms) -> Memory | None:
         def read(tx: Tx) -> Memory | None:

@@ -6,6 +6,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
+from sqlmodel import col
 
 from control_plane.agents.memory_keeper import MemoryKeeper
 from control_plane.fleet import memories
@@ -18,6 +20,8 @@ from control_plane.model.job import AllocationState, ExitReason, Job
 from control_plane.model.memory import Memory, MemoryKind, MemoryOutcome
 from control_plane.model.plan import GpuRequest, Intent, Plan, PlannedJob
 from control_plane.store import goals
+from control_plane.store.database import Tx
+from control_plane.store.tables import GoalRow
 from control_plane.telemetry.logs import LogStore
 from tests.control_plane.world import World, spec
 
@@ -86,6 +90,21 @@ async def test_a_failed_job_is_remembered_with_its_cause_and_what_to_do(world: W
     (outcome,) = await kept(keeper, MemoryKind.GOAL_OUTCOME)
     assert (outcome.outcome, outcome.source) == (MemoryOutcome.FAILED, goal.id)
     assert "fine-tune on 2x H100 failed after 4 minutes" in outcome.text
+
+
+async def test_a_goal_that_cannot_be_read_keeps_nothing_else_from_being_remembered(
+    world: World, keeper: MemoryKeeper
+) -> None:
+    goal, _ = await ran(world, fails=True)
+
+    def spoil(tx: Tx) -> None:
+        of_a_later_version = {"intent": "what nobody here has heard of"}
+        tx.session.execute(update(GoalRow).where(col(GoalRow.id) == goal.id).values(plan=of_a_later_version))
+
+    await world.store.write(spoil)
+    world.clock.advance(60)
+    assert len(await kept(keeper, MemoryKind.JOB_FAILURE)) == 1
+    assert await kept(keeper, MemoryKind.GOAL_OUTCOME) == ()
 
 
 async def test_a_goal_of_the_built_in_template_says_so(world: World, keeper: MemoryKeeper) -> None:
