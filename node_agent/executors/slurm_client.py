@@ -164,7 +164,13 @@ class Client:
             time.sleep(0.05)
 
     def _submit(self) -> str:
-        """Hand the job over; return why that was refused, or nothing."""
+        """Hand the job over; return why that was refused, or nothing.
+
+        One that is there under the name already is this one, of a host that has lost its state: it is followed.
+        """
+        there = (call("squeue", "--noheader", "--format=%i", f"--name={self._order['name']}") or "").split()
+        if there:
+            return self._taken(there[-1])
         work = self._output / "work"
         try:
             work.mkdir(parents=True, exist_ok=True, mode=0o700)

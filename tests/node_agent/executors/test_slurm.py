@@ -213,6 +213,31 @@ async def test_what_nobody_here_follows_is_ended_in_slurm_and_jobs_of_others_are
         neighbour.clean_up()
 
 
+async def test_a_job_of_which_its_host_has_lost_all_is_followed_and_not_submitted_again(
+    host: Host, slurm_conf: Path
+) -> None:
+    job = spec("again", "exec sleep 600")
+
+    def there() -> list[str]:
+        return ask(slurm_conf, "squeue", "-h", "-o", "%i", f"--name=orquanta-{job.key}").split()
+
+    async with host.daemon() as runner:
+        await runner.converge({job.key: job})
+        await running(runner, job.key)
+        before = there()
+    os.kill(supervisor_pid(host, job.key), signal.SIGKILL)
+    for pid in processes_of(job.key):
+        os.kill(pid, signal.SIGKILL)
+    shutil.rmtree(host.settings.jobs_dir)
+    async with host.daemon() as runner:
+        await runner.converge({job.key: job})
+        await running(runner, job.key)
+        assert there() == before
+        await runner.converge({})
+        assert (await ended(runner, job.key)).outcome is Outcome.STOPPED
+    assert len(before) == 1
+
+
 async def test_a_job_ran_for_as_long_as_slurm_says(host: Host, slurm_conf: Path) -> None:
     job = spec("timed", "sleep 1.5")
     async with host.daemon() as runner:
