@@ -84,7 +84,7 @@ class Queue:
         now: datetime,
         held_back: Mapping[JobId, str] | None = None,
     ) -> QueueDecision:
-        """Decide who starts now and who makes way, at most 1,000 placements and 64 jobs that others make way for.
+        """Decide who starts now and who makes way: at most 1,000 placements, and 16 more jobs that others make way for.
 
         `user_limits` are the GPUs that a user may hold at most, `held_back` the jobs to pass over this time, with why.
         What it places is tried in the room, and taken out again before it returns: the caller puts the claims once the

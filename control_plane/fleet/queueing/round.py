@@ -27,8 +27,11 @@ MOST_KEPT: Final = 8
 MOST_MAKING_WAY: Final = 64
 """Jobs that others make way for, by one decision."""
 
+MOST_SEARCHES: Final = 16
+"""Searches for who could make way, in one decision: each may look at all that run."""
+
 MOST_VAIN_SEARCHES: Final = 8
-"""Searches for who could make way that found nobody, in one decision."""
+"""Of these, such that found nobody."""
 
 _PATIENCE: Final = 4  # groups passed over, for each job that room is kept for, before hopeless ones are set aside
 _LEAST_PATIENCE: Final = 8
@@ -82,6 +85,7 @@ class Round:
         self._kept_shapes: set[Shape] = set()
         self._refused: dict[Shape, int] = {}
         self._vain: set[tuple[Shape, int, str]] = set()
+        self._searches = 0
         self._dealt_with: set[JobId] = set()
         self._in_line = False  # without backfill nobody starts before one that does not fit yet
         self._undo: list[Callable[[], None]] = []
@@ -165,8 +169,10 @@ class Round:
         if (
             kept is None
             and self._evictor.may_ask(job.team, job.priority, job.resources)
+            and self._searches < MOST_SEARCHES
             and len(self._vain) < MOST_VAIN_SEARCHES
         ):
+            self._searches += 1
             kept = self._evictor.make_way(job, asked)
             if kept is None:
                 self._vain.add(key)
