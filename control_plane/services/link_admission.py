@@ -82,9 +82,12 @@ class LinkAdmission:
         if ahead >= self._waiting_max or ahead * self._pace_seconds > _WAIT_SECONDS:
             raise self._appointment(node_id)
         self._inside += 1
+        others_full = self._turns.locked()
         try:
             async with self._turns:
                 was_full = self._turns.locked()
+                if was_full and not others_full:
+                    self._done_at = self._clock.monotonic()  # the quiet before says nothing of the pace
                 yield
                 self._note_done(was_full=was_full)
         finally:

@@ -70,6 +70,18 @@ async def test_those_beyond_the_line_get_appointments_one_after_the_other() -> N
     assert pauses[-1] - pauses[0] == pytest.approx(99 * 0.02, rel=0.1)
 
 
+async def test_a_quiet_time_is_not_taken_for_a_slow_greeting() -> None:
+    clock = StillClock()
+    admission = LinkAdmission(clock, at_once=1, waiting=0, chance=_NoChance())
+    for _ in range(50):
+        clock.offset_seconds += 3_600.0
+        async with admission.turn(a_node()):
+            clock.offset_seconds += 0.02
+    async with admission.turn(a_node()):
+        pauses = [await put_off(admission) for _ in range(11)]
+    assert pauses[-1] - pauses[0] == pytest.approx(10 * 0.02, rel=0.1)
+
+
 async def test_no_appointment_is_later_than_the_latest_and_chance_only_makes_them_sooner() -> None:
     admission = LinkAdmission(StillClock(), at_once=1, waiting=0, chance=random.Random(1))
     async with admission.turn(a_node()):
