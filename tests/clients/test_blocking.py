@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from orquanta import AsyncClient, Client
-from orquanta.blocking.loop import Blocking
+from orquanta.blocking.loop import Blocking, LoopThread
 from orquanta.errors import NotFound, Unavailable
 from orquanta.retry import RetryPolicy
 from orquanta.types import GoalState
@@ -82,3 +82,36 @@ def test_clients_share_one_loop_which_the_last_one_stops(certificates: Certifica
         second.goals.get("g-1")
     second.close()
     assert loops() == before
+
+
+def test_two_threads_that_stop_one_client_at_once_leave_the_loop_to_the_others() -> None:
+    class Slow(LoopThread):
+        """Between the look whether it is closed and what comes of it, another thread has a try."""
+
+        rival: threading.Thread | None = None
+        closed = False
+
+        @property
+        def _closed(self) -> bool:
+            closed = self.closed
+            if self.rival is None:
+                self.rival = threading.Thread(target=self.stop)
+                self.rival.start()
+                self.rival.join(timeout=0.1)  # it is done by then, or waits for this one
+            return closed
+
+        @_closed.setter
+        def _closed(self, closed: bool) -> None:
+            self.closed = closed
+
+    async def answer() -> int:
+        return 42
+
+    other, slow = LoopThread(), Slow()
+    try:
+        slow.stop()
+        assert slow.rival is not None
+        slow.rival.join()
+        assert other.run(answer()) == 42
+    finally:
+        other.stop()

@@ -77,6 +77,7 @@ class LoopThread:
 
     def __init__(self) -> None:
         self._thread = _shared.take()
+        self._stopping = threading.Lock()
         self._closed = False
 
     def run(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
@@ -124,9 +125,11 @@ class LoopThread:
 
     def stop(self) -> None:
         """Take no more; the last client stops the loop and its thread. Calling it again does nothing."""
-        if not self._closed:
+        with self._stopping:  # of two threads that come at once, one gives the shared thread back
+            if self._closed:
+                return
             self._closed = True
-            _shared.give_back(self._thread)
+        _shared.give_back(self._thread)
 
 
 class Blocking(Generic[Noun]):
