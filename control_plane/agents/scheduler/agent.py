@@ -81,6 +81,7 @@ class Scheduler(Agent):
         held_back = self._refusals.held_back(now)
         world.queue.terms = self._queue_terms(now)
         decision = await asyncio.to_thread(world.decide, self._store.clock.now(), held_back)
+        self._refusals.reconsider(now)
         placed = await self._place(decision.placements)
         making_way = await self._preempt(world, decision.preemptions)
         again_at = now + _AGAIN_SECONDS

@@ -20,6 +20,7 @@ class _Refusal:
     at: float
     retry_at: float
     reason: str
+    reconsidered: bool = False  # a decision since then could have proposed it
 
 
 class Refusals:
@@ -42,7 +43,7 @@ class Refusals:
         refused = self._refused.get(job_id)
         if refused is None or refused.times < _IN_VAIN_TIMES or now - refused.at > _IN_VAIN_SECONDS:
             return False
-        self._refused[job_id] = replace(refused, retry_at=now + _LONGEST_PAUSE_SECONDS)
+        self._refused[job_id] = replace(refused, retry_at=now + _LONGEST_PAUSE_SECONDS, reconsidered=False)
         return True
 
     def forget(self, job_id: JobId) -> None:
@@ -66,6 +67,12 @@ class Refusals:
         since = now - _LONGEST_PAUSE_SECONDS
         return {job_id: one.reason for job_id, one in self._refused.items() if one.retry_at > now or one.at >= since}
 
+    def reconsider(self, now: float) -> None:
+        """Note that it is decided now: what is not held back and not proposed by that is nothing to decide for."""
+        for job_id, one in self._refused.items():
+            if one.retry_at <= now and not one.reconsidered:
+                self._refused[job_id] = replace(one, reconsidered=True)
+
     def due(self, now: float) -> bool:
-        """Tell whether one may be proposed again by now."""
-        return any(one.retry_at <= now for one in self._refused.values())
+        """Tell whether one may be proposed again by now of which no decision was made since."""
+        return any(one.retry_at <= now and not one.reconsidered for one in self._refused.values())

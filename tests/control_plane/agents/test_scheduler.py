@@ -2,14 +2,17 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from control_plane.agents.loop import Agent
 from control_plane.agents.scheduler import Scheduler
+from control_plane.fleet.queueing.model import QueueDecision
 from control_plane.model.action import ActionState
 from control_plane.model.identity import Role
 from control_plane.model.job import ExitReason, JobPriority, JobState
+from control_plane.scheduling.world import World as Memory
 from control_plane.store import actions, agents, jobs
 from control_plane.store.actions import ActionFilter
 from control_plane.store.pages import PageRequest
@@ -269,6 +272,33 @@ async def test_nobody_makes_way_again_and_again_for_a_job_that_is_refused_afterw
         world.clock.advance(10)
         await scheduler.round()
     assert (await world.newest("low")).preempted_for == job_id("high"), "others need not suffer from it"
+
+
+async def test_a_job_whose_pause_is_over_and_that_finds_no_room_is_decided_about_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user, scheduler = await world.user(), scheduler_of(world)
+    await world.node(gpu=2)
+    await world.launch(user, spec("refused", gpu=2))
+    with monkeypatch.context() as patch:
+        patch.setattr("control_plane.governor.place_validity._gang", lambda *_: ("STALE", "the moon is full"))
+        for _ in range(3):
+            await scheduler.round()
+    await world.launch(user, replace(spec("first", gpu=2), priority=JobPriority.URGENT))
+    await scheduler.round()
+    assert (await world.job("first")).state is JobState.PLACED
+    decided, decide = [], Memory.decide
+
+    def count(*given: Any) -> QueueDecision:
+        decided.append(given)
+        return decide(*given)
+
+    monkeypatch.setattr(Memory, "decide", count)
+    world.clock.advance(3)  # its pause is over; so much later that time alone is no reason to decide
+    for _ in range(5):
+        await scheduler.round()
+    assert len(decided) == 1
+    assert (await world.job("refused")).state is JobState.QUEUED
 
 
 async def test_cpu_and_memory_are_promised_once(world: World) -> None:
