@@ -259,9 +259,7 @@ class ControlPlane:
             # The leader learns from the database which hosts the others have heard.
             terms = replace(terms, flush_seconds=min(terms.flush_seconds, terms.lease_seconds / 5))
             replication.count_links(lambda: len(registry.connected_nodes()))
-            peers = await stack.enter_async_context(
-                LinkPeers(broker.bus, replication.directory, registry, alive_seconds=terms.alive_seconds)
-            )
+            peers = await stack.enter_async_context(LinkPeers(broker.bus, replication.directory, registry, terms=terms))
         links = NodeLinks(
             store,
             certificates.ca,

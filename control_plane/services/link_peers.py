@@ -12,6 +12,7 @@ from control_plane.errors import OrQuantaError
 from control_plane.model.ids import NodeId
 from control_plane.replicas.directory import Directory
 from control_plane.services.link_registry import LinkRegistry
+from control_plane.services.link_terms import LinkTerms
 
 log = structlog.get_logger()
 
@@ -28,11 +29,11 @@ class LinkPeers:
     it was heard last. One that does not answer is gone, and so is its link.
     """
 
-    def __init__(self, bus: Bus, directory: Directory, registry: LinkRegistry, *, alive_seconds: float) -> None:
+    def __init__(self, bus: Bus, directory: Directory, registry: LinkRegistry, *, terms: LinkTerms) -> None:
         self._bus = bus
         self._directory = directory
         self._registry = registry
-        self._alive_seconds = alive_seconds
+        self._terms = terms
         self._subscription: Subscription | None = None
         self.name = directory.own_name
         """The name of this replica."""
@@ -66,5 +67,6 @@ class LinkPeers:
             return None
         asked = json.loads(request)
         node_id, boot_id = NodeId(str(asked["node_id"])), str(asked["boot_id"])
-        why = self._registry.rival(node_id, boot_id, alive_seconds=self._alive_seconds)
+        alive_seconds = self._terms.alive_seconds_of(self._registry.hosts)
+        why = self._registry.rival(node_id, boot_id, alive_seconds=alive_seconds)
         return json.dumps({"why": why}).encode()

@@ -38,13 +38,8 @@ class LinkTerms:
         """
         return max(self.heartbeat_seconds, min(hosts / BEATS_PER_SECOND, self.lease_seconds / BEATS_IN_A_LEASE))
 
-    @property
-    def alive_seconds(self) -> float:
-        """A stream silent for longer than this may be one that its host has left behind."""
-        return self.alive_seconds_of(0)
-
     def alive_seconds_of(self, hosts: int) -> float:
-        """Return the same where there are so many hosts."""
+        """Where there are so many hosts, a stream silent for longer than this may be one that its host left behind."""
         return min(2.5 * self.heartbeat_of(hosts), self.lease_seconds)
 
     def welcome(

@@ -24,6 +24,7 @@ from control_plane.replicas.lease import Holder, Lease, LeaseTerms
 from control_plane.replicas.wakes import Wakes
 from control_plane.services.link_peers import LinkPeers
 from control_plane.services.link_registry import LinkRegistry
+from control_plane.services.link_terms import LinkTerms
 from control_plane.store.database import Store
 from tests.control_plane.bus.conftest import eventually
 
@@ -99,9 +100,11 @@ async def test_a_second_host_with_one_identity_is_found_by_the_replica_that_hold
     node_id = new_id(NODE)
     holding, other = LinkRegistry(clock=CLOCK, shared=True), LinkRegistry(clock=CLOCK, shared=True)
     holding.add(HeldLink(node_id))
+    holding.hosts = 120_000  # which beat thrice in a lease
+    terms = LinkTerms(heartbeat_seconds=0.0, lease_seconds=180)
     async with (
-        LinkPeers(bus, directory("holder"), holding, alive_seconds=60),
-        LinkPeers(bus, directory("asker"), other, alive_seconds=60) as peers,
+        LinkPeers(bus, directory("holder"), holding, terms=terms),
+        LinkPeers(bus, directory("asker"), other, terms=terms) as peers,
     ):
         assert "another host" in await peers.rival("holder", node_id, "another boot")
         assert await peers.rival("holder", node_id, "boot") == "", "a host that comes back"
