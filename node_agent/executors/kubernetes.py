@@ -34,8 +34,10 @@ _FORGET_SECONDS: Final = 600
 """A Job that ended and whose client is gone is deleted by the cluster itself after this long."""
 _PREFIX: Final = "k8s."
 _NAME: Final = "orquanta-"
-_LISTED_MAX: Final = 500
-"""Jobs that are looked at once; more of them wait for the next look."""
+_PAGE: Final = 500
+"""Jobs that the API tells of in one answer."""
+_PAGES_MAX: Final = 200
+"""Answers that are asked for in one look: 100,000 Jobs. Jobs beyond them are looked at when there are fewer."""
 _ANY: Final = "any"
 
 
@@ -107,12 +109,20 @@ class Kubernetes:
         if not self.node_id:
             return ()
         selector = urllib.parse.quote(f"{NODE_LABEL}={self.node_id}")
-        path = f"{jobs_path(self.namespace)}?labelSelector={selector}&limit={_LISTED_MAX}"
+        path = f"{jobs_path(self.namespace)}?labelSelector={selector}&limit={_PAGE}"
+        found: list[MemberKey] = []
+        more = ""
         try:
-            items = Api(self.access).call("GET", path).get("items", [])
+            for _ in range(_PAGES_MAX):
+                page = Api(self.access).call("GET", path + more)
+                found.extend(key for key in map(_unended_member, page.get("items") or []) if key is not None)
+                token = str((page.get("metadata") or {}).get("continue") or "")
+                if not token:
+                    break
+                more = f"&continue={urllib.parse.quote(token, safe='')}"
         except ApiError as error:
             raise EngineAwayError(f"Kubernetes cannot be asked for its jobs: {error}") from error
-        return tuple(key for key in map(_unended_member, items) if key is not None)
+        return tuple(found)
 
     def nodes(self) -> tuple[ClusterNode, ...]:
         """Return the nodes in service that have GPUs, by name. Raises ApiError."""

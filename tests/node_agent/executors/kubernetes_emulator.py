@@ -200,8 +200,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._log(self._emulator.pods.get(path[-2].removesuffix("-x1")), query.get("sinceTime", ""))
         elif path[-1] == "jobs":
             name, _, value = query["labelSelector"].partition("=")
-            jobs = list(self._emulator.jobs.values())
-            self._answer(200, {"items": [job for job in jobs if job["metadata"]["labels"].get(name) == value]})
+            jobs = [job for job in self._emulator.jobs.values() if job["metadata"]["labels"].get(name) == value]
+            first = int(query.get("continue", "from 0").removeprefix("from "))  # a space, for it has to be escaped
+            after = first + int(query["limit"])
+            metadata = {"continue": f"from {after}"} if after < len(jobs) else {}
+            self._answer(200, {"metadata": metadata, "items": jobs[first:after]})
         elif path[-2] == "jobs":
             found = self._emulator.jobs.get(path[-1])
             self._answer(404 if found is None else 200, found or {"message": "jobs.batch not found"})

@@ -14,7 +14,7 @@ import pytest
 
 from node_agent.errors import SettingsInvalid
 from node_agent.executors.choice import choose
-from node_agent.executors.kubernetes import JOB_LABEL, Kubernetes, _unended_member, gpu_uuid
+from node_agent.executors.kubernetes import JOB_LABEL, NODE_LABEL, Kubernetes, _unended_member, gpu_uuid
 from node_agent.executors.kubernetes_api import ApiAccess
 from node_agent.executors.pod import view
 from node_agent.jobs.container import NoEngineError
@@ -268,6 +268,14 @@ def job_like(name: str, label: str = "", **status: Any) -> Any:
 )
 def test_only_jobs_that_may_run_count_as_left(job: Any, found: MemberKey | None) -> None:
     assert _unended_member(job) == found
+
+
+def test_of_more_jobs_than_the_api_tells_at_once_all_are_found(cluster: Emulator, executor: Executor) -> None:
+    for number in range(1200):
+        job = job_like(f"orquanta-a-1-{number}")
+        job["metadata"]["labels"][NODE_LABEL] = NODE
+        cluster.jobs[job["metadata"]["name"]] = job
+    assert set(executor.unended()) == {MemberKey("a-1", number) for number in range(1200)}
 
 
 @pytest.mark.parametrize(
