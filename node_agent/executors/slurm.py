@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from node_agent.executors.slurm_marks import LIST, mark, read_marks
+from node_agent.executors.slurm_marks import LIST, mark, own_mark, read_marks
 from node_agent.executors.slurm_programs import kill, run_program
 from node_agent.jobs.container import NoEngineError
 from node_agent.jobs.environment import DEFAULT_PATH
@@ -71,6 +71,7 @@ class Slurm:
         return json.dumps(
             {
                 "name": name,
+                "mark": own_mark(self.node_id, spec.key),
                 "output_dir": str(self.output_dir / name),
                 "arguments": mark([*self._arguments(spec, nodes), *self.arguments], self.node_id, spec.key),
                 "script": _script(spec, environment, nodes),

@@ -13,9 +13,11 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
+from node_agent.executors.output_file import COPY_BYTES, copy_on, size_bytes
 from node_agent.executors.site_file import SiteFile, SiteState
+from node_agent.executors.slurm_marks import LIST_NAMES, find
 from node_agent.executors.slurm_programs import call, cancel, kill, run_program
 from node_agent.jobs.executor import ORDER_FILE
 
@@ -24,7 +26,6 @@ _LONGEST_LOOK_SECONDS: Final = 3.0
 _SETTLE_SECONDS: Final = 0.5  # what a job wrote last may come late over a shared disk
 _ANSWER_SECONDS: Final = 5.0
 _UNKNOWN_LOOKS_MAX: Final = 12
-_COPY_BYTES: Final = 256 * 1024
 _FIELD: Final = re.compile(r"(\w+)=(\S*)")
 _TIME: Final = re.compile(
     r"(?:(?P<days>[0-9]{1,6})-)?(?P<hours>[0-9]{1,2}):(?P<minutes>[0-9]{2}):(?P<seconds>[0-9]{2})"
@@ -90,7 +91,7 @@ class Client:
         if job is None:
             return self._lost()
         time.sleep(_SETTLE_SECONDS)
-        left = sum(_size(self._output / name) for name in ("out", "err")) - sum(self._offsets)
+        left = sum(size_bytes(self._output / name) for name in ("out", "err")) - sum(self._offsets)
         while left > 0 and (copied := self._copy()):  # a process that was left behind may write for ever
             left -= copied
         for path in (self._output / "out", self._output / "err"):
@@ -122,8 +123,8 @@ class Client:
     def _copy(self) -> int:
         """Pass on what the job has written since the last time, up to a bound; return how many bytes."""
         copied = [
-            _copy(self._output / "out", sys.stdout.buffer, self._offsets[0]),
-            _copy(self._output / "err", sys.stderr.buffer, self._offsets[1]),
+            copy_on(self._output / "out", sys.stdout.buffer, self._offsets[0]),
+            copy_on(self._output / "err", sys.stderr.buffer, self._offsets[1]),
         ]
         self._offsets = [before + more for before, more in zip(self._offsets, copied, strict=True)]
         return sum(copied)
@@ -132,7 +133,7 @@ class Client:
         """Pass on what there is, as much as a look's time allows; return whether there was any."""
         until = time.monotonic() + _LOOK_SECONDS
         moved = copied = self._copy()
-        while copied >= _COPY_BYTES and time.monotonic() < until:
+        while copied >= COPY_BYTES and time.monotonic() < until:
             copied = self._copy()
         return moved > 0
 
@@ -164,13 +165,12 @@ class Client:
             time.sleep(0.05)
 
     def _submit(self) -> str:
-        """Hand the job over; return why that was refused, or nothing.
-
-        One that is there under the name already is this one, of a host that has lost its state: it is followed.
-        """
-        there = (call("squeue", "--noheader", "--format=%i", f"--name={self._order['name']}") or "").split()
+        """Hand the job over, unless it is there already; return why that was refused, or nothing."""
+        there = self._handed_over_before()
         if there:
-            return self._taken(there[-1])
+            return self._taken(there)
+        if self._stopping:
+            return "stopped before Slurm took it"
         work = self._output / "work"
         try:
             work.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -189,6 +189,20 @@ class Client:
                 return self._taken(found)
             if self._stopping:
                 return "stopped before Slurm took it"
+
+    def _handed_over_before(self) -> str:
+        """Return the id of the job if a host that has lost its state since then had submitted it, or nothing.
+
+        Stays until Slurm tells, for sbatch would take the job a second time. By its mark too: a job can give itself
+        another name.
+        """
+        while True:
+            done = run_program(list(LIST_NAMES))
+            if not isinstance(done, str) and done.returncode == 0:
+                return find(done.stdout, self._order["name"], self._order.get("mark", ""))
+            said = done if isinstance(done, str) else done.stderr.strip() or "squeue failed"
+            self._file.write(SiteState("waiting", f"waits for Slurm to take it: {said[:300]}"))
+            self._sleep(_LONGEST_LOOK_SECONDS)
 
     def _taken(self, number: str) -> str:
         if not number.isdigit():
@@ -261,27 +275,6 @@ def _seconds(text: str) -> float | None:
         return None
     hours = 24 * int(match["days"] or 0) + int(match["hours"])
     return float(3600 * hours + 60 * int(match["minutes"]) + int(match["seconds"]))
-
-
-def _copy(path: Path, stream: BinaryIO, offset: int) -> int:
-    """Copy what a file has beyond the offset, up to a bound; return how much."""
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            data = file.read(_COPY_BYTES)
-    except OSError:
-        return 0
-    if data:
-        stream.write(data)
-        stream.flush()
-    return len(data)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
 
 
 def main(arguments: list[str]) -> None:

@@ -77,6 +77,8 @@ class Starter:
             return "waits: this host has had no answer from its control plane for too long"
         if reason := self.gate(member.spec):
             return f"waits: {reason}"
+        if self._elsewhere is not None and self._elsewhere.is_ending(member.spec.key):
+            return "waits: the site's engine has not ended yet what ran under its name before"
         for key, other in self._roster.members.items():
             if not other.live:
                 continue

@@ -1,6 +1,5 @@
 """Jobs on a real Slurm: submitted, followed, told apart by how they end, cancelled, and never left behind."""
 
-import asyncio
 import os
 import shutil
 import signal
@@ -14,7 +13,7 @@ from node_agent.errors import SettingsInvalid
 from node_agent.executors.choice import choose
 from node_agent.executors.slurm import Slurm, SlurmNode, gpu_uuid, parse_nodes
 from node_agent.executors.slurm_client import Job, _seconds
-from node_agent.executors.slurm_marks import mark, read_marks
+from node_agent.executors.slurm_marks import find, mark, read_marks
 from node_agent.jobs.executor import Executor
 from node_agent.jobs.status import MemberState, Outcome
 from node_agent.settings import ExecutorKind, Settings
@@ -213,24 +212,48 @@ async def test_what_nobody_here_follows_is_ended_in_slurm_and_jobs_of_others_are
         neighbour.clean_up()
 
 
-async def test_a_job_of_which_its_host_has_lost_all_is_followed_and_not_submitted_again(
-    host: Host, slurm_conf: Path
+def with_program(host: Host, directory: Path, name: str, script: str) -> Host:
+    """Return the host with a script in place of a program of Slurm, which it may call by its path."""
+    directory.mkdir()
+    program = directory / name
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    engine = host.settings.executor
+    assert isinstance(engine, Slurm)
+    path = {"PATH": f"{directory}:/usr/sbin:/usr/bin:/sbin:/bin"}
+    return Host(host.settings.state_dir, executor=replace(engine, environment={**engine.environment, **path}))
+
+
+AWAY = "Unable to contact slurm controller (connect failure)"
+
+
+async def test_a_job_of_which_its_host_has_lost_all_is_followed_and_not_submitted_again_once_slurm_answers(
+    host: Host, slurm_conf: Path, tmp_path: Path
 ) -> None:
-    job = spec("again", "exec sleep 600")
+    rename = "scontrol update jobid=$SLURM_JOB_ID jobname=another && exec sleep 600"
+    job = spec("again", rename, env={"SLURM_CONF": str(slurm_conf)})
+    up = tmp_path / "up"
+    script = f"""test -e {up} || {{ echo "{AWAY}" >&2; exit 1; }}\nexec /usr/bin/squeue "$@"\n"""
+    later = with_program(host, tmp_path / "bin", "squeue", script)
 
     def there() -> list[str]:
-        return ask(slurm_conf, "squeue", "-h", "-o", "%i", f"--name=orquanta-{job.key}").split()
+        marked = ask(slurm_conf, "squeue", "-h", "-o", "%i %k %j").splitlines()
+        return [line for line in marked if str(job.key) in line]
 
     async with host.daemon() as runner:
         await runner.converge({job.key: job})
         await running(runner, job.key)
+        await eventually(lambda: there()[0].endswith(" another"))
         before = there()
     os.kill(supervisor_pid(host, job.key), signal.SIGKILL)
     for pid in processes_of(job.key):
         os.kill(pid, signal.SIGKILL)
     shutil.rmtree(host.settings.jobs_dir)
-    async with host.daemon() as runner:
+    async with later.daemon() as runner:
         await runner.converge({job.key: job})
+        await eventually(lambda: AWAY in runner.statuses()[job.key].message)
+        assert there() == before
+        up.touch()
         await running(runner, job.key)
         assert there() == before
         await runner.converge({})
@@ -258,21 +281,16 @@ async def test_a_job_that_a_stranger_cancels_says_so(host: Host, slurm_conf: Pat
     assert "cancelled in Slurm" in status.message
 
 
-async def test_a_submission_without_an_answer_is_found_and_not_made_twice(host: Host, slurm_conf: Path) -> None:
+async def test_a_submission_without_an_answer_is_found_and_not_made_twice(
+    host: Host, slurm_conf: Path, tmp_path: Path
+) -> None:
     job = spec("unheard", "echo once", gpu_uuids=H100[:1])
-    control = int((slurm_conf.parent / "slurmctld.pid").read_text())
-    os.kill(control, signal.SIGSTOP)
-    try:
-        async with host.daemon() as runner:
-            await runner.converge({job.key: job})
-            async with asyncio.timeout(90):
-                while "waits for Slurm to take it" not in runner.statuses()[job.key].message:  # noqa: ASYNC110 - of no event
-                    await asyncio.sleep(0.1)
-            os.kill(control, signal.SIGCONT)
-            assert (await ended(runner, job.key)).succeeded
-            assert await output(runner, job.key) == b"once\n"
-    finally:
-        os.kill(control, signal.SIGCONT)
+    unheard = with_program(
+        host, tmp_path / "bin", "sbatch", f"""/usr/bin/sbatch "$@" > /dev/null; echo "{AWAY}" >&2; exit 1"""
+    )
+    async with unheard.daemon() as runner:
+        assert (await unheard.run(runner, job))[job.key].succeeded
+        assert await output(runner, job.key) == b"once\n"
     assert len(ask(slurm_conf, "squeue", "-h", "-t", "all", f"--name=orquanta-{job.key}").splitlines()) == 1
 
 
@@ -300,6 +318,24 @@ odd
     assert read_marks(listed, NODE) == {key: ["11", "12"]}
     assert mark(["--a"], "", key) == ["--a"]
     assert mark(["--comment", "project 7", "--a"], NODE, key) == ["--a", f"--comment={comment}"]
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        pytest.param("7|orquanta-a.0|(null)", "7", id="name"),
+        pytest.param("7|another|orquanta/n/a.0", "7", id="mark"),
+        pytest.param("7|another|of a site orquanta/n/a.0", "7", id="mark behind a comment"),
+        pytest.param("7|odd|name|orquanta/n/a.0", "", id="odd name"),
+        pytest.param("7|another|orquanta/n/b-a.0", "", id="another member"),
+        pytest.param("7|another|not-orquanta/n/a.0", "", id="no mark"),
+        pytest.param("7_1|orquanta-a.0|", "", id="array"),
+        pytest.param("6|orquanta-a.0|\n7|orquanta-a.0|", "7", id="last"),
+        pytest.param("", "", id="none"),
+    ],
+)
+def test_a_job_that_is_there_already_is_known_by_its_name_or_its_mark(line: str, found: str) -> None:
+    assert find(line, "orquanta-a.0", "orquanta/n/a.0") == found
 
 
 @pytest.mark.parametrize(

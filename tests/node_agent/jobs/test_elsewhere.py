@@ -170,6 +170,25 @@ async def test_what_the_engine_runs_for_this_host_and_nobody_follows_is_ended_th
         assert (await ended(runner, job.key)).outcome is Outcome.STOPPED
 
 
+async def test_a_member_does_not_start_while_the_engine_is_asked_to_end_what_ran_under_its_name(
+    host: Host, engine: ShellEngine
+) -> None:
+    job = spec("before", f"{RUNS}; sleep 600")
+    engine.running = {job.key}
+    async with host.daemon() as runner:
+        runner.use_gate(lambda _: "the host is not ready")
+        await runner.converge({job.key: job})
+        await eventually(lambda: engine.asked_for(job.key) > 0)
+        runner.use_gate(lambda _: "")
+        await runner.converge({job.key: job})
+        assert "has not ended yet" in runner.statuses()[job.key].message
+        assert processes_of(job.key) == []
+        engine.answers.touch()
+        await running(runner, job.key)
+        await runner.converge({})
+        assert (await ended(runner, job.key)).outcome is Outcome.STOPPED
+
+
 async def test_an_engine_that_cannot_tell_what_it_runs_stops_nothing(host: Host, engine: ShellEngine) -> None:
     engine.running = None
     engine.answers.touch()
