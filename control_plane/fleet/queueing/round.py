@@ -82,7 +82,7 @@ class Round:
         self._evictor = Evictor(room, ledger, parties, self.keeper, terms, user_limits, now)
         self._unfit: set[Shape] = set()
         self._impossible: set[Shape] = set()
-        self._kept_shapes: set[Shape] = set()
+        self._tried_shapes: set[Shape] = set()  # room was looked for that could be kept for one of them
         self._refused: dict[Shape, int] = {}
         self._vain: set[tuple[Shape, int, str]] = set()
         self._searches = 0
@@ -221,13 +221,19 @@ class Round:
 
     def _keep_room(self, job: WaitingJob, asked: Asked, shape: Shape) -> None:
         """Keep room for the job if it is the first of its shape, so that nothing that starts before delays it."""
-        kept = [one for one in self.keeper.kept if not one.soon]
-        if shape in self._kept_shapes or len(kept) >= self._most_kept:
+        if shape in self._tried_shapes or not self._keeps_more():
             return
-        self._kept_shapes.add(shape)
+        self._tried_shapes.add(shape)
         found = self.keeper.expect(job, asked, self._known.get(job.job_id))
-        if found is not None and (found.at is not None or not kept):
+        if found is not None and (found.at is not None or self._count_kept() == 0):
             self.keeper.kept.append(found)
+
+    def _keeps_more(self) -> bool:
+        return self._count_kept() < self._most_kept
+
+    def _count_kept(self) -> int:
+        """Return for how many jobs room is kept; those that somebody makes way for do not count."""
+        return sum(not one.soon for one in self.keeper.kept)
 
     def _measure(self) -> None:
         """Find out which shapes do not fit, so that their jobs need not be asked for one by one."""
@@ -246,10 +252,10 @@ class Round:
 
     def _worth_turns(self) -> Iterator[Group]:
         """Yield the groups that might still start, be made way for, or have room kept for them."""
-        more_kept = len(self._kept_shapes) < self._most_kept
+        keeps_more = self._keeps_more()
         asking = len(self._vain) < MOST_VAIN_SEARCHES and self._anybody_may_ask()
         for shape in self._backlog.shapes():
-            if asking or shape not in self._unfit or (more_kept and shape not in self._kept_shapes):
+            if asking or shape not in self._unfit or (keeps_more and shape not in self._tried_shapes):
                 yield from filter(self._worth_a_turn, shape.groups)
 
     def _worth_a_turn(self, group: Group) -> bool:
@@ -260,7 +266,7 @@ class Round:
         if shape not in self._unfit:
             refused = self._refused.get(shape)
             return refused is None or 0 < group.runtime_class < (runtime_class(refused) or NO_LIMIT)
-        if shape not in self._kept_shapes and len(self._kept_shapes) < self._most_kept:
+        if shape not in self._tried_shapes and self._keeps_more():
             return True
         if len(self._vain) >= MOST_VAIN_SEARCHES or (shape, group.priority, group.team) in self._vain:
             return False

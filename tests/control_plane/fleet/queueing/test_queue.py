@@ -113,6 +113,19 @@ def test_room_is_kept_for_the_first_even_if_it_cannot_be_told_when_it_fits() -> 
     assert world.placed() == []
 
 
+def test_room_is_kept_for_one_behind_many_of_which_it_cannot_be_told_when_they_fit() -> None:
+    world = World([host(0, 8, "A100"), host(1, 8, "H100")], most_kept=2)
+    a100, h100 = ("A100",), ("H100",)
+    world.submit(waiting("endless", resources=ResourceRequest(gpu_count=8, gpu_types=a100)))
+    world.submit(waiting("ends", resources=ResourceRequest(gpu_count=4, gpu_types=h100), runtime=7200))
+    assert len(world.placed()) == 2
+    for gpus in range(8, 0, -1):
+        world.submit(waiting(f"hopeless-{gpus}", resources=ResourceRequest(gpu_count=gpus, gpu_types=a100)))
+    world.submit(waiting("large", resources=ResourceRequest(gpu_count=8, gpu_types=h100)))
+    world.submit(waiting("small", resources=ResourceRequest(gpu_count=1, gpu_types=h100)))
+    assert world.placed() == []
+
+
 def test_a_job_that_no_host_could_ever_hold_keeps_nobody_waiting() -> None:
     world = World(hosts(1, 8), terms=QueueTerms(backfill=False))
     world.submit(waiting("huge", 16, nodes=1), waiting("small", 1))

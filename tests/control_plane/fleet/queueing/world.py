@@ -8,6 +8,7 @@ from typing import ClassVar
 from control_plane.fleet.placement.room import Claim, Host, Room
 from control_plane.fleet.queueing.model import QueueDecision, QueueTerms, WaitingJob
 from control_plane.fleet.queueing.queue import Queue
+from control_plane.fleet.queueing.round import MOST_KEPT
 from control_plane.model.ids import AllocationId, JobId, UserId
 from control_plane.model.team import Team
 from tests.control_plane.fleet.queueing.rooms import NOW, ListRoom
@@ -18,9 +19,16 @@ class World:
 
     room_type: ClassVar[Callable[[Sequence[Host]], Room]] = ListRoom
 
-    def __init__(self, hosts: Sequence[Host], teams: Sequence[Team] = (), terms: QueueTerms | None = None) -> None:
+    def __init__(
+        self,
+        hosts: Sequence[Host],
+        teams: Sequence[Team] = (),
+        terms: QueueTerms | None = None,
+        *,
+        most_kept: int = MOST_KEPT,
+    ) -> None:
         self.room = World.room_type(hosts)
-        self.queue = Queue(terms or QueueTerms())
+        self.queue = Queue(terms or QueueTerms(), most_kept=most_kept)
         self.queue.see(hosts)
         self.teams = tuple(teams)
         self.user_limits: dict[UserId, int] = {}
