@@ -64,6 +64,16 @@ async def test_a_page_is_told_again_when_something_changed_and_not_because_time_
     assert told[-1].entries[0].waits_for == "1 of 2 H100 free"
 
 
+async def test_each_answer_is_told_also_one_in_which_nothing_differs_and_no_failure_is(
+    server: ScriptedServer, client: AsyncClient
+) -> None:
+    other = answer(START, waits_for="1 of 2 H100 free")
+    server.answer("QueueService/ListQueue", answer(START), answer(START), DOWN, answer(START), other)
+    answers: list[int] = []
+    async with aclosing(client.queue.watch(on_answer=lambda: answers.append(1))) as pages:
+        assert [(await anext(pages), len(answers))[1] for _ in range(2)] == [1, 4]
+
+
 async def test_a_watch_gives_up_when_the_server_stays_away(server: ScriptedServer, client: AsyncClient) -> None:
     server.answer("QueueService/ListQueue", answer(START), DOWN)
     with pytest.raises(Unavailable, match="restarting"):

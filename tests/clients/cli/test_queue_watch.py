@@ -5,10 +5,12 @@ import json
 import signal
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import grpc
+import pytest
 
-from orquanta.cli.queue_watch import changes
+from orquanta.cli.queue_watch import Answers, changes, head_lines
 from orquanta.convert.queues import read_entry
 from orquanta.types.queues import QueuePage, WaitReason
 from orquanta.v1 import queue_pb2
@@ -40,6 +42,26 @@ def test_who_came_went_or_waits_for_something_else_is_said_and_who_only_moved_is
         "j-1 train is not among the first any more",
         "j-2 eval place 2, quota: team a holds 8",
     ]
+
+
+def test_the_head_of_the_table_says_when_the_server_does_not_answer_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = datetime(2026, 11, 23, 8, tzinfo=UTC)
+    time = [start]
+    for module in ("queue_watch", "formats"):
+        monkeypatch.setattr(f"orquanta.cli.{module}.now", lambda: time[0])
+    answers = Answers(every_seconds=2)
+
+    def after(seconds: int) -> list[str]:
+        time[0] = start + timedelta(seconds=seconds)
+        return head_lines(page(FIRST), start, answers)
+
+    assert after(12) == ["1 job waits; changed 12s ago. Ctrl-C ends this."]
+    head, missed = after(13)
+    assert head == "1 job waits; changed 13s ago. Ctrl-C ends this."
+    assert missed.startswith("No answer of the server since ")
+    assert missed.endswith(", 13s ago: this is how the queue was then. It is asked again.")
+    answers.note()
+    assert len(after(25)) == 1
 
 
 async def test_each_change_is_one_json_object_on_a_line_and_a_refusal_ends_it(

@@ -2,7 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import closing
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -20,33 +20,62 @@ if TYPE_CHECKING:
 _LINES_MAX: Final = 20
 """Lines that are printed for one look at the queue; what is beyond is counted in one more."""
 
+_SILENCE: Final = timedelta(seconds=10)
+"""So much later than expected an answer is missed: less comes of a server that is busy."""
+
+
+class Answers:
+    """When the server answered last, and whether that is longer ago than it should be."""
+
+    def __init__(self, every_seconds: float) -> None:
+        self._longest = timedelta(seconds=every_seconds) + _SILENCE
+        self._last_at = now()
+
+    def note(self) -> None:
+        """Note that there was an answer. Called on the thread of the client's loop."""
+        self._last_at = now()
+
+    def missed_since(self) -> datetime | None:
+        """When the last answer was if the next is missed, else None."""
+        last_at = self._last_at
+        return last_at if now() - last_at > self._longest else None
+
 
 def watch_queue(output: Output, client: "Client", *, limit: int, team: str, user_id: str, every_seconds: float) -> None:
     """Show the queue until Ctrl-C: with --json a line for each change, on a terminal a table that is redrawn."""
+    answers = Answers(every_seconds)
     try:
-        with closing(client.queue.watch(limit, team=team, user_id=user_id, every_seconds=every_seconds)) as pages:
+        with closing(
+            client.queue.watch(limit, team=team, user_id=user_id, every_seconds=every_seconds, on_answer=answers.note)
+        ) as pages:
             if output.as_json:
                 for page in pages:
                     output.record(page)
             elif output.terminal:
-                _draw(pages)
+                _draw(pages, answers)
             else:
                 _say(output, pages)
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
-def _draw(pages: Generator[QueuePage, None, None]) -> None:
+def _draw(pages: Generator[QueuePage, None, None], answers: Answers) -> None:
     from orquanta.cli.drawing import LiveTable  # noqa: PLC0415 - rich is needed on a terminal only
 
     with LiveTable() as live:
         for page in pages:
-            live.update(partial(_head, page, now()), QUEUE_COLUMNS, partial(queue_rows, page.entries))
+            live.update(partial(head_lines, page, now(), answers), QUEUE_COLUMNS, partial(queue_rows, page.entries))
 
 
-def _head(page: QueuePage, changed_at: datetime) -> list[str]:
+def head_lines(page: QueuePage, changed_at: datetime, answers: Answers) -> list[str]:
+    """What stands above the table: how many jobs wait, since when that is so, and if it is not known to be so still."""
     shown = f", here are the first {len(page.entries)}" if page.total > len(page.entries) else ""
-    return [f"{waiting(page.total).capitalize()}{shown}; changed {elapsed(changed_at, None)} ago. Ctrl-C ends this."]
+    lines = [f"{waiting(page.total).capitalize()}{shown}; changed {elapsed(changed_at, None)} ago. Ctrl-C ends this."]
+    missed = answers.missed_since()
+    if missed is not None:
+        since = f"{missed.astimezone():%H:%M:%S}, {elapsed(missed, None)} ago"
+        lines.append(f"No answer of the server since {since}: this is how the queue was then. It is asked again.")
+    return lines
 
 
 def _say(output: Output, pages: Generator[QueuePage, None, None]) -> None:

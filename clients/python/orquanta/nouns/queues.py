@@ -1,6 +1,6 @@
 """The queue: which jobs wait, in which order, for what, and what would help."""
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -49,13 +49,15 @@ class AsyncQueue:
         team: str = "",
         user_id: str = "",
         every_seconds: float = QUEUE_EVERY_SECONDS,
+        on_answer: Callable[[], object] | None = None,
     ) -> AsyncGenerator[QueuePage, None]:
         """The first jobs now, and then each time that they differ; it does not end by itself.
 
         The server has no stream of the queue: it is asked every `every_seconds` (at least 1). A page differs when a
         job came or went, waits for something else or stands elsewhere; not because time has passed or an estimated
-        start has moved by less than a minute. Raises OrQuantaError when the server is away for longer than a watch's
-        retries last.
+        start has moved by less than a minute. `on_answer` is called at every answer, also one that differs in nothing:
+        since then it is not known whether the last page still holds. The client's event loop waits for it. Raises
+        OrQuantaError when the server is away for longer than a watch's retries last.
         """
         if every_seconds < QUEUE_EVERY_SECONDS_MIN:
             raise ValueError(f"every_seconds must be at least {QUEUE_EVERY_SECONDS_MIN:g}")
@@ -63,6 +65,8 @@ class AsyncQueue:
         async for page in self._transport.poll(
             partial(self.head, limit, team=team, user_id=user_id), every_seconds=every_seconds
         ):
+            if on_answer is not None:
+                on_answer()
             if told is None or _differs(told, page):
                 told = page
                 yield page
