@@ -64,8 +64,22 @@ class Diviner:
             return self._part(asked)
         if free < wanted:
             are = "is" if free == 1 else "are"
-            return Lack.IN_USE, f"it needs {spread_of(request)}, and {free} of {total}{_there(request)} {are} free"
+            of = f"{free} of {total}{_there(request)} {are} free{self._idle_beside(asked)}"
+            return Lack.IN_USE, f"it needs {spread_of(request)}, and {of}"
         return Lack.IN_PIECES, self._in_pieces(asked, free, wanted)
+
+    def _idle_beside(self, asked: Asked) -> str:
+        """Return how many of the GPUs that are not free are idle all the same, for their host is one job's alone."""
+        grid, (_, _, alike) = self._grid, self._most_free(asked)
+        if alike is None:
+            return ""
+        alone = self._judge.may_use(asked) & (grid.exclusive[: grid.count] > 0)
+        here = self._judge.free_slots((alike,)) * alone
+        idle, hosts = int(here.sum()), int(np.count_nonzero(here))
+        if not idle:
+            return ""
+        where = "a host that one job has to itself" if hosts == 1 else f"{hosts} hosts that one job each has to itself"
+        return f"; {idle} {'other is' if idle == 1 else 'others are'} idle on {where}"
 
     def _too_little_of_hosts(self, asked: Asked, wanted: int, free: int) -> str:
         request, grid = asked.resources, self._grid
@@ -180,18 +194,24 @@ class Diviner:
     def _figures(self, asked: Asked) -> tuple[int, int, int]:
         """Return what is wanted, free and there in all."""
         grid, request = self._grid, asked.resources
-        may = self._judge.may_use(asked)
-        needs = self._judge.needs(asked)
-        rows = np.flatnonzero(may)
+        rows = np.flatnonzero(self._judge.may_use(asked))
         if not slots_of(request):
             enough = grid.serves[rows] & (grid.cpu_free[rows] >= request.cpu_milli)
             enough &= grid.memory_free[rows] >= request.memory_bytes
             return max(1, request.node_count), int(enough.sum()), int(rows.size)
-        free, total = 0, 0
-        for alike in _by_model(grid, needs):  # a job gets GPUs of one model
-            there = int(grid.kinds.mask(alike.kinds)[grid.kind[rows]].sum())
-            free, total = max((free, total), (int(self._usable(asked, alike).sum()), there))
+        free, total, _ = self._most_free(asked)
         return slots_of(request), free, total
+
+    def _most_free(self, asked: Asked) -> tuple[int, int, Need | None]:
+        """Return of the model with most free GPUs how many are free and there, and one slot of it; None if none is."""
+        grid, rows = self._grid, np.flatnonzero(self._judge.may_use(asked))
+        most: tuple[int, int, Need | None] = (0, 0, None)
+        for alike in _by_model(grid, self._judge.needs(asked)):  # a job gets GPUs of one model
+            there = int(grid.kinds.mask(alike.kinds)[grid.kind[rows]].sum())
+            free = int(self._usable(asked, alike).sum())
+            if (free, there) > most[:2]:
+                most = free, there, alike
+        return most
 
     def _usable(self, asked: Asked, need: Need) -> Ints:
         """Return for each row how many slots the job could use there now, were there CPU and memory enough."""

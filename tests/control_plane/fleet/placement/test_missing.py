@@ -55,7 +55,7 @@ TOLD: dict[str, tuple[ResourceRequest, Lack, str, tuple[str, ...]]] = {
     "held": (
         R(gpu_types=("A100",), gpu_count=1),
         Lack.IN_USE,
-        "it needs 1 A100, and 0 of 4 are free",
+        "it needs 1 A100, and 0 of 4 are free; 3 others are idle on a host that one job has to itself",
         (f"{ANOTHER_MODEL}: H100 is free",),
     ),
     "left_out": (
@@ -186,6 +186,24 @@ def test_enough_in_pieces_is_told_from_too_little() -> None:
     apart = room.missing(asked(ResourceRequest(gpu_count=1, anti_affinity="w"), team="red"))
     assert apart.lack is Lack.IN_USE
     assert apart.would_help == ("let it run beside your team's jobs of the same word (without --apart)",)
+
+
+def test_idle_gpus_of_hosts_that_jobs_have_to_themselves_are_told_of_the_model_that_is_counted() -> None:
+    room = Hosts([host("a", 4), host("b", 2), host("c", 2), host("d", 8, "A100")])
+    whole = ResourceRequest(gpu_count=1, exclusive_nodes=True, gpu_types=H100)
+    run(room, "used", ResourceRequest(gpu_count=8, gpu_types=("A100",)))
+    asks = asked(ResourceRequest(gpu_count=4, gpu_types=(*H100, "A100"), exclude_nodes=("a",)))
+    run(room, "one", replace(whole, exclude_nodes=("a", "b", "d")))
+    assert room.missing(asks).text.endswith(
+        " 2 of 4 on the hosts that it may use are free; 1 other is idle on a host that one job has to itself"
+    )
+    run(room, "two", replace(whole, exclude_nodes=("a", "c", "d")))
+    assert room.missing(asks).text == "it needs 4 H100 or A100, and 0 of 8 on the hosts that it may use are free"
+    of_one_model = replace(asks, resources=replace(asks.resources, gpu_types=H100))
+    assert room.missing(of_one_model).text == (
+        "it needs 4 H100, and 0 of 4 on the hosts that it may use are free; "
+        "2 others are idle on 2 hosts that one job each has to itself"
+    )
 
 
 def test_parts_of_gpus_are_told_by_the_largest_that_is_free() -> None:
