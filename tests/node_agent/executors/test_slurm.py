@@ -15,6 +15,7 @@ from node_agent.executors.slurm import Slurm, SlurmNode, gpu_uuid, parse_nodes
 from node_agent.executors.slurm_client import Job, _seconds
 from node_agent.executors.slurm_marks import find, mark, read_marks
 from node_agent.jobs.executor import Executor
+from node_agent.jobs.recovery import orphans
 from node_agent.jobs.status import MemberState, Outcome
 from node_agent.settings import ExecutorKind, Settings
 from tests.node_agent.executors.slurm_cluster import GPUS_PER_NODE, ask, cluster, why_not
@@ -230,7 +231,7 @@ AWAY = "Unable to contact slurm controller (connect failure)"
 async def test_a_job_of_which_its_host_has_lost_all_is_followed_and_not_submitted_again_once_slurm_answers(
     host: Host, slurm_conf: Path, tmp_path: Path
 ) -> None:
-    rename = "scontrol update jobid=$SLURM_JOB_ID jobname=another && exec sleep 600"
+    rename = "until scontrol update jobid=$SLURM_JOB_ID jobname=another; do sleep 0.1; done; exec sleep 600"
     job = spec("again", rename, env={"SLURM_CONF": str(slurm_conf)})
     up = tmp_path / "up"
     script = f"""test -e {up} || {{ echo "{AWAY}" >&2; exit 1; }}\nexec /usr/bin/squeue "$@"\n"""
@@ -243,22 +244,22 @@ async def test_a_job_of_which_its_host_has_lost_all_is_followed_and_not_submitte
     async with host.daemon() as runner:
         await runner.converge({job.key: job})
         await running(runner, job.key)
-        await eventually(lambda: there()[0].endswith(" another"))
-        before = there()
+        await eventually(lambda: [line.split()[-1] for line in there()] == ["another"])
+        (before,) = there()
     os.kill(supervisor_pid(host, job.key), signal.SIGKILL)
     for pid in processes_of(job.key):
         os.kill(pid, signal.SIGKILL)
     shutil.rmtree(host.settings.jobs_dir)
+    await eventually(lambda: not orphans(host.settings.jobs_dir, ()) and processes_of(job.key) == [])
     async with later.daemon() as runner:
         await runner.converge({job.key: job})
         await eventually(lambda: AWAY in runner.statuses()[job.key].message)
-        assert there() == before
+        assert there() == [before]
         up.touch()
         await running(runner, job.key)
-        assert there() == before
+        assert there() == [before]
         await runner.converge({})
         assert (await ended(runner, job.key)).outcome is Outcome.STOPPED
-    assert len(before) == 1
 
 
 async def test_a_job_ran_for_as_long_as_slurm_says(host: Host, slurm_conf: Path) -> None:
