@@ -89,7 +89,7 @@ def host(tmp_path: Path, executor: Executor) -> Iterator[Host]:
 
 
 async def test_jobs_run_there_with_their_gpus_and_end_as_they_end(host: Host) -> None:
-    show = 'echo "gpus $CUDA_VISIBLE_DEVICES of $ORQUANTA_GPU_COUNT, $WORD"; echo trouble >&2; exit 3'
+    show = 'echo "gpus $CUDA_VISIBLE_DEVICES of $ORQUANTA_GPU_COUNT, $WORD"; echo trouble >&2; sleep 1.1; exit 3'
     first = spec("first", show, gpu_uuids=H100[:2], env={"WORD": "it's"})
     killed = spec("killed", "kill -9 $$")
     image = spec("image", "true", image="busybox")
