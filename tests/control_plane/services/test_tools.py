@@ -102,9 +102,9 @@ async def test_after_strangers_words_what_is_asked_for_is_tainted_for_an_hour(
     seen = []
     inner = fleet.governor.propose_in
 
-    def watched(tx: Any, proposal: Any) -> Any:  # Any: the governor's own types
+    def watched(tx: Any, proposal: Any, *, fresh: bool = False) -> Any:  # Any: the governor's own types
         seen.append(proposal.tainted)
-        return inner(tx, proposal)
+        return inner(tx, proposal, fresh=fresh)
 
     fleet.governor.propose_in = watched  # type: ignore[method-assign] # looks at what it is given
     await call(operator, "list_nodes")

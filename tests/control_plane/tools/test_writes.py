@@ -202,9 +202,9 @@ async def proposed(bench: Bench, tool: str, planned: dict[str, Any] | None, **ar
     seen = []
     inner = bench.world.governor.propose_in
 
-    def watched(tx: Any, proposal: Any) -> Any:  # Any: the governor's own types
+    def watched(tx: Any, proposal: Any, *, fresh: bool = False) -> Any:  # Any: the governor's own types
         seen.append(proposal)
-        return inner(tx, proposal)
+        return inner(tx, proposal, fresh=fresh)
 
     bench.world.governor.propose_in = watched  # type: ignore[method-assign] # looks at what it is given
     context = await bench.context(tainted=True, planned=frozenset(pairs), dry_run=True)
