@@ -13,6 +13,7 @@ from orquanta.client import AsyncClient
 from orquanta.gameday.fleet import Fleet, Host, wait_until
 from orquanta.types.jobs import Job, JobSpec, JobState, ResourceRequest
 from tests.e2e.conftest import output, reaches
+from tests.standstill import stand_still
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(180)]
 
@@ -85,7 +86,7 @@ async def test_scheduling_goes_on_and_no_output_is_lost_while_nats_hangs(quick_f
         talking = await submit(admin, "talking", "for i in $(seq 1 40); do echo $i; sleep 0.15; done")
         await reaches(admin, talking.id, JobState.RUNNING)
         hung = fleet.broker_pid
-        os.kill(hung, signal.SIGSTOP)
+        stand_still(hung)
         try:
             meanwhile = await submit(admin, "meanwhile", "echo while NATS hung")
             async with asyncio.timeout(30):

@@ -12,6 +12,7 @@ from orquanta.types.jobs import JobState
 from tests.e2e.conftest import output, reaches
 from tests.e2e.replicas import Replica, ReplicatedFleet
 from tests.postgresql import PostgreSql
+from tests.standstill import stand_still
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.postgres, pytest.mark.timeout(240)]
 
@@ -57,7 +58,7 @@ async def test_the_lead_passes_on_when_its_holder_is_stopped_or_killed_and_nothi
             goal = await here.goals.create(LONG)
             (job,) = (await there.goals.get(goal.id)).jobs
             await reaches(there, job.id, JobState.RUNNING)
-            first.program.signal(signal.SIGSTOP)
+            stand_still(first.program.pid)
             assert await fleet.leader(there, other_than=first.name) is second
             assert (await there.agents.replicas()).control_epoch > epoch
             await linked_to(there, second, 2)

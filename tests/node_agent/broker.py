@@ -15,6 +15,7 @@ from nats.errors import Error as NatsError
 
 from orquanta.v1 import event_pb2
 from tests.node_agent.pki import Authority
+from tests.standstill import stand_still
 
 WAIT_SECONDS = 30.0
 _NOBODY = 'authorization { user: "nobody", password: "knows" }'
@@ -75,7 +76,7 @@ class NatsServer:
     def freeze(self) -> None:
         """Have it stand still, as on a machine that is out of memory: what comes in is not even refused."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        stand_still(self._process.pid)
 
     def thaw(self) -> None:
         assert self._process is not None

@@ -17,6 +17,7 @@ from control_plane.errors import (
     Unavailable,
 )
 from tests.control_plane.bus.conftest import CLOCK, Site, eventually
+from tests.standstill import stand_still
 
 Streams = tuple[StreamSpec, ...]
 
@@ -35,9 +36,9 @@ async def until_healthy(bus: Bus, *, after: int) -> None:
         await back.wait()
 
 
-async def kill(broker: EmbeddedNats, number: signal.Signals = signal.SIGKILL) -> None:
+async def kill(broker: EmbeddedNats) -> None:
     assert broker.pid is not None
-    os.kill(broker.pid, number)
+    os.kill(broker.pid, signal.SIGKILL)
 
 
 async def test_kill_of_the_broker_loses_no_acknowledged_event_and_the_bus_comes_back(
@@ -97,9 +98,12 @@ async def test_publishing_without_a_connection_fails_at_once_and_says_so(
 
 
 async def test_publish_in_flight_fails_when_the_broker_dies(bus: Bus, broker: EmbeddedNats, streams: Streams) -> None:
-    await kill(broker, signal.SIGSTOP)
+    assert broker.pid is not None
+    stand_still(broker.pid)
+    session = bus.connection()
     waiting = asyncio.ensure_future(bus.publish_event(JOB_EVENT, b"x", message_id="1"))
-    await asyncio.wait([waiting], timeout=0.05)
+    await eventually(lambda: len(session._waiting) == 1 and session.client.pending_data_size == 0)
+    assert not waiting.done()
     await kill(broker)
     with pytest.raises(Unavailable):
         await waiting

@@ -22,6 +22,7 @@ from control_plane.bus.embedded import BrokerConfig, EmbeddedNats
 from control_plane.errors import OrQuantaError, Unavailable
 from control_plane.identity.key_pairs import ensure_server_certificate
 from tests.control_plane.bus.conftest import CLOCK, Site, eventually
+from tests.standstill import stand_still
 
 CHILD = textwrap.dedent(
     """
@@ -121,7 +122,7 @@ async def test_broker_that_hangs_is_replaced(broker: EmbeddedNats, monkeypatch: 
     monkeypatch.setattr("control_plane.bus.broker_process._PROBE_SECONDS", 0.1)
     pid = broker.pid
     assert pid is not None
-    os.kill(pid, signal.SIGSTOP)
+    stand_still(pid)
     await eventually(lambda: broker.complaint == NO_ANSWER)
     assert not broker.healthy
     await until_restarted(broker, 1)
@@ -134,7 +135,7 @@ async def test_broker_is_retried_until_what_hinders_it_is_gone(
     monkeypatch.setattr("control_plane.bus.embedded._MAX_BACKOFF_SECONDS", 0.05)
     store = site.directory / "nats" / "store"
     assert broker.pid is not None
-    os.kill(broker.pid, signal.SIGSTOP)
+    stand_still(broker.pid)
     store.rename(store.with_name("aside"))
     store.write_text("not a directory")
     os.kill(broker.pid, signal.SIGKILL)
@@ -164,7 +165,7 @@ async def test_broker_that_outlived_its_control_plane_is_stopped_by_the_next_sta
     child = control_plane_process(site.broker_config())
     try:
         pid, port = ready(child)
-        os.kill(pid, signal.SIGSTOP)
+        stand_still(pid)
     finally:
         end(child)
     assert runs(pid)
