@@ -7,27 +7,24 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Final
 
 from control_plane.errors import InvalidArgument, NotFound
 from control_plane.model.ids import JOB, JobId
-from control_plane.model.job import Allocation, AllocationState, ExitReason, Job
+from control_plane.model.job import Allocation, Job
 from control_plane.model.record import Noun
 from control_plane.services.convert.scalars import timestamp
 from control_plane.services.feed import EventFeed
 from control_plane.services.validate.fields import Fields
 from control_plane.store import events, jobs
 from control_plane.store.database import Store
+from control_plane.telemetry.log_ending import output_may_come
 from control_plane.telemetry.log_reader import LogEntry, parse_position
 from control_plane.telemetry.logs import TAIL_LINES_MAX, LogStore
 from orquanta.v1 import job_pb2
 
 RANK_MAX: Final = 4_095
 EPOCH_MAX: Final = 1_000_000
-
-_ON_ITS_WAY: Final = timedelta(seconds=30)
-"""How long output may come after the end of its attempt: while the broker is away the host keeps it."""
 
 _TOKEN: Final = re.compile(r"([0-9]{1,7})\|([0-9:,]{0,65536})")
 
@@ -86,7 +83,8 @@ class JobLogs:
 
             async def finished() -> bool:
                 _, job = await self._job(wanted.job_id)
-                return self._is_all_sent(_attempt(job, allocation.epoch))
+                attempt = _attempt(job, allocation.epoch)
+                return attempt is None or not output_may_come(attempt, self._store.clock.now())
 
             source = self._logs.follow(
                 wanted.job_id,
@@ -102,15 +100,6 @@ class JobLogs:
             )
         async for entry in source:
             yield entry
-
-    def _is_all_sent(self, allocation: Allocation | None) -> bool:
-        """Return whether nothing of an attempt is on its way any more: its end travels faster than its output."""
-        if allocation is None:
-            return True
-        if allocation.state is not AllocationState.ENDED or allocation.ended_at is None:
-            return False
-        lost = all(member.exit_reason is ExitReason.NODE_LOST for member in allocation.members)
-        return lost or self._store.clock.now() - allocation.ended_at > _ON_ITS_WAY
 
     async def _job(self, job_id: JobId) -> tuple[int, Job]:
         """Return a job, and an event that it is at least as new as."""

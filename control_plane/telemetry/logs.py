@@ -8,6 +8,7 @@ import shutil
 from collections import OrderedDict, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +33,14 @@ _DRAIN_SECONDS: Final = 5.0
 
 MemberKey = tuple[JobId, int, int]
 """Job, epoch and rank."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The end of what is stored of an attempt. `complete`: every rank's output is there to its last byte."""
+
+    entries: tuple[LogEntry, ...]
+    complete: bool
 
 
 class LogStore:
@@ -94,6 +103,12 @@ class LogStore:
         reader = self._reader(job_id, epoch, ranks, position)
         async for entry in self._drain(reader, tail_lines):
             yield entry
+
+    async def tail(self, job_id: JobId, epoch: int, *, ranks: Sequence[int], lines: int) -> Tail:
+        """Return the last lines (at most TAIL_LINES_MAX) of what is stored of an attempt, in order of time."""
+        reader = self._reader(job_id, epoch, ranks, "")
+        entries = await asyncio.to_thread(reader.tail, min(lines, TAIL_LINES_MAX))
+        return Tail(tuple(entries), reader.ended)
 
     async def follow(
         self,

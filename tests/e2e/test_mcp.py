@@ -1,5 +1,6 @@
 """Another agent uses a real fleet over MCP: the real client, real pipes, the real control plane and a real host."""
 
+import asyncio
 import os
 import sys
 from pathlib import Path
@@ -46,7 +47,8 @@ async def test_an_agent_launches_a_job_reads_what_it_wrote_and_is_held_from_then
         assert launched["status"] == "ok", launched
         (job_id,) = launched["result"]["job_ids"]
         assert (await reaches(site.admin, job_id, JobState.SUCCEEDED)).user_email
-        log = await call(session, "job_logs", job=job_id)
+        while (log := await call(session, "job_logs", job=job_id))["result"]["more_may_come"]:  # noqa: ASYNC110 - on its way
+            await asyncio.sleep(0.05)
         assert [line["text"] for line in log["result"]["lines"]] == ["from another agent"]
         assert log["untrusted"] is True
         # It has read words that a stranger could have written: what it asks for now needs a person.

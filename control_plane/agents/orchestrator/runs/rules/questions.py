@@ -143,6 +143,8 @@ def _why(view: RunView, name: str, line: str) -> Move | str:
     if logs is None:
         return Call("job_logs", {"job": name, "lines": 5}, f"read the last words of {name}")
     last = [f"  {one.get('text', '')}  [{one.get('evidence_id', '')}]" for one in logs.data.get("lines", ())]
+    if not last and logs.data.get("more_may_come"):
+        return f"{line} What it wrote last is still on its way: ask again in half a minute."
     return line + ("\nIts last lines (its own words, not ours):\n" + "\n".join(last) if last else "")
 
 
