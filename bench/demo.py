@@ -194,7 +194,7 @@ class Demo:
         )
         self._story.check(len(chain) == 3 and ordered, "the chain's three jobs ran one after another")
         long = self._tasks["long"].result().jobs[0]
-        text = b"".join([chunk.data async for chunk in client.jobs.logs(long.id)])
+        text = b"".join([chunk.data async for chunk in client.jobs.logs(long.id, follow=True)])
         complete = text.split(b"\n")[:-1] == [b"record %d" % number for number in range(1, 15)]
         self._story.check(
             long.epoch == 1 and complete, "the job whose daemon was killed ran once, and no line of its output is lost"

@@ -98,7 +98,7 @@ async def test_a_goal_is_one_trace_from_its_caller_to_the_exit_of_its_process(
         monkeypatch.delenv("TRACEPARENT")
         (job,) = (await admin.goals.get(goal.id)).jobs
         await admin.jobs.wait(job.id)
-        handed_on = TraceContext.parse((await output(admin, job.id)).decode())
+        handed_on = TraceContext.parse((await output(admin, job.id, follow=True)).decode())
         names = {"GoalService/CreateGoal", "goal", "governor launch_jobs", "job", "queue", "governor place_job"}
         spans = await collector.until(CALLER.trace_id, {*names, "attempt", "run on host"})
         samples = await scraped(metrics, until='orquanta_jobs{state="failed"} 1.0')
