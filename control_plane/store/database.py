@@ -19,6 +19,7 @@ from control_plane.model.record import Noun
 from control_plane.store import epochs
 from control_plane.store.changes import Changes
 from control_plane.store.engine import migrate, open_engine
+from control_plane.store.feed import EventFeed, News
 from control_plane.store.transaction import Tx, domain_error, unavailable
 from control_plane.store.writer import Fence, Write, Writer, lock, write_connection
 
@@ -30,22 +31,35 @@ _READERS: Final = 4
 
 
 class _Database:
-    """What all handles of one store share: connections, threads and who waits for changes."""
+    """What all handles of one store share: connections, threads, the newest events and who waits for changes."""
 
     def __init__(self, engine: Engine, *, clock: Clock, newest_event: int, shared: bool) -> None:
         self.engine = engine
         self.clock = clock
         self.readers = ThreadPoolExecutor(_READERS, thread_name_prefix="store-read")
         self.changes = Changes(newest_event)
+        self.feed = EventFeed(self.changes, self.read)
         self.hooks: list[Callable[[int], None]] = []
         self.closed = False
         self.loop = asyncio.get_running_loop()
-        self.writer = Writer(engine, clock=clock, committed=self._committed, shared=shared)
+        self.writer = Writer(engine, clock=clock, newest=newest_event, committed=self._committed, shared=shared)
 
-    def _committed(self, newest: int) -> None:
-        self.changes.advance(newest)
+    def _committed(self, news: News) -> None:
+        self.feed.take(news)
+        self.changes.advance(news.newest)
         for hook in self.hooks:
-            hook(newest)
+            hook(news.newest)
+
+    async def read(self, function: Callable[[Tx], T]) -> T:
+        self.refuse_if_closed()
+        return await self.loop.run_in_executor(self.readers, self._read, function)
+
+    def _read(self, function: Callable[[Tx], T]) -> T:
+        try:
+            with Session(self.engine, autoflush=False, expire_on_commit=False) as session:
+                return function(Tx(session, self.clock.now(), writable=False))
+        except SQLAlchemyError as error:
+            raise domain_error(error) from error
 
     def refuse_if_closed(self) -> None:
         if self.closed:
@@ -65,6 +79,7 @@ class Store:
         self._fence = fence
         self._engine = database.engine
         self.changes = database.changes
+        self.feed = database.feed
 
     @classmethod
     async def open(cls, url: str, *, clock: Clock, shared: bool = False) -> "Store":
@@ -146,15 +161,7 @@ class Store:
 
     async def read(self, function: Callable[[Tx], T]) -> T:
         """Run `function` on a consistent snapshot. Raises Unavailable when the database is away."""
-        self._database.refuse_if_closed()
-        return await self._database.loop.run_in_executor(self._database.readers, self._read, function)
-
-    def _read(self, function: Callable[[Tx], T]) -> T:
-        try:
-            with Session(self._engine, autoflush=False, expire_on_commit=False) as session:
-                return function(Tx(session, self.clock.now(), writable=False))
-        except SQLAlchemyError as error:
-            raise domain_error(error) from error
+        return await self._database.read(function)
 
     async def confirm(self) -> None:
         """Look whether this control plane is still the one in charge; without an epoch, whether the database answers.

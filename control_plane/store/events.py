@@ -7,8 +7,8 @@ from sqlalchemy import delete, func, select
 from sqlmodel import col
 
 from control_plane.model.record import Event, Noun
-from control_plane.store.database import Tx
 from control_plane.store.tables import EventRow
+from control_plane.store.transaction import Tx
 
 _PAGE = 500
 

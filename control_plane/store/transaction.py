@@ -3,7 +3,7 @@
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import structlog
 from sqlalchemy import event
@@ -18,6 +18,9 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 R = TypeVar("R", bound=SQLModel)
+
+Emitted: TypeAlias = tuple[Noun, str, str, str, str, datetime]
+"""What an event is made of, without its number; in the order of `Event`."""
 
 DATABASE_AWAY: Final = "STORE_UNAVAILABLE"
 _CURRENT: Final = "transaction"
@@ -38,8 +41,8 @@ class Tx:
         self.session = session
         self.now = now
         self.writable = writable
-        self.emitted = False
-        """Whether there may be an event of it."""
+        self.emitted: list[Emitted] = []
+        """The events of it that have not been undone, in the order in which they are written."""
         self._waiting: dict[type[Table], list[dict[str, Any]]] = {}  # Any: a column's value
         self._rows: dict[tuple[type[SQLModel], str], Any] = {}  # Any: the row, of that type
         self._known: dict[Hashable, Any] = {}  # Any: whatever belongs to the key
@@ -49,7 +52,7 @@ class Tx:
 
     def emit(self, noun: Noun, item_id: str, kind: str, message: str, *, parent_id: str = "") -> None:
         """Append an event that becomes visible with the transaction's commit."""
-        self.emitted = True
+        self.emitted.append((noun, item_id, parent_id, kind, message, self.now))
         self.later(
             EventRow,
             {
@@ -147,6 +150,7 @@ class Tx:
                 raise Inseparable(f"{type(error).__name__}: {error}") from error
             return
         self.settle()
+        emitted = len(self.emitted)
         nested = self.session.begin_nested()
         try:
             yield
@@ -158,6 +162,7 @@ class Tx:
                 raise unavailable(trouble) from error
             self.session.expire_all()
             self._waiting.clear()
+            del self.emitted[emitted:]
             self._refused = None
             self._rows.clear()
             self._known.clear()

@@ -16,7 +16,8 @@ from sqlmodel import Session
 from control_plane.clock import Clock
 from control_plane.errors import Unavailable
 from control_plane.store import epochs
-from control_plane.store.transaction import DATABASE_AWAY, Tx, domain_error, settle_before_statements
+from control_plane.store.feed import News, numbered
+from control_plane.store.transaction import DATABASE_AWAY, Emitted, Tx, domain_error, settle_before_statements
 
 log = structlog.get_logger()
 
@@ -58,13 +59,17 @@ class Write(Generic[T]):
 
 
 class Writer:
-    """Takes writes until it is closed. `committed` is called in the event loop with the newest event's sequence."""
+    """Takes writes until it is closed. `committed` is called in the event loop with the events of each commit."""
 
-    def __init__(self, engine: Engine, *, clock: Clock, committed: Callable[[int], None], shared: bool) -> None:
+    def __init__(
+        self, engine: Engine, *, clock: Clock, newest: int, committed: Callable[[News], None], shared: bool
+    ) -> None:
+        """`newest` is the number of the newest event that is committed."""
         self._engine = engine
         self._clock = clock
         self._committed = committed
         self._shared = shared
+        self._newest = newest
         self._loop = asyncio.get_running_loop()
         self._writes: queue.Queue[Write[Any] | None] = queue.Queue(_QUEUED_WRITES_MAX)  # Any: results of all types
         self._thread = threading.Thread(target=self._write_loop, name="store-write", daemon=True)
@@ -107,7 +112,7 @@ class Writer:
     def _commit(self, batch: list[Write[Any]]) -> None:  # Any: results of all types
         """Run a batch in one transaction and answer every caller, whatever happens."""
         done: list[tuple[Write[Any], Any]] = []  # Any: results of all types
-        newest = 0
+        news: News | None = None
         try:
             with (
                 write_connection(self._engine) as connection,
@@ -116,7 +121,10 @@ class Writer:
                 lock(session, shared=self._shared)
                 _remember_rows(session)
                 settle_before_statements(session)
-                done, newest = self._run_all(session, batch)
+                done, emitted = self._run_all(session, batch)
+                if emitted:
+                    # Nobody else writes meanwhile, so the newest ones are of this commit.
+                    news = numbered(session, self._newest, () if self._shared else emitted)
                 session.commit()
                 connection.commit()
         except Exception as error:  # noqa: BLE001 - every caller of the batch must get an answer
@@ -128,28 +136,27 @@ class Writer:
         for write, result in done:
             if write.committed is not None:
                 self._loop.call_soon_threadsafe(write.committed, result)
-        if newest:
-            self._loop.call_soon_threadsafe(self._committed, newest)
+        if news is not None:
+            self._newest = news.newest
+            self._loop.call_soon_threadsafe(self._committed, news)
         for write, result in done:
             write.future.set_result(result)
 
     def _run_all(
         self, session: Session, batch: list[Write[Any]]
-    ) -> tuple[list[tuple[Write[Any], Any]], int]:  # Any: as above
-        """Return the writes that went well, with their results, and the newest event's sequence, 0 without events."""
+    ) -> tuple[list[tuple[Write[Any], Any]], list[Emitted]]:  # Any: as above
+        """Return the writes that went well, with their results, and the events of them."""
         done: list[tuple[Write[Any], Any]] = []  # Any: results of all types
-        emitted = False
+        emitted: list[Emitted] = []
         for write in batch:
             outcome = self._run(session, write)
             if outcome is not None:
-                result, has_events = outcome
+                result, its_events = outcome
                 done.append((write, result))
-                emitted = emitted or has_events
-        # Nobody else writes meanwhile, so the newest one is of this commit.
-        newest = session.connection().execute(text("SELECT max(sequence) FROM events")).scalar() if emitted else 0
-        return done, newest or 0
+                emitted += its_events
+        return done, emitted
 
-    def _run(self, session: Session, write: Write[Any]) -> tuple[Any, bool] | None:  # Any: results of all types
+    def _run(self, session: Session, write: Write[Any]) -> tuple[Any, list[Emitted]] | None:  # Any: of all types
         tx = Tx(session, self._clock.now(), writable=True)
         savepoint = session.begin_nested()
         try:
