@@ -31,9 +31,10 @@ class DcgmClient:
 
     def __init__(self, url: str, clock: Clock, *, deadline_seconds: float = DEADLINE_SECONDS) -> None:
         """Take the exporter's URL, such as `http://127.0.0.1:9400/metrics`. Raises ValueError if it is none."""
-        from node_agent.probe.dcgm.page import DcgmPage  # noqa: PLC0415 - see that module: hosts without exporter go free
+        from node_agent.probe.dcgm.page import DcgmPage, KnownLabels  # noqa: PLC0415 - see that module: hosts without exporter go free
 
         self._new_page = DcgmPage
+        self._labels: KnownLabels = {}
         self._target = parse_url(url)
         self._clock = clock
         self._deadline_seconds = deadline_seconds
@@ -63,7 +64,7 @@ class DcgmClient:
     async def scrape(self) -> DcgmReading:
         """Ask the exporter once. What goes wrong is in the reading; nothing is raised for it."""
         began = self._clock.monotonic()
-        page = self._new_page()
+        page = self._new_page(self._labels)
         try:
             async with asyncio.timeout(self._deadline_seconds):
                 async with fetch(self._target) as pieces:

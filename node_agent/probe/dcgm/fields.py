@@ -69,12 +69,13 @@ def is_blank(value: float) -> bool:
     return in_32 or value == _ROUNDED_BLANK_64 or (whole and _BLANKS_FLOAT[0] <= value <= _BLANKS_FLOAT[1])
 
 
-def field_name(name: str) -> str:
-    """Return DCGM's own name of a series.
+def _fields_by_name() -> dict[bytes, str]:
+    lengthened = {f"{name}_total".encode(): name for name in OF_A_GPU}
+    return lengthened | {name.encode(): name for name in OF_A_GPU}
 
-    Collectors on the way append `_total` to every counter, also to those that end in `_TOTAL` already.
-    """
-    if name in OF_A_GPU:
-        return name
-    without = name.removesuffix("_total")
-    return without if without in OF_A_GPU else name
+
+FIELDS_BY_NAME: Final = _fields_by_name()
+"""DCGM's own name by the name of a series.
+
+Collectors on the way append `_total` to every counter, also to those that end in `_TOTAL` already.
+"""

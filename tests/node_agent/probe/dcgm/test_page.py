@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from node_agent.probe.dcgm.page import DcgmPage, read_sample
+from node_agent.probe.dcgm.page import MAXIMUM_LABELS, DcgmPage, KnownLabels, read_sample
 from node_agent.probe.dcgm.reading import DcgmGpu, TooMuch
 from tests.node_agent.probe.dcgm.pages import BLANKS, MIG, MODEL, NEW, NVLINK, OLD, UUIDS, new_labels, page
 
@@ -16,6 +16,15 @@ def read(text: str | bytes, piece_bytes: int = 1 << 20) -> tuple[dict[str, DcgmG
     for start in range(0, len(data), piece_bytes):
         pages.feed(data[start : start + piece_bytes])
     return pages.end()[0], pages
+
+
+def read_twice(text: str) -> tuple[DcgmPage, DcgmPage]:
+    """Read a page with nothing known, and again with what is known then of its labels."""
+    known: KnownLabels = {}
+    first, second = DcgmPage(known), DcgmPage(known)
+    for pages in (first, second):
+        pages.feed(text.encode())
+    return first, second
 
 
 @pytest.mark.parametrize("text", [OLD, NEW])
@@ -155,6 +164,38 @@ def test_garbage_of_the_formats_own_characters_is_survived(text: str) -> None:
 def test_figures_are_numbers_or_left_out(text: str) -> None:
     gpus, _ = read(f'DCGM_FI_DEV_GPU_TEMP{{UUID="GPU-1"}} {text}\n')
     assert all(math.isfinite(value) for gpu in gpus.values() for value in gpu.figures.values())
+
+
+@pytest.mark.parametrize(
+    "text", [OLD, NEW, NVLINK, MIG, *(page(new_labels(0), DCGM_FI_DEV_GPU_TEMP=b) for b in BLANKS)]
+)
+def test_known_labels_change_nothing_about_what_is_read(text: str) -> None:
+    first, second = read_twice(text)
+    assert first.end() == second.end()
+    assert first.hostname == second.hostname
+
+
+@settings(deadline=None)
+@given(st.text(alphabet='"\\{}=,# \t_a1\ré', max_size=40), st.text(alphabet="0123456789.eE+-_ naif{}\r", max_size=25))
+def test_known_labels_change_nothing_about_garbage(labels: str, value: str) -> None:
+    known = 'DCGM_FI_DEV_GPU_TEMP{UUID="GPU-1"} 1\n'
+    first, second = read_twice(
+        f'{known}DCGM_FI_DEV_PSTATE{{UUID="GPU-1"}} {value}\nDCGM_FI_DEV_POWER_USAGE{{{labels}}} 3\n'
+    )
+    assert first.end() == second.end()
+    library = read_sample(f'A{{UUID="GPU-1"}} {value}'.encode())
+    fresh, _ = read(known + f'DCGM_FI_DEV_XID_ERRORS{{UUID="GPU-1"}} {value}')
+    figure = fresh["GPU-1"].figures.get("DCGM_FI_DEV_XID_ERRORS")
+    assert figure is None or (library is not None and figure == library.value and type(figure) is type(library.value))
+
+
+def test_what_is_known_of_labels_is_bounded() -> None:
+    known: KnownLabels = {}
+    pages = DcgmPage(known)
+    for number in range(2 * MAXIMUM_LABELS + 5):
+        pages.feed(f'DCGM_FI_DEV_GPU_TEMP{{UUID="GPU-1",pod="{number}"}} {number}\n'.encode())
+    assert len(known) <= MAXIMUM_LABELS
+    assert pages.end()[0]["GPU-1"].figures == {"DCGM_FI_DEV_GPU_TEMP": 2 * MAXIMUM_LABELS + 4}
 
 
 def test_a_sample_is_read_with_its_labels_and_whole_numbers_without_loss() -> None:
