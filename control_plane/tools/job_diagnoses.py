@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from typing_extensions import override
@@ -21,7 +22,8 @@ from control_plane.reasoning.contract import Purpose
 from control_plane.store import conditions
 from control_plane.store.database import Store, Tx
 from control_plane.store.diagnoses import job_subject
-from control_plane.telemetry.logs import LogStore
+from control_plane.telemetry.log_ending import output_may_come
+from control_plane.telemetry.logs import LogStore, Tail
 from control_plane.telemetry.windows import TelemetryWindows
 from control_plane.tools.definition import JobDiagnoser
 from control_plane.tools.diagnosing import AGENT, ANSWER_SECONDS, Asker, Subject
@@ -53,14 +55,14 @@ class JobDiagnoses(JobDiagnoser):
 
         Raises NotFound, or PermissionDenied for who may not read it.
         """
-        case = await _gather(self._store, self._logs, principal, reference, attempt)
-        rules = await asyncio.to_thread(diagnose, case)
+        case, may_come = await _gather(self._store, self._logs, principal, reference, attempt)
+        rules = await asyncio.to_thread(_by_rules, case, may_come=may_come)
         if case.attempt is None or not self._asker.exists or not rules_end(case, rules):
             return case.job, rules
         question = await asyncio.to_thread(_question, case, case.attempt, rules, self._facts(case.attempt))
         subject = Subject(
             job_subject(case.job.id, case.attempt.epoch),
-            "",  # what is known of an attempt that has ended stays the same
+            "incomplete" if may_come else "",  # what is known of an attempt, once all of its output is there, stays
             Purpose(AGENT, user_id=principal.user_id, goal_id=case.job.goal_id),
             job_id=case.job.id,
         )
@@ -104,22 +106,35 @@ async def diagnose_job(
     store: Store, logs: LogStore, principal: Principal, reference: str, attempt: int | None = None
 ) -> tuple[Job, Diagnosis]:
     """Return a job and why it failed, by rules alone. Raises NotFound, or PermissionDenied for who may not read it."""
-    case = await _gather(store, logs, principal, reference, attempt)
+    case, may_come = await _gather(store, logs, principal, reference, attempt)
     # Matching some thousand lines takes a while; nobody else's call waits for it.
-    return case.job, await asyncio.to_thread(diagnose, case)
+    return case.job, await asyncio.to_thread(_by_rules, case, may_come=may_come)
+
+
+def _by_rules(case: FailureCase, *, may_come: bool) -> Diagnosis:
+    found = diagnose(case)
+    if may_come and rules_end(case, found):
+        return replace(found, note="some of what it wrote may still be on its way: ask again in half a minute")
+    return found
 
 
 async def _gather(
     store: Store, logs: LogStore, principal: Principal, reference: str, attempt: int | None
-) -> FailureCase:
+) -> tuple[FailureCase, bool]:
+    """Return what is known of an attempt, and whether some of its output may still come."""
+
     def read(tx: Tx) -> tuple[Job, Allocation | None, tuple[HostCondition, ...]]:
         job = job_to_read(tx, reference, principal)
         chosen = _attempt(job, attempt)
         return job, chosen, () if chosen is None else _conditions(tx, chosen)
 
     job, chosen, seen = await store.read(read)
-    lines = () if chosen is None else await _lines(logs, job, chosen)
-    return FailureCase(job, chosen, lines, seen)
+    if chosen is None:
+        return FailureCase(job, chosen, (), seen), False
+    ranks = [member.rank for member in chosen.members]
+    tail = await logs.tail(job.id, chosen.epoch, ranks=ranks, lines=LINES_MAX)
+    may_come = not tail.complete and output_may_come(chosen, store.clock.now())
+    return FailureCase(job, chosen, _lines(job, chosen, tail), seen), may_come
 
 
 def _attempt(job: Job, number: int | None) -> Allocation | None:
@@ -145,10 +160,8 @@ def _of_host(tx: Tx, node_id: NodeId, names: Mapping[NodeId, str]) -> list[HostC
     return [HostCondition(f"condition:{node_id}/{one.id}", node_id, names[node_id], one) for one in known.values()]
 
 
-async def _lines(logs: LogStore, job: Job, attempt: Allocation) -> tuple[LogLine, ...]:
-    ranks = [member.rank for member in attempt.members]
-    entries = [entry async for entry in logs.read(job.id, attempt.epoch, ranks=ranks, tail_lines=LINES_MAX)]
+def _lines(job: Job, attempt: Allocation, tail: Tail) -> tuple[LogLine, ...]:
     return tuple(
         LogLine(log_evidence_id(job.id, attempt.epoch, entry.rank, offset), entry.rank, text, entry.read_at)
-        for entry, offset, text in log_lines(entries)
+        for entry, offset, text in log_lines(tail.entries)
     )

@@ -14,7 +14,7 @@ from tests.control_plane.services.harness import Client, Fleet, a_job
 OUTPUT = b"step 1\nshard 12 ends in the midst of a record\n"
 
 
-async def failed_job(fleet: Fleet, user: Client) -> str:
+async def failed_job(fleet: Fleet, user: Client, *, end: bool = True) -> str:
     """A job that wrote something which no rule knows, and failed."""
     node = await fleet.node("host-1")
     spec = a_job()
@@ -23,7 +23,7 @@ async def failed_job(fleet: Fleet, user: Client) -> str:
     await fleet.place(job_id, node, 1)
     (allocation,) = (await fleet.store.read(lambda tx: jobs.require(tx, JobId(job_id)))).allocations
     records = (LogRecord(LogStream.STDERR, OUTPUT, fleet.clock.now()),)
-    chunk = LogChunk(JobId(job_id), allocation.id, 1, 0, 0, len(OUTPUT), records, end=True)
+    chunk = LogChunk(JobId(job_id), allocation.id, 1, 0, 0, len(OUTPUT), records, end=end)
     await fleet.logs.append([(chunk, False)])
 
     def report(tx: Tx) -> None:
@@ -75,4 +75,29 @@ async def test_where_rules_end_the_owner_gets_a_models_words_and_a_viewer_reads_
         (f"log:{job_id}/0/7", "log", "shard 12 ends in the midst of a record")
     ]
     assert await why(viewer, job_id) == found
+    fleet.model.assert_complete()
+
+
+async def test_until_all_of_the_output_has_come_what_is_unsure_says_so_and_a_model_is_asked_again_later(
+    fleet: Fleet, user: Client
+) -> None:
+    job_id = await failed_job(fleet, user, end=False)
+    assert "on its way" in (await why(user, job_id)).note
+    fleet.model.model_name = "llama"
+    early, late = (
+        {
+            "cause": cause,
+            "summary": "A shard is cut off.",
+            "advice": "Write it anew.",
+            "fault": "job",
+            "confidence": 0.9,
+            "evidence": [f"log:{job_id}/0/7"],
+            "alternatives": [],
+        }
+        for cause in ("DISK_FULL", "DATA_INVALID")
+    )
+    fleet.model.script = [early, late]
+    assert [(await why(user, job_id)).cause for _ in range(2)] == ["DISK_FULL", "DISK_FULL"]
+    fleet.clock.advance(600)
+    assert [(await why(user, job_id)).cause for _ in range(2)] == ["DATA_INVALID", "DATA_INVALID"]
     fleet.model.assert_complete()
