@@ -42,7 +42,6 @@ from control_plane.model.identity import CertificateSerial, NodePrincipal
 from control_plane.model.ids import NODE, NodeId, derived_id
 from control_plane.model.node import GpuInventory, HostInventory, Node, NodeState
 from control_plane.model.record import Noun
-from control_plane.services.feed import EventFeed
 from control_plane.services.link_claims import GpuClaims
 from control_plane.services.link_dispatch import LinkDispatch
 from control_plane.services.link_health_writer import LinkHealthWriter
@@ -51,6 +50,7 @@ from control_plane.services.link_session import LinkSession
 from control_plane.services.link_terms import LinkTerms
 from control_plane.store import bounds, nodes
 from control_plane.store.database import Store, Tx
+from control_plane.store.feed import EventFeed
 from orquanta.v1 import health_pb2, node_link_pb2, repair_pb2
 
 CPU_MS_PER_NODE = 2.0
@@ -263,7 +263,7 @@ async def measure(url: str, options: argparse.Namespace) -> dict[str, object]:
         defaults=JobDefaults(max_runtime_seconds=3600, stop_grace_seconds=10, max_attempts=3),
         prices=PriceTable(),
     )
-    feed = EventFeed(store)
+    feed = store.feed
     books = Books(feed)
     dispatch = LinkDispatch(store, feed, fleet.registry, None, None, claims=GpuClaims(), clock=clock)  # type: ignore[arg-type] # no jobs here
     running = [

@@ -35,7 +35,6 @@ from control_plane.services.composition import (
     PeopleServices,
     ServiceDependencies,
 )
-from control_plane.services.feed import EventFeed
 from control_plane.services.link_join import Joining
 from control_plane.services.link_peers import LinkPeers
 from control_plane.services.link_policy import LocalPolicies
@@ -263,7 +262,7 @@ class ControlPlane:
         links = NodeLinks(
             store,
             certificates.ca,
-            EventFeed(store),
+            store.feed,
             registry,
             clock=self._clock,
             terms=terms,

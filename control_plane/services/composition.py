@@ -29,7 +29,6 @@ from control_plane.services.authentication import Authenticator
 from control_plane.services.bounded import Bounded
 from control_plane.services.call_traces import Called, CallTraces
 from control_plane.services.catalog import Catalog
-from control_plane.services.feed import EventFeed
 from control_plane.services.goals import GoalPlanner, Goals
 from control_plane.services.grants import Grants
 from control_plane.services.incidents import Incidents
@@ -133,7 +132,7 @@ class PeopleServices:
 
     def __init__(self, deps: ServiceDependencies) -> None:
         self.authenticator = Authenticator(store=deps.store, access_tokens=deps.access_tokens, clock=deps.clock)
-        feed = EventFeed(deps.store)
+        feed = deps.store.feed
         watcher = Watcher(deps.store, feed)
         cache = JobCache(feed)
         self.gate = Gate(

@@ -11,7 +11,7 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from control_plane.model.record import Noun
-from control_plane.services.feed import EventFeed
+from control_plane.store.feed import EventFeed
 from orquanta.v1 import job_pb2
 
 GET_JOB: Final = "/orquanta.v1.JobService/GetJob"

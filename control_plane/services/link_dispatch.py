@@ -16,7 +16,6 @@ from control_plane.model.ids import JobId, NodeId
 from control_plane.model.node import Node, NodeState
 from control_plane.model.record import Noun
 from control_plane.model.repair import Repair, RepairOrigin, RepairState, Rung
-from control_plane.services.feed import EventFeed
 from control_plane.services.link_books import MemberKey
 from control_plane.services.link_claims import GpuClaims
 from control_plane.services.link_orders import condition_order, member_stops, repair_order
@@ -29,6 +28,7 @@ from control_plane.store import actions, conditions, link_holders, nodes, occupi
 from control_plane.store.allocations import ASSIGNMENTS_CHANGED
 from control_plane.store.database import Store, Tx
 from control_plane.store.epochs import LEADER_CHANGED
+from control_plane.store.feed import EventFeed
 from control_plane.tracing import contexts
 from orquanta.v1 import node_link_pb2
 

@@ -10,7 +10,6 @@ from control_plane.errors import PermissionDenied
 from control_plane.identity.ca import CertificateAuthority
 from control_plane.model.identity import NodePrincipal
 from control_plane.model.ids import AllocationId
-from control_plane.services.feed import EventFeed
 from control_plane.services.link_admission import LinkAdmission
 from control_plane.services.link_books import Settled
 from control_plane.services.link_claims import GpuClaims
@@ -34,6 +33,7 @@ from control_plane.services.link_verdicts import LinkVerdicts
 from control_plane.services.link_writer import LinkWriter
 from control_plane.store import audit, link_holders, nodes
 from control_plane.store.database import Store, Tx
+from control_plane.store.feed import EventFeed
 from orquanta.v1 import node_link_pb2
 
 log = structlog.get_logger()

@@ -14,10 +14,10 @@ from control_plane.model.ids import JOB, JobId
 from control_plane.model.job import Allocation, Job
 from control_plane.model.record import Noun
 from control_plane.services.convert.scalars import timestamp
-from control_plane.services.feed import EventFeed
 from control_plane.services.validate.fields import Fields
 from control_plane.store import events, jobs
 from control_plane.store.database import Store
+from control_plane.store.feed import EventFeed
 from control_plane.telemetry.log_ending import output_may_come
 from control_plane.telemetry.log_reader import LogEntry, parse_position
 from control_plane.telemetry.logs import TAIL_LINES_MAX, LogStore

@@ -11,10 +11,10 @@ from control_plane.bus.deltas import DeltaReader, Deltas
 from control_plane.model.ids import GoalId, RunId, UserId
 from control_plane.model.record import Event, Noun
 from control_plane.model.run import ReasoningEvent
-from control_plane.services.feed import EventFeed
 from control_plane.services.watch import position_of, resume_token_of
 from control_plane.store import run_events, runs
 from control_plane.store.database import Store, Tx
+from control_plane.store.feed import EventFeed
 from control_plane.store.run_events import PlacedEvent
 
 _PAGE: Final = 200

@@ -19,9 +19,9 @@ from typing import Final, Generic, TypeVar
 
 from control_plane.errors import InvalidArgument, OutOfRange
 from control_plane.model.record import Event
-from control_plane.services.feed import EventFeed
 from control_plane.store import events
 from control_plane.store.database import Store, Tx
+from control_plane.store.feed import EventFeed
 
 _PAGE: Final = 200
 """Events behind one batch of changes: a stream holds no more things than this while its reader is slow."""

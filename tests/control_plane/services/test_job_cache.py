@@ -3,10 +3,10 @@ from control_plane.model.ids import JobId, NodeId
 from control_plane.model.job import AllocationState
 from control_plane.model.record import Noun
 from control_plane.model.report import MemberReport
-from control_plane.services.feed import EventFeed
 from control_plane.services.job_cache import JobCache
 from control_plane.store import jobs
 from control_plane.store.database import Store, Tx
+from control_plane.store.feed import EventFeed
 from orquanta.v1 import job_pb2
 from tests.control_plane.services.harness import Client, Fleet, a_job
 
@@ -20,7 +20,7 @@ async def emit(store: Store, noun: Noun, item_id: str) -> int:
 
 
 async def test_an_answer_is_used_until_its_job_changes(sqlite_store: Store) -> None:
-    feed = EventFeed(sqlite_store)
+    feed = EventFeed(sqlite_store.changes, sqlite_store.read)  # one that is handed nothing, as among control planes
     cache = JobCache(feed)
     before = await emit(sqlite_store, Noun.JOB, JOB)
     await feed.catch_up()
@@ -35,12 +35,21 @@ async def test_an_answer_is_used_until_its_job_changes(sqlite_store: Store) -> N
     assert await cache.current(JOB) is None
 
 
+async def test_an_answer_about_whose_job_nothing_was_said_is_used_at_once_after_another_change(
+    sqlite_store: Store,
+) -> None:
+    cache = JobCache(sqlite_store.feed)
+    cache.store(JOB, b"first", await emit(sqlite_store, Noun.JOB, JOB))
+    await emit(sqlite_store, Noun.JOB, "j-000000000000")
+    assert cache.shortcut(ASK) == b"first"
+    await emit(sqlite_store, Noun.JOB, JOB)
+    assert cache.shortcut(ASK) is None
+
+
 async def test_an_answer_read_before_a_change_and_stored_after_it_is_not_used(sqlite_store: Store) -> None:
-    feed = EventFeed(sqlite_store)
-    cache = JobCache(feed)
+    cache = JobCache(sqlite_store.feed)
     before = await emit(sqlite_store, Noun.JOB, JOB)
     await emit(sqlite_store, Noun.JOB, JOB)
-    await feed.catch_up()
     cache.store(JOB, b"late", before)
     assert cache.shortcut(ASK) is None
 
@@ -48,18 +57,17 @@ async def test_an_answer_read_before_a_change_and_stored_after_it_is_not_used(sq
 async def test_an_answer_from_before_what_memory_reaches_is_not_used(sqlite_store: Store) -> None:
     before = await emit(sqlite_store, Noun.JOB, JOB)
     await emit(sqlite_store, Noun.AGENT, "scheduler_agent")
-    feed = EventFeed(sqlite_store)
-    cache = JobCache(feed)
+    cache = JobCache(EventFeed(sqlite_store.changes, sqlite_store.read))
     cache.store(JOB, b"old", before)
     assert cache.shortcut(ASK) is None
 
 
 async def test_garbage_is_left_to_the_gate(sqlite_store: Store) -> None:
-    assert JobCache(EventFeed(sqlite_store)).shortcut(b"\xff\xff") is None
+    assert JobCache(sqlite_store.feed).shortcut(b"\xff\xff") is None
 
 
 async def test_what_is_kept_is_bounded_in_bytes(sqlite_store: Store) -> None:
-    cache = JobCache(EventFeed(sqlite_store))
+    cache = JobCache(sqlite_store.feed)
     for number in range(40):
         cache.store(f"j-{number:012d}", bytes(1 << 20), 0)
     assert sum(len(answer.response) for answer in cache._answers.values()) <= 32 << 20

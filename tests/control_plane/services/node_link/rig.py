@@ -31,7 +31,6 @@ from control_plane.model.node import JoinTokenRecord, Node
 from control_plane.model.record import AuditRecord
 from control_plane.model.repair import Rung
 from control_plane.services.access import Port
-from control_plane.services.feed import EventFeed
 from control_plane.services.interceptors import Gate
 from control_plane.services.link_admission import LinkAdmission
 from control_plane.services.link_join import Joining
@@ -339,7 +338,7 @@ async def running(
         links = NodeLinks(
             store,
             ca,
-            EventFeed(store),
+            store.feed,
             registry,
             clock=clock,
             terms=terms,
