@@ -2,11 +2,15 @@
 
 A dataclass becomes the list of its fields in order, an enum its value. Reading back checks every value against the
 annotations, because what a probe sends is not to be trusted: a driver may have written over its memory.
+
+From one sample to the next hardly anything of a GPU changes. What is equal to what was read before at the same place is
+not read again: the object of then stands for it, so that whoever judges samples may tell by identity what is the same.
 """
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from operator import attrgetter
 from types import NoneType, UnionType
 from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
 
@@ -14,6 +18,8 @@ from node_agent.probe.samples import NvlinkSample
 
 _T = TypeVar("_T")
 _Read = Callable[[Any], Any]  # Any: from and to whatever the annotation says
+_ReadAgain = Callable[[Any, Any, Any], Any]
+"""Takes a value, the value before at the same place, and what was read of that."""
 _MAXIMUM_TEXT: Final = 500
 _MAXIMUM_ITEMS: Final = 4096
 _MAXIMUM_KEPT: Final = 32
@@ -65,6 +71,8 @@ _kept: dict[int, tuple[tuple[Any, ...], list[Any]]] = {}
 """By identity of the tuple, which is held so that no other takes its identity."""
 _known_names: dict[type[Any], tuple[str, ...]] = {}
 _known_readers: dict[Any, _Read] = {}
+_known_again: dict[Any, _ReadAgain] = {}
+"""Of dataclasses, which are read by their fields."""
 
 
 def _names(kind: type[Any]) -> tuple[str, ...]:
@@ -138,7 +146,8 @@ def _union(annotation: UnionType) -> _Read:
 def _tuple(kinds: tuple[Any, ...]) -> _Read:
     repeated = len(kinds) == 2 and kinds[1] is Ellipsis  # noqa: PLR2004 - tuple[X, ...] has two arguments
     if repeated:
-        return _repeated(_reader(kinds[0]))
+        reader = _reader(kinds[0])
+        return _repeated(reader, _known_again.get(kinds[0], lambda value, _before, _kept: reader(value)))
     readers = tuple(map(_reader, kinds))
 
     def read(value: Any) -> tuple[Any, ...]:
@@ -151,15 +160,21 @@ def _tuple(kinds: tuple[Any, ...]) -> _Read:
     return read
 
 
-def _repeated(reader: _Read) -> _Read:
-    last: list[Any] = [None, ()]  # what was read, and what came of it: the GPUs of a host are often alike
+def _repeated(reader: _Read, again: _ReadAgain) -> _Read:
+    last: tuple[list[Any], tuple[Any, ...]] = [], ()  # what was read, and what came of it: GPUs are often alike, too
 
     def read(value: Any) -> tuple[Any, ...]:
+        nonlocal last
         if type(value) is not list or len(value) > _MAXIMUM_ITEMS:
             raise BadValue("a list expected")
-        if last[0] != value:
-            last[:] = value, tuple([reader(item) for item in value])
-        return tuple(last[1])
+        before, kept = last
+        if value != before:
+            common = [
+                was if item == old else again(item, old, was)
+                for item, old, was in zip(value, before, kept, strict=False)
+            ]
+            last = value, (*common, *map(reader, value[len(common) :]))
+        return last[1]
 
     return read
 
@@ -175,12 +190,23 @@ def _enum(kind: type[Enum]) -> _Read:
 
 
 def _dataclass(kind: type[Any]) -> _Read:
-    hints = get_type_hints(kind)
-    readers = tuple(_reader(hints[name]) for name in _names(kind))
+    hints, names = get_type_hints(kind), _names(kind)
+    readers = tuple(_reader(hints[name]) for name in names)
+    # A second name, for `attrgetter` returns no tuple for a single one.
+    values_of = attrgetter(*names, names[0])
 
-    def read(value: Any) -> Any:
+    def check(value: Any) -> None:
         if type(value) is not list or len(value) != len(readers):
             raise BadValue(f"{kind.__name__} expected")
+
+    def read(value: Any) -> Any:
+        check(value)
         return kind(*[reader(item) for reader, item in zip(readers, value, strict=True)])
 
+    def again(value: Any, before: Any, kept: Any) -> Any:
+        check(value)
+        parts = zip(value, before, values_of(kept), readers, strict=False)
+        return kind(*[was if item == old else reader(item) for item, old, was, reader in parts])
+
+    _known_again[kind] = again
     return read

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from node_agent.probe.doing import MEMORY_BYTES, Doing, DoingReader, ProbeThread
 from node_agent.probe.frames import MAXIMUM_FRAME_BYTES, BadFrame, Frames, encode
 from node_agent.probe.inventory import NvmlInventory
 from node_agent.probe.nvml import Nvml
-from node_agent.probe.samples import GpuSample, NvmlReading
+from node_agent.probe.samples import GpuSample, NvlinkSample, NvmlReading
 from node_agent.probe.telemetry import Telemetry
 from node_agent.probe.wire import BadValue, plain, rebuild
 from node_agent.virtual import GpuLoad, LoadTable, virtual_gpus
@@ -205,6 +206,33 @@ def test_one_wrong_value_anywhere_is_refused_or_means_itself(data: st.DataObject
     except BadValue:
         return
     assert len(value[2][0]) == len(plain(READING.gpus[0]))
+
+
+def test_what_did_not_change_is_the_same_object_and_what_did_is_read() -> None:
+    before = rebuild(NvmlReading, plain(READING))
+    changed = replace(READING.gpus[1], power_watts=1.5, nvlinks=(NvlinkSample(0, active=False),))
+    gpus = (READING.gpus[0], changed, *READING.gpus[2:], READING.gpus[0])
+    after = rebuild(NvmlReading, json.loads(json.dumps(plain(replace(READING, gpus=gpus)))))
+    assert after.gpus == gpus
+    assert after.gpus[0] is before.gpus[0]
+    assert after.gpus[1].ecc is before.gpus[1].ecc
+    assert rebuild(NvmlReading, plain(READING)) == READING
+
+
+@given(st.data())
+def test_one_wrong_value_after_a_good_reading_is_refused_or_means_itself(data: st.DataObject) -> None:
+    assert rebuild(NvmlReading, plain(READING)) == READING
+    value = plain(READING)
+    gpu = value[2][data.draw(st.integers(0, len(value[2]) - 1))]
+    gpu[data.draw(st.integers(0, len(gpu) - 1))] = wrong = data.draw(json_values)
+    try:
+        found = rebuild(NvmlReading, value)
+    except BadValue:
+        assert rebuild(NvmlReading, plain(READING)) == READING
+        return
+    assert plain(found) == value or type(wrong) is str
+    with pytest.raises(BadValue):
+        rebuild(NvmlReading, [*value[:2], [*value[2], gpu[:-1]]])
 
 
 READING = full_reading()
