@@ -59,7 +59,11 @@ async def test_a_full_disk_refuses_writes_serves_reads_and_heals_without_a_resta
             admin = await fleet.client()
             await fleet.add_host(admin, "host", "2xL4")
             pid = fleet.control_plane.pid
-            command = "for i in $(seq 1 30); do seq $((i*1000)) $((i*1000+999)); sleep 0.2; done"
+            end = tmp_path / "end"
+            command = (
+                "for i in $(seq 1 30); do seq $((i*1000)) $((i*1000+999)); sleep 0.2; done; "
+                f"until test -e {end}; do sleep 0.05; done"
+            )
             spec = JobSpec("talking", ResourceRequest(1, ("L4",)), command=command, max_runtime_seconds=300)
             talking = (await admin.jobs.submit(spec)).job
             await reaches(admin, talking.id, JobState.RUNNING)
@@ -80,6 +84,7 @@ async def test_a_full_disk_refuses_writes_serves_reads_and_heals_without_a_resta
                 assert (await impatient.nodes.get("host")).connected
                 await asyncio.sleep(2)  # the job goes on writing what cannot be stored
                 ballast.unlink()
+                end.touch()
                 async with asyncio.timeout(60):
                     goal = await admin.goals.create("Run `echo there is space again` on 1 L4 for 1 minute")
                     view = await admin.goals.wait(goal.id)

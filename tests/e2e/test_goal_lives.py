@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -136,8 +137,13 @@ async def test_an_approval_for_another_action_than_the_one_that_was_read_is_refu
     await site.admin.goals.cancel(goal.id)
 
 
-async def test_stop_all_denies_what_is_asked_lets_run_what_runs_and_is_released(site: Site) -> None:
-    short = await site.admin.goals.create("Run `sleep 3; echo over` on 2 H100 for 10 minutes")
+def until_there(file: Path) -> str:
+    return f"until test -e {file}; do sleep 0.05; done; echo over"
+
+
+async def test_stop_all_denies_what_is_asked_lets_run_what_runs_and_is_released(site: Site, tmp_path: Path) -> None:
+    end = tmp_path / "end"
+    short = await site.admin.goals.create(f"Run `{until_there(end)}` on 2 H100 for 10 minutes")
     long = await site.admin.goals.create("Run `sleep 60` on 2 H100 for 10 minutes")
     lasting = (await running(site.admin, short.id)).jobs[0]
     endless = (await running(site.admin, long.id)).jobs[0]
@@ -149,6 +155,7 @@ async def test_stop_all_denies_what_is_asked_lets_run_what_runs_and_is_released(
     assert (await site.admin.goals.get(short.id)).goal.state is GoalState.RUNNING  # reads go on
     await site.admin.jobs.cancel(endless.id, reason="a person may always stop a job")
     assert (await site.admin.jobs.wait(endless.id)).state is JobState.CANCELLED
+    end.touch()
     assert (await site.admin.jobs.wait(lasting.id)).state is JobState.SUCCEEDED
     assert await output(site.admin, lasting.id, follow=True) == b"over\n"
     await site.admin.actions.resume_all(reason="all clear")
@@ -156,12 +163,14 @@ async def test_stop_all_denies_what_is_asked_lets_run_what_runs_and_is_released(
     assert (await site.admin.goals.wait(again.id)).goal.state is GoalState.SUCCEEDED
 
 
-async def test_what_waited_when_everything_was_stopped_starts_after_the_release(site: Site) -> None:
-    holder = await site.admin.goals.create("Run `sleep 2` on 8 H100 for 10 minutes")
+async def test_what_waited_when_everything_was_stopped_starts_after_the_release(site: Site, tmp_path: Path) -> None:
+    end = tmp_path / "end"
+    holder = await site.admin.goals.create(f"Run `{until_there(end)}` on 8 H100 for 10 minutes")
     first = (await running(site.admin, holder.id)).jobs[0]
     waiter = await site.admin.goals.create("Run `echo at last` on 8 H100 for 10 minutes")
     (waiting,) = (await site.admin.goals.get(waiter.id)).jobs
     await site.admin.actions.stop_all(reason="drill")
+    end.touch()
     await site.admin.jobs.wait(first.id)
     await asyncio.sleep(1)  # the scheduler has had every reason to look
     assert (await site.admin.jobs.get(waiting.id)).state is JobState.QUEUED

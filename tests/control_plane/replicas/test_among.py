@@ -96,7 +96,10 @@ async def test_who_was_not_told_of_a_commit_looks_by_itself(bus: Bus, pair: tupl
         await eventually(lambda: two.changes.newest == one.changes.newest)
 
 
-async def test_a_second_host_with_one_identity_is_found_by_the_replica_that_holds_the_first(bus: Bus) -> None:
+async def test_a_second_host_with_one_identity_is_found_by_the_replica_that_holds_the_first(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("control_plane.services.link_peers._ANSWER_SECONDS", 30.0)
     node_id = new_id(NODE)
     holding, other = LinkRegistry(clock=CLOCK, shared=True), LinkRegistry(clock=CLOCK, shared=True)
     holding.add(HeldLink(node_id))
@@ -139,7 +142,7 @@ async def test_the_leaders_work_is_done_by_one_and_passes_on_when_it_stops(bus: 
             works.append((name, own.control_epoch))
             await asyncio.Event().wait()
 
-        terms = LeaseTerms()
+        terms = LeaseTerms(hold_seconds=30.0, take_seconds=40.0)
         return Leadership(store, Lease(bucket, Holder(name, name), clock=CLOCK, terms=terms), work, terms=terms)
 
     one, two = candidate("one", pair[0]), candidate("two", pair[1])

@@ -112,7 +112,7 @@ async def test_a_command_whose_daemon_is_gone_ends_its_work(tmp_path: Path) -> N
     text = f"while [ ! -e {tmp_path}/go ]; do sleep 0.01; done; echo words; echo more words; touch {done}"
     task = asyncio.create_task(run_bounded(["/bin/sh", "-c", text], _ENVIRONMENT, 60.0))
     await asyncio.sleep(0)
-    await until_true(lambda: any("/go ]" in line for line in command_lines()))
+    await until_true(lambda: any(f"{tmp_path}/go ]" in line for line in command_lines()))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

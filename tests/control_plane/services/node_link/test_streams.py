@@ -224,10 +224,10 @@ async def test_a_control_plane_that_cannot_tell_whether_it_is_in_charge_acknowle
 
         with monkeypatch.context() as patch:
             patch.setattr(rig.store, "read", cut_off)
-            rig.clock.offset_seconds += 10
+            rig.clock.offset_seconds += 1
             await stream.heartbeat(2)
             await stream.next("heartbeat_ack")  # for a lease it is good without asking
-            rig.clock.offset_seconds += 6
+            rig.clock.offset_seconds += 15
             await stream.heartbeat(3)
             await stream.send(certificate_signing_request=signing_request(host.key))
             await stream.next("certificate")  # what follows the heartbeat on the stream was answered
