@@ -107,7 +107,9 @@ async def _connected(server: ForeignServer) -> AsyncIterator[Client]:
             headers = {"authorization": f"Bearer {server.token}"} if server.token else None
             http = await stack.enter_async_context(create_mcp_http_client(headers=headers))
             transport = streamable_http_client(server.url, http_client=http)
-        client = Client(transport, read_timeout_seconds=server.timeout_seconds, cache=None, input_required_max_rounds=0)
+        # Our own limit comes first: what the library says of its own would be taken for a broken connection.
+        patience = 2 * server.timeout_seconds
+        client = Client(transport, read_timeout_seconds=patience, cache=None, input_required_max_rounds=0)
         yield await stack.enter_async_context(client)
 
 
