@@ -98,14 +98,22 @@ class GpuStates:
         changes: list[Change] = []
         hold = self._host.rules.row_remap
         if (rows := sample.remapped_rows) is not None:
-            text = f"{rows.correctable} rows remapped for corrected errors, {rows.uncorrectable} for uncorrected ones"
+            text = (
+                f"{rows.correctable} rows remapped for corrected errors, {rows.uncorrectable} for uncorrected ones"
+                if rows.pending or rows.failure
+                else ""
+            )
             changes += self._state(place, REMAP_PENDING, hold, bad=rows.pending, text=text, at=at, now=now)
             changes += self._state(place, REMAP_FAILED, hold, bad=rows.failure, text=text, at=at, now=now)
         if (spares := sample.bank_spares) is not None:
-            text = f"{spares.none} banks have no spare row"
+            text = f"{spares.none} banks have no spare row" if spares.none else ""
             changes += self._state(place, SPARES, hold, bad=spares.none > 0, text=text, at=at, now=now)
         if (pages := sample.retired_pages) is not None:
-            text = f"{pages.single_bit} pages retired for single-bit errors, {pages.double_bit} for double-bit ones"
+            text = (
+                f"{pages.single_bit} pages retired for single-bit errors, {pages.double_bit} for double-bit ones"
+                if pages.pending
+                else ""
+            )
             changes += self._state(place, PAGES_PENDING, hold, bad=pages.pending, text=text, at=at, now=now)
         if (corrected := sample.ecc.corrected_volatile) is not None:
             rules = self._host.rules

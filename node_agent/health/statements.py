@@ -28,6 +28,10 @@ class Statements:
         self._stated.pop(gpu)
         self._read.pop(gpu)
 
+    def reads_of(self, gpu: str) -> bool:
+        """Whether NVML stated an action when it was read last; if not, there is nothing that it could withdraw."""
+        return self._read.get(gpu) is not None
+
     def read(self, gpu: str, pci_bus_id: str, action: StatedAction, sighting: Sighting, now: float) -> list[Change]:
         """Take over what NVML states now, every second anew: only what is not yet said becomes a condition."""
         before = self._read.get(gpu)

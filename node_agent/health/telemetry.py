@@ -15,7 +15,7 @@ from node_agent.health.windows import Recent
 from node_agent.health.xid_findings import lost_finding
 from node_agent.health.xids import Xids
 from node_agent.probe.observations import StatedAction
-from node_agent.probe.samples import GPU_MISSING, GpuSample, TelemetryBatch
+from node_agent.probe.samples import GPU_MISSING, GpuSample, RecoveryAction, TelemetryBatch
 
 LOST_ERRORS: Final = frozenset({"GPU_IS_LOST", GPU_MISSING})
 RESET_ERRORS: Final = frozenset({"RESET_REQUIRED", "GPU_REQUIRES_RESET"})
@@ -87,7 +87,9 @@ class Telemetry:
             sighting = evidence(Source.NVML, uuid, "NVML says RESET_REQUIRED", at)
             return self._statements.read(uuid, place.pci_bus_id, StatedAction.GPU_RESET, sighting, now)
         changes = self._unreadable(place, sample, at, now)
-        if sample.recovery_action is not None:
+        if sample.recovery_action is not None and (
+            sample.recovery_action is not RecoveryAction.NONE or self._statements.reads_of(uuid)
+        ):
             action = stated(sample.recovery_action)
             sighting = evidence(Source.NVML, uuid, f"NVML states the recovery action {action.value}", at)
             changes += self._statements.read(uuid, place.pci_bus_id, action, sighting, now)

@@ -1,5 +1,6 @@
 """What holds after any sequence of observations."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -17,7 +18,7 @@ from node_agent.health.model import (
     Rung,
     Severity,
 )
-from node_agent.health.rules import HealthRules
+from node_agent.health.rules import HealthRules, Hold
 from node_agent.health.state import HealthState
 from node_agent.probe.observations import (
     HostFinding,
@@ -208,3 +209,22 @@ def test_any_sequence_of_observations_keeps_the_books_straight(sequence: list[Ac
         assert len(fresh) == len(changes)
         assert not fresh & ids
         ids |= fresh
+
+
+def test_links_that_are_not_judged_again_while_nothing_changed_tell_the_same() -> None:
+    rules = replace(HealthRules(), nvlink_errors=Hold(20.0, 30.0))
+    states = [
+        (NvlinkSample(0, active=True), NvlinkSample(1, active=active, crc_errors=errors))
+        for active in (True, False)
+        for errors in (0, 5000)
+    ]
+    for whiles in itertools.product(states, repeat=3):
+        same, copied = Host(rules=rules), Host(rules=rules)
+        for links in whiles:
+            for _ in range(34):
+                for host in (same, copied):
+                    host.clock.advance(3)
+                    told = links if host is same else tuple(map(replace, links))
+                    host.observe(batch(host, [replace(sample(0), nvlinks=told)]))
+        events = [[(one.kind, one.condition.id, one.occurred_at) for one in host.changes] for host in (same, copied)]
+        assert events[0] == events[1]
