@@ -7,7 +7,7 @@ from node_agent.convert import to_telemetry
 from node_agent.link.broker import Broker
 from node_agent.parts.desk import HealthDesk
 from node_agent.parts.rollup import Rollup
-from node_agent.probe.dcgm.merge import merge
+from node_agent.probe.dcgm.merge import Filler
 from node_agent.probe.dcgm.reading import DcgmReading
 from node_agent.probe.samples import TelemetryBatch
 from node_agent.spool.spool import Spool
@@ -33,7 +33,7 @@ class TelemetryFlow:
         self._spool = spool
         self._clock = clock
         self._wanted = wanted
-        self._dcgm: DcgmReading | None = None
+        self._dcgm: Filler | None = None
         self._rollup: Rollup | None = None
         self.newest: TelemetryBatch | None = None
         """The last sample, with what DCGM added."""
@@ -44,7 +44,7 @@ class TelemetryFlow:
 
     async def deliver(self, sampled: TelemetryBatch) -> None:
         """Take one sample."""
-        batch = sampled if self._dcgm is None else merge(sampled, self._dcgm)
+        batch = sampled if self._dcgm is None else self._dcgm.fill(sampled)
         self.newest, self.newest_at_seconds = batch, self._clock.monotonic()
         await self._desk.observe((batch,))
         if self._broker.connected:
@@ -58,7 +58,7 @@ class TelemetryFlow:
     async def take_dcgm(self, reading: DcgmReading) -> None:
         """Take what a DCGM exporter shows."""
         if reading.gpus:
-            self._dcgm = reading
+            self._dcgm = Filler(reading)
         await self._desk.observe((*reading.reports, *(() if reading.stall is None else (reading.stall,))))
 
     async def _roll_up(self, batch: TelemetryBatch) -> None:

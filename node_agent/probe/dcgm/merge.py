@@ -1,9 +1,9 @@
 """Fills what NVML did not tell with what DCGM tells, by UUID."""
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from node_agent.probe.dcgm.reading import DcgmGpu, DcgmReading
 from node_agent.probe.samples import (
@@ -19,26 +19,37 @@ from node_agent.probe.samples import (
 MAXIMUM_AGE: Final = timedelta(seconds=90)
 """Older readings fill nothing. Exporters collect every 30 s by default."""
 _MEBIBYTE: Final = 1024 * 1024
-_PARTS: Final = frozenset({"ecc", "pcie"})
-"""Parts of a sample that are always there, and are filled by themselves."""
-_Sample = TypeVar("_Sample", GpuSample, EccCounts, PcieLink)
 
 
-def merge(batch: TelemetryBatch, reading: DcgmReading) -> TelemetryBatch:
-    """Return the batch with what it lacks filled from the reading. What NVML has is left as it is, never added to.
+class Filler:
+    """Fills samples from one reading, whose figures are put into a sample's terms once and not each second."""
 
-    A GPU whose NVML calls fail is left alone: DCGM may go on serving the figures of a GPU that is lost, and they would
-    hide it. A GPU that only DCGM has is not added: NVML's batch says which GPUs there are.
-    """
-    if not reading.gpus or abs(batch.sampled_at - reading.scraped_at) > MAXIMUM_AGE:
-        return batch
-    gpus = tuple(_fill_gpu(sample, reading.gpus.get(sample.uuid)) for sample in batch.gpus)
-    return batch if all(new is old for new, old in zip(gpus, batch.gpus, strict=True)) else replace(batch, gpus=gpus)
+    def __init__(self, reading: DcgmReading) -> None:
+        self._scraped_at = reading.scraped_at
+        self._values = {uuid: _values_of(gpu) for uuid, gpu in reading.gpus.items()}
+
+    def fill(self, batch: TelemetryBatch) -> TelemetryBatch:
+        """Return the batch with what it lacks filled in. What NVML has is left as it is, never added to.
+
+        A GPU whose NVML calls fail is left alone: DCGM may go on serving the figures of a GPU that is lost, and they
+        would hide it. A GPU that only DCGM has is not added: NVML's batch says which GPUs there are.
+        """
+        if not self._values or abs(batch.sampled_at - self._scraped_at) > MAXIMUM_AGE:
+            return batch
+        gpus = tuple([_fill_gpu(sample, self._values.get(sample.uuid)) for sample in batch.gpus])
+        return batch if gpus == batch.gpus else replace(batch, gpus=gpus)
 
 
-def _fill_gpu(sample: GpuSample, gpu: DcgmGpu | None) -> GpuSample:
-    if gpu is None or sample.error is not None:
-        return sample
+@dataclass(frozen=True, slots=True)
+class _Values:
+    """What DCGM tells of a GPU, by the names of the fields that it may fill. Any: a value has its field's type."""
+
+    own: Mapping[str, Any]
+    ecc: Mapping[str, Any]
+    pcie: Mapping[str, Any]
+
+
+def _values_of(gpu: DcgmGpu) -> _Values:
     dcgm = _Figures(gpu.figures)
     total, used, free = (
         dcgm.whole("DCGM_FI_DEV_FB_TOTAL", _MEBIBYTE),
@@ -47,41 +58,43 @@ def _fill_gpu(sample: GpuSample, gpu: DcgmGpu | None) -> GpuSample:
     )
     if total is None and used is not None and free is not None:
         total = used + free
-    return _fill(
-        sample,
-        {
-            "utilization_percent": dcgm.whole("DCGM_FI_DEV_GPU_UTIL"),
-            "memory_utilization_percent": dcgm.whole("DCGM_FI_DEV_MEM_COPY_UTIL"),
-            "memory_total_bytes": total,
-            "memory_used_bytes": used,
-            "power_watts": dcgm.number("DCGM_FI_DEV_POWER_USAGE"),
-            "power_limit_watts": dcgm.number("DCGM_FI_DEV_ENFORCED_POWER_LIMIT"),
-            "energy_joules": dcgm.number("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", 1 / 1000),
-            "temperature_celsius": dcgm.whole("DCGM_FI_DEV_GPU_TEMP"),
-            "memory_temperature_celsius": dcgm.whole("DCGM_FI_DEV_MEMORY_TEMP"),
-            "sm_clock_mhz": dcgm.whole("DCGM_FI_DEV_SM_CLOCK"),
-            "memory_clock_mhz": dcgm.whole("DCGM_FI_DEV_MEM_CLOCK"),
-            "performance_state": dcgm.whole("DCGM_FI_DEV_PSTATE"),
-            "throttle_reasons": _throttle_reasons(dcgm),
-            "ecc": _fill(sample.ecc, _ecc(dcgm)),
-            "pcie": _fill(sample.pcie, _pcie(dcgm)),
-            "remapped_rows": _remapped_rows(dcgm),
-            "retired_pages": _retired_pages(dcgm),
-        },
-    )
+    own = {
+        "utilization_percent": dcgm.whole("DCGM_FI_DEV_GPU_UTIL"),
+        "memory_utilization_percent": dcgm.whole("DCGM_FI_DEV_MEM_COPY_UTIL"),
+        "memory_total_bytes": total,
+        "memory_used_bytes": used,
+        "power_watts": dcgm.number("DCGM_FI_DEV_POWER_USAGE"),
+        "power_limit_watts": dcgm.number("DCGM_FI_DEV_ENFORCED_POWER_LIMIT"),
+        "energy_joules": dcgm.number("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", 1 / 1000),
+        "temperature_celsius": dcgm.whole("DCGM_FI_DEV_GPU_TEMP"),
+        "memory_temperature_celsius": dcgm.whole("DCGM_FI_DEV_MEMORY_TEMP"),
+        "sm_clock_mhz": dcgm.whole("DCGM_FI_DEV_SM_CLOCK"),
+        "memory_clock_mhz": dcgm.whole("DCGM_FI_DEV_MEM_CLOCK"),
+        "performance_state": dcgm.whole("DCGM_FI_DEV_PSTATE"),
+        "throttle_reasons": _throttle_reasons(dcgm),
+        "remapped_rows": _remapped_rows(dcgm),
+        "retired_pages": _retired_pages(dcgm),
+    }
+    return _Values(_told(own), _told(_ecc(dcgm)), _told(_pcie(dcgm)))
 
 
-def _fill(sample: _Sample, values: Mapping[str, Any]) -> _Sample:
-    """Return the sample with its missing fields filled; the sample itself if nothing was missing that is there.
+def _told(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
-    Any: the values have the types of the fields that they are named after; nested samples are passed filled.
-    """
-    changes = {}
-    for field in fields(sample):
-        value, present = values.get(field.name), getattr(sample, field.name)
-        if value is not None and (present is None or (field.name in _PARTS and value is not present)):
-            changes[field.name] = value
+
+def _fill_gpu(sample: GpuSample, values: _Values | None) -> GpuSample:
+    if values is None or sample.failures:
+        return sample
+    changes = _missing(sample, values.own)
+    if ecc := _missing(sample.ecc, values.ecc):
+        changes["ecc"] = replace(sample.ecc, **ecc)
+    if pcie := _missing(sample.pcie, values.pcie):
+        changes["pcie"] = replace(sample.pcie, **pcie)
     return replace(sample, **changes) if changes else sample
+
+
+def _missing(sample: GpuSample | EccCounts | PcieLink, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if getattr(sample, name) is None}
 
 
 class _Figures:

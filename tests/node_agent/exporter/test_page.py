@@ -9,7 +9,7 @@ from node_agent.exporter import ExporterState, GpuLabels
 from node_agent.exporter.page import render
 from node_agent.exporter.text import label_text, number
 from node_agent.health.model import Condition, Rung, Scope, Severity
-from node_agent.probe.dcgm import DcgmReading, merge
+from node_agent.probe.dcgm import DcgmReading, Filler
 from node_agent.probe.dcgm.page import DcgmPage
 from node_agent.probe.samples import (
     EccCounts,
@@ -197,7 +197,7 @@ def test_our_dcgm_client_reads_back_what_the_endpoint_shows() -> None:
     assert reading.hostname == "gpu-host-1"
     assert reading.gpus[UUIDS[1]].figures["DCGM_FI_DEV_GPU_TEMP"] == 44
     blank = replace(unread(0, UUIDS[0], ReadFailure("", "")), failures=())
-    (gpu,) = merge(batch(blank), reading).gpus
+    (gpu,) = Filler(reading).fill(batch(blank)).gpus
     assert gpu == replace(sample(0), nvlinks=None)  # shown as one sum of all links, which is no link's own figure
 
 

@@ -1,7 +1,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from node_agent.probe.dcgm import DcgmGpu, DcgmReading, merge
+from node_agent.probe.dcgm import DcgmGpu, DcgmReading, Filler
 from node_agent.probe.dcgm.page import DcgmPage
 from node_agent.probe.samples import (
     EccCounts,
@@ -29,6 +29,10 @@ def batch(*gpus: GpuSample) -> TelemetryBatch:
 
 def reading(**figures: float) -> DcgmReading:
     return DcgmReading(START, gpus={UUIDS[0]: DcgmGpu(UUIDS[0], "0", "", "", figures)})
+
+
+def merge(sampled: TelemetryBatch, read: DcgmReading) -> TelemetryBatch:
+    return Filler(read).fill(sampled)
 
 
 def page_reading() -> DcgmReading:
