@@ -80,7 +80,7 @@ async def test_sigterm_comes_at_once_to_a_job_that_listens_for_no_checkpoint(hos
 
 async def test_a_checkpoint_that_takes_too_long_ends_in_sigterm_then_sigkill(host: Host) -> None:
     slow = "trap 'touch asked' USR1; trap 'touch terminated' TERM; touch ready; while :; do sleep 0.02; done"
-    fields = {"checkpoint_signal": signal.SIGUSR1, "checkpoint_seconds": 0.2, "stop_grace_seconds": 0.2}
+    fields = {"checkpoint_signal": signal.SIGUSR1, "checkpoint_seconds": 1.0, "stop_grace_seconds": 1.0}
     job = spec("slow", slow, **fields)
     async with host.daemon() as runner:
         await runner.converge({job.key: job})
@@ -103,6 +103,7 @@ async def test_neither_checkpoint_nor_grace_lasts_beyond_the_fence(tmp_path: Pat
         await eventually((host.work_dir(job.key) / "asked").exists)
         other = spec("other", "sleep 1000")
         await runner.converge({other.key: other})
+        await running(runner, other.key)
         runner.set_fence(boottime_seconds() + 0.2)
         assert (await ended(runner, other.key)).outcome is Outcome.FENCED
         status = await ended(runner, job.key)

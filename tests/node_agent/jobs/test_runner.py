@@ -161,14 +161,15 @@ async def test_a_job_is_stopped_at_its_maximum_runtime(host: Host) -> None:
 async def test_a_fence_that_passes_stops_jobs_and_one_that_is_renewed_does_not(host: Host) -> None:
     job, other = spec("fenced", "sleep 1000"), spec("other", "sleep 1000")
     async with host.daemon() as runner:
-        start = boottime_seconds()
-        runner.set_fence(start + 0.5)
+        runner.set_fence(boottime_seconds() + 1000)
         await runner.converge({job.key: job})
         await running(runner, job.key)
-        runner.set_fence(start + 1.0)
+        now = boottime_seconds()
+        runner.set_fence(now + 0.8)
+        runner.set_fence(now + 1.0)
         status = await ended(runner, job.key)
         assert status.outcome is Outcome.FENCED
-        assert boottime_seconds() >= start + 1.0
+        assert boottime_seconds() >= now + 1.0
 
         await runner.converge({other.key: other})
         waits = runner.statuses()[other.key]
@@ -185,8 +186,10 @@ async def test_what_was_ordered_before_the_fence_passed_is_not_started_when_it_o
     holder = spec("holder", "sleep 1000", gpu_uuids=("GPU-1",))
     waiting, next_job = spec("waiting", "touch ran", gpu_uuids=("GPU-1",)), spec("next", "true")
     async with host.daemon() as runner:
-        runner.set_fence(boottime_seconds() + 0.5)
+        runner.set_fence(boottime_seconds() + 1000)
         await runner.converge({job.key: job for job in (holder, waiting)})
+        await running(runner, holder.key)
+        runner.set_fence(boottime_seconds() + 0.1)
         assert (await ended(runner, holder.key)).outcome is Outcome.FENCED
         runner.set_fence(boottime_seconds() + 1000)
         await asyncio.sleep(0)

@@ -3,8 +3,14 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
+from typing_extensions import override
+
+from node_agent.probe.bounded.threads import DeadlineThreads
 from node_agent.probe.observations import HostFinding, HostReport, Standing
+
+_Result = TypeVar("_Result")
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -29,6 +35,18 @@ class StepClock:
 
     def monotonic(self) -> float:
         return self.seconds
+
+
+class PatientThreads(DeadlineThreads):
+    """Waits for as long as a busy machine takes, and by the deadline only for calls that a test lets hang."""
+
+    def __init__(self, clock: StepClock, hangs: Callable[[str], bool]) -> None:
+        super().__init__(clock)
+        self._hangs = hangs
+
+    @override
+    async def call(self, key: str, function: Callable[[], _Result], deadline_seconds: float) -> _Result:
+        return await super().call(key, function, deadline_seconds if self._hangs(key) else 60)
 
 
 class Taken:

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from node_agent.probe.bounded.threads import DeadlineThreads
 from node_agent.probe.host_checks import HostCheckSettings
 from node_agent.probe.host_checks.disks import Disks, DiskUse, judge, look_at
 from node_agent.probe.host_checks.mounts import Mount, mount_of, parse_mounts, read_mounts
 from node_agent.probe.observations import HostFinding, HostReport, Standing
-from tests.node_agent.probe.steps import StepClock, only
+from tests.node_agent.probe.steps import PatientThreads, StepClock, only
 
 GIB = 1024**3
 ROOT = "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw"
@@ -37,7 +36,7 @@ class Host:
         self.directory = directory
         self.uses: dict[str, DiskUse | Exception] = {}
         self.hang: dict[str, threading.Event] = {}
-        self.threads = DeadlineThreads(self.clock)
+        self.threads = PatientThreads(self.clock, lambda key: key.removeprefix("disk ") in self.hang)
         (directory / "self").mkdir(exist_ok=True)
         settings = HostCheckSettings(
             state_dir=Path("/state"), mount_points=mount_points, proc_root=directory, deadline_seconds=0.05

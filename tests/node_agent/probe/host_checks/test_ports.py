@@ -11,7 +11,7 @@ from node_agent.probe.host_checks.port_files import list_ports, read_counters, r
 from node_agent.probe.host_checks.ports import MEMORY_FILE, Ports
 from node_agent.probe.observations import HostFinding, HostReport, Standing
 from tests.node_agent.probe.host_checks.ports_tree import PortsTree
-from tests.node_agent.probe.steps import StepClock, only, until
+from tests.node_agent.probe.steps import PatientThreads, StepClock, only, until
 
 PORT = "mlx5_0/1"
 
@@ -189,14 +189,15 @@ async def test_adapters_that_hang_are_unknown_then_bad_and_stall_nothing(tmp_pat
     state.unlink()
     os.mkfifo(state)  # reading blocks until somebody writes, as firmware that does not answer
     settings = HostCheckSettings(state_dir=host.state_dir, sys_root=tmp_path / "sys", deadline_seconds=0.05)
-    watch = Ports(settings, host.clock, host.threads)
+    threads = PatientThreads(host.clock, lambda key: key == "ports")
+    watch = Ports(settings, host.clock, threads)
     first, second = await watch.look(), await watch.look()
     assert only(first, HostFinding.PORT, "all ports").standing is Standing.UNKNOWN
     assert only(second, HostFinding.PORT, "all ports").standing is Standing.BAD
-    assert host.threads.taken == 1
+    assert threads.taken == 1
     writer = threading.Thread(target=lambda: state.write_text("4: ACTIVE\n"))
     writer.start()
-    await until(lambda: not host.threads.taken)
+    await until(lambda: not threads.taken)
     writer.join()
     state.unlink()
     host.tree.put(PORT)
