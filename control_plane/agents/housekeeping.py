@@ -49,7 +49,8 @@ class Housekeeping(Agent):
         ):  # while no control plane led, no run could decide: each gets its time again
             closed = await self._store.write(goal_ends.close_left_over)
             self.count("goals_left_over", closed)
-            return f"{closed} goals ended whose runs did not decide in time"
+            if closed:  # one that cannot be read is left over for good
+                return f"{closed} goals ended whose runs did not decide in time"
         if self._until_prune == 0:
             await self._store.write(_prune)
         self._until_prune = (self._until_prune - 1) % _PRUNE_EVERY

@@ -17,6 +17,7 @@ from control_plane.model.ids import GoalId, JobId
 from control_plane.model.record import Event, Noun
 from control_plane.store import actions, events, goals, jobs, run_steps, runs
 from control_plane.store.database import Store, Tx
+from control_plane.store.readable import readable
 from control_plane.tracing import contexts, spans
 from control_plane.tracing.outbox import Outbox
 from control_plane.tracing.span import Span
@@ -51,7 +52,7 @@ class TraceFollower:
         position = await self._store.read(partial(events.newest_before, at=since))
         while True:
             try:
-                batch = await self._store.read(partial(_ended_after, position=position))
+                batch = await self._store.read(partial(ended_after, position=position))
             except Unavailable:
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
@@ -84,13 +85,13 @@ class TraceSender:
                 lost = self._outbox.lost
 
 
-def _ended_after(tx: Tx, position: int) -> tuple[int, list[Span]]:
+def ended_after(tx: Tx, position: int) -> tuple[int, list[Span]]:
     """Return how far the events were read, and the spans of what they say has ended."""
     batch = events.after(tx, position, limit=_PAGE)
     if not batch:
         return max(position, events.newest(tx)), []
-    found = [span for noun, item_id in _things(batch) for span in _READERS[noun](tx, item_id)]
-    return batch[-1].sequence, found
+    told = readable(tx, _things(batch), lambda one: tuple(_READERS[one[0]](tx, one[1])), "a trace of a goal or a job")
+    return batch[-1].sequence, [span for spans_of_one in told for span in spans_of_one]
 
 
 def _things(batch: Iterable[Event]) -> Iterable[tuple[Noun, str]]:

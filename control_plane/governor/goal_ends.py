@@ -12,6 +12,7 @@ from control_plane.model.job import Job, JobState
 from control_plane.model.run_replan import Replan
 from control_plane.store import actions, audit, goals, jobs, run_steps, runs
 from control_plane.store.database import Tx
+from control_plane.store.readable import readable
 
 DECIDED_WITHIN: Final = timedelta(minutes=15)
 """A run has this long to decide about failed jobs when nothing else is under way; then the goal ends without it."""
@@ -59,7 +60,12 @@ def has_left_over(tx: Tx) -> bool:
 def close_left_over(tx: Tx) -> int:
     """End the goals about whose failed jobs no run has decided in time, whatever keeps it, and return how many."""
     text = "nothing was tried in its place, because its run did not decide in time: it is paused or held up"
-    return sum(close_if_done(tx, goal_id, left_over=text) for goal_id in _quiet(tx))
+
+    def close(goal_id: GoalId) -> bool:
+        with tx.savepoint():
+            return close_if_done(tx, goal_id, left_over=text)
+
+    return sum(readable(tx, _quiet(tx), close, "a goal to end, or one of its jobs"))
 
 
 def _quiet(tx: Tx) -> tuple[GoalId, ...]:

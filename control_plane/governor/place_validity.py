@@ -11,10 +11,10 @@ from control_plane.model.action import PlaceJob, Placement
 from control_plane.model.ids import JobId
 from control_plane.model.job import WHOLE_GPU_MILLI, Job, JobState, ResourceRequest
 from control_plane.model.node import HostInventory, Node, NodeState
-from control_plane.store import conditions, gpu_holds, jobs, nodes
+from control_plane.store import conditions, gpu_holds, jobs, neighbours, nodes
 from control_plane.store.database import Tx
 from control_plane.store.gpu_holds import GpuHold
-from control_plane.store.jobs import Neighbour
+from control_plane.store.neighbours import Neighbour
 
 
 def invalid(tx: Tx, effect: PlaceJob) -> Invalid:
@@ -41,7 +41,7 @@ def invalid(tx: Tx, effect: PlaceJob) -> Invalid:
         chosen = [slot for slot in offered if slot.uuid in placement.gpu_uuids]
         found = (
             _node(executors.asked(job.spec), node)
-            or _neighbours(job, node, jobs.on_node(tx, node.id))
+            or _neighbours(job, node, neighbours.on_node(tx, node.id))
             or _slots(node, placement, chosen, effect.gpu_type, job.spec.resources)
             or _free(tx, node, node.inventory, placement, job)
         )

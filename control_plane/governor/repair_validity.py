@@ -69,7 +69,7 @@ def _under_repair(tx: Tx, node: Node) -> Invalid:
 
 def _repair(tx: Tx, node: Node, effect: RepairNode) -> Invalid:
     if node.inventory is None:
-        return "NODE_UNKNOWN", f"node {node.name} has not reported what it is made of yet"
+        return "NODE_UNKNOWN", node.unread or f"node {node.name} has not reported what it is made of yet"
     if effect.incident_id is not None:
         incident = incidents.get(tx, effect.incident_id, Parts.NONE)
         if incident is None or incident.node_id != node.id or incident.state.ended:

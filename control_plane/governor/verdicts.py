@@ -1,8 +1,9 @@
 """Says whose fault the end of an attempt was, once its hosts have had time to tell of a fault. An observation."""
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache, partial
 
 from control_plane.fleet import faults, progress
 from control_plane.governor import books
@@ -11,6 +12,7 @@ from control_plane.model.ids import AllocationId, NodeId
 from control_plane.model.job import Allocation
 from control_plane.store import allocations, audit, conditions, jobs
 from control_plane.store.database import Tx
+from control_plane.store.readable import readable
 
 _HISTORY = 100
 _HEARD_WITHIN = timedelta(minutes=10)
@@ -26,16 +28,14 @@ class Doubt:
 
 
 def doubts(tx: Tx) -> tuple[Doubt, ...]:
-    """Return the attempts that wait for their verdict, oldest first, at most 500."""
-    waiting = allocations.undecided(tx)
-    told = _told(tx, waiting)
-    return tuple(
-        Doubt(
-            one.id,
-            bool(faults.faults_of(one, told)) or jobs.require(tx, one.job_id, with_allocations=False).cancel_requested,
-        )
-        for one in waiting
-    )
+    """Return the attempts that wait for their verdict and can be read, oldest first, at most 500."""
+    told = cache(partial(_told, tx))
+
+    def doubt(one: Allocation) -> Doubt:
+        found = faults.faults_of(one, _by_node(one, told))
+        return Doubt(one.id, bool(found) or jobs.require(tx, one.job_id, with_allocations=False).cancel_requested)
+
+    return tuple(readable(tx, allocations.undecided(tx), doubt, "what an attempt waits for"))
 
 
 def conclude(tx: Tx, allocation_id: AllocationId) -> bool:
@@ -43,7 +43,7 @@ def conclude(tx: Tx, allocation_id: AllocationId) -> bool:
     before = allocations.get(tx, allocation_id)
     if before is None or not progress.is_undecided(before):
         return False
-    found = faults.faults_of(before, _told(tx, [before]))
+    found = faults.faults_of(before, _by_node(before, partial(_told, tx)))
     job = books.advance(tx, before, progress.conclude(before, tx.now, found))
     if found:
         audit.append(
@@ -60,14 +60,14 @@ def conclude(tx: Tx, allocation_id: AllocationId) -> bool:
     return True
 
 
-def _told(tx: Tx, attempts: Iterable[Allocation]) -> dict[NodeId, tuple[Condition, ...]]:
-    """Return what the hosts of these attempts say, and have said of late, is wrong with them."""
+def _by_node(
+    attempt: Allocation, told: Callable[[NodeId], tuple[Condition, ...]]
+) -> dict[NodeId, tuple[Condition, ...]]:
+    return {member.node_id: told(member.node_id) for member in attempt.members}
+
+
+def _told(tx: Tx, node_id: NodeId) -> tuple[Condition, ...]:
+    """Return what a host says, and has said of late, is wrong with it."""
     since = tx.now - _HEARD_WITHIN
-    node_ids = {member.node_id for one in attempts for member in one.members}
-    return {
-        node_id: (
-            *conditions.of_node(tx, node_id),
-            *(event.condition for event in conditions.history(tx, node_id, limit=_HISTORY, since=since)),
-        )
-        for node_id in node_ids
-    }
+    lately = conditions.history(tx, node_id, limit=_HISTORY, since=since)
+    return (*conditions.of_node(tx, node_id), *(event.condition for event in lately))

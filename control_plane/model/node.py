@@ -110,7 +110,8 @@ class Node:
     """A node. `cordoned` and `hold` are kept apart from `state`, so that a lost node comes back as what it was.
 
     `connected` is true while its daemon's link is up in some control plane. `cordoned` is a person's word; `hold` says
-    that it is drained, repaired, tested or quarantined.
+    that it is drained, repaired, tested or quarantined. `unread` says why nobody knows what it is made of although it
+    was written down: then it takes no jobs until its host tells again.
     """
 
     id: NodeId
@@ -128,6 +129,7 @@ class Node:
     version: int
     lost_at: datetime | None = None
     hold: NodeHold | None = None
+    unread: str = ""
 
 
 @dataclass(frozen=True, slots=True)

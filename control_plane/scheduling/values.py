@@ -13,7 +13,15 @@ from control_plane.fleet.preemption import protected_until, started_at
 from control_plane.fleet.queueing.model import WaitingJob
 from control_plane.model.action import Placement
 from control_plane.model.ids import JobId, NodeId, UserId
-from control_plane.model.job import Allocation, AllocationState, Job, JobState
+from control_plane.model.job import (
+    WHOLE_GPU_MILLI,
+    Allocation,
+    AllocationState,
+    Job,
+    JobPriority,
+    JobState,
+    ResourceRequest,
+)
 from control_plane.model.node import GpuHealth, Node, NodeState
 from control_plane.model.team import Team
 
@@ -75,12 +83,8 @@ def host_of(node: Node, *, unwell: Mapping[str, GpuHealth] = _ALL_WELL, closed: 
 
 def claim_of(job: Job, allocation: Allocation, *, min_runtime_seconds: float) -> Claim | None:
     """Return what an attempt still holds, None if nothing."""
-    placements = tuple(
-        Placement(member.rank, member.node_id, member.gpu_uuids)
-        for member in allocation.members
-        if member.state is not AllocationState.ENDED
-    )
-    if allocation.state is AllocationState.ENDED or not placements:
+    placements = _held(allocation)
+    if not placements:
         return None
     began = started_at(allocation)
     return Claim(
@@ -97,6 +101,42 @@ def claim_of(job: Job, allocation: Allocation, *, min_runtime_seconds: float) ->
         # A job that saves its work when it is asked to loses nothing by making way.
         checkpointed_at=_NOTHING_TO_LOSE if job.spec.checkpoint_signal else None,
         stopping=allocation.stop_requested,
+    )
+
+
+def bare_claim_of(allocation: Allocation, user_id: UserId) -> Claim | None:
+    """Return what an attempt holds of a job of which nothing else can be read: its GPUs, and its hosts for itself.
+
+    Nobody has it make way.
+    """
+    placements = _held(allocation)
+    if not placements:
+        return None
+    return Claim(
+        allocation_id=allocation.id,
+        job_id=allocation.job_id,
+        user_id=user_id,
+        team="",
+        priority=max(JobPriority),
+        resources=ResourceRequest(
+            gpu_count=sum(len(one.gpu_uuids) for one in placements),
+            gpu_milli=allocation.gpu_milli % WHOLE_GPU_MILLI,
+            exclusive_nodes=True,
+        ),
+        placements=placements,
+        started_at=started_at(allocation),
+        protected_until=_NOTHING_TO_LOSE,
+        stopping=allocation.stop_requested,
+    )
+
+
+def _held(allocation: Allocation) -> tuple[Placement, ...]:
+    if allocation.state is AllocationState.ENDED:
+        return ()
+    return tuple(
+        Placement(member.rank, member.node_id, member.gpu_uuids)
+        for member in allocation.members
+        if member.state is not AllocationState.ENDED
     )
 
 

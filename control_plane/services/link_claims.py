@@ -1,10 +1,10 @@
 """Which node each GPU of the fleet belongs to, so that no host can pass off another one's GPU as its own."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from control_plane.model.ids import NodeId
-from control_plane.model.node import HostInventory, Node
+from control_plane.model.node import HostInventory
 
 
 class GpuClaims:
@@ -14,11 +14,10 @@ class GpuClaims:
         self._owners: dict[str, NodeId] = {}
         self._claims: dict[NodeId, tuple[str, ...]] = {}
 
-    def load(self, nodes: Iterable[Node]) -> None:
-        """Start with what the store knows."""
-        for node in nodes:
-            if node.inventory is not None:
-                self.claim(node.id, node.inventory)
+    def load(self, known: Mapping[NodeId, Sequence[str]]) -> None:
+        """Take over which GPUs each node has, as the store knows it."""
+        for node_id, uuids in known.items():
+            self._take(node_id, tuple(uuid for uuid in uuids if self._owners.get(uuid, node_id) == node_id))
 
     def claim(self, node_id: NodeId, inventory: HostInventory) -> tuple[HostInventory, tuple[str, ...]]:
         """Return the inventory without the GPUs of others, and the UUIDs of those."""
@@ -26,10 +25,13 @@ class GpuClaims:
         if foreign:
             own = tuple(gpu for gpu in inventory.gpus if gpu.uuid not in foreign)
             inventory = replace(inventory, gpus=own)
-        self.release(node_id)
-        self._claims[node_id] = tuple(gpu.uuid for gpu in inventory.gpus)
-        self._owners.update(dict.fromkeys(self._claims[node_id], node_id))
+        self._take(node_id, tuple(gpu.uuid for gpu in inventory.gpus))
         return inventory, foreign
+
+    def _take(self, node_id: NodeId, uuids: tuple[str, ...]) -> None:
+        self.release(node_id)
+        self._claims[node_id] = uuids
+        self._owners.update(dict.fromkeys(uuids, node_id))
 
     def owner(self, gpu_uuid: str) -> NodeId | None:
         """Return whose the GPU is."""

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -11,32 +10,33 @@ import structlog
 from control_plane.clock import Clock
 from control_plane.errors import Unavailable
 from control_plane.governor import books
-from control_plane.model.health import ConditionOrder
-from control_plane.model.ids import JobId, NodeId
-from control_plane.model.node import Node, NodeState
+from control_plane.model.ids import NodeId
+from control_plane.model.node import NodeState
 from control_plane.model.record import Noun
-from control_plane.model.repair import Repair, RepairOrigin, RepairState, Rung
 from control_plane.services.link_books import MemberKey
 from control_plane.services.link_claims import GpuClaims
 from control_plane.services.link_orders import condition_order, member_stops, repair_order
 from control_plane.services.link_policy import LocalPolicies
 from control_plane.services.link_registry import LinkRegistry
 from control_plane.services.link_session import LinkSession
+from control_plane.services.link_wanted import Orders, of_nodes
 from control_plane.services.link_wire import assignment
 from control_plane.services.link_writer import LinkWriter
-from control_plane.store import actions, conditions, link_holders, nodes, occupied, repairs
+from control_plane.store import conditions, gpu_briefs, link_holders, repairs
 from control_plane.store.allocations import ASSIGNMENTS_CHANGED
-from control_plane.store.database import Store, Tx
+from control_plane.store.database import Store
 from control_plane.store.epochs import LEADER_CHANGED
 from control_plane.store.feed import EventFeed
-from control_plane.tracing import contexts
 from orquanta.v1 import node_link_pb2
 
 log = structlog.get_logger()
 
 _NODES_PER_READ: Final = 64
 _PAUSE_SECONDS: Final = 0.5
-_WITHDRAWN_CHECK_SECONDS: Final = 1.0
+_CHECK_SECONDS: Final = 1.0
+_AGAIN_SECONDS: Final = 60.0
+"""So long after what the books say of a host could not be read, it is tried again without any event."""
+
 _WITHDRAWN_SECONDS: Final = 5.0
 """How long a host may say nothing of a member that it was asked to run and then to stop. An order that a newer one
 overtakes on its way leaves no trace on the host, and only the host's full state tells that it never started."""
@@ -49,27 +49,6 @@ _STATED: Final = frozenset(f"node.{state.value}" for state in NodeState)
 """Kinds of events after which a node's inventory may be another."""
 
 _KILL_SWITCH: Final = frozenset({"kill_switch.engaged", "kill_switch.released"})
-
-
-@dataclass(frozen=True, slots=True)
-class _Orders:
-    """What the books say about one node.
-
-    `members` are those that should run or stop there, `repair` is what it has to carry out, `said` what operators said
-    about its conditions, `epoch` under which all of it is ordered,
-    `holder` the replica that holds its link, if there are several, and `traceparents` the traces of its jobs.
-    """
-
-    state: NodeState | None
-    members: books.NodeMembers
-    repair: Repair | None
-    said: tuple[ConditionOrder, ...]
-    epoch: int
-    holder: str
-    traceparents: Mapping[JobId, str]
-
-
-_View = dict[NodeId, _Orders]
 
 
 class LinkDispatch:
@@ -97,6 +76,7 @@ class LinkDispatch:
         self._writer = writer
         self._clock = clock
         self._dirty: dict[NodeId, None] = {}
+        self._again: dict[NodeId, float] = {}  # no more than have links, or had one of late
         self._wake = asyncio.Event()
 
     def refresh(self, node_id: NodeId) -> None:
@@ -144,13 +124,14 @@ class LinkDispatch:
         while self._elsewhere:
             wanted = list(self._elsewhere)[:_NODES_PER_READ]
             try:
-                found = await self._store.read(partial(_nodes, node_ids=wanted))
+                known = await self._store.read(partial(gpu_briefs.uuids, node_ids=wanted))
             except Unavailable:
                 await asyncio.sleep(_PAUSE_SECONDS)
                 continue
             for node_id in wanted:
                 del self._elsewhere[node_id]
-            self._claims.load(node for node in found if node is not None and not self._registry.connected(node.id))
+            elsewhere = (node_id for node_id in wanted if not self._registry.connected(node_id))
+            self._claims.load({node_id: known.get(node_id, ()) for node_id in elsewhere})
 
     def _notice(self, node_id: NodeId, kind: str) -> None:
         if self._registry.connected(node_id):
@@ -171,7 +152,7 @@ class LinkDispatch:
                 for node_id in wanted:
                     del self._dirty[node_id]
                 try:
-                    view = await self._store.read(partial(self._view, node_ids=wanted))
+                    view = await self._read(wanted)
                 except Unavailable:
                     self._dirty.update(dict.fromkeys(wanted))
                     await asyncio.sleep(_PAUSE_SECONDS)
@@ -179,42 +160,42 @@ class LinkDispatch:
                 for node_id, orders in view.items():
                     self._tell(node_id, orders)
 
-    def _view(self, tx: Tx, node_ids: list[NodeId]) -> _View:
-        view: _View = {}
-        stopped = actions.kill_switch(tx).engaged
-        epoch = self._store.epoch_of_orders(tx)
-        if len(node_ids) > 1:
-            nodes.load(tx, node_ids)
-            occupied.load(tx, node_ids)
-            repairs.load_unfinished(tx, node_ids)
-            conditions.load_orders(tx, node_ids)
-        for node_id in node_ids:
-            node = nodes.get(tx, node_id)
-            members = books.of_node(tx, node_id)
-            view[node_id] = _Orders(
-                None if node is None else node.state,
-                members,
-                _ordered(repairs.unfinished(tx, node_id), stopped=stopped),
-                conditions.orders(tx, node_id),
-                epoch,
-                link_holders.holder(tx, node_id) if self._replica else "",
-                {one.job.id: _traceparent(tx, one) for one in members.desired},
+    async def _read(self, wanted: list[NodeId]) -> Mapping[NodeId, Orders]:
+        """Read what the books say of many nodes; if that fails, of each alone: one's trouble is not that of the others.
+
+        Of whom nothing can be read is told nothing, so that it goes on with what it was told last. Raises Unavailable.
+        """
+        try:
+            return await self._store.read(
+                partial(of_nodes, node_ids=wanted, epoch=self._store.epoch_of_orders, replicated=bool(self._replica))
             )
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, each node is read alone then
+            if len(wanted) == 1:
+                log.error("link.orders_unreadable", node_id=wanted[0], why=f"{type(error).__name__}: {error}")  # noqa: TRY400 - as long as it lasts this is said again and again
+                self._again[wanted[0]] = self._clock.monotonic() + _AGAIN_SECONDS
+                return {}
+        view: dict[NodeId, Orders] = {}
+        for node_id in wanted:
+            view |= await self._read([node_id])
         return view
 
     async def _chase(self) -> None:
-        """Look again at hosts that have been silent about a withdrawn member for too long."""
+        """Look again at hosts that have been silent about a withdrawn member for too long, and that were unreadable."""
         while True:
-            await asyncio.sleep(_WITHDRAWN_CHECK_SECONDS)
-            for link in self._registry.links():
-                if isinstance(link, LinkSession) and self._is_overdue(link):
-                    self.refresh(link.node_id)
+            await asyncio.sleep(_CHECK_SECONDS)
+            now = self._clock.monotonic()
+            for node_id in [node_id for node_id, at in self._again.items() if at < now]:
+                del self._again[node_id]
+                if self._registry.connected(node_id):
+                    self.refresh(node_id)
 
     def _is_overdue(self, session: LinkSession) -> bool:
         now = self._clock.monotonic()
         return any(now - since > _WITHDRAWN_SECONDS for since in session.withdrawn_at.values())
 
-    def _tell(self, node_id: NodeId, orders: _Orders) -> None:
+    def _tell(self, node_id: NodeId, orders: Orders) -> None:
         session = self._registry.link(node_id)
         if not isinstance(session, LinkSession):
             return
@@ -231,8 +212,10 @@ class LinkDispatch:
         else:
             self._settle_withdrawn(session, orders)
             self._order(session, orders)
+            if orders.unread and session.inventory is not None and session.fresh_inventory is None:
+                session.state_changed(session.inventory)  # the books get it anew
 
-    def _settle_withdrawn(self, session: LinkSession, orders: _Orders) -> None:
+    def _settle_withdrawn(self, session: LinkSession, orders: Orders) -> None:
         """See to it that members end which were withdrawn before their host spoke of them: it may never do."""
         withdrawn = {_key(one) for one in orders.members.withdrawn}
         unheard = withdrawn - session.told_of
@@ -244,8 +227,10 @@ class LinkDispatch:
         session.told_of = (session.told_of & withdrawn) | {_key(one) for one in orders.members.desired}
         if self._is_overdue(session):
             session.end("what became of a member that was withdrawn early is unknown: its full state is needed")
+        elif session.withdrawn_at:
+            self._again[session.node_id] = min(session.withdrawn_at.values()) + _WITHDRAWN_SECONDS
 
-    def _order(self, session: LinkSession, orders: _Orders) -> None:
+    def _order(self, session: LinkSession, orders: Orders) -> None:
         policy = None if self._policies is None else self._policies.signed(session.node_id)
         wanted = node_link_pb2.DesiredState(
             control_epoch=orders.epoch,
@@ -265,28 +250,5 @@ class LinkDispatch:
         session.outbox.put_desired(told)
 
 
-def _traceparent(tx: Tx, one: books.Assignment) -> str:
-    context, _ = contexts.of_job(tx, one.job.id, one.job.goal_id)
-    return context.child(f"attempt/{one.allocation.epoch}").child(f"rank/{one.member.rank}").traceparent()
-
-
-def _nodes(tx: Tx, node_ids: list[NodeId]) -> list[Node | None]:
-    return [nodes.get(tx, node_id) for node_id in node_ids]
-
-
 def _key(one: books.Assignment) -> MemberKey:
     return one.allocation.id, one.member.rank
-
-
-def _ordered(repair: Repair | None, *, stopped: bool) -> Repair | None:
-    """Return the repair if its host is to carry it out: the control plane's own, with nothing in its way any more.
-
-    While all effects are stopped, one that its host has not begun is withdrawn; a hand-off report is always written.
-    One without a time by which to begin is kept back, see `governor.repairs.suspend`.
-    """
-    if repair is None or repair.origin is not RepairOrigin.CONTROL_PLANE or repair.sent_at is None:
-        return None
-    if repair.state is RepairState.PENDING:
-        held_back = stopped and repair.rung is not Rung.QUARANTINE
-        return None if held_back or repair.not_after is None else repair
-    return repair

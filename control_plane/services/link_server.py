@@ -31,7 +31,7 @@ from control_plane.services.link_session import LinkSession
 from control_plane.services.link_terms import LinkTerms
 from control_plane.services.link_verdicts import LinkVerdicts
 from control_plane.services.link_writer import LinkWriter
-from control_plane.store import audit, link_holders, nodes
+from control_plane.store import audit, gpu_briefs, link_holders, nodes
 from control_plane.store.database import Store, Tx
 from control_plane.store.feed import EventFeed
 from orquanta.v1 import node_link_pb2
@@ -90,7 +90,7 @@ class NodeLinks:
                 nodes.disconnect_all(tx)
             else:
                 link_holders.drop(tx, self._peers.name)
-            self._claims.load(nodes.active(tx))
+            self._claims.load(gpu_briefs.uuids(tx))
 
         await self._store.write(load)
 

@@ -22,6 +22,7 @@ from control_plane.model.record import Event
 from control_plane.store import events
 from control_plane.store.database import Store, Tx
 from control_plane.store.feed import EventFeed
+from control_plane.store.readable import read_each
 
 _PAGE: Final = 200
 """Events behind one batch of changes: a stream holds no more things than this while its reader is slow."""
@@ -157,7 +158,7 @@ def _changes(tx: Tx, watched: Watched[_Key, _Item], position: int) -> _Batch[_It
         if key is not None:
             changed_at.pop(key, None)  # so that the order is that of the newest events
             changed_at[key] = event.sequence
-    loaded = watched.load(tx, changed_at) if changed_at else {}
+    loaded = read_each(tx, changed_at, partial(watched.load, tx), "what a stream tells of") if changed_at else {}
     # A full page may have more behind it, which must be read before the end is believed.
     return _Batch(
         tuple((loaded[key], sequence) for key, sequence in changed_at.items() if key in loaded),

@@ -1,6 +1,6 @@
 """Actions and the kill switch in the database."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -18,6 +18,7 @@ from control_plane.model.record import Noun
 from control_plane.store import action_rows, approvals
 from control_plane.store.database import Tx
 from control_plane.store.pages import Page, PageRequest, batched, newest_first
+from control_plane.store.readable import readable
 from control_plane.store.rows import fresh
 from control_plane.store.tables import ActionRow, ControlRow
 
@@ -42,10 +43,19 @@ def _one(tx: Tx, row: ActionRow) -> Action:
 
 
 def _models(tx: Tx, rows: Iterable[ActionRow]) -> tuple[Action, ...]:
-    """Return the actions with the approvals that count; only what ever needed one is looked up."""
     found = tuple(rows)
-    given = approvals.of(tx, [ActionId(row.id) for row in found if row.approval_need is not None])
-    return tuple(action_rows.model(row, given.get(ActionId(row.id), ())) for row in found)
+    return tuple(map(_whole(tx, found), found))
+
+
+def _readable(tx: Tx, rows: Iterable[ActionRow]) -> tuple[Action, ...]:
+    found = tuple(rows)
+    return tuple(readable(tx, found, _whole(tx, found)))
+
+
+def _whole(tx: Tx, rows: Iterable[ActionRow]) -> Callable[[ActionRow], Action]:
+    """Return what makes actions of these rows, with the approvals that count; only what needed one is looked up."""
+    given = approvals.of(tx, [ActionId(row.id) for row in rows if row.approval_need is not None])
+    return lambda row: action_rows.model(row, given.get(ActionId(row.id), ()))
 
 
 def get(tx: Tx, action_id: ActionId) -> Action | None:
@@ -72,7 +82,7 @@ def page(tx: Tx, which: ActionFilter, request: PageRequest) -> Page[Action]:
     if which.goal_id:
         query = query.where(col(ActionRow.goal_id) == which.goal_id)
     rows, token = newest_first(tx.session, query, request, col(ActionRow.created_at), col(ActionRow.id))
-    return Page(_models(tx, rows), token)
+    return Page(_readable(tx, rows), token)
 
 
 def about(tx: Tx, *, goal_id: GoalId | None = None, job_id: JobId | None = None, limit: int) -> tuple[Action, ...]:
@@ -82,7 +92,7 @@ def about(tx: Tx, *, goal_id: GoalId | None = None, job_id: JobId | None = None,
         query = query.where(col(ActionRow.goal_id) == goal_id)
     if job_id is not None:
         query = query.where(col(ActionRow.job_id) == job_id)
-    return _models(tx, tx.session.execute(query.order_by(col(ActionRow.created_at)).limit(limit)).scalars().all())
+    return _readable(tx, tx.session.execute(query.order_by(col(ActionRow.created_at)).limit(limit)).scalars())
 
 
 def count_awaiting(tx: Tx) -> int:
@@ -97,12 +107,12 @@ def awaiting(tx: Tx, goal_id: GoalId | None = None) -> tuple[Action, ...]:
 
 
 def in_state(tx: Tx, state: ActionState, goal_id: GoalId | None = None) -> tuple[Action, ...]:
-    """Return the actions that are in a state, oldest first."""
+    """Return the actions that are in a state and can be read, oldest first."""
     query = select(ActionRow).where(col(ActionRow.state) == state.value)
     if goal_id is not None:
         query = query.where(col(ActionRow.goal_id) == goal_id)
     rows = tx.session.execute(query.order_by(col(ActionRow.created_at))).scalars()
-    return _models(tx, rows)
+    return _readable(tx, rows)
 
 
 def load_newest(tx: Tx, node_ids: Collection[NodeId], kind: str, *, proposer: str, since: datetime) -> None:

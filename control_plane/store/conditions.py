@@ -15,6 +15,7 @@ from control_plane.store.database import Tx
 from control_plane.store.documents import CONDITION
 from control_plane.store.health_tables import ConditionOrderRow, ConditionRow, HealthEventRow
 from control_plane.store.pages import batched
+from control_plane.store.readable import readable
 from control_plane.store.rows import change, fresh
 
 CHANGED = "node.conditions_changed"
@@ -68,11 +69,12 @@ def _row(tx: Tx, node_id: NodeId, condition_id: str) -> ConditionRow | None:
 
 
 def of_nodes(tx: Tx, node_ids: Collection[NodeId]) -> dict[NodeId, tuple[Condition, ...]]:
-    """Return what is wrong with each of the nodes that has anything wrong, worst first."""
+    """Return what is wrong with each of the nodes that has anything wrong, as far as it can be read, worst first."""
     found: dict[NodeId, list[Condition]] = {}
     for ids in batched(node_ids):
-        for row in tx.session.execute(select(ConditionRow).where(col(ConditionRow.node_id).in_(ids))).scalars():
-            found.setdefault(NodeId(row.node_id), []).append(_model(tx, row))
+        rows = tx.session.execute(select(ConditionRow).where(col(ConditionRow.node_id).in_(ids))).scalars()
+        for node_id, condition in readable(tx, rows, lambda row: (NodeId(row.node_id), _model(tx, row))):
+            found.setdefault(node_id, []).append(condition)
     return {node_id: _worst_first(conditions) for node_id, conditions in found.items()}
 
 
@@ -255,15 +257,16 @@ def history(tx: Tx, node_id: NodeId, *, limit: int = 100, since: datetime | None
     if since is not None:
         query = query.where(col(HealthEventRow.recorded_at) >= since)
     newest = query.order_by(col(HealthEventRow.recorded_at).desc(), col(HealthEventRow.sequence).desc())
-    return tuple(
-        HealthEvent(
-            id=row.event_id,
-            kind=HealthEventKind(row.kind),
-            condition=CONDITION.load(row.document["condition"]),
-            occurred_at=row.occurred_at,
-            reason=row.document["reason"],
-        )
-        for row in tx.session.execute(newest.limit(limit)).scalars()
+    return tuple(readable(tx, tx.session.execute(newest.limit(limit)).scalars(), _event))
+
+
+def _event(row: HealthEventRow) -> HealthEvent:
+    return HealthEvent(
+        id=row.event_id,
+        kind=HealthEventKind(row.kind),
+        condition=CONDITION.load(row.document["condition"]),
+        occurred_at=row.occurred_at,
+        reason=row.document["reason"],
     )
 
 

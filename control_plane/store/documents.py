@@ -2,13 +2,14 @@
 
 from typing import Any, Generic, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from control_plane.model.health import Condition
 from control_plane.model.job import JobSpec, ResourceRequest
 from control_plane.model.node import HostInventory
 from control_plane.model.plan import Plan
 from control_plane.model.repair import RepairStep, VerificationCheck
+from control_plane.store.readable import Unreadable
 
 T = TypeVar("T")
 
@@ -25,8 +26,14 @@ class Document(Generic[T]):
         return data
 
     def load(self, data: dict[str, Any]) -> T:  # Any: nested JSON
-        """Return the value. Raises pydantic.ValidationError if the column does not hold one."""
-        return self._adapter.validate_python(data)
+        """Return the value. Raises Unreadable if the column does not hold one."""
+        try:
+            return self._adapter.validate_python(data)
+        except ValidationError as error:
+            # What it holds may be a secret of somebody's, so only where it is wrong is told.
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            place = ".".join(str(part) for part in first["loc"]) or "the whole"
+            raise Unreadable(error.title, f"{place}: {first['msg']}") from None
 
 
 RESOURCES = Document(TypeAdapter(ResourceRequest))

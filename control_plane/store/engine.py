@@ -12,6 +12,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from control_plane.errors import InvalidArgument
+from control_plane.store.readable import from_json
 
 _READERS = 4
 _BUSY_MILLISECONDS = 10_000
@@ -38,7 +39,7 @@ def open_engine(url: str) -> Engine:
         if not parsed.database or parsed.database == ":memory:":
             raise InvalidArgument("SQLite needs a file: sqlite:///PATH", reason="DATABASE_URL_INVALID")
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(parsed, pool_size=_READERS + 1, max_overflow=0)
+        engine = create_engine(parsed, pool_size=_READERS + 1, max_overflow=0, json_deserializer=from_json)
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine

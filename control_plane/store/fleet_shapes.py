@@ -9,6 +9,7 @@ from sqlmodel import col
 
 from control_plane.model.node import NodeState
 from control_plane.store.database import Tx
+from control_plane.store.readable import readable
 from control_plane.store.tables import NodeRow
 
 HostShape = tuple[tuple[str, int, int], ...]
@@ -20,7 +21,8 @@ _GONE = (NodeState.LOST.value, NodeState.REVOKED.value)
 def read(tx: Tx) -> Mapping[HostShape, int]:
     """Return how many hosts of each make there are, without those that are lost or revoked."""
     query = select(col(NodeRow.inventory)).where(col(NodeRow.state).not_in(_GONE))
-    return Counter(_shape(inventory) for inventory in tx.session.execute(query).scalars() if inventory is not None)
+    found = (inventory for inventory in tx.session.execute(query).scalars() if inventory is not None)
+    return Counter(readable(tx, found, _shape, "what a node is made of"))
 
 
 def _shape(inventory: dict[str, Any]) -> HostShape:  # Any: nested JSON

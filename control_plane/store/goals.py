@@ -19,6 +19,7 @@ from control_plane.store import jobs
 from control_plane.store.database import Tx
 from control_plane.store.documents import PLAN
 from control_plane.store.pages import Page, PageRequest, newest_first
+from control_plane.store.readable import readable
 from control_plane.store.tables import GoalRow, JobRow
 
 
@@ -71,7 +72,7 @@ def page(tx: Tx, which: GoalFilter, request: PageRequest) -> Page[Goal]:
     if which.user_id:
         query = query.where(col(GoalRow.user_id) == which.user_id)
     rows, token = newest_first(tx.session, query, request, col(GoalRow.created_at), col(GoalRow.id))
-    return Page(tuple(_model(row) for row in rows), token)
+    return Page(tuple(readable(tx, rows, _model)), token)
 
 
 def insert(tx: Tx, goal: Goal) -> None:
@@ -174,4 +175,4 @@ def quiet(tx: Tx, state: GoalState, since: datetime, *, limit: int) -> tuple[Goa
 def count_by_state(tx: Tx) -> dict[GoalState, int]:
     """Return how many goals are in each state."""
     rows = tx.session.execute(select(col(GoalRow.status), func.count()).group_by(col(GoalRow.status)))
-    return {GoalState(status): count for status, count in rows}
+    return dict(readable(tx, rows, lambda row: (GoalState(row[0]), int(row[1])), "the state of goals"))

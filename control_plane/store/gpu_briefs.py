@@ -1,6 +1,6 @@
 """The GPUs of all hosts in brief: who asks for the fleet in figures reads columns, not what each host is made of."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from sys import intern
 from typing import Any
@@ -12,6 +12,7 @@ from control_plane.model.ids import NodeId
 from control_plane.model.node import GpuHealth, MigDevice, NodeState
 from control_plane.store.database import Tx
 from control_plane.store.pages import batched
+from control_plane.store.readable import readable
 from control_plane.store.tables import NodeRow
 
 _GONE = (NodeState.LOST.value, NodeState.REVOKED.value)
@@ -44,19 +45,40 @@ class GpuBrief:
 def hosts(tx: Tx) -> list[NodeBrief]:
     """Return every node that is not lost or revoked."""
     query = select(col(NodeRow.id), col(NodeRow.state), col(NodeRow.version)).where(col(NodeRow.state).not_in(_GONE))
-    return [
-        NodeBrief(NodeId(node_id), NodeState(state), version) for node_id, state, version in tx.session.execute(query)
-    ]
+    return readable(
+        tx,
+        tx.session.execute(query),
+        lambda row: NodeBrief(NodeId(row[0]), NodeState(row[1]), row[2]),
+        "the state of a node",
+    )
 
 
 def gpus(tx: Tx, node_ids: Collection[NodeId]) -> dict[NodeId, tuple[GpuBrief, ...]]:
-    """Return the GPUs of these nodes, of those that have reported any."""
-    found: dict[NodeId, tuple[GpuBrief, ...]] = {}
-    for ids in batched(node_ids):
-        query = select(col(NodeRow.id), col(NodeRow.inventory)).where(col(NodeRow.id).in_(ids))
-        for node_id, inventory in tx.session.execute(query):
-            found[NodeId(node_id)] = tuple(_brief(gpu) for gpu in (inventory or {"gpus": ()})["gpus"])
-    return found
+    """Return the GPUs of these nodes, of those that have reported any; of each that can be read, those that can be."""
+    documents = _documents(tx, node_ids)
+    return {node_id: tuple(readable(tx, found, _brief, f"a GPU of node {node_id}")) for node_id, found in documents}
+
+
+def uuids(tx: Tx, node_ids: Collection[NodeId] | None = None) -> dict[NodeId, tuple[str, ...]]:
+    """Return the UUIDs of the GPUs of these nodes, or of all, without those that were revoked."""
+    documents = _documents(tx, node_ids)
+    return {node_id: tuple(readable(tx, found, _uuid, f"a GPU of node {node_id}")) for node_id, found in documents}
+
+
+def _documents(
+    tx: Tx, node_ids: Collection[NodeId] | None
+) -> Iterator[tuple[NodeId, Sequence[Mapping[str, Any]]]]:  # Any: nested JSON
+    """Yield what each node's inventory says of its GPUs, as it was written; nothing where that is no list."""
+    query = select(col(NodeRow.id), col(NodeRow.inventory)).where(col(NodeRow.state) != NodeState.REVOKED.value)
+    parts = [query] if node_ids is None else [query.where(col(NodeRow.id).in_(ids)) for ids in batched(node_ids)]
+    for part in parts:
+        for node_id, inventory in tx.session.execute(part):
+            found = inventory.get("gpus") if isinstance(inventory, dict) else None
+            yield NodeId(node_id), found if isinstance(found, list) else ()
+
+
+def _uuid(gpu: Mapping[str, Any]) -> str:  # Any: nested JSON
+    return intern(gpu["uuid"])
 
 
 def _brief(gpu: Mapping[str, Any]) -> GpuBrief:  # Any: nested JSON

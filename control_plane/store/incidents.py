@@ -19,6 +19,7 @@ from control_plane.store.database import Tx
 from control_plane.store.documents import CONDITION
 from control_plane.store.health_tables import IncidentEntryRow, IncidentRow, RepairRow
 from control_plane.store.pages import Page, PageRequest, batched, newest_first
+from control_plane.store.readable import readable
 from control_plane.store.rows import change, fresh
 
 ACKNOWLEDGED = "incident.acknowledged"
@@ -119,16 +120,16 @@ def page(tx: Tx, which: IncidentFilter, request: PageRequest, parts: Parts = Par
     if which.node_id:
         query = query.where(col(IncidentRow.node_id) == which.node_id)
     rows, token = newest_first(tx.session, query, request, col(IncidentRow.created_at), col(IncidentRow.id))
-    return Page(tuple(_model(tx, row, parts) for row in rows), token)
+    return Page(tuple(readable(tx, rows, lambda row: _model(tx, row, parts))), token)
 
 
 def unended(tx: Tx, *, node_id: NodeId | None = None, parts: Parts = Parts.ALL) -> tuple[Incident, ...]:
-    """Return the incidents that have not ended, oldest first: of one node, or of all."""
+    """Return the incidents that have not ended, oldest first: of one node, or all that can be read."""
     if node_id is not None:
         return tuple(_model(tx, row, parts) for row in _open_rows(tx, node_id))
     query = select(IncidentRow).where(col(IncidentRow.closed_at).is_(None))
     rows = tx.session.execute(query.order_by(col(IncidentRow.created_at), col(IncidentRow.id))).scalars()
-    return tuple(_model(tx, row, parts) for row in rows)
+    return tuple(readable(tx, rows, lambda row: _model(tx, row, parts)))
 
 
 def open_of(tx: Tx, node_id: NodeId, parts: Parts = Parts.ALL) -> Incident | None:
@@ -272,7 +273,7 @@ def _emit(tx: Tx, row: IncidentRow, kind: str) -> None:
 def count_by_state(tx: Tx) -> dict[IncidentState, int]:
     """Return how many incidents are in each state."""
     rows = tx.session.execute(select(col(IncidentRow.state), func.count()).group_by(col(IncidentRow.state)))
-    return {IncidentState(state): number for state, number in rows}
+    return dict(readable(tx, rows, lambda row: (IncidentState(row[0]), int(row[1])), "the state of incidents"))
 
 
 def prune(tx: Tx, *, before: datetime, limit: int = 500) -> int:

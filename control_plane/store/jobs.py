@@ -1,9 +1,10 @@
 """Jobs in the database."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Final
 
 from sqlalchemy import String, cast, func, select
 from sqlmodel import col
@@ -11,14 +12,17 @@ from sqlmodel import col
 from control_plane.errors import NotFound
 from control_plane.fleet import lifecycle
 from control_plane.model.ids import GoalId, JobId, NodeId, UserId
-from control_plane.model.job import Allocation, AllocationState, Job, JobState, ResourceRequest
+from control_plane.model.job import Allocation, Job, JobState
 from control_plane.model.money import from_micros, to_micros
 from control_plane.model.record import Noun
 from control_plane.store import allocations
 from control_plane.store.database import Tx
-from control_plane.store.documents import JOB_SPEC, RESOURCES
+from control_plane.store.documents import JOB_SPEC
 from control_plane.store.pages import Page, PageRequest, batched, newest_first
+from control_plane.store.readable import readable
 from control_plane.store.tables import AllocationMemberRow, AllocationRow, JobRow
+
+_LIVE: Final = col(JobRow.status).in_([state.value for state in JobState if not state.ended])
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +35,10 @@ class JobFilter:
     node_id: NodeId | None = None
 
 
-def _models(tx: Tx, rows: Sequence[JobRow]) -> tuple[Job, ...]:
-    """Return jobs with their attempts: three statements for any number of them."""
+def _whole(tx: Tx, rows: Sequence[JobRow]) -> Callable[[JobRow], Job]:
+    """Return what makes jobs of these rows with their attempts: three statements for any number of them."""
     attempts = allocations.of_jobs(tx, [JobId(row.id) for row in rows if row.epoch])
-    return tuple(_model(row, attempts.get(JobId(row.id), ())) for row in rows)
+    return lambda row: _model(row, attempts.get(JobId(row.id), ()))
 
 
 def _model(row: JobRow, attempts: tuple[Allocation, ...] = ()) -> Job:
@@ -68,7 +72,7 @@ def get(tx: Tx, job_id: JobId, *, with_allocations: bool = True) -> Job | None:
     row = tx.session.get(JobRow, job_id)
     if row is None:
         return None
-    return _models(tx, [row])[0] if with_allocations else _model(row)
+    return _whole(tx, [row])(row) if with_allocations else _model(row)
 
 
 def require(tx: Tx, job_id: JobId, *, with_allocations: bool = True) -> Job:
@@ -83,7 +87,7 @@ def of_goal(tx: Tx, goal_id: GoalId, *, with_allocations: bool = True) -> tuple[
     """Return the goal's jobs in the order of its plan; those that took the places of others come after them."""
     query = select(JobRow).where(col(JobRow.goal_id) == goal_id)
     rows = sorted(tx.session.execute(query).scalars(), key=lambda row: (row.created_at, _position(row), row.id))
-    return _models(tx, rows) if with_allocations else tuple(_model(row) for row in rows)
+    return tuple(map(_whole(tx, rows) if with_allocations else _model, rows))
 
 
 def page(tx: Tx, which: JobFilter, request: PageRequest) -> Page[Job]:
@@ -103,23 +107,28 @@ def page(tx: Tx, which: JobFilter, request: PageRequest) -> Page[Job]:
         )
         query = query.where(col(JobRow.id).in_(there))
     rows, token = newest_first(tx.session, query, request, col(JobRow.created_at), col(JobRow.id))
-    return Page(_models(tx, rows), token)
+    return Page(tuple(readable(tx, rows, _whole(tx, rows))), token)
 
 
 def many(tx: Tx, job_ids: Iterable[JobId]) -> tuple[Job, ...]:
-    """Return those of the jobs that exist, without their attempts, in the order of their ids."""
+    """Return those of the jobs that exist and can be read, without their attempts, in the order of their ids."""
     found: list[Job] = []
     for ids in batched(sorted(job_ids)):
         query = select(JobRow).where(col(JobRow.id).in_(ids)).order_by(col(JobRow.id))
-        found += [_model(row) for row in tx.session.execute(query).scalars()]
+        found += readable(tx, tx.session.execute(query).scalars(), _model)
     return tuple(found)
 
 
 def live(tx: Tx) -> tuple[Job, ...]:
-    """Return the jobs that have not ended, without their attempts, in the order of their ids."""
-    states = [state.value for state in JobState if not state.ended]
-    query = select(JobRow).where(col(JobRow.status).in_(states)).order_by(col(JobRow.id))
-    return tuple(_model(row) for row in tx.session.execute(query).scalars())
+    """Return the jobs that have not ended and can be read, without their attempts, in the order of their ids."""
+    query = select(JobRow).where(_LIVE).order_by(col(JobRow.id))
+    return tuple(readable(tx, tx.session.execute(query).scalars(), _model))
+
+
+def live_ids(tx: Tx) -> tuple[JobId, ...]:
+    """Return the jobs that have not ended, whether they can be read or not, in the order of their ids."""
+    query = select(col(JobRow.id)).where(_LIVE).order_by(col(JobRow.id))
+    return tuple(JobId(job_id) for job_id in tx.session.execute(query).scalars())
 
 
 def _position(row: JobRow) -> int:
@@ -136,14 +145,14 @@ def states(tx: Tx, job_ids: set[JobId]) -> dict[JobId, JobState]:
 
 
 def dependents(tx: Tx, job: Job) -> tuple[Job, ...]:
-    """Return the queued jobs that wait for this one."""
+    """Return the queued jobs that wait for this one, of those that can be read."""
     query = select(JobRow).where(
         col(JobRow.status) == JobState.QUEUED.value,
         col(JobRow.user_id) == job.user_id,
         # Narrows the search in the database; what the id stands for is looked at below.
         cast(col(JobRow.spec), String).contains(job.id),
     )
-    candidates = (_model(row) for row in tx.session.execute(query).scalars())
+    candidates = readable(tx, tx.session.execute(query).scalars(), _model)
     return tuple(candidate for candidate in candidates if job.id in candidate.spec.depends_on)
 
 
@@ -155,34 +164,6 @@ def owners(tx: Tx, job_ids: Iterable[JobId]) -> dict[JobId, tuple[UserId, JobSta
         for job_id, user_id, status in tx.session.execute(query):
             found[JobId(job_id)] = (UserId(user_id), JobState(status))
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbour:
-    """A job with a member on a node that has not ended."""
-
-    job_id: JobId
-    team: str
-    resources: ResourceRequest
-
-
-def on_node(tx: Tx, node_id: NodeId) -> tuple[Neighbour, ...]:
-    """Return the jobs that have a member on the node which has not ended."""
-    query = (
-        select(col(JobRow.id), col(JobRow.team), col(JobRow.spec))
-        .join(AllocationRow, col(AllocationRow.job_id) == col(JobRow.id))
-        .join(AllocationMemberRow, col(AllocationMemberRow.allocation_id) == col(AllocationRow.id))
-        .where(
-            col(AllocationMemberRow.node_id) == node_id,
-            col(AllocationMemberRow.state) != AllocationState.ENDED.value,
-            col(AllocationRow.state) != AllocationState.ENDED.value,
-        )
-        .order_by(col(JobRow.id))
-    )
-    return tuple(
-        Neighbour(JobId(job_id), team, RESOURCES.load(spec["resources"]))
-        for job_id, team, spec in tx.session.execute(query)
-    )
 
 
 def reserved_of_goal(tx: Tx, goal_id: GoalId) -> Decimal:
@@ -295,4 +276,4 @@ def waits_of_started(tx: Tx, *, since: datetime, limit: int = 10_000) -> dict[Jo
 def count_by_state(tx: Tx) -> dict[JobState, int]:
     """Return how many jobs are in each state."""
     rows = tx.session.execute(select(col(JobRow.status), func.count()).group_by(col(JobRow.status)))
-    return {JobState(status): count for status, count in rows}
+    return dict(readable(tx, rows, lambda row: (JobState(row[0]), int(row[1])), "the state of jobs"))

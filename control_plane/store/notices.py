@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, select
+from sqlalchemy import ColumnElement, Select, and_, delete, exists, func, select
 from sqlmodel import col
 
 from control_plane.model.action import Action, ActionState
@@ -16,6 +16,7 @@ from control_plane.store.approval_tables import NoticeRow
 from control_plane.store.database import Tx
 from control_plane.store.health_tables import IncidentRow
 from control_plane.store.incidents import Parts
+from control_plane.store.readable import readable
 from control_plane.store.tables import ActionRow
 
 REQUESTED: Final = "approval.requested"
@@ -56,8 +57,12 @@ def untold_waiting(tx: Tx, kind: str, endpoint: str, *, expires_before: datetime
     )
     if expires_before is not None:
         query = query.where(col(ActionRow.expires_at) <= expires_before)
-    found = tx.session.execute(query.order_by(col(ActionRow.created_at)).limit(FOUND_MAX)).scalars()
-    return tuple(actions.require(tx, ActionId(action_id)) for action_id in found)
+    return _actions(tx, query.order_by(col(ActionRow.created_at)))
+
+
+def _actions(tx: Tx, query: Select[str]) -> tuple[Action, ...]:
+    found = tx.session.execute(query.limit(FOUND_MAX)).scalars().all()
+    return tuple(readable(tx, found, lambda action_id: actions.require(tx, ActionId(action_id)), "a row of actions"))
 
 
 def untold_decided(tx: Tx, endpoint: str) -> tuple[Action, ...]:
@@ -74,8 +79,7 @@ def untold_decided(tx: Tx, endpoint: str) -> tuple[Action, ...]:
         asked,
         ~_told(col(ActionRow.id), DECIDED, endpoint),
     )
-    found = tx.session.execute(query.order_by(col(ActionRow.created_at)).limit(FOUND_MAX)).scalars()
-    return tuple(actions.require(tx, ActionId(action_id)) for action_id in found)
+    return _actions(tx, query.order_by(col(ActionRow.created_at)))
 
 
 def untold_escalated(tx: Tx, endpoint: str, *, since: datetime) -> tuple[Incident, ...]:
@@ -85,8 +89,10 @@ def untold_escalated(tx: Tx, endpoint: str, *, since: datetime) -> tuple[Inciden
         col(IncidentRow.closed_at) >= since,
         ~_told(col(IncidentRow.id), ESCALATED, endpoint),
     )
-    found = tx.session.execute(query.order_by(col(IncidentRow.created_at)).limit(FOUND_MAX)).scalars()
-    return tuple(incidents.require(tx, IncidentId(incident_id), Parts.NONE) for incident_id in found)
+    found = tx.session.execute(query.order_by(col(IncidentRow.created_at)).limit(FOUND_MAX)).scalars().all()
+    return tuple(
+        readable(tx, found, lambda one: incidents.require(tx, IncidentId(one), Parts.NONE), "a row of incidents")
+    )
 
 
 def _told(subject_id: object, kind: str, endpoint: str) -> ColumnElement[bool]:

@@ -18,6 +18,7 @@ from control_plane.store import repair_rows
 from control_plane.store.database import Tx
 from control_plane.store.health_tables import RepairRow
 from control_plane.store.pages import batched
+from control_plane.store.readable import readable
 from control_plane.store.rows import change, fresh
 from control_plane.store.tables import ActionRow
 
@@ -106,7 +107,7 @@ def latest(tx: Tx, node_id: NodeId) -> Repair | None:
 
 
 def latest_of(tx: Tx, node_ids: Collection[NodeId]) -> dict[NodeId, Repair]:
-    """Return the newest repair of each of the nodes that has any."""
+    """Return the newest repair of each of the nodes that has any, if it can be read."""
     found: dict[NodeId, Repair] = {}
     for ids in batched(node_ids):
         newest = (
@@ -118,8 +119,8 @@ def latest_of(tx: Tx, node_ids: Collection[NodeId]) -> dict[NodeId, Repair]:
         query = select(RepairRow).join(
             newest, (col(RepairRow.node_id) == newest.c.node_id) & (col(RepairRow.ordered_at) == newest.c.ordered_at)
         )
-        for row in tx.session.execute(query).scalars():
-            found[NodeId(row.node_id)] = repair_rows.model(row)
+        for repair in readable(tx, tx.session.execute(query).scalars(), repair_rows.model):
+            found[repair.node_id] = repair
     return found
 
 
@@ -148,9 +149,9 @@ def of_incident(tx: Tx, incident_id: IncidentId) -> tuple[Repair, ...]:
 
 
 def in_progress(tx: Tx) -> tuple[Repair, ...]:
-    """Return every repair that has not ended, oldest first."""
+    """Return every repair that has not ended and can be read, oldest first."""
     query = select(RepairRow).where(col(RepairRow.closed_at).is_(None)).order_by(col(RepairRow.ordered_at))
-    return tuple(repair_rows.model(row) for row in tx.session.execute(query).scalars())
+    return tuple(readable(tx, tx.session.execute(query).scalars(), repair_rows.model))
 
 
 def rebooting(tx: Tx) -> frozenset[NodeId]:

@@ -20,6 +20,7 @@ from control_plane.model.run_step import NewRun, RunBook
 from control_plane.store.database import Tx
 from control_plane.store.documents import Document
 from control_plane.store.pages import Page, PageRequest, batched, newest_first
+from control_plane.store.readable import readable
 from control_plane.store.run_tables import RunEventRow, RunRow, RunStepRow
 
 STEPPED = "run.stepped"
@@ -130,7 +131,7 @@ def page(tx: Tx, which: RunFilter, request: PageRequest) -> Page[Run]:
     if which.states:
         query = query.where(col(RunRow.state).in_([state.value for state in which.states]))
     rows, token = newest_first(tx.session, query, request, col(RunRow.started_at), col(RunRow.id))
-    return Page(tuple(_model(row) for row in rows), token)
+    return Page(tuple(readable(tx, rows, _model)), token)
 
 
 def book(tx: Tx, run_id: RunId) -> RunBook | None:
