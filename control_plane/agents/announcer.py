@@ -1,7 +1,7 @@
 """Announces committed changes on the event bus, in order. A message only wakes; the truth is in the store."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -27,6 +27,7 @@ AGAIN_LEAST: Final = 256
 
 _BATCH = 256
 _RETRY_SECONDS = 0.5
+_TRACED = (Noun.GOAL, Noun.JOB)
 _NOUNS = {
     Noun.GOAL: EventNoun.GOAL,
     Noun.JOB: EventNoun.JOB,
@@ -62,12 +63,13 @@ class Announcer:
             # Whoever led before may have had a clock that is behind this one: what it wrote last then looks old.
             position = min(older, max(0, position - AGAIN_LEAST))
         while True:
-            await self._store.changes.wait_beyond(position)
             position = await self._announce_after(position)
 
     async def _announce_after(self, position: int) -> int:
         try:
-            batch = await self._store.read(partial(_batch, position=position, traced=self._traced))
+            await self._store.feed.beyond(position)
+            page = await self._store.feed.since(position, limit=_BATCH)
+            batch = await self._with_headers(page.events)
         except Unavailable as error:
             log.warning("announcer.waiting", sequence=position, reason=error.reason)
             await asyncio.sleep(_RETRY_SECONDS)
@@ -87,12 +89,13 @@ class Announcer:
             except OrQuantaError as error:
                 log.exception("announcer.skipped", sequence=one.sequence, reason=error.reason)
             position = one.sequence
-        return position
+        return page.position
 
-
-def _batch(tx: Tx, position: int, *, traced: bool) -> list[tuple[Event, Mapping[str, str]]]:
-    """Return the next events, each with the headers of its message."""
-    return [(one, _headers(tx, one) if traced else {}) for one in events.after(tx, position, limit=_BATCH)]
+    async def _with_headers(self, found: Sequence[Event]) -> Sequence[tuple[Event, Mapping[str, str]]]:
+        """Return events, each with the headers of its message."""
+        if not self._traced or not any(one.noun in _TRACED for one in found):
+            return [(one, {}) for one in found]
+        return await self._store.read(lambda tx: [(one, _headers(tx, one)) for one in found])
 
 
 def _headers(tx: Tx, one: Event) -> Mapping[str, str]:

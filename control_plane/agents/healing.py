@@ -19,14 +19,14 @@ from control_plane.model.ids import ACTION, NodeId, derived_id
 from control_plane.model.job import Allocation, AllocationState
 from control_plane.model.node import NodeState
 from control_plane.model.record import Noun
-from control_plane.store import actions, allocations, events, jobs, nodes, repairs
+from control_plane.store import actions, allocations, jobs, nodes, repairs
 from control_plane.store.database import Store, Tx
 from control_plane.store.nodes import NodeStanding
 from control_plane.store.pages import batched
 
 NAME = "healing_agent"
 _CHECK_SECONDS = 0.5
-_PAGE = 500
+_NOUNS = (Noun.NODE,)
 _RELOAD_SECONDS = 10.0
 """How often all nodes are read again without a reason; else only those that events are about, twice a second."""
 
@@ -62,8 +62,6 @@ class _Stranded:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    position: int
-    """The newest event that `nodes` knows of."""
     nodes: Mapping[NodeId, NodeStanding]
     """Those that changed, or all of them."""
     is_all: bool
@@ -92,13 +90,13 @@ class Healing(Agent):
     async def round(self) -> str:
         """Mark silent nodes lost, and give up attempts on nodes that were silent for long enough."""
         now = self._clock.monotonic()
-        position = None if now >= self._reload_at else self._position
-        view = await self._store.read(partial(_load, position=position))
+        position, changed = await self._changed(None if now >= self._reload_at else self._position)
+        view = await self._store.read(partial(_load, changed=changed))
         if view.is_all:
             self._nodes = {}
             self._reload_at = now + _RELOAD_SECONDS
         self._nodes.update(view.nodes)
-        self._position = view.position
+        self._position = position
         done = await self._lose([node for node in self._nodes.values() if self._is_silent(node, view.rebooting)])
         if not view.stopped:
             states = {node.id: node.state for node in self._nodes.values()} if view.stranded else {}
@@ -107,6 +105,16 @@ class Healing(Agent):
             for batch in batched(hopeless):
                 done.extend(await asyncio.gather(*(self._give_up(one, gone) for one, gone in batch)))
         return "; ".join(text for text in done if text)
+
+    async def _changed(self, position: int | None) -> tuple[int, Collection[NodeId] | None]:
+        """Return how far events are known, and the nodes that changed up to there; None for all of them.
+
+        What is read of them afterwards is as it was then, or later: what has changed since, comes again.
+        """
+        page = await self._store.feed.since(self._store.feed.newest if position is None else position, nouns=_NOUNS)
+        if position is None or page.more or not page.whole:
+            return max(page.position, self._store.feed.newest), None
+        return page.position, {NodeId(event.id) for event in page.events}
 
     def _is_silent(self, node: NodeStanding, rebooting: Collection[NodeId]) -> bool:
         """Tell whether a node's lease has run out; that of one which was told to reboot is expected to."""
@@ -187,21 +195,14 @@ class Healing(Agent):
         return action.outcome
 
 
-def _load(tx: Tx, position: int | None) -> _View:
-    """Read what changed after an event, or everything: the work grows with the changes, not the fleet."""
-    newest = events.newest(tx)
-    changed: set[NodeId] | None = None
-    if position is not None and position + 1 >= events.oldest(tx):
-        page = events.after(tx, position, limit=_PAGE, nouns=(Noun.NODE,))
-        if len(page) < _PAGE:
-            changed = {NodeId(event.id) for event in page}
+def _load(tx: Tx, changed: Collection[NodeId] | None) -> _View:
+    """Read what has changed, or everything: the work grows with the changes, not the fleet."""
     stranded = tuple(
         _Stranded(one, jobs.require(tx, one.job_id, with_allocations=False).spec.stop_grace_seconds)
         for one in allocations.stranded(tx)
     )
     standings = () if changed is not None and not changed else nodes.states(tx, changed)
     return _View(
-        newest,
         {one.id: one for one in standings},
         changed is None,
         stranded,

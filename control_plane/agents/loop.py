@@ -6,12 +6,16 @@ from collections.abc import Mapping
 
 import structlog
 
+from control_plane.errors import Unavailable
 from control_plane.model.agent import AgentStatus
+from control_plane.model.record import Event, Noun
 from control_plane.store import agents
+from control_plane.store.changes import SHUTTING_DOWN
 from control_plane.store.database import Store, Tx
 
 log = structlog.get_logger()
 
+_RESUMED = "agent.resumed"
 _IDLE_SECONDS = 1.0
 _RETRY_SECONDS = 0.5
 
@@ -30,6 +34,10 @@ class Agent(ABC):
         self._interval_seconds = interval_seconds
         self._counters: dict[str, float] = {"rounds": 0, "errors": 0}
         self._last_error = ""
+
+    def concerns(self, event: Event) -> bool:  # noqa: ARG002 - what others tell apart
+        """Whether an event is a reason to go round at once; without one, the interval's end is."""
+        return True
 
     @abstractmethod
     async def round(self) -> str:
@@ -53,11 +61,20 @@ class Agent(ABC):
         if not self.event_driven:
             await asyncio.sleep(self._interval_seconds)
             return seen
+        feed = self._store.feed
         try:
             async with asyncio.timeout(self._interval_seconds):
-                return await self._store.changes.wait_beyond(seen)
+                await feed.reason(self._is_reason, seen)
         except TimeoutError:
-            return self._store.changes.newest
+            pass
+        except Unavailable as error:
+            if error.reason == SHUTTING_DOWN:
+                raise
+            await asyncio.sleep(_RETRY_SECONDS)  # what there is to do is looked for all the same
+        return feed.newest
+
+    def _is_reason(self, event: Event) -> bool:
+        return self.concerns(event) or (event.noun is Noun.AGENT and event.id == self.name and event.kind == _RESUMED)
 
     async def _guarded_round(self) -> tuple[AgentStatus, str | None, str] | None:
         """Go round unless paused. Return what to record, or None if nothing changed."""

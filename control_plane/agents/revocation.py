@@ -2,15 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import partial
 
 import structlog
 
 from control_plane.errors import Unavailable
 from control_plane.model.ids import NodeId
 from control_plane.model.node import NodeState
-from control_plane.model.record import Noun
-from control_plane.store import events
+from control_plane.model.record import Event, Noun
 from control_plane.store.database import Store
 
 log = structlog.get_logger()
@@ -32,17 +30,20 @@ class Revocation:
 
     async def run(self) -> None:
         """Follow until cancelled."""
+        feed = self._store.feed
         position = self._store.changes.newest
         while True:
-            newest = await self._store.changes.wait_beyond(position)
             try:
-                page = await self._store.read(partial(events.after, sequence=position, nouns=(Noun.NODE,)))
+                position = await feed.reason(_is_one, position)
+                page = await feed.since(position, nouns=(Noun.NODE,))
             except Unavailable as error:
                 log.warning("revocation.waiting", reason=error.reason)
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
-            for event in page:
-                if event.kind == REVOKED:
-                    await self._cut(NodeId(event.id))
-            # An empty page means that nothing up to `newest` was about nodes.
-            position = page[-1].sequence if page else newest
+            for event in filter(_is_one, page.events):
+                await self._cut(NodeId(event.id))
+            position = page.position
+
+
+def _is_one(event: Event) -> bool:
+    return event.noun is Noun.NODE and event.kind == REVOKED

@@ -11,6 +11,7 @@ from control_plane.bus.client import Bus
 from control_plane.bus.run_messages import reasoning_event
 from control_plane.bus.subjects import run as run_subject
 from control_plane.errors import OrQuantaError, Unavailable
+from control_plane.model.record import Event, Noun
 from control_plane.store import run_events
 from control_plane.store.database import Store
 
@@ -36,8 +37,19 @@ class RunAnnouncer:
         position = await self._newest()
         seen = 0
         while True:
-            seen = await self._store.changes.wait_beyond(seen)
+            seen = await self._told(seen)
             position = await self._announce_after(position)
+
+    async def _told(self, seen: int) -> int:
+        """Wait until something was told of a run after the event `seen`; return how far that was looked at."""
+        while True:
+            try:
+                await self._store.feed.reason(_is_of_run, seen)
+            except Unavailable as error:
+                log.warning("run_announcer.waiting", reason=error.reason)
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                return self._store.feed.newest
 
     async def _newest(self) -> int:
         while True:
@@ -84,3 +96,7 @@ class RunAnnouncer:
                 return
             else:
                 return
+
+
+def _is_of_run(event: Event) -> bool:
+    return event.noun is Noun.RUN

@@ -8,15 +8,15 @@ from control_plane.fleet.placement.room import Claim, Host
 from control_plane.fleet.queueing.model import WaitingJob
 from control_plane.model.ids import JobId, NodeId
 from control_plane.model.job import Job, JobState
-from control_plane.model.record import Noun
+from control_plane.model.record import Event, Noun
 from control_plane.scheduling.values import Rights, UserLimits, claim_of, host_of, waiting_of
 from control_plane.store import allocations, conditions, events, jobs, nodes, teams, users
 from control_plane.store.database import Tx
+from control_plane.store.feed import EventFeed, Page
 
 EVENTS_MAX: Final = 20_000
 """Events that are followed one by one; who is further behind reads everything anew."""
 
-_PAGE: Final = 2_000
 _ALONE_MAX: Final = 64  # what is wrong with more of them is cheaper to read with all the rest
 _QUIET: Final = frozenset({allocations.ASSIGNMENTS_CHANGED, conditions.ORDERED})
 _NOUNS: Final = (Noun.NODE, Noun.JOB, Noun.AGENT)
@@ -70,33 +70,48 @@ def everything(tx: Tx, terms: Terms) -> Everything:
     return Everything(sequence, hosts, _jobs(tx, jobs.live(tx), terms), rights(tx, terms))
 
 
-def changes(tx: Tx, since: int, terms: Terms, dependents: Mapping[JobId, Collection[JobId]]) -> Changes | None:
-    """Read what has changed after the event `since`; None if that is further back than events are kept or followed.
+async def newer(feed: EventFeed, since: int) -> Page:
+    """Return the events after what was read before, as far as they are in memory. Raises Unavailable."""
+    return await feed.since(since, nouns=_NOUNS, limit=EVENTS_MAX)
 
-    `dependents` are, by job, the waiting jobs that wait for it: with it, they change.
+
+def concerns(event: Event) -> bool:
+    """Whether what is read here may be another after an event."""
+    return event.noun is Noun.JOB or (event.noun is Noun.NODE and event.kind not in _QUIET) or _is_of_rights(event)
+
+
+def changes(tx: Tx, known: Page, terms: Terms, dependents: Mapping[JobId, Collection[JobId]]) -> Changes | None:
+    """Read what has changed, as the events in memory say (`newer`) and those since; None if there are too many.
+
+    The transaction begins after `known` was taken: what it sees is at least as new. `dependents` are, by job, the
+    waiting jobs that wait for it: with it, they change.
     """
-    if since and events.oldest(tx) > since + 1:
-        return None
     newest = events.newest(tx)
-    sequence, node_ids, job_ids, rights_changed, read = since, set[NodeId](), dict[JobId, None](), False, 0
-    while page := events.after(tx, sequence, limit=_PAGE, nouns=_NOUNS):
-        read += len(page)
-        if read > EVENTS_MAX:
-            return None
-        for event in page:
-            if event.noun is Noun.JOB:
-                job_ids[JobId(event.id)] = None
-                job_ids.update(dict.fromkeys(dependents.get(JobId(event.id), ())))
-            elif event.noun is Noun.NODE and event.kind not in _QUIET:
-                node_ids.add(NodeId(event.id))
-            rights_changed = rights_changed or event.kind == teams.TERMS_CHANGED
-        sequence = page[-1].sequence
+    if known.more or not known.whole or newest > known.position + EVENTS_MAX:
+        return None
+    node_ids, job_ids, rights_changed = set[NodeId](), dict[JobId, None](), False
+    for event in (*known.events, *_since(tx, known.position, newest)):
+        if event.noun is Noun.JOB:
+            job_ids[JobId(event.id)] = None
+            job_ids.update(dict.fromkeys(dependents.get(JobId(event.id), ())))
+        elif event.noun is Noun.NODE and event.kind not in _QUIET:
+            node_ids.add(NodeId(event.id))
+        rights_changed = rights_changed or _is_of_rights(event)
     return Changes(
-        max(sequence, newest),  # events about other things than these are passed over
+        max(known.position, newest),  # events about other things than these are passed over
         hosts_now(tx, node_ids),
         jobs_now(tx, job_ids, terms),
         rights(tx, terms) if rights_changed else None,
     )
+
+
+def _since(tx: Tx, position: int, newest: int) -> tuple[Event, ...]:
+    """Return what was committed between the look into memory and this transaction: seldom anything."""
+    return events.after(tx, position, limit=newest - position, nouns=_NOUNS) if newest > position else ()
+
+
+def _is_of_rights(event: Event) -> bool:
+    return event.kind == teams.TERMS_CHANGED
 
 
 def rights(tx: Tx, terms: Terms) -> Rights:

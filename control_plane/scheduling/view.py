@@ -16,10 +16,11 @@ from control_plane.fleet.placement.ranking import PackingPolicy
 from control_plane.fleet.queueing.model import QueueTerms, Standing, WaitReason
 from control_plane.model.ids import JobId
 from control_plane.scheduling.checking import Stored, Which, looks_as, some_of, stored
-from control_plane.scheduling.reading import Changes, Everything, Terms, changes, everything
+from control_plane.scheduling.reading import Changes, Everything, Terms, changes, everything, newer
 from control_plane.scheduling.world import World, differences
 from control_plane.store import actions, agents
 from control_plane.store.database import Store, Tx
+from control_plane.store.feed import Page
 
 log = structlog.get_logger()
 
@@ -123,7 +124,10 @@ class QueueView:
         now = self._store.clock.monotonic()
         checks = world is not None and now >= self._check_at
         which = some_of(world, self._checks) if world is not None and checks else None
-        patch, whole, look, stopped = await self._store.read(lambda tx: self._read(tx, world, which))
+        known = None
+        if world is not None:
+            known = await newer(self._store.feed, world.sequence)
+        patch, whole, look, stopped = await self._store.read(lambda tx: self._read(tx, world, known, which))
         if world is not None and patch is not None:
             await asyncio.to_thread(world.apply, patch)
             if look is not None:
@@ -150,9 +154,9 @@ class QueueView:
         return await asyncio.to_thread(self._built, whole)
 
     def _read(
-        self, tx: Tx, world: World | None, which: Which | None
+        self, tx: Tx, world: World | None, known: Page | None, which: Which | None
     ) -> tuple[Changes | None, Everything | None, Stored | None, str]:
-        patch = None if world is None else changes(tx, world.sequence, self._reading, world.dependents)
+        patch = None if world is None or known is None else changes(tx, known, self._reading, world.dependents)
         whole = everything(tx, self._reading) if patch is None else None
         look = stored(tx, self._reading, which) if which is not None and patch is not None else None
         return patch, whole, look, _stopped(tx)

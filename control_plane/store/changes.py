@@ -1,8 +1,11 @@
 """Wakes those who wait for a change: a number that only grows."""
 
 import asyncio
+from typing import Final
 
 from control_plane.errors import Unavailable
+
+SHUTTING_DOWN: Final = "SHUTTING_DOWN"
 
 
 class Changes:
@@ -26,7 +29,7 @@ class Changes:
         """
         while self.newest <= sequence:
             if self._closed:
-                raise Unavailable("the control plane is shutting down; reconnect", reason="SHUTTING_DOWN")
+                raise Unavailable("the control plane is shutting down; reconnect", reason=SHUTTING_DOWN)
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.add(waiter)
             try:

@@ -154,15 +154,19 @@ class EventFeed:
             return self.newest, None
         return self.newest, self._following(position)
 
-    async def about(self, nouns: Collection[Noun], position: int) -> int:
-        """Wait for an event after `position` about one of these; return how far was looked.
+    async def reason(self, concerns: Callable[[Event], bool], position: int) -> int:
+        """Wait for an event that concerns somebody; return the position that it follows, before which there is none.
 
-        Returns as well if `position` is further back than memory. Raises as `beyond`.
+        Returns as well if `position` is further back than memory: then nobody knows. Raises as `beyond`.
         """
         while True:
-            position, found = await self.beyond(position)
-            if found is None or any(event.noun in nouns for event in found):
+            newest, found = await self.beyond(position)
+            if found is None:
                 return position
+            for event in found:
+                if concerns(event):
+                    return event.sequence - 1
+            position = newest
 
     async def since(self, position: int, *, nouns: Collection[Noun] = (), limit: int = PAGE) -> Page:
         """Return the events that follow `position`, without waiting for any: from memory, or from the database.

@@ -12,8 +12,8 @@ from control_plane.errors import OrQuantaError
 from control_plane.model.diagnosis import Diagnosis
 from control_plane.model.ids import IncidentId
 from control_plane.model.incident import IncidentState
-from control_plane.model.record import Event, Noun
-from control_plane.store import diagnoses, events, incidents
+from control_plane.model.record import Noun
+from control_plane.store import diagnoses, incidents
 from control_plane.store.database import Store, Tx
 from control_plane.store.incidents import IncidentFilter, Parts
 from control_plane.store.pages import PageRequest
@@ -87,18 +87,21 @@ class Analyst(Agent):
 
     async def _notice(self) -> None:
         """Take note of the incidents that have changed."""
+        feed = self._store.feed
         if self._position is None:
-            self._position, found = await self._store.read(_waiting)
-            for incident_id in found:
+            await feed.catch_up()
+            position = feed.newest
+            for incident_id in await self._store.read(_waiting):
                 self._await(incident_id, SETTLE_SECONDS)
+            self._position = position
             return
         while True:
-            page = await self._store.read(partial(_changed, position=self._position))
-            for event in page:
-                self._position = event.sequence
+            page = await feed.since(self._position, nouns=(Noun.INCIDENT,))
+            self._position = page.position
+            for event in page.events:
                 if event.kind != EVENT:
                     self._await(IncidentId(event.id), SETTLE_SECONDS)
-            if len(page) < _PAGE:
+            if not page.more:
                 return
 
     def _await(self, incident_id: IncidentId, seconds: float) -> None:
@@ -106,14 +109,10 @@ class Analyst(Agent):
             self._due[incident_id] = self._store.clock.monotonic() + seconds
 
 
-def _changed(tx: Tx, position: int) -> tuple[Event, ...]:
-    return events.after(tx, position, limit=_PAGE, nouns=(Noun.INCIDENT,))
-
-
-def _waiting(tx: Tx) -> tuple[int, list[IncidentId]]:
-    """Return where events stand, the incidents that have not ended, and the newest that wait for a person."""
+def _waiting(tx: Tx) -> list[IncidentId]:
+    """Return the incidents that have not ended, and the newest that wait for a person."""
     escalated = incidents.page(tx, IncidentFilter((IncidentState.ESCALATED,)), PageRequest(_PAGE), Parts.NONE)
-    return events.newest(tx), [*incidents.open_ids(tx).values(), *(one.id for one in escalated.items)]
+    return [*incidents.open_ids(tx).values(), *(one.id for one in escalated.items)]
 
 
 def _record(tx: Tx, incident_id: IncidentId, found: Diagnosis) -> str:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Final
 
 import structlog
+from typing_extensions import override
 
 from control_plane.agents.loop import Agent
 from control_plane.agents.scheduler.demand import Demand
@@ -16,11 +17,13 @@ from control_plane.fleet.queueing.model import Preemption, QueueTerms, Standing
 from control_plane.governor.governor import Governor
 from control_plane.model.action import Action, ActionState, Effect, PlaceJob, PreemptJob, Proposal
 from control_plane.model.ids import ACTION, JobId, derived_id
+from control_plane.model.record import Event, Noun
 from control_plane.scheduling.gathering import gathered
-from control_plane.scheduling.reading import Changes, Everything, Terms, changes, everything
+from control_plane.scheduling.reading import Changes, Everything, Terms, changes, concerns, everything, newer
 from control_plane.scheduling.world import World, differences
 from control_plane.store import actions, demand_history
 from control_plane.store.database import Store, Tx
+from control_plane.store.feed import Page
 from control_plane.store.pages import batched
 
 log = structlog.get_logger()
@@ -37,7 +40,7 @@ _SHOWN: Final = 20  # differences in a log line
 
 
 class Scheduler(Agent):
-    """Event-driven: every committed change is a reason to look at the queue."""
+    """Event-driven: every change of hosts, of jobs and of who may hold how much is a reason to look at the queue."""
 
     name = NAME
 
@@ -64,6 +67,10 @@ class Scheduler(Agent):
         self._check_at = 0.0
         self._decide_at = 0.0
         self._gather_at = 0.0
+
+    @override
+    def concerns(self, event: Event) -> bool:
+        return event.noun is Noun.ACTION or concerns(event)
 
     async def round(self) -> str:
         """Place what fits, and have others make way where that helps."""
@@ -104,7 +111,10 @@ class Scheduler(Agent):
         if world is not None and self._epoch != self._store.control_epoch:
             world = None
         checks = world is not None and now >= self._check_at
-        stopped, patch, whole, saved = await self._store.read(lambda tx: self._read(tx, world, whole=checks))
+        known = None
+        if world is not None:
+            known = await newer(self._store.feed, world.sequence)
+        stopped, patch, whole, saved = await self._store.read(lambda tx: self._read(tx, world, known, whole=checks))
         if stopped:
             # What happens meanwhile is read when things go on.
             return None, False
@@ -127,11 +137,13 @@ class Scheduler(Agent):
         await self._learn(world)
         return world, changed
 
-    def _read(self, tx: Tx, world: World | None, *, whole: bool) -> tuple[bool, Changes | None, Everything | None, str]:
+    def _read(
+        self, tx: Tx, world: World | None, known: Page | None, *, whole: bool
+    ) -> tuple[bool, Changes | None, Everything | None, str]:
         # While everything is stopped, proposals would only be denied.
         if actions.kill_switch(tx).engaged:
             return True, None, None, ""
-        patch = None if world is None else changes(tx, world.sequence, self._reading, world.dependents)
+        patch = None if world is None or known is None else changes(tx, known, self._reading, world.dependents)
         all_of_it = everything(tx, self._reading) if patch is None or whole else None
         return False, patch, all_of_it, demand_history.load(tx) if self._demand is None else ""
 

@@ -15,6 +15,7 @@ from control_plane.errors import Unavailable
 from control_plane.model.ids import NodeId
 from control_plane.model.record import Noun
 from control_plane.store.database import Store, Tx
+from control_plane.store.feed import EventFeed
 from tests.fake_clock import FakeClock
 
 
@@ -37,7 +38,7 @@ class _Heard(Bus):
 
 
 class _Failing:
-    """Makes the next read of a store fail, and tells when it did."""
+    """Makes the next read of events fail, and tells when it did."""
 
     def __init__(self, store: Store) -> None:
         self.failed = asyncio.Event()
@@ -65,7 +66,7 @@ async def test_the_announcer_announces_what_was_committed_while_the_database_cou
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bus, failing = _Heard(), _Failing(store)
-    monkeypatch.setattr(store, "read", failing.read)
+    monkeypatch.setattr(store, "feed", EventFeed(store.changes, failing.read))
     running = asyncio.ensure_future(Announcer(store, bus).run())
     await asyncio.sleep(0)
     await store.write(_revoke)
@@ -93,7 +94,7 @@ async def test_a_revocation_is_felt_even_if_the_database_could_not_be_read_at_fi
 ) -> None:
     cut: asyncio.Queue[NodeId] = asyncio.Queue()
     failing = _Failing(store)
-    monkeypatch.setattr(store, "read", failing.read)
+    monkeypatch.setattr(store, "feed", EventFeed(store.changes, failing.read))
 
     async def note(node_id: NodeId) -> None:
         cut.put_nowait(node_id)

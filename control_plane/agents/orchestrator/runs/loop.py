@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import partial
 
 import structlog
@@ -13,7 +13,7 @@ from control_plane.agents.orchestrator.runs.driver import Driver
 from control_plane.errors import Unavailable
 from control_plane.model.ids import GoalId, RunId
 from control_plane.model.record import Event, Noun
-from control_plane.store import agents, events, runs
+from control_plane.store import agents, runs
 from control_plane.store.database import Store
 
 log = structlog.get_logger()
@@ -25,6 +25,7 @@ _FAILURES_MAX = 5
 """Times in a row that a run may fail by itself before it is ended: it would hold one of the places for ever."""
 _PAGE = 500
 _READY_MAX = 10_000
+_NOUNS = (Noun.JOB, Noun.GOAL, Noun.ACTION, Noun.NODE, Noun.INCIDENT)
 _JOB_ENDS = ("job.failed", "job.succeeded", "job.cancelled")
 
 
@@ -60,7 +61,8 @@ class RunLoop:
     async def _round(self, group: asyncio.TaskGroup) -> None:
         if not self._learned:
             await self._store.write(lambda tx: agents.register(tx, NAME))
-            self._position = self._store.changes.newest
+            await self._store.feed.catch_up()
+            self._position = self._store.feed.newest
             self._add(await self._store.read(runs.unended))
             self._learned = True
         if await self._may_work():
@@ -138,7 +140,7 @@ class RunLoop:
         self._free.clear()
         if self._ready.keys() - self._active and len(self._active) < self._at_once and await self._may_work():
             return
-        changed = asyncio.ensure_future(self._store.changes.wait_beyond(self._position))
+        changed = asyncio.ensure_future(self._store.feed.reason(self._is_reason, self._position))
         freed = asyncio.ensure_future(self._free.wait())
         try:
             done, _ = await asyncio.wait((changed, freed), timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
@@ -152,18 +154,18 @@ class RunLoop:
     async def _notice(self) -> None:
         """Take note of the runs that the newest events are about, and of those whose alarm has come."""
         self._add(await self._store.read(partial(runs.due, limit=_PAGE)))
-        while self._store.changes.newest > self._position:
-            page = await self._store.read(partial(events.after, sequence=self._position, limit=_PAGE))
-            if not page:
-                self._position = self._store.changes.newest
-                return
-            for event in page:
-                self._position = event.sequence
+        while True:
+            page = await self._store.feed.since(self._position, nouns=_NOUNS)
+            self._position = page.position
+            for event in page.events:
                 self._add(self._concerned(event))
-            if len(page) < _PAGE:
+            if not page.more:
                 return
 
-    def _concerned(self, event: Event) -> Iterable[RunId]:
+    def _is_reason(self, event: Event) -> bool:
+        return bool(self._concerned(event))
+
+    def _concerned(self, event: Event) -> Collection[RunId]:
         match event.noun:
             case Noun.JOB if event.parent_id and event.kind in _JOB_ENDS:
                 return (run_id_of(GoalId(event.parent_id)),)
