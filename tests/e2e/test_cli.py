@@ -166,8 +166,10 @@ async def test_a_job_is_submitted_waited_for_and_its_code_passed_on(shell: Shell
     assert "hello" in said.stdout
 
 
-async def test_ctrl_c_detaches_and_the_goal_goes_on(shell: Shell, site: Site) -> None:
-    process = await shell.start("goal", "submit", "Run `sleep 2; echo finished` on 1 H100 for 5 minutes")
+async def test_ctrl_c_detaches_and_the_goal_goes_on(shell: Shell, site: Site, tmp_path: Path) -> None:
+    end = tmp_path / "end"
+    program = f"until test -e {end}; do sleep 0.05; done; echo finished"
+    process = await shell.start("goal", "submit", f"Run `{program}` on 1 H100 for 5 minutes")
     assert process.stdout is not None
     line = (await asyncio.wait_for(process.stdout.readline(), 40)).decode()
     submitted = goal_id(line)
@@ -177,6 +179,7 @@ async def test_ctrl_c_detaches_and_the_goal_goes_on(shell: Shell, site: Site) ->
     _, stderr = await asyncio.wait_for(process.communicate(), 40)
     assert process.returncode == 130
     assert f"orquanta goal watch {submitted}" in stderr.decode()
+    end.touch()
     assert (await site.admin.jobs.wait(job.id)).state is JobState.SUCCEEDED
 
 

@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -105,9 +106,10 @@ async def submit(site: Site, gpu_type: str, command: str) -> Job:
     return (await site.admin.jobs.submit(spec)).job
 
 
-async def test_a_stolen_certificate_cannot_speak_or_listen_as_another_node_on_nats(site: Site) -> None:
+async def test_a_stolen_certificate_cannot_speak_or_listen_as_another_node_on_nats(site: Site, tmp_path: Path) -> None:
     async with guests(site, robbed="1xL4", other="1xV100") as (robbed, other):
-        job = await submit(site, "V100", "echo mine; sleep 2; echo still mine")
+        end = tmp_path / "end"
+        job = await submit(site, "V100", f"echo mine; until test -e {end}; do sleep 0.05; done; echo still mine")
         await reaches(site.admin, job.id, JobState.RUNNING)
         async with nothing_changes(site.admin), thief(site.fleet, robbed) as robber:
             heard: list[str] = []
@@ -139,6 +141,7 @@ async def test_a_stolen_certificate_cannot_speak_or_listen_as_another_node_on_na
             ):
                 await robber.client.subscribe(subject, cb=listen)
                 await robber.refused(f"to subscribe to {subject}")
+        end.touch()
         await site.admin.jobs.wait(job.id)
         assert heard == []
         assert await output(site.admin, job.id, follow=True) == b"mine\nstill mine\n"
@@ -213,9 +216,12 @@ async def test_a_report_about_another_nodes_allocation_changes_nothing_and_is_on
         await site.admin.jobs.wait(job.id)
 
 
-async def test_revoking_a_node_ends_its_link_and_its_broker_connection_and_moves_its_job(site: Site) -> None:
+async def test_revoking_a_node_ends_its_link_and_its_broker_connection_and_moves_its_job(
+    site: Site, tmp_path: Path
+) -> None:
     async with guests(site, first="1xL40S", second="1xL40S") as hosts:
-        job = await submit(site, "L40S", "echo $ORQUANTA_EPOCH; sleep 4")
+        end = tmp_path / "end"
+        job = await submit(site, "L40S", f"echo $ORQUANTA_EPOCH; until test -e {end}; do sleep 0.05; done")
         running = await reaches(site.admin, job.id, JobState.RUNNING)
         node_id = running.allocations[-1].members[0].node_id
         robbed, other = hosts if hosts[0].node_id == node_id else reversed(hosts)
@@ -233,6 +239,7 @@ async def test_revoking_a_node_ends_its_link_and_its_broker_connection_and_moves
                 await hear(stream)
             assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
             assert "join the host again" in (caught.value.details() or "")
+        end.touch()
         done = await site.admin.jobs.wait(job.id)
         assert done.state is JobState.SUCCEEDED, done.status_reason
         assert [one.members[0].node_id for one in done.allocations] == [robbed.node_id, other.node_id]

@@ -128,7 +128,7 @@ async def test_a_taken_port_is_named(tmp_path: Path) -> None:
     assert process.returncode == 1
     assert f"{host}:{port} is taken" in said
     assert "--people-address" in said
-    assert not processes_of(tmp_path / "state")
+    await wait_until(lambda: not processes_of(tmp_path / "state"), "nothing is left running")
 
 
 async def test_closing_the_terminal_stops_everything_as_ctrl_c_does(tmp_path: Path) -> None:
@@ -140,4 +140,4 @@ async def test_closing_the_terminal_stops_everything_as_ctrl_c_does(tmp_path: Pa
             await asyncio.wait_for(process.wait(), 30)
     finally:
         signal.signal(signal.SIGHUP, before)
-    assert not processes_of(tmp_path / "state")
+    await wait_until(lambda: not processes_of(tmp_path / "state"), "nothing is left running")

@@ -3,7 +3,6 @@
 import asyncio
 import shutil
 import signal
-import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
+from orquanta.gameday.fleet import free_port
 from orquanta.v1 import event_pb2
 from tests.node_agent.pki import Authority
 from tests.standstill import stand_still
@@ -37,8 +37,7 @@ class NatsServer:
         (directory / "ca.pem").write_bytes(authority.pem)
         (directory / "server.pem").write_bytes(pair.certificate_pem)
         (directory / "server.key").write_bytes(pair.key_pem)
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self._port = int(probe.getsockname()[1])
+        self._port = free_port()
         (directory / "nats.conf").write_text(
             f"listen: 127.0.0.1:{self._port}\n"
             f'jetstream {{ store_dir: "{directory}/data" }}\n'

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import grpc
 from google.protobuf.duration_pb2 import Duration
 
+from orquanta.gameday.fleet import free_port
 from orquanta.v1 import health_pb2, job_pb2, node_link_pb2, node_link_pb2_grpc, node_pb2, repair_pb2
 from tests.node_agent.pki import Authority, key_of_request, node_id_of, serial_of
 
@@ -278,8 +279,9 @@ class Plane(node_link_pb2_grpc.NodeLinkServiceServicer):
         credentials = grpc.ssl_server_credentials(
             [(pair.key_pem, pair.certificate_pem)], self.authority.pem, require_client_auth=True
         )
-        port = server.add_secure_port(self.link_address or "127.0.0.1:0", credentials)
-        self.link_address = f"127.0.0.1:{port}"
+        # Not a port that the kernel gives to whoever asks for any: it must still be there when this serves again.
+        self.link_address = self.link_address or f"127.0.0.1:{free_port()}"
+        server.add_secure_port(self.link_address, credentials)
         await server.start()
         self._link_server = server
 

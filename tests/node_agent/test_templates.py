@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from node_agent.templates import command_line
+from orquanta.gameday.fleet import free_port
 
 SECONDS = 30
 
@@ -63,9 +63,7 @@ def test_the_others_report_what_they_did(template: str, told: str) -> None:
 
 
 def test_ranks_of_a_gang_end_with_the_same_model(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = str(probe.getsockname()[1])
-    place = {"NNODES": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    place = {"NNODES": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     with (
         _start("train", "--steps", "40", "--checkpoint", str(tmp_path / "m.json"), NODE_RANK="1", **place) as second,
         _start("train", "--steps", "40", "--checkpoint", str(tmp_path / "m.json"), NODE_RANK="0", **place) as first,
@@ -78,9 +76,7 @@ def test_ranks_of_a_gang_end_with_the_same_model(tmp_path: Path) -> None:
 
 
 def test_a_rank_that_is_left_alone_says_so() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = str(probe.getsockname()[1])
-    place = {"NNODES": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    place = {"NNODES": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     with (
         _start("train", "--seconds", "60", NODE_RANK="0", **place) as first,
         _start("train", "--seconds", "60", NODE_RANK="1", **place) as second,

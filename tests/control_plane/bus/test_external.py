@@ -15,6 +15,7 @@ from control_plane.bus.client import Bus, Message
 from control_plane.bus.streams import stream_specs
 from control_plane.bus.subjects import ALL_TELEMETRY, node_inbox_prefix, node_log, node_telemetry
 from control_plane.model.ids import JOB, new_id
+from orquanta.gameday.fleet import free_port
 from tests.control_plane.bus.conftest import CLOCK, Site, eventually, node_client
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "operating-nats.md"
@@ -28,8 +29,7 @@ def documented_configuration() -> str:
 
 @pytest.fixture
 async def url(site: Site) -> AsyncIterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     text = documented_configuration()
     for name, value in {
         "SERVER_CERTIFICATE": site.server.certificate,

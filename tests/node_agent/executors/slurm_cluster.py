@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from orquanta.gameday.fleet import free_port
+
 _PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _PATIENCE_SECONDS = 30.0
@@ -70,7 +72,7 @@ def ask(config: Path, *command: str) -> str:
 
 def _configure(directory: Path) -> Path:
     host = socket.gethostname().split(".")[0]
-    control, first, second = _free_ports(3)
+    control, first, second = (free_port() for _ in range(3))
     (directory / "gres.conf").write_text(
         f"NodeName=gpu[1-2] Name=gpu Type=h100 File={directory}/dev/gpu[0-{GPUS_PER_NODE - 1}]\n"
     )
@@ -106,17 +108,6 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
     )
     return config
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 def _until(true: Callable[[], bool], directory: Path) -> None:
