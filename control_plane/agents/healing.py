@@ -23,6 +23,7 @@ from control_plane.store import actions, allocations, jobs, nodes, repairs
 from control_plane.store.database import Store, Tx
 from control_plane.store.nodes import NodeStanding
 from control_plane.store.pages import batched
+from control_plane.store.readable import readable
 
 NAME = "healing_agent"
 _CHECK_SECONDS = 0.5
@@ -195,12 +196,14 @@ class Healing(Agent):
         return action.outcome
 
 
+def _stranded(tx: Tx, attempt: Allocation) -> _Stranded:
+    job = jobs.require(tx, attempt.job_id, with_allocations=False)
+    return _Stranded(attempt, job.spec.stop_grace_seconds)
+
+
 def _load(tx: Tx, changed: Collection[NodeId] | None) -> _View:
     """Read what has changed, or everything: the work grows with the changes, not the fleet."""
-    stranded = tuple(
-        _Stranded(one, jobs.require(tx, one.job_id, with_allocations=False).spec.stop_grace_seconds)
-        for one in allocations.stranded(tx)
-    )
+    stranded = tuple(readable(tx, allocations.stranded(tx), partial(_stranded, tx), "the job of an attempt"))
     standings = () if changed is not None and not changed else nodes.states(tx, changed)
     return _View(
         {one.id: one for one in standings},

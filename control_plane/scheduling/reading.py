@@ -1,6 +1,6 @@
 """Reads what the queue and the placement need: everything at once, or only what events say has changed."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,7 +9,7 @@ from control_plane.fleet.queueing.model import WaitingJob
 from control_plane.model.ids import JobId, NodeId
 from control_plane.model.job import Job, JobState
 from control_plane.model.record import Event, Noun
-from control_plane.scheduling.values import Rights, UserLimits, claim_of, host_of, waiting_of
+from control_plane.scheduling.values import Rights, UserLimits, bare_claim_of, claim_of, host_of, waiting_of
 from control_plane.store import allocations, conditions, events, jobs, nodes, teams, users
 from control_plane.store.database import Tx
 from control_plane.store.feed import EventFeed, Page
@@ -67,7 +67,7 @@ def everything(tx: Tx, terms: Terms) -> Everything:
     unwell, closed = conditions.gpu_health(tx), conditions.closed_hosts(tx)
     found = (host_of(node, unwell=unwell.get(node.id, {}), closed=node.id in closed) for node in nodes.active(tx))
     hosts = tuple(host for host in found if host is not None)
-    return Everything(sequence, hosts, _jobs(tx, jobs.live(tx), terms), rights(tx, terms))
+    return Everything(sequence, hosts, _jobs(tx, jobs.live(tx), terms, asked=jobs.live_ids(tx)), rights(tx, terms))
 
 
 async def newer(feed: EventFeed, since: int) -> Page:
@@ -142,7 +142,10 @@ def hosts_now(tx: Tx, node_ids: Collection[NodeId]) -> dict[NodeId, Host | None]
 
 
 def _jobs(tx: Tx, found: Iterable[Job], terms: Terms, asked: Iterable[JobId] = ()) -> tuple[JobNow, ...]:
-    """Return the jobs as they are now; of those that were asked for and are not found, that they are gone."""
+    """Return the jobs as they are now; of those that were asked for and are not found, that they are gone.
+
+    A job that cannot be read does not wait either, but what it holds it holds.
+    """
     known = tuple(found)
     needed = {one for job in known if job.state is JobState.QUEUED for one in job.spec.depends_on}
     states = jobs.states(tx, needed)
@@ -162,4 +165,12 @@ def _jobs(tx: Tx, found: Iterable[Job], terms: Terms, asked: Iterable[JobId] = (
             )
         )
     there = {job.id for job in known}
-    return (*made, *(JobNow(job_id) for job_id in asked if job_id not in there))
+    return (*made, *_unread(tx, [job_id for job_id in asked if job_id not in there]))
+
+
+def _unread(tx: Tx, job_ids: list[JobId]) -> Iterator[JobNow]:
+    owners = jobs.owners(tx, job_ids)
+    held = allocations.live_of(tx, list(owners))
+    for job_id in job_ids:
+        attempts = held.get(job_id)
+        yield JobNow(job_id, claim=None if attempts is None else bare_claim_of(attempts[-1], owners[job_id][0]))

@@ -183,7 +183,7 @@ class PeopleServices:
             throttle=LoginThrottle(deps.clock),
             hashing=Bounded(at_once=_HASHING_AT_ONCE, waiting=_HASHING_WAITING),
         )
-        self._metrics = Metrics(store=deps.store, telemetry=deps.telemetry, prices=deps.prices)
+        self._metrics = Metrics(store=deps.store, telemetry=deps.telemetry, prices=deps.prices, gpus=deps.toolbox.gpus)
         self._catalog = Catalog(prices=deps.prices)
         self._policies = Policies(
             store=deps.store,

@@ -19,12 +19,12 @@ from control_plane.model.money import to_micros
 from control_plane.model.node import NodeState
 from control_plane.model.telemetry import Rollup
 from control_plane.services.convert.scalars import timestamp
-from control_plane.services.fleet_gpus import FleetCount, FleetGpus
 from control_plane.services.validate.fields import Fields
 from control_plane.services.validate.others import moment, node_reference
 from control_plane.store import conditions, goals, incidents, jobs, nodes, rollups, users
 from control_plane.store.database import Store, Tx
 from control_plane.telemetry.windows import TelemetryCounts, TelemetryWindows
+from control_plane.tools.fleet_gpus import FleetCount, FleetGpus
 from orquanta.v1 import event_pb2, metrics_pb2
 from orquanta.v1.metrics_pb2_grpc import MetricsServiceServicer
 
@@ -56,11 +56,11 @@ class _Figures:
 class Metrics(MetricsServiceServicer):
     """Serves figures."""
 
-    def __init__(self, *, store: Store, telemetry: TelemetryWindows, prices: PriceTable) -> None:
+    def __init__(self, *, store: Store, telemetry: TelemetryWindows, prices: PriceTable, gpus: FleetGpus) -> None:
         self._store = store
         self._telemetry = telemetry
         self._prices = prices
-        self._gpus = FleetGpus()
+        self._gpus = gpus
 
     @override
     async def GetFleetMetrics(
@@ -148,10 +148,10 @@ class Metrics(MetricsServiceServicer):
             metrics_pb2.GpuTypeMetrics(
                 gpu_type=gpu_type,
                 total=model.total,
-                allocated=model.allocated,
+                allocated=model.held,
                 used_milli=model.used_milli,
                 partly_allocated=model.partly,
-                free=model.free,
+                free=model.idle,
                 utilization_percent=sum(busy[gpu_type]) / len(busy[gpu_type]) if busy[gpu_type] else None,
                 price_usd_micros_per_gpu_hour=to_micros(self._prices.usd_per_gpu_hour(gpu_type)),
             )

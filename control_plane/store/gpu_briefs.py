@@ -15,15 +15,14 @@ from control_plane.store.pages import batched
 from control_plane.store.readable import readable
 from control_plane.store.tables import NodeRow
 
-_GONE = (NodeState.LOST.value, NodeState.REVOKED.value)
-
 
 @dataclass(frozen=True, slots=True)
 class NodeBrief:
-    """A node's state, and the version that tells whether its GPUs may be others than before."""
+    """A node's state, whether it is linked, and the version that tells whether its GPUs may be others than before."""
 
     id: NodeId
     state: NodeState
+    connected: bool
     version: int
 
 
@@ -43,13 +42,11 @@ class GpuBrief:
 
 
 def hosts(tx: Tx) -> list[NodeBrief]:
-    """Return every node that is not lost or revoked."""
-    query = select(col(NodeRow.id), col(NodeRow.state), col(NodeRow.version)).where(col(NodeRow.state).not_in(_GONE))
+    """Return every node that is not revoked."""
+    columns = (col(NodeRow.id), col(NodeRow.state), col(NodeRow.connected), col(NodeRow.version))
+    rows = tx.session.execute(select(*columns).where(col(NodeRow.state) != NodeState.REVOKED.value))
     return readable(
-        tx,
-        tx.session.execute(query),
-        lambda row: NodeBrief(NodeId(row[0]), NodeState(row[1]), row[2]),
-        "the state of a node",
+        tx, rows, lambda row: NodeBrief(NodeId(row[0]), NodeState(row[1]), row[2], row[3]), "the state of a node"
     )
 
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from control_plane.model.ids import NodeId
 from control_plane.model.job import WHOLE_GPU_MILLI
 from control_plane.model.node import GpuHealth, Node, NodeState
-from control_plane.store.gpu_holds import Holders, used_milli
+from control_plane.store.gpu_holds import Divisible, Holders, used_milli
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +47,50 @@ class Count:
         self.used_milli += other.used_milli
 
 
+class Standing(Protocol):
+    """What must be known of a host to tell whether it takes jobs."""
+
+    @property
+    def id(self) -> NodeId:
+        """Its id."""
+        ...
+
+    @property
+    def state(self) -> NodeState:
+        """Its state."""
+        ...
+
+    @property
+    def connected(self) -> bool:
+        """Whether its link is up."""
+        ...
+
+
+class Gpu(Divisible, Protocol):
+    """What must be known of a GPU to count it."""
+
+    @property
+    def health(self) -> GpuHealth:
+        """How its driver finds it."""
+        ...
+
+
+def serves(host: Standing, wellness: Wellness) -> bool:
+    """Tell whether a host takes jobs."""
+    return host.state is NodeState.READY and host.connected and host.id not in wellness.closed_hosts
+
+
 def of_node(node: Node, holders: Holders, wellness: Wellness) -> dict[str, Count]:
     """Return the GPUs of one host by model."""
+    return of_host(node, node.inventory.gpus if node.inventory is not None else (), holders, wellness)
+
+
+def of_host(host: Standing, gpus: Iterable[Gpu], holders: Holders, wellness: Wellness) -> dict[str, Count]:
+    """Return the GPUs of one host by model, from whatever is known of them."""
     found: dict[str, Count] = {}
-    serves = node.state is NodeState.READY and node.connected and node.id not in wellness.closed_hosts
-    unwell = wellness.gpus.get(node.id, {})
-    for gpu in node.inventory.gpus if node.inventory is not None else ():
+    takes_jobs = serves(host, wellness)
+    unwell = wellness.gpus.get(host.id, {})
+    for gpu in gpus:
         count = found.setdefault(gpu.gpu_type, Count())
         health = {gpu.health, unwell.get(gpu.uuid, GpuHealth.HEALTHY)}
         count.total += 1
@@ -61,17 +100,6 @@ def of_node(node: Node, holders: Holders, wellness: Wellness) -> dict[str, Count
             count.held += 1
             count.partly += used < WHOLE_GPU_MILLI
             count.used_milli += used
-        elif serves and GpuHealth.FAILED not in health:
+        elif takes_jobs and GpuHealth.FAILED not in health:
             count.idle += 1
-    return found
-
-
-def of_fleet(nodes: Iterable[Node], holders: Holders, wellness: Wellness) -> dict[str, Count]:
-    """Return the GPUs of all hosts that are not lost or revoked, by model."""
-    found: dict[str, Count] = {}
-    for node in nodes:
-        if node.state in (NodeState.LOST, NodeState.REVOKED):
-            continue
-        for gpu_type, count in of_node(node, holders, wellness).items():
-            found.setdefault(gpu_type, Count()).add(count)
     return found

@@ -18,6 +18,7 @@ from control_plane.store.database import Store, Tx
 from control_plane.telemetry.logs import LogStore
 from control_plane.telemetry.windows import TelemetryWindows
 from control_plane.tools.arguments import Input
+from control_plane.tools.fleet_gpus import FleetGpus
 from control_plane.tools.output import Output, Usd
 from control_plane.tools.schema import schema_of
 
@@ -51,6 +52,7 @@ class Sources:
     prices: PriceTable
     clock: Clock
     diagnoses: JobDiagnoser
+    gpus: FleetGpus
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,20 +3,20 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from control_plane.model.goal import GoalState
 from control_plane.model.identity import Principal
 from control_plane.model.incident import IncidentState
 from control_plane.model.job import JobState
-from control_plane.model.node import Node, NodeState
-from control_plane.store import actions, conditions, goals, gpu_holds, incidents, jobs, nodes
+from control_plane.model.node import NodeState
+from control_plane.store import actions, goals, incidents, jobs, nodes
 from control_plane.store.database import Tx
-from control_plane.store.gpu_holds import Holders
 from control_plane.telemetry.windows import TelemetryWindows
 from control_plane.tools.arguments import Input
-from control_plane.tools.capacity import Wellness, of_fleet
 from control_plane.tools.definition import Found, ReadTool, Sources
+from control_plane.tools.fleet_gpus import FleetCount, FleetGpus
 from control_plane.tools.output import Moment, Number, Output, Part, Token, Usd
 from control_plane.tools.references import GpuType
 
@@ -68,19 +68,15 @@ class FleetOut(Output):
 class _Figures:
     """What one transaction says."""
 
-    nodes: tuple[Node, ...]
-    holders: Holders
-    wellness: Wellness
+    gpus: FleetCount
     by_state: Mapping[str, dict[str, int]]
     stopped: bool
     measured_at: datetime
 
 
-def _figures(tx: Tx) -> _Figures:
+def _figures(tx: Tx, gpus: FleetGpus) -> _Figures:
     return _Figures(
-        nodes=nodes.active(tx),
-        holders=gpu_holds.holders(tx),
-        wellness=Wellness(conditions.gpu_health(tx), conditions.closed_hosts(tx)),
+        gpus=gpus.count(tx),
         by_state={
             "nodes": _named(nodes.count_by_state(tx)),
             "jobs": _named(jobs.count_by_state(tx)),
@@ -93,8 +89,8 @@ def _figures(tx: Tx) -> _Figures:
 
 
 async def _read(sources: Sources, _principal: Principal, wanted: FleetSummary) -> Found[FleetOut]:
-    figures = await sources.store.read(_figures)
-    counts = of_fleet(figures.nodes, figures.holders, figures.wellness)
+    figures = await sources.store.read(partial(_figures, gpus=sources.gpus))
+    counts = figures.gpus.models
     if wanted.gpu_type is not None:
         counts = {name: count for name, count in counts.items() if name.lower() == wanted.gpu_type.lower()}
     busy = _busy(figures, sources.telemetry)
@@ -131,14 +127,11 @@ async def _read(sources: Sources, _principal: Principal, wanted: FleetSummary) -
 def _busy(figures: _Figures, telemetry: TelemetryWindows) -> dict[str, list[float]]:
     """Return the utilisation of each GPU that runs a job, by model."""
     found: dict[str, list[float]] = {}
-    for node in figures.nodes:
-        held = [
-            gpu for gpu in (node.inventory.gpus if node.inventory is not None else ()) if gpu.uuid in figures.holders
-        ]
-        percents = telemetry.utilizations(node.id, UTILIZATION_SECONDS) if held else {}
-        for gpu in held:
-            if gpu.uuid in percents:
-                found.setdefault(gpu.gpu_type, []).append(percents[gpu.uuid])
+    for node_id, held in figures.gpus.held.items():
+        percents = telemetry.utilizations(node_id, UTILIZATION_SECONDS)
+        for gpu_uuid, gpu_type in held.items():
+            if gpu_uuid in percents:
+                found.setdefault(gpu_type, []).append(percents[gpu_uuid])
     return found
 
 

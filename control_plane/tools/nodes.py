@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -14,13 +15,16 @@ from control_plane.model.node import GpuHealth, GpuInventory, Node, NodeState
 from control_plane.model.repair import Repair
 from control_plane.store import conditions, gpu_holds, incidents, nodes, repairs
 from control_plane.store.database import Tx
+from control_plane.store.gpu_briefs import GpuBrief, NodeBrief
 from control_plane.store.gpu_holds import GpuHold, Holders, share_milli, used_milli
 from control_plane.store.nodes import POOL, RACK, NodeFilter
 from control_plane.store.pages import PageRequest
+from control_plane.store.readable import readable
 from control_plane.tools.arguments import Input
-from control_plane.tools.capacity import Count, Wellness, of_node
+from control_plane.tools.capacity import Count, Wellness, of_host, of_node
 from control_plane.tools.conditions import ConditionOut, condition_out
 from control_plane.tools.definition import Found, ReadTool, Sources
+from control_plane.tools.fleet_gpus import FleetView
 from control_plane.tools.output import Moment, Number, Output, PageOutput, Part, Token
 from control_plane.tools.references import GpuType, Limit, NodeReference, PageToken
 
@@ -194,23 +198,26 @@ async def _list(sources: Sources, _principal: Principal, wanted: ListNodes) -> F
         return NodePage(nodes=tuple(node_line(node, around) for node in page.items), next_page=page.next_token)
 
     def filtered(tx: Tx) -> NodePage:
-        """Whether a node is idle is in no column: look at all of them, and page by id."""
-        every = [node for node in nodes.active(tx) if not states or node.state in states]
-        around = surroundings(tx, every)
-        fitting = sorted((node for node in every if _fits(node, around, wanted)), key=lambda node: node.id)
-        rest = [node for node in fitting if node.id > wanted.page]
-        shown = rest[: wanted.limit]
+        """Whether a node is idle is in no column: look at the GPUs of all, which are known, and page by id."""
+        view = sources.gpus.view(tx)
+        rest = sorted((one for one in view.hosts if one[0].id > wanted.page), key=lambda one: one[0].id)
+        in_state = (one for one in rest if not states or one[0].state in states)
+        fitting = (host.id for host, gpus in in_state if _fits(host, gpus, view, wanted))
+        found = list(islice(fitting, wanted.limit + 1))
+        nodes.load(tx, found[: wanted.limit])
+        shown = readable(tx, found[: wanted.limit], lambda node_id: nodes.resolve(tx, node_id), "a row of nodes")
+        around = surroundings(tx, shown)
         return NodePage(
             nodes=tuple(node_line(node, around) for node in shown),
-            next_page=shown[-1].id if len(rest) > len(shown) else "",
+            next_page=found[wanted.limit - 1] if len(found) > wanted.limit else "",
         )
 
     output = await sources.store.read(read if wanted.idle is None else filtered)
     return Found(output, "nodes", empty=not output.nodes)
 
 
-def _fits(node: Node, around: Surroundings, wanted: ListNodes) -> bool:
-    counts = of_node(node, around.holders, around.wellness)
+def _fits(host: NodeBrief, gpus: Sequence[GpuBrief], view: FleetView, wanted: ListNodes) -> bool:
+    counts = of_host(host, gpus, view.holders, view.wellness)
     if wanted.gpu_type is not None:
         counts = {name: count for name, count in counts.items() if name.lower() == wanted.gpu_type.lower()}
         if not counts:

@@ -24,6 +24,7 @@ from control_plane.tools.arguments import parse
 from control_plane.tools.catalogue import TOOLS
 from control_plane.tools.definition import RESULT_BYTES_MAX, AnyReadTool, AnyTool, AnyWriteTool, Ask, ReadTool, Sources
 from control_plane.tools.diagnosing import Asker
+from control_plane.tools.fleet_gpus import FleetGpus
 from control_plane.tools.imported.server import ForeignTools
 from control_plane.tools.job_diagnoses import JobDiagnoses
 from control_plane.tools.proposals import Proposals, problem, status_of, told
@@ -43,7 +44,8 @@ _BETWEEN: Final = "."
 class Toolbox:
     """Every tool behind one call. `call` never raises for bad input: a refusal is a result that says what is right.
 
-    `diagnoses` is what tells why jobs failed, to whoever asks, `asker` what asks a `reasoner` about causes for it.
+    `diagnoses` is what tells why jobs failed, to whoever asks, `asker` what asks a `reasoner` about causes for it,
+    `gpus` what counts the fleet.
     """
 
     def __init__(
@@ -61,7 +63,8 @@ class Toolbox:
     ) -> None:
         self.asker = Asker(store, reasoner)
         self.diagnoses = JobDiagnoses(store, logs, telemetry, self.asker)
-        self._sources = Sources(store, logs, telemetry, memory, prices, clock, self.diagnoses)
+        self.gpus = FleetGpus()
+        self._sources = Sources(store, logs, telemetry, memory, prices, clock, self.diagnoses, self.gpus)
         self._proposals = Proposals(store, governor)
         self._shelf = Shelf()
         self._foreign = foreign

@@ -1,7 +1,7 @@
 """The scheduler's loop: keeps fleet and queue in memory, decides, proposes, and tells jobs what they wait for."""
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
@@ -12,10 +12,11 @@ from control_plane.agents.loop import Agent
 from control_plane.agents.scheduler.demand import Demand
 from control_plane.agents.scheduler.explaining import Explainer
 from control_plane.agents.scheduler.refusals import Refusals
+from control_plane.errors import OrQuantaError, Unavailable
 from control_plane.fleet.placement.ranking import PackingPolicy
 from control_plane.fleet.queueing.model import Preemption, QueueTerms, Standing
 from control_plane.governor.governor import Governor
-from control_plane.model.action import Action, ActionState, Effect, PlaceJob, PreemptJob, Proposal
+from control_plane.model.action import ActionState, Effect, PlaceJob, PreemptJob, Proposal
 from control_plane.model.ids import ACTION, JobId, derived_id
 from control_plane.model.record import Event, Noun
 from control_plane.scheduling.gathering import gathered
@@ -37,6 +38,14 @@ _AGAIN_SECONDS: Final = 5.0  # time alone changes who goes first: ages, kept roo
 _GATHERED_SECONDS: Final = 60.0  # between two gatherings: what was moved must find its place first
 _SPARED: Final = timedelta(minutes=10)
 _SHOWN: Final = 20  # differences in a log line
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What came of a proposal."""
+
+    done: bool
+    outcome: str
 
 
 class Scheduler(Agent):
@@ -171,23 +180,35 @@ class Scheduler(Agent):
 
     # Proposals.
 
-    async def _propose(self, effects: list[tuple[Effect, JobId, str]]) -> list[Action]:
+    async def _propose(self, effects: list[tuple[Effect, JobId, str]]) -> list[_Answer]:
         """Propose in batches: those that wait at the same time share a commit."""
-        sequence, found = str(self._store.changes.newest), []
+        sequence, found = str(self._store.changes.newest), list[_Answer]()
         for batch in batched(effects):
-            found += await asyncio.gather(*(self._governor.propose(_proposal(*one, sequence)) for one in batch))
+            found += await asyncio.gather(*(self._ask(_proposal(*one, sequence)) for one in batch))
         return found
+
+    async def _ask(self, proposal: Proposal) -> _Answer:
+        """Propose. What the governor cannot even judge is refused: it keeps no other job from its place."""
+        try:
+            action = await self._governor.propose(proposal)
+        except Unavailable:
+            raise
+        except Exception as error:
+            log.exception("scheduler.proposal_failed", job_id=proposal.job_id)
+            why = error.message if isinstance(error, OrQuantaError) else type(error).__name__
+            return _Answer(done=False, outcome=f"it cannot be judged: {why}")
+        return _Answer(action.state is ActionState.DONE, action.outcome)
 
     async def _place(self, placements: tuple[PlaceJob, ...]) -> int:
         proposed = await self._propose([(one, one.job_id, str(one.epoch)) for one in placements])
-        for effect, action in zip(placements, proposed, strict=True):
-            if action.state is ActionState.DONE:
+        for effect, answer in zip(placements, proposed, strict=True):
+            if answer.done:
                 self._refusals.forget(effect.job_id)
                 self.count("placements")
             else:
-                self._refusals.note(effect.job_id, action.outcome, self._store.clock.monotonic())
+                self._refusals.note(effect.job_id, answer.outcome, self._store.clock.monotonic())
                 self.count("placements_refused")
-        return sum(action.state is ActionState.DONE for action in proposed)
+        return sum(answer.done for answer in proposed)
 
     async def _preempt(self, world: World, preemptions: tuple[Preemption, ...]) -> int:
         now = self._store.clock
@@ -199,16 +220,16 @@ class Scheduler(Agent):
             if one.for_job_id not in vain
         ]
         proposed = await self._propose([(one, one.job_id, one.allocation_id) for one in effects])
-        for effect, action in zip(effects, proposed, strict=True):
-            if action.state is ActionState.DONE:
+        for effect, answer in zip(effects, proposed, strict=True):
+            if answer.done:
                 self._preemption.forget(effect.for_job_id)
                 self.count("preemptions")
             else:
                 # Neither the same attempt nor, for a while, any other is asked: most refusals are about all of them.
                 world.spare(effect.allocation_id, now.now() + _SPARED)
-                self._preemption.note(effect.for_job_id, action.outcome, now.monotonic())
+                self._preemption.note(effect.for_job_id, answer.outcome, now.monotonic())
                 self.count("preemptions_refused")
-        return sum(action.state is ActionState.DONE for action in proposed)
+        return sum(answer.done for answer in proposed)
 
     async def _gather(self, world: World, head: tuple[Standing, ...], now: float) -> int:
         """Have attempts go elsewhere that lose nothing by it, if a gang finds its GPUs in one piece then."""

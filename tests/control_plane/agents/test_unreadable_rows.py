@@ -1,0 +1,175 @@
+"""One row that cannot be read stops no loop over all of its kind, and no list: the others are found and served."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+import pytest
+from sqlalchemy import text
+from structlog.testing import capture_logs
+
+from control_plane.agents import tracer
+from control_plane.agents.housekeeping import Housekeeping
+from control_plane.agents.notice_texts import WebhookKind
+from control_plane.agents.notifier import Notifier, Webhook
+from control_plane.governor import goal_ends, verdicts
+from control_plane.model.job import JobState
+from control_plane.scheduling.reading import Terms, everything, hosts_now, jobs_now
+from control_plane.scheduling.view import QueueSettings, QueueView
+from control_plane.services import node_views
+from control_plane.store import actions, fleet_shapes, goals, incidents, jobs, nodes
+from control_plane.store.actions import ActionFilter
+from control_plane.store.database import Tx
+from control_plane.store.goals import GoalFilter
+from control_plane.store.incidents import IncidentFilter
+from control_plane.store.jobs import JobFilter
+from control_plane.store.nodes import NodeFilter
+from control_plane.store.pages import PageRequest
+from control_plane.store.readable import Unreadable
+from control_plane.tools.fleet_gpus import FleetGpus
+from tests.control_plane.clinic import Clinic
+from tests.control_plane.world import LIMITS, RUNNING, World, job_id, spec
+
+_ALL: Final = PageRequest(100)
+_TERMS: Final = Terms(LIMITS.max_gpus_per_user, 0.0)
+_SETTINGS: Final = QueueSettings(LIMITS.max_gpus_per_user)
+_LATER = '\'{"what": "nobody here has heard of"}\''
+_CUT_OFF = "'{\"gpus\": ['"
+
+_BROKEN: Final = {
+    "node": ("nodes", "inventory", _LATER),
+    "node-cut-off": ("nodes", "inventory", _CUT_OFF),
+    "node-labels": ("nodes", "labels", _CUT_OFF),
+    "node-state": ("nodes", "state", "'hibernating'"),
+    "job": ("jobs", "spec", _LATER),
+    "job-cut-off": ("jobs", "spec", _CUT_OFF),
+    "condition": ("node_conditions", "document", _LATER),
+    "health-event": ("health_events", "document", _LATER),
+    "incident": ("incidents", "conditions", f"'[{_LATER[1:-1]}]'"),
+    "repair": ("repairs", "rung", "77"),
+    "repair-steps": ("repairs", "steps", f"'[{_LATER[1:-1]}]'"),
+    "goal": ("goals", "plan", _LATER),
+    "action": ("actions", "arguments_json", _LATER),
+}
+
+_READERS: Final[dict[str, Callable[[Tx], object]]] = {
+    "the scheduler's reading": partial(everything, terms=_TERMS),
+    "the scheduler's changes": lambda tx: (
+        jobs_now(tx, jobs.live_ids(tx), _TERMS),
+        hosts_now(tx, [node.id for node in nodes.active(tx)]),
+    ),
+    "nodes": lambda tx: node_views.page(tx, NodeFilter(), _ALL),
+    "nodes of a model": lambda tx: nodes.page(tx, NodeFilter(gpu_type="h100"), _ALL),
+    "node states": nodes.states,
+    "shapes": fleet_shapes.read,
+    "GPUs": FleetGpus().count,
+    "jobs": lambda tx: jobs.page(tx, JobFilter(), _ALL),
+    "goals": lambda tx: goals.page(tx, GoalFilter(), _ALL),
+    "left-over goals": goal_ends.has_left_over,
+    "actions": lambda tx: actions.page(tx, ActionFilter(), _ALL),
+    "waiting actions": actions.awaiting,
+    "incidents": lambda tx: incidents.page(tx, IncidentFilter(), _ALL),
+    "open incidents": incidents.unended,
+    "verdicts": verdicts.doubts,
+    "traces": partial(tracer.ended_after, position=0),
+}
+
+
+class _TakenBackError(Exception):
+    """What was spoilt is to be as it was."""
+
+
+def _spoil(tx: Tx, table: str, column: str, broken: str) -> None:
+    """Put something into a column of the oldest row behind everybody's back."""
+    first = f"SELECT min(rowid) FROM {table}"
+    tx.session.execute(text(f"UPDATE {table} SET {column} = {broken} WHERE rowid = ({first})"))
+
+
+async def _busy_fleet(clinic: Clinic) -> None:
+    """Two of each: hosts with jobs, jobs that wait, hosts in trouble, goals, and actions that wait for a person."""
+    world = clinic.world
+    user = await world.user()
+    for name in ("one", "two"):
+        host, sick = await world.node(f"host-{name}"), await world.node(f"sick-{name}")
+        goal = await world.goal(user, name)
+        await world.launch(user, spec(f"runs-{name}"), spec(f"waits-{name}"), goal=goal)
+        await world.place(f"runs-{name}", (host, [0]))
+        await world.report(f"runs-{name}", RUNNING)
+        await world.launch(user, spec(f"dear-{name}", gpu=64, seconds=900_000))
+        await clinic.raised(sick)
+    await clinic.treat()
+
+
+async def test_a_row_that_cannot_be_read_is_set_aside_wherever_many_are_read(clinic: Clinic) -> None:
+    await _busy_fleet(clinic)
+
+    def look(tx: Tx) -> None:
+        for what, (table, column, broken) in _BROKEN.items():
+            with suppress(_TakenBackError), tx.savepoint():
+                _spoil(tx, table, column, broken)
+                tx.session.expire_all()
+                for name, reader in _READERS.items():
+                    with capture_logs() as told:
+                        assert reader(tx) is not None, (what, name)
+                    assert {one["event"] for one in told} <= {"row.set_aside"}, (what, name)
+                raise _TakenBackError
+
+    await clinic.world.store.write(look)
+
+
+@pytest.mark.parametrize(
+    "kinds", [("node", "condition", "repair-steps"), ("job", "incident", "action", "goal")], ids=["hosts", "work"]
+)
+async def test_agents_go_round_though_a_row_of_several_kinds_cannot_be_read(
+    clinic: Clinic, kinds: tuple[str, ...]
+) -> None:
+    world = clinic.world
+    await _busy_fleet(clinic)
+
+    def spoil(tx: Tx) -> None:
+        for kind in kinds:
+            _spoil(tx, *_BROKEN[kind])
+
+    await world.store.write(spoil)
+    await clinic.scheduler.round()
+    assert (await world.job("waits-two")).state is JobState.PLACED
+    view = QueueView(world.store, QueueSettings(LIMITS.max_gpus_per_user))
+    await view.ask(lambda _, line: line)
+    await Housekeeping(world.store, world.governor).round()
+    assert await Notifier(world.store, [Webhook("http://127.0.0.1:1", WebhookKind.JSON)]).round()
+    third = await world.node("sick-three")
+    await clinic.raised(third)
+    await clinic.treat()
+    assert await clinic.maybe_repair(third) is not None
+
+
+async def test_what_a_job_that_cannot_be_read_holds_stays_its_own(clinic: Clinic) -> None:
+    world = clinic.world
+    user = await world.user()
+    host = await world.node("host", gpu=2)
+    await world.launch(user, spec("runs"), spec("waits"))
+    await world.place("runs", (host, [0]))
+    await world.store.write(lambda tx: _spoil(tx, *_BROKEN["job"]))  # the older of the two
+    await clinic.scheduler.round()
+    waits = await world.job("waits")
+    assert waits.state is JobState.QUEUED
+    assert "one job has to itself" in waits.status_reason
+    with pytest.raises(Unreadable, match="run the later version"):
+        await world.job("runs")
+    other = await world.node("other", gpu=2)
+    await clinic.scheduler.round()
+    assert [member.node_id for member in (await world.newest("waits")).members] == [other.id]
+
+
+async def test_what_cannot_be_read_is_told_of_once_an_hour_and_says_nothing_of_what_it_holds(world: World) -> None:
+    user = await world.user()
+    await world.launch(user, spec("secret"))
+    await world.store.write(lambda tx: _spoil(tx, "jobs", "spec", '\'{"command": "rm -rf password", "name": 7}\''))
+    with capture_logs() as told:
+        for _ in range(3):
+            assert not await world.store.read(lambda tx: jobs.page(tx, JobFilter(), _ALL).items)
+        world.clock.advance(3_600)
+        assert not await world.store.read(jobs.live)
+    assert [one["what"] for one in told] == [f"jobs {job_id('secret')}"] * 2
+    assert not any("password" in str(one) for one in told)
