@@ -226,7 +226,7 @@ async def drained(stream: Any) -> tuple[list[Any], aio.AioRpcError]:  # Any: eac
 
 @pytest.mark.parametrize("name", KINDS)
 async def test_a_reader_that_does_not_read_is_dropped_told_why_and_goes_on_from_where_it_was(
-    fleet: Fleet, admin: Client, narrow: aio.Channel, name: str
+    fleet: Fleet, admin: Client, narrow: aio.Channel, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kind = await KINDS[name](fleet, admin, narrow)
     stream = kind.open()
@@ -244,6 +244,7 @@ async def test_a_reader_that_does_not_read_is_dropped_told_why_and_goes_on_from_
     assert len(responses) < changes, "what the reader did not take was not queued for it"
 
     token = [response.resume_token for response in responses if response.resume_token][-1]
+    monkeypatch.setattr(reader, "SLOW_READER_SECONDS", PATIENCE_SECONDS)  # a busy machine may read slowly itself
     resumed = kind.open(token)
     await kind.change(1_000)
     seen = ""
@@ -257,8 +258,9 @@ async def test_a_reader_that_does_not_read_is_dropped_told_why_and_goes_on_from_
 
 
 async def test_a_reader_that_reads_slowly_but_reads_is_not_dropped(
-    fleet: Fleet, admin: Client, narrow: aio.Channel
+    fleet: Fleet, admin: Client, narrow: aio.Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(reader, "SLOW_READER_SECONDS", 2.0)  # in less a busy machine may not come to read
     kind = await some_jobs(fleet, admin, narrow)
     stream = aiter(kind.open())
     await anext(stream)
@@ -266,7 +268,7 @@ async def test_a_reader_that_reads_slowly_but_reads_is_not_dropped(
         await kind.change(number)
     async with asyncio.timeout(PATIENCE_SECONDS):
         while "19 xxx" not in str(await anext(stream)):  # noqa: ASYNC110 - it is slow on purpose
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.11)
 
 
 async def test_an_export_that_is_not_read_is_dropped_too(fleet: Fleet, admin: Client, narrow: aio.Channel) -> None:

@@ -38,5 +38,6 @@ async def test_a_host_that_does_not_read_is_sent_away_and_costs_no_more_than_its
                     await asyncio.sleep(0.01)
                 assert await Stream(call).ended() is grpc.StatusCode.UNAVAILABLE
                 assert "was not read" in await call.details()
+        monkeypatch.setattr(reader, "SLOW_READER_SECONDS", 30.0)
         async with host.connect():
             pass
