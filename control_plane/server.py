@@ -258,7 +258,8 @@ class ControlPlane:
             # The leader learns from the database which hosts the others have heard.
             terms = replace(terms, flush_seconds=min(terms.flush_seconds, terms.lease_seconds / 5))
             replication.count_links(lambda: len(registry.connected_nodes()))
-            peers = await stack.enter_async_context(LinkPeers(broker.bus, replication.directory, registry, terms=terms))
+            made = LinkPeers(broker.bus, replication.directory, registry, terms=terms, clock=self._clock)
+            peers = await stack.enter_async_context(made)
         links = NodeLinks(
             store,
             certificates.ca,

@@ -8,9 +8,10 @@ import structlog
 from control_plane.bus.client import Bus
 from control_plane.bus.subjects import replica_link
 from control_plane.bus.subscriptions import Subscription
+from control_plane.clock import Clock
 from control_plane.errors import OrQuantaError
 from control_plane.model.ids import NodeId
-from control_plane.replicas.directory import Directory
+from control_plane.replicas.directory import GONE_SECONDS, Directory
 from control_plane.services.link_registry import LinkRegistry
 from control_plane.services.link_terms import LinkTerms
 
@@ -26,14 +27,19 @@ class LinkPeers:
     """The other replicas, as this one's links need them. An asynchronous context manager: it answers while entered.
 
     Whether two hosts have one identity is asked of the replica that holds the older link: only its own clock tells when
-    it was heard last. One that does not answer is gone, and so is its link.
+    it was heard last. One that does not answer is gone, and so is its link. It is not asked again for a while: each of
+    its hosts comes here, and a question holds up a greeting.
     """
 
-    def __init__(self, bus: Bus, directory: Directory, registry: LinkRegistry, *, terms: LinkTerms) -> None:
+    def __init__(
+        self, bus: Bus, directory: Directory, registry: LinkRegistry, *, terms: LinkTerms, clock: Clock
+    ) -> None:
         self._bus = bus
         self._directory = directory
         self._registry = registry
         self._terms = terms
+        self._clock = clock
+        self._silent_until: dict[str, float] = {}  # no more than there are replicas
         self._subscription: Subscription | None = None
         self.name = directory.own_name
         """The name of this replica."""
@@ -52,7 +58,7 @@ class LinkPeers:
 
     async def rival(self, holder: str, node_id: NodeId, boot_id: str) -> str:
         """Return why a stream here must not replace the one that another replica holds, or nothing if it may."""
-        if holder in ("", self.name):
+        if holder in ("", self.name) or self._clock.monotonic() < self._silent_until.get(holder, 0.0):
             return ""
         question = json.dumps({"node_id": node_id, "boot_id": boot_id}).encode()
         try:
@@ -60,6 +66,7 @@ class LinkPeers:
             return str(json.loads(answer)["why"])[:_REASON_MAX]
         except (OrQuantaError, ValueError, KeyError, TypeError) as error:
             log.info("link.holder_silent", node_id=node_id, holder=holder, why=str(error)[:_REASON_MAX])
+            self._silent_until[holder] = self._clock.monotonic() + GONE_SECONDS
             return ""
 
     async def _answer(self, request: bytes) -> bytes | None:

@@ -12,7 +12,7 @@ import pytest_asyncio
 from control_plane.bus.bucket import Bucket
 from control_plane.bus.client import Bus
 from control_plane.bus.deltas import Deltas
-from control_plane.bus.subjects import REPLICA_BUCKET
+from control_plane.bus.subjects import REPLICA_BUCKET, replica_link
 from control_plane.clock import SystemClock
 from control_plane.model.ids import NODE, NodeId, RunId, new_id
 from control_plane.model.record import Noun
@@ -27,6 +27,7 @@ from control_plane.services.link_registry import LinkRegistry
 from control_plane.services.link_terms import LinkTerms
 from control_plane.store.database import Store
 from tests.control_plane.bus.conftest import eventually
+from tests.fake_clock import FakeClock
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -106,14 +107,35 @@ async def test_a_second_host_with_one_identity_is_found_by_the_replica_that_hold
     holding.hosts = 120_000  # which beat thrice in a lease
     terms = LinkTerms(heartbeat_seconds=0.0, lease_seconds=180)
     async with (
-        LinkPeers(bus, directory("holder"), holding, terms=terms),
-        LinkPeers(bus, directory("asker"), other, terms=terms) as peers,
+        LinkPeers(bus, directory("holder"), holding, terms=terms, clock=CLOCK),
+        LinkPeers(bus, directory("asker"), other, terms=terms, clock=CLOCK) as peers,
     ):
         assert "another host" in await peers.rival("holder", node_id, "another boot")
         assert await peers.rival("holder", node_id, "boot") == "", "a host that comes back"
         assert await peers.rival("gone", node_id, "another boot") == "", "a replica that does not answer has no links"
         assert await peers.rival("asker", node_id, "another boot") == ""
         assert await peers.rival("", node_id, "another boot") == ""
+
+
+async def test_a_replica_that_does_not_answer_is_not_asked_about_each_of_its_hosts(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch, clock: FakeClock
+) -> None:
+    monkeypatch.setattr("control_plane.services.link_peers._ANSWER_SECONDS", 0.05)
+    asked: list[bytes] = []
+
+    async def mute(question: bytes) -> None:
+        asked.append(question)
+
+    terms, registry = LinkTerms(), LinkRegistry(clock=clock, shared=True)
+    subscription = await bus.serve(replica_link("mute"), mute)
+    async with LinkPeers(bus, directory("curious"), registry, terms=terms, clock=clock) as peers:
+        for _ in range(3):
+            assert await peers.rival("mute", new_id(NODE), "boot") == ""
+        await eventually(lambda: len(asked) == 1)
+        clock.advance(4)
+        assert await peers.rival("mute", new_id(NODE), "boot") == ""
+        await eventually(lambda: len(asked) == 2)
+    await subscription.close()
 
 
 async def test_what_a_model_writes_at_the_leader_is_read_at_the_others(bus: Bus) -> None:
