@@ -42,7 +42,8 @@ class Tx:
         self.now = now
         self.writable = writable
         self.emitted: list[Emitted] = []
-        """The events of it that have not been undone, in the order in which they are written."""
+        """The events of it that are written and have not been undone, in their order."""
+        self._telling: dict[tuple[Noun, str, str], Emitted] = {}
         self._waiting: dict[type[Table], list[dict[str, Any]]] = {}  # Any: a column's value
         self._rows: dict[tuple[type[SQLModel], str], Any] = {}  # Any: the row, of that type
         self._known: dict[Hashable, Any] = {}  # Any: whatever belongs to the key
@@ -51,19 +52,13 @@ class Tx:
         session.info[_CURRENT] = self
 
     def emit(self, noun: Noun, item_id: str, kind: str, message: str, *, parent_id: str = "") -> None:
-        """Append an event that becomes visible with the transaction's commit."""
-        self.emitted.append((noun, item_id, parent_id, kind, message, self.now))
-        self.later(
-            EventRow,
-            {
-                "noun": noun.value,
-                "id": item_id,
-                "parent_id": parent_id,
-                "kind": kind,
-                "message": message,
-                "created_at": self.now,
-            },
-        )
+        """Append an event that becomes visible with the transaction's commit.
+
+        What is said again of the same thing before it is written is told once, in its last words and at its last place.
+        """
+        key = (noun, item_id, kind)
+        self._telling.pop(key, None)
+        self._telling[key] = (noun, item_id, parent_id, kind, message, self.now)
 
     def later(self, table: type[Table], values: dict[str, Any]) -> None:  # Any: a column's value
         """Add a row that nobody changes in this transaction. All rows of a table name the same columns."""
@@ -77,6 +72,10 @@ class Tx:
         if self._refused is not None:
             raise self._refused
         self.session.flush()
+        for told in self._telling.values():
+            self.emitted.append(told)
+            self.later(EventRow, _event_row(told))
+        self._telling.clear()
         if self._waiting:
             waiting, self._waiting = self._waiting, {}
             connection = self.session.connection()
@@ -162,6 +161,7 @@ class Tx:
                 raise unavailable(trouble) from error
             self.session.expire_all()
             self._waiting.clear()
+            self._telling.clear()
             del self.emitted[emitted:]
             self._refused = None
             self._rows.clear()
@@ -170,6 +170,18 @@ class Tx:
                 raise domain_error(error) from error
             raise
         nested.commit()
+
+
+def _event_row(told: Emitted) -> dict[str, Any]:  # Any: a column's value
+    noun, item_id, parent_id, kind, message, at = told
+    return {
+        "noun": noun.value,
+        "id": item_id,
+        "parent_id": parent_id,
+        "kind": kind,
+        "message": message,
+        "created_at": at,
+    }
 
 
 def settle_before_statements(session: Session) -> None:
