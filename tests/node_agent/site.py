@@ -1,5 +1,6 @@
 """A scripted control plane, a broker, and one node that has joined."""
 
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -51,8 +52,14 @@ class Site:
         return daemon
 
 
-def assignment(command_line: str, *, name: str = "a-000000000001", **changes: object) -> node_link_pb2.MemberAssignment:
+def allocation(number: int = 1) -> str:
+    """Return the id of an allocation of which no other process of tests has one: jobs share their cgroups by name."""
+    return f"a-{os.getpid():09d}{number:03d}"
+
+
+def assignment(command_line: str, *, name: str = "", **changes: object) -> node_link_pb2.MemberAssignment:
     """Return one member that runs a shell command."""
+    name = name or allocation()
     member = node_link_pb2.MemberAssignment(
         allocation_id=name,
         job_id="j-" + name[2:],

@@ -15,7 +15,7 @@ from orquanta.v1 import event_pb2, job_pb2, node_link_pb2
 from tests.node_agent.broker import output
 from tests.node_agent.daemon_process import command
 from tests.node_agent.jobs.host import CAP_SETUID, has_capability
-from tests.node_agent.site import Site, assignment, site_of
+from tests.node_agent.site import Site, allocation, assignment, site_of
 
 RUNNING = job_pb2.ALLOCATION_STATE_RUNNING
 ENDED = job_pb2.ALLOCATION_STATE_ENDED
@@ -108,15 +108,15 @@ async def test_telemetry_of_every_gpu_arrives_and_shows_the_job(site: Site) -> N
 
 
 async def test_a_template_runs_and_a_template_that_is_unknown_is_refused(site: Site) -> None:
-    known = assignment("", name="a-000000000001", template="benchmark", arguments=["--steps", "1"])
-    unknown = assignment("", name="a-000000000002", template="../../bin/sh")
+    known = assignment("", name=allocation(1), template="benchmark", arguments=["--steps", "1"])
+    unknown = assignment("", name=allocation(2), template="../../bin/sh")
     site.plane.desired = (known, unknown)
     await site.start()
-    await site.plane.wait_for(lambda: {r.allocation_id for r in _ends(site)} == {"a-000000000001", "a-000000000002"})
+    await site.plane.wait_for(lambda: {r.allocation_id for r in _ends(site)} == {allocation(1), allocation(2)})
     ends = {report.allocation_id: report for report in _ends(site)}
-    assert ends["a-000000000001"].exit_code == 0
-    assert ends["a-000000000002"].exit_reason == job_pb2.EXIT_REASON_START_FAILED
-    assert "no template" in ends["a-000000000002"].message
+    assert ends[allocation(1)].exit_code == 0
+    assert ends[allocation(2)].exit_reason == job_pb2.EXIT_REASON_START_FAILED
+    assert "no template" in ends[allocation(2)].message
 
 
 def _ends(site: Site) -> list[node_link_pb2.MemberReport]:
@@ -135,7 +135,7 @@ async def test_what_is_cancelled_stops_without_a_checkpoint_and_what_is_moved_or
     site: Site, tmp_path: Path
 ) -> None:
     saver = "trap 'echo saved; exit 0' USR1; touch {}; while :; do sleep 0.05; done"
-    names = {word: f"a-00000000000{number}" for number, word in enumerate(("cancelled", "moved", "unmentioned"))}
+    names = {word: allocation(number) for number, word in enumerate(("cancelled", "moved", "unmentioned"))}
     site.plane.desired = tuple(
         assignment(
             saver.format(tmp_path / word), name=name, checkpoint_signal=10, checkpoint_time=Duration(seconds=600)
@@ -185,7 +185,7 @@ async def test_jobs_stop_by_themselves_when_the_fence_passes_without_the_control
     await site.plane.stop_link()
     fence = (site.state_dir / "jobs" / "fence").read_text()
     assert re.match(r"\d+\.\d{3} ", fence)
-    status = site.state_dir / "jobs" / "a-000000000001.0" / "status.json"
+    status = site.state_dir / "jobs" / f"{allocation()}.0" / "status.json"
     async with asyncio.timeout(30):
         while json.loads(status.read_text())["state"] != "ended":  # noqa: ASYNC110 - another process writes it
             await asyncio.sleep(0.05)
