@@ -23,6 +23,10 @@ CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.max_receive_message_length", 16 * 1024 * 1024),  # a desired state of some 10,000 members
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 5_000),
+    # gRPC would ping with every message to learn how large its window should be: a tenth of an idle daemon's work. A
+    # fixed one suits what the link carries: small messages, and now and then a desired state.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 1024 * 1024),
     ("grpc.use_local_subchannel_pool", 1),  # a fresh channel is a fresh connection, with the fresh certificate
 )
 
