@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from orquanta.gameday.program import wait_until
+
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 CLI = (sys.executable, "-m", "orquanta.cli")
@@ -100,7 +102,7 @@ async def test_up_serves_logs_in_runs_a_job_and_leaves_nothing_behind(
         assert list(state.glob(".admin-password*")) != []
         assert await first.stop() == 0
     assert list(state.glob(".admin-password*")) == []
-    assert processes_of(state) == []
+    await wait_until(lambda: processes_of(state) == [], "nothing is left running")
 
     # The ports are others now; the login and the host must come back all the same.
     async with up(bare_environment, state, "--virtual-gpus", "2xH100") as second:
