@@ -164,6 +164,8 @@ class HostLink:
         if not isinstance(response, node_link_pb2.ConnectResponse):
             raise await _status(call)
         if response.WhichOneof("message") != "welcome":
+            if response.disconnect.HasField("fence"):
+                self.host.fence_at = now + response.disconnect.fence.ToTimedelta().total_seconds()
             raise _farewell(response.disconnect)
         welcome = response.welcome
         if not self.host.admit(welcome.control_epoch):

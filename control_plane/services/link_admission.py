@@ -16,7 +16,7 @@ import structlog
 
 from control_plane.clock import Clock
 from control_plane.model.ids import NodeId
-from control_plane.services.link_greeting import Rejected
+from control_plane.services.link_greeting import PutOff
 
 log = structlog.get_logger()
 
@@ -74,7 +74,7 @@ class LinkAdmission:
 
     @asynccontextmanager
     async def turn(self, node_id: NodeId) -> AsyncIterator[None]:
-        """Wait for the host's turn and keep it while the block runs. Raises Rejected if that would take too long.
+        """Wait for the host's turn and keep it while the block runs. Raises PutOff if that would take too long.
 
         A host that goes away while it waits costs nothing more.
         """
@@ -112,7 +112,7 @@ class LinkAdmission:
             self._pace_seconds += _PACE_WEIGHT * (took - self._pace_seconds)
         self._done_at = now
 
-    def _appointment(self, node_id: NodeId) -> Rejected:
+    def _appointment(self, node_id: NodeId) -> PutOff:
         now = self._clock.monotonic()
         self._next_at = max(self._next_at, now + _SOONEST_SECONDS) + self._pace_seconds
         # Beyond the latest one nobody can tell how long it takes: those hosts ask again.
@@ -126,7 +126,7 @@ class LinkAdmission:
             log.warning(
                 "link.busy", put_off=self._refused, greetings=self._inside, per_second=round(1 / self._pace_seconds)
             )
-        return Rejected(
+        return PutOff(
             f"the control plane is taking up other hosts, about {1 / self._pace_seconds:.0f} a second: come back in "
             f"{seconds:.1f} s",
             retry_after_seconds=seconds,

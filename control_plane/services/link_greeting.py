@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
@@ -53,6 +53,15 @@ class Rejected(Exception):
         self.message = node_link_pb2.ConnectResponse(
             disconnect=farewell(reason, permanent=permanent, retry_after_seconds=retry_after_seconds)
         )
+
+
+class PutOff(Rejected):
+    """The host has to come back later, because others are taken up. That is no fault of its jobs."""
+
+    def let_jobs_run(self, seconds: float) -> None:
+        """Tell the host that its jobs may run for so long from when it called, if that is any time at all."""
+        if seconds > 0:
+            self.message.disconnect.fence.FromTimedelta(timedelta(seconds=seconds))
 
 
 async def hello(requests: Requests, seconds: float) -> node_link_pb2.Hello:

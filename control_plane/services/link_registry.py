@@ -98,6 +98,23 @@ class LinkRegistry:
         reported_at = self._reported.get(node_id)
         return reported_at is not None and self._clock.monotonic() - reported_at <= seconds
 
+    def counted_seconds_ago(self, node_id: NodeId, boot_id: str) -> float | None:
+        """Return how long ago the node's silence begins at the earliest, whoever counts it; None if nobody knows.
+
+        One that is to come back later than now, and whose standing was looked up, is not silent yet. Of another boot
+        than the one that is linked nothing is known.
+        """
+        present = self._links.get(node_id)
+        if present is not None and present.boot_id != boot_id:
+            return None
+        now = self._clock.monotonic()
+        if self._shared:
+            at = self._reported.get(node_id)
+        else:
+            known = [at for at in (self._last_heard.get(node_id), self._excused.get(node_id)) if at is not None]
+            at = min(max(known), now, self._in_charge_at) if known else None
+        return None if at is None else now - at
+
     def last_heard(self, node_id: NodeId) -> float:
         """Return the monotonic time at which the node was last heard, at the earliest this control plane's start."""
         return self._last_heard.get(node_id, self._started)
@@ -130,8 +147,8 @@ class LinkRegistry:
     def take_heard(self) -> tuple[NodeId, ...]:
         """Return the nodes heard since the last call, and those that were told to come back later than now."""
         now = self._clock.monotonic()
-        self._excused = {node_id: until for node_id, until in self._excused.items() if until > now}
-        heard, self._heard_since_taken = tuple(sorted(self._heard_since_taken.union(self._excused))), set()
+        excused = [node_id for node_id, until in self._excused.items() if until > now]
+        heard, self._heard_since_taken = tuple(sorted(self._heard_since_taken.union(excused))), set()
         return heard
 
     def give_back_heard(self, node_ids: Iterable[NodeId]) -> None:

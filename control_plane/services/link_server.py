@@ -16,6 +16,7 @@ from control_plane.services.link_claims import GpuClaims
 from control_plane.services.link_dispatch import LinkDispatch
 from control_plane.services.link_greeting import (
     TRY_LATER_SECONDS,
+    PutOff,
     Rejected,
     Requests,
     checked,
@@ -157,8 +158,13 @@ class NodeLinks:
             await hello(requests, self._terms.hello_seconds)
             raise Rejected("this node opens too many streams", retry_after_seconds=TRY_LATER_SECONDS)
         greeted = await hello(requests, self._terms.hello_seconds)
-        async with self._admission.turn(principal.node_id):
-            return await self._greet(principal, greeted)
+        try:
+            async with self._admission.turn(principal.node_id):
+                return await self._greet(principal, greeted)
+        except PutOff as put_off:
+            counted = self.registry.counted_seconds_ago(principal.node_id, greeted.inventory.boot_id)
+            put_off.let_jobs_run(self._terms.fence_of(counted))
+            raise
 
     async def _greet(self, principal: NodePrincipal, greeted: node_link_pb2.Hello) -> tuple[LinkSession, list[Settled]]:
         # Told as a status, so that a host without rights learns nothing by keeping a stream open.

@@ -62,6 +62,10 @@ class LinkTerms:
         welcome.server_time.FromDatetime(now)
         return node_link_pb2.ConnectResponse(welcome=welcome)
 
+    def fence_of(self, counted_seconds_ago: float | None) -> float:
+        """Return for how many seconds the jobs of a host may run whose silence began so long ago; 0 if for none."""
+        return 0.0 if counted_seconds_ago is None else max(0.0, self.fence_seconds - counted_seconds_ago)
+
 
 def farewell(reason: str, *, permanent: bool = False, retry_after_seconds: float = 0.0) -> node_link_pb2.Disconnect:
     """Return the last message of a stream."""

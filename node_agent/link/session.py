@@ -123,6 +123,8 @@ class Session:
         if not isinstance(response, node_link_pb2.ConnectResponse):
             raise await status_of(call)
         if response.WhichOneof("message") == "disconnect":
+            if response.disconnect.HasField("fence"):  # it has to wait, and its jobs need not stop for that
+                await self._move_fence(sent_at + response.disconnect.fence.ToTimedelta().total_seconds())
             raise disconnected(response.disconnect)
         if response.WhichOneof("message") != "welcome":
             raise StreamEnd(f"the control plane spoke before its welcome: {response.WhichOneof('message')}")

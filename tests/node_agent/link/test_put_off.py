@@ -32,6 +32,19 @@ async def test_a_host_that_is_put_off_comes_back_over_the_same_connection(
     assert "the control plane is taking up other hosts" in [status.reason for status in host.statuses]
 
 
+async def test_jobs_of_a_host_that_has_to_wait_run_on_if_the_control_plane_says_so(
+    plane: Plane, joined: Join, store: IdentityStore, tmp_path: Path
+) -> None:
+    plane.refuse = put_off(0.05)
+    async with linked(joined, store, tmp_path) as (_, host):
+        await plane.wait_for(lambda: len(plane.streams) >= 2)
+        assert host.fences == []
+        began = host.boottime()
+        plane.refuse.fence.FromTimedelta(timedelta(seconds=100))
+        await plane.wait_for(lambda: bool(host.fences))
+        assert began + 100 - 30 < host.fences[0] < host.boottime() + 100
+
+
 async def test_a_stream_that_was_up_is_followed_by_a_connection_of_its_own(
     plane: Plane, joined: Join, store: IdentityStore, tmp_path: Path
 ) -> None:

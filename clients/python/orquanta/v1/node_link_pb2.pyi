@@ -905,6 +905,7 @@ class Disconnect(message.Message):
     REASON_FIELD_NUMBER: builtins.int
     PERMANENT_FIELD_NUMBER: builtins.int
     RETRY_AFTER_FIELD_NUMBER: builtins.int
+    FENCE_FIELD_NUMBER: builtins.int
     reason: builtins.str
     """Why, for a person."""
     permanent: builtins.bool
@@ -913,15 +914,22 @@ class Disconnect(message.Message):
     def retry_after(self) -> duration_pb2.Duration:
         """Come back after this long."""
 
+    @builtins.property
+    def fence(self) -> duration_pb2.Duration:
+        """Set where the host counts as heard although it has to wait: its jobs may run for this long from when it sent its
+        Hello. Where it is not set, the fence stays where it is.
+        """
+
     def __init__(
         self,
         *,
         reason: builtins.str = ...,
         permanent: builtins.bool = ...,
         retry_after: duration_pb2.Duration | None = ...,
+        fence: duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["retry_after", b"retry_after"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["fence", b"fence", "retry_after", b"retry_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["permanent", b"permanent", "reason", b"reason", "retry_after", b"retry_after"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["fence", b"fence", "permanent", b"permanent", "reason", b"reason", "retry_after", b"retry_after"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -16,6 +16,7 @@ from control_plane.model.node import NodeState
 from control_plane.services.link_admission import LATEST_SECONDS, LinkAdmission
 from control_plane.services.link_greeting import Rejected
 from control_plane.services.link_registry import LinkRegistry
+from control_plane.services.link_terms import LinkTerms
 from control_plane.store import nodes
 from control_plane.store.database import Tx
 from tests.control_plane.services.node_link.rig import MovableClock, running
@@ -139,6 +140,46 @@ def test_a_host_that_was_booted_anew_and_put_off_is_no_rival_of_the_stream_that_
     assert registry.rival(left_behind.node_id, "boot-2", alive_seconds=7.5) == ""
 
 
+def test_jobs_may_run_on_for_as_long_as_nobody_counts_their_host_as_silent() -> None:
+    clock, terms, node_id = StillClock(), LinkTerms(fence_seconds=300.0), a_node()
+    registry = LinkRegistry(clock=clock)
+
+    def fence(boot_id: str = "boot") -> float:
+        registry.note_in_charge(clock.monotonic())
+        return terms.fence_of(registry.counted_seconds_ago(node_id, boot_id))
+
+    assert fence() == 0, "one that this control plane has never heard may be anybody"
+    registry.excuse(node_id, clock.monotonic() + 60.0)
+    assert fence() == 300
+    clock.offset_seconds += 160.0
+    assert fence() == 200
+    assert registry.take_heard() == ()
+    assert fence() == 200
+    assert registry.silent_for_seconds(node_id) == 100, "what was promised to the host is counted"
+    registry.add(_Stream(node_id, "boot"))
+    clock.offset_seconds += 10.0
+    assert fence() == 290
+    assert fence("another boot") == 0
+    registry.forget(node_id)
+    registry.remove(registry._links[node_id])
+    assert fence() == 0, "it was revoked"
+
+
+def test_jobs_may_run_on_only_if_this_control_plane_is_in_charge_or_has_told_the_one_that_is() -> None:
+    clock, terms, node_id = StillClock(), LinkTerms(fence_seconds=300.0), a_node()
+    alone, shared = LinkRegistry(clock=clock), LinkRegistry(clock=clock, shared=True)
+    for registry in (alone, shared):
+        registry.excuse(node_id, clock.monotonic() + 600.0)
+    clock.offset_seconds += 100.0
+    assert terms.fence_of(alone.counted_seconds_ago(node_id, "boot")) == 200
+    assert shared.counted_seconds_ago(node_id, "boot") is None
+    shared.note_reported([node_id], clock.monotonic())
+    clock.offset_seconds += 30.0
+    assert terms.fence_of(shared.counted_seconds_ago(node_id, "boot")) == 270
+    clock.offset_seconds += 300.0
+    assert terms.fence_of(shared.counted_seconds_ago(node_id, "boot")) == 0
+
+
 async def test_slow_greetings_shorten_the_line_and_lengthen_the_pauses() -> None:
     clock = StillClock()
     admission = LinkAdmission(clock, at_once=1, waiting=1_000)
@@ -167,6 +208,7 @@ async def test_a_host_that_is_put_off_is_told_so_and_counts_as_heard_until_then(
             farewell = await stream.farewell()
         pause = farewell.retry_after.ToTimedelta().total_seconds()
         assert "come back in" in farewell.reason
+        assert 0 < farewell.fence.ToTimedelta().total_seconds() <= 300, "its jobs need not stop while it waits"
         assert not farewell.permanent
         assert 0.5 < pause <= LATEST_SECONDS
         before = rig.registry.last_heard(host.node_id)
