@@ -7,9 +7,9 @@ from functools import partial
 from typing import Final
 
 import structlog
-from google.protobuf.timestamp_pb2 import Timestamp
 
-from control_plane.bus.client import Bus
+from control_plane.agents.publishing import publish_all
+from control_plane.bus.client import Bus, Outgoing
 from control_plane.bus.subjects import EventNoun, event
 from control_plane.errors import OrQuantaError, Unavailable
 from control_plane.model.ids import GoalId, JobId
@@ -74,21 +74,8 @@ class Announcer:
             log.warning("announcer.waiting", sequence=position, reason=error.reason)
             await asyncio.sleep(_RETRY_SECONDS)
             return position
-        for one, headers in batch:
-            try:
-                await self._bus.publish_event(
-                    event(_NOUNS[one.noun], one.id),
-                    _message(one).SerializeToString(),
-                    message_id=f"event-{one.sequence}",
-                    headers=headers,
-                )
-            except Unavailable as error:
-                log.warning("announcer.waiting", sequence=one.sequence, reason=error.reason)
-                await asyncio.sleep(_RETRY_SECONDS)
-                return position
-            except OrQuantaError as error:
-                log.exception("announcer.skipped", sequence=one.sequence, reason=error.reason)
-            position = one.sequence
+        messages = [made for one, headers in batch if (made := _outgoing(one, headers)) is not None]
+        await publish_all(self._bus, messages, who="announcer")
         return page.position
 
     async def _with_headers(self, found: Sequence[Event]) -> Sequence[tuple[Event, Mapping[str, str]]]:
@@ -108,14 +95,15 @@ def _headers(tx: Tx, one: Event) -> Mapping[str, str]:
     return {HEADER: context.traceparent()}
 
 
-def _message(one: Event) -> event_pb2.PlatformEvent:
-    created_at = Timestamp()
-    created_at.FromDatetime(one.created_at)
-    return event_pb2.PlatformEvent(
-        sequence=one.sequence,
-        noun=one.noun.value,
-        id=one.id,
-        kind=one.kind,
-        message=one.message,
-        created_at=created_at,
+def _outgoing(one: Event, headers: Mapping[str, str]) -> Outgoing | None:
+    """Return an event's message; None if it cannot be one."""
+    try:
+        subject = event(_NOUNS[one.noun], one.id)
+    except OrQuantaError as error:
+        log.exception("announcer.skipped", sequence=one.sequence, reason=error.reason)
+        return None
+    told = event_pb2.PlatformEvent(
+        sequence=one.sequence, noun=one.noun.value, id=one.id, kind=one.kind, message=one.message
     )
+    told.created_at.FromDatetime(one.created_at)
+    return Outgoing(subject, told.SerializeToString(), f"event-{one.sequence}", headers)

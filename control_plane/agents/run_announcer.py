@@ -7,11 +7,13 @@ from typing import Final
 
 import structlog
 
-from control_plane.bus.client import Bus
+from control_plane.agents.publishing import publish_all
+from control_plane.bus.client import Bus, Outgoing
 from control_plane.bus.run_messages import reasoning_event
 from control_plane.bus.subjects import run as run_subject
-from control_plane.errors import OrQuantaError, Unavailable
+from control_plane.errors import Unavailable
 from control_plane.model.record import Event, Noun
+from control_plane.model.run import ReasoningEvent
 from control_plane.store import run_events
 from control_plane.store.database import Store
 
@@ -75,27 +77,13 @@ class RunAnnouncer:
                 continue
             if not batch:
                 return position
-            for one in batch:
-                await self._publish(one)
-                position = one.position
+            await publish_all(self._bus, [_outgoing(one.event) for one in batch], who="run_announcer")
+            position = batch[-1].position
 
-    async def _publish(self, one: run_events.PlacedEvent) -> None:
-        event = one.event
-        while True:
-            try:
-                await self._bus.publish_event(
-                    run_subject(event.run_id),
-                    reasoning_event(event).SerializeToString(),
-                    message_id=f"{event.run_id}-{event.sequence}",
-                )
-            except Unavailable as error:
-                log.warning("run_announcer.waiting", run_id=event.run_id, reason=error.reason)
-                await asyncio.sleep(_RETRY_SECONDS)
-            except OrQuantaError as error:
-                log.exception("run_announcer.skipped", run_id=event.run_id, reason=error.reason)
-                return
-            else:
-                return
+
+def _outgoing(event: ReasoningEvent) -> Outgoing:
+    data = reasoning_event(event).SerializeToString()
+    return Outgoing(run_subject(event.run_id), data, f"{event.run_id}-{event.sequence}")
 
 
 def _is_of_run(event: Event) -> bool:

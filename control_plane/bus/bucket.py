@@ -14,7 +14,7 @@ from nats.js.api import Header
 
 from control_plane.bus.cancellation import heeded
 from control_plane.bus.client import Bus
-from control_plane.bus.session import disconnected
+from control_plane.bus.publishing import disconnected
 from control_plane.bus.subscriptions import Handler, Subscription
 from control_plane.errors import Unavailable
 

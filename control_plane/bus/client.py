@@ -19,13 +19,24 @@ import structlog
 from control_plane.bus.cancellation import end, heeded
 from control_plane.bus.consumer import deliveries
 from control_plane.bus.jetstream import consumer_config, ensure_stream
-from control_plane.bus.messages import Delivery, Message, Receipt
-from control_plane.bus.session import BusEndpoint, Session, disconnected, too_large
+from control_plane.bus.messages import Delivery, Message, Outgoing, Published, Receipt
+from control_plane.bus.publishing import AT_ONCE_MAX, disconnected, too_large
+from control_plane.bus.session import BusEndpoint, Session
 from control_plane.bus.streams import Stream, StreamSpec
 from control_plane.bus.subscriptions import Answer, Handler, HandlerLoop, ResponderLoop, Subscription
 from control_plane.errors import OrQuantaError, Unauthenticated, Unavailable
 
-__all__ = ["Bus", "BusEndpoint", "Delivery", "Message", "Receipt", "Subscription"]
+__all__ = [
+    "AT_ONCE_MAX",
+    "Bus",
+    "BusEndpoint",
+    "Delivery",
+    "Message",
+    "Outgoing",
+    "Published",
+    "Receipt",
+    "Subscription",
+]
 
 log = structlog.get_logger()
 
@@ -147,7 +158,20 @@ class Bus:
             Unavailable: BUS_DISCONNECTED, BUS_NO_CONFIRMATION, BUS_NO_STREAM or BUS_NOT_STORED.
             ResourceExhausted: BUS_STORAGE_FULL. InvalidArgument: BUS_MESSAGE_TOO_LARGE.
         """
-        return await self.connection().publish_event(subject, data, message_id, headers or {})
+        return await self.connection().publisher.publish_event(Outgoing(subject, data, message_id, headers or {}))
+
+    async def publish_events(self, messages: Sequence[Outgoing]) -> Published:
+        """Publish to streams in this order, at most `AT_ONCE_MAX` messages, and wait until they are stored.
+
+        They are sent on one connection without waiting for one another, and the broker takes them in that order. What
+        is not known to be stored is to be published again, from the first such message on and under the same ids: so
+        none is lost, and none is stored twice within the stream's window. What `publish_event` would raise is returned.
+        """
+        try:
+            session = self.connection()
+        except Unavailable as error:
+            return Published(0, error)
+        return await session.publisher.publish_events(messages)
 
     async def request(self, subject: str, data: bytes, *, timeout_seconds: float = 2.0) -> bytes:
         """Ask a service of the broker and return its answer.

@@ -2,11 +2,13 @@
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import nats.errors
 from nats.aio.msg import Msg
 from nats.js.api import Header
+
+from control_plane.errors import OrQuantaError
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +18,27 @@ class Message:
     subject: str
     data: bytes
     headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message for a stream, and the id by which the broker knows it if it comes again."""
+
+    subject: str
+    data: bytes
+    message_id: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What became of messages that were sent together: the first `stored` are stored, and why the next one is not.
+
+    Those after that one may be stored too, or not.
+    """
+
+    stored: int
+    failure: OrQuantaError | None = None
 
 
 @dataclass(frozen=True, slots=True)

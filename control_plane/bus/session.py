@@ -2,28 +2,22 @@
 
 import asyncio
 import contextlib
-import itertools
-import json
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import nats.errors
 import structlog
-from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.api import Header
 
 from control_plane.bus.cancellation import heeded
-from control_plane.bus.messages import Receipt
+from control_plane.bus.publishing import ACK_SECONDS, Publisher
 from control_plane.bus.wire import WireClient
 from control_plane.errors import (
-    InvalidArgument,
     OrQuantaError,
     PreconditionFailed,
-    ResourceExhausted,
     Unauthenticated,
     Unavailable,
 )
@@ -32,13 +26,9 @@ log = structlog.get_logger()
 
 _CONNECT_SECONDS: Final = 5
 _PING_SECONDS: Final = 5  # two pings without an answer end the connection
-_ACK_SECONDS: Final = 5.0
-_MAX_UNACKNOWLEDGED: Final = 4096  # publishes in flight; more wait
 _LOOK_SECONDS: Final = 0.5
 _LOOKS_WITHOUT_CONNECTION: Final = 2
 _CLOSE_SECONDS: Final = 1.0  # nats-py waits for ever for a connection whose handshake has failed
-_STORAGE_ERRORS: Final = {10023, 10028, 10047, 10077}  # JetStream: resources, storage, stream bytes exceeded
-_TOO_LARGE_ERROR: Final = 10054
 
 ErrorCallback = Callable[[Exception], Awaitable[None]]
 
@@ -62,16 +52,13 @@ class BusEndpoint:
 
 
 class Session:
-    """A connected nats-py client, its end (`closed`) and its publishes that wait for JetStream's word."""
+    """A connected nats-py client, its end (`closed`), and what publishes to streams on it."""
 
     def __init__(self, client: WireClient) -> None:
         self.client = client
-        self.jetstream: JetStreamContext = client.jetstream(timeout=_ACK_SECONDS)
+        self.jetstream: JetStreamContext = client.jetstream(timeout=ACK_SECONDS)
         self.closed = asyncio.Event()
-        self._numbers = itertools.count()
-        self._inbox = ""
-        self._waiting: dict[str, asyncio.Future[Msg]] = {}
-        self._slots = asyncio.Semaphore(_MAX_UNACKNOWLEDGED)
+        self.publisher = Publisher(client, self.closed)
 
     @classmethod
     async def open(cls, endpoint: BusEndpoint, *, name: str, on_error: ErrorCallback) -> "Session":
@@ -165,87 +152,12 @@ class Session:
         await _close(self.client)
         self._end()
 
-    async def publish_event(self, subject: str, data: bytes, message_id: str, headers: Mapping[str, str]) -> Receipt:
-        """Publish to JetStream and wait for its word. Raises as `Bus.publish_event`."""
-        async with self._slots:
-            token = str(next(self._numbers))
-            answer: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
-            self._waiting[token] = answer
-            try:
-                if self.closed.is_set():
-                    raise disconnected()
-                sent = {**headers, Header.MSG_ID.value: message_id}
-                await self.client.publish(subject, data, reply=f"{self._inbox}.{token}", headers=sent)
-                async with asyncio.timeout(_ACK_SECONDS):
-                    return _receipt(await answer, size_bytes=len(data))
-            except nats.errors.MaxPayloadError:
-                raise too_large(len(data)) from None
-            except TimeoutError:
-                raise Unavailable(
-                    f"JetStream has not confirmed a message within {_ACK_SECONDS:g} seconds: publish it again "
-                    "under the same id, and see that its disk has space",
-                    reason="BUS_NO_CONFIRMATION",
-                ) from None
-            except nats.errors.Error as error:
-                raise disconnected(str(error)) from None
-            finally:
-                del self._waiting[token]
-                if not answer.done():
-                    answer.cancel()
-
     async def _prepare(self) -> None:
-        self._inbox = self.client.new_inbox()
-        await self.client.subscribe(f"{self._inbox}.*", cb=self._on_answer)
-
-    async def _on_answer(self, message: Msg) -> None:
-        answer = self._waiting.get(message.subject.rpartition(".")[2])
-        if answer is not None and not answer.done():
-            answer.set_result(message)
+        await self.publisher.start()
 
     def _end(self) -> None:
         self.closed.set()
-        for answer in self._waiting.values():
-            if not answer.done():
-                answer.set_exception(disconnected())
-
-
-def disconnected(why: str = "") -> Unavailable:
-    """Return the error for using the bus while there is no connection."""
-    return Unavailable(
-        f"there is no connection to the message broker just now{f' ({why})' if why else ''}: try again in a "
-        "few seconds",
-        reason="BUS_DISCONNECTED",
-    )
-
-
-def too_large(size_bytes: int) -> InvalidArgument:
-    """Return the error for a message beyond the broker's or the stream's bound."""
-    return InvalidArgument(
-        f"a message of {size_bytes} bytes is larger than the broker takes: split it",
-        reason="BUS_MESSAGE_TOO_LARGE",
-    )
-
-
-def _receipt(message: Msg, *, size_bytes: int) -> Receipt:
-    if message.headers and message.headers.get(Header.STATUS.value):
-        raise Unavailable(
-            f"no stream takes messages to this subject (status {message.headers[Header.STATUS.value]}): the "
-            "broker is starting, or its streams were deleted",
-            reason="BUS_NO_STREAM",
-        )
-    answer: dict[str, Any] = json.loads(message.data)  # Any: JSON of the broker, a trusted peer
-    failure = answer.get("error")
-    if failure is None:
-        return Receipt(answer["stream"], int(answer["seq"]), bool(answer.get("duplicate", False)))
-    what = failure.get("description", "no reason given")
-    if failure.get("err_code") == _TOO_LARGE_ERROR:
-        raise too_large(size_bytes)
-    if failure.get("err_code") in _STORAGE_ERRORS or "no space left" in what:
-        raise ResourceExhausted(
-            f"the broker cannot store a message ({what}): free space on its disk or raise its store limit",
-            reason="BUS_STORAGE_FULL",
-        )
-    raise Unavailable(f"the broker has not stored a message ({what}): try again", reason="BUS_NOT_STORED")
+        self.publisher.end()
 
 
 def _tls(endpoint: BusEndpoint) -> ssl.SSLContext:

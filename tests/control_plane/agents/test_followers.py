@@ -1,7 +1,7 @@
 """The loops that follow the store's events: a database that goes away for a moment must not end them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,7 @@ import pytest
 from control_plane.agents.announcer import Announcer
 from control_plane.agents.revocation import Revocation
 from control_plane.bus.client import Bus
-from control_plane.bus.messages import Receipt
+from control_plane.bus.messages import Outgoing, Published
 from control_plane.clock import SystemClock
 from control_plane.errors import Unavailable
 from control_plane.model.ids import NodeId
@@ -25,16 +25,10 @@ class _Heard(Bus):
     def __init__(self) -> None:
         self.subjects: asyncio.Queue[str] = asyncio.Queue()
 
-    async def publish_event(
-        self,
-        subject: str,
-        data: bytes,  # noqa: ARG002 - the bus's own signature
-        *,
-        message_id: str,  # noqa: ARG002 - the same
-        headers: Mapping[str, str] | None = None,  # noqa: ARG002 - the same
-    ) -> Receipt:
-        self.subjects.put_nowait(subject)
-        return Receipt("ORQ_EVENTS", sequence=self.subjects.qsize(), duplicate=False)
+    async def publish_events(self, messages: Sequence[Outgoing]) -> Published:
+        for message in messages:
+            self.subjects.put_nowait(message.subject)
+        return Published(len(messages))
 
 
 class _Failing:

@@ -1,14 +1,14 @@
 """What agents think and do goes over the bus in order, once, as the bytes that gRPC sends."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
 
 from control_plane.agents.run_announcer import RunAnnouncer
 from control_plane.bus.client import Bus
-from control_plane.bus.messages import Receipt
+from control_plane.bus.messages import Outgoing, Published
 from control_plane.bus.run_messages import reasoning_event
 from control_plane.errors import Unavailable
 from control_plane.model.ids import RUN, derived_id
@@ -28,19 +28,13 @@ class Heard(Bus):
         self.away = away
         self.told: asyncio.Queue[tuple[str, bytes, str]] = asyncio.Queue()
 
-    async def publish_event(
-        self,
-        subject: str,
-        data: bytes,
-        *,
-        message_id: str,
-        headers: Mapping[str, str] | None = None,  # noqa: ARG002 - the bus's own signature
-    ) -> Receipt:
+    async def publish_events(self, messages: Sequence[Outgoing]) -> Published:
         if self.away:
             self.away -= 1
-            raise Unavailable("the broker is away", reason="BUS_DISCONNECTED")
-        self.told.put_nowait((subject, data, message_id))
-        return Receipt("ORQ_RUNS", sequence=1, duplicate=False)
+            return Published(0, Unavailable("the broker is away", reason="BUS_DISCONNECTED"))
+        for one in messages:
+            self.told.put_nowait((one.subject, one.data, one.message_id))
+        return Published(len(messages))
 
 
 @asynccontextmanager

@@ -102,7 +102,7 @@ async def test_publish_in_flight_fails_when_the_broker_dies(bus: Bus, broker: Em
     stand_still(broker.pid)
     session = bus.connection()
     waiting = asyncio.ensure_future(bus.publish_event(JOB_EVENT, b"x", message_id="1"))
-    await eventually(lambda: len(session._waiting) == 1 and session.client.pending_data_size == 0)
+    await eventually(lambda: len(session.publisher._waiting) == 1 and session.client.pending_data_size == 0)
     assert not waiting.done()
     await kill(broker)
     with pytest.raises(Unavailable):
