@@ -14,7 +14,7 @@ from control_plane.model.ids import NodeId
 from control_plane.model.node import NodeState
 from control_plane.model.record import Noun
 from control_plane.services.link_books import MemberKey
-from control_plane.services.link_claims import GpuClaims
+from control_plane.services.link_elsewhere import LinkElsewhere
 from control_plane.services.link_orders import condition_order, member_stops, repair_order
 from control_plane.services.link_policy import LocalPolicies
 from control_plane.services.link_registry import LinkRegistry
@@ -22,7 +22,7 @@ from control_plane.services.link_session import LinkSession
 from control_plane.services.link_wanted import Orders, of_nodes
 from control_plane.services.link_wire import assignment
 from control_plane.services.link_writer import LinkWriter
-from control_plane.store import conditions, gpu_briefs, link_holders, repairs
+from control_plane.store import conditions, link_holders, repairs
 from control_plane.store.allocations import ASSIGNMENTS_CHANGED
 from control_plane.store.database import Store
 from control_plane.store.epochs import LEADER_CHANGED
@@ -45,14 +45,14 @@ _INTERESTING: Final = frozenset(
     {ASSIGNMENTS_CHANGED, repairs.CHANGED, conditions.ORDERED, link_holders.MOVED, "node.revoked", "node.lost"}
 )
 
-_STATED: Final = frozenset(f"node.{state.value}" for state in NodeState)
-"""Kinds of events after which a node's inventory may be another."""
-
 _KILL_SWITCH: Final = frozenset({"kill_switch.engaged", "kill_switch.released"})
 
 
 class LinkDispatch:
-    """The one loop that reads for all links, so that no host is ever told an older state after a newer one."""
+    """The one loop that reads for all links, so that no host is ever told an older state after a newer one.
+
+    Among several control planes, `replica` is the name of this one, and `elsewhere` follows the links of the others.
+    """
 
     def __init__(
         self,
@@ -62,14 +62,13 @@ class LinkDispatch:
         writer: LinkWriter,
         policies: LocalPolicies | None,
         *,
-        claims: GpuClaims,
         clock: Clock,
         replica: str = "",
+        elsewhere: LinkElsewhere | None = None,
     ) -> None:
         self._store = store
-        self._claims = claims
         self._replica = replica
-        self._elsewhere: dict[NodeId, None] = {}
+        self._elsewhere = elsewhere
         self._policies = policies
         self._feed = feed
         self._registry = registry
@@ -115,23 +114,10 @@ class LinkDispatch:
                     self._notice(NodeId(event.id), event.kind)
                 elif event.noun is Noun.AGENT and event.kind == LEADER_CHANGED:
                     self._refresh_all()  # hosts must know the epoch, to refuse what an older one orders
-                if self._replica and event.noun is Noun.NODE and event.kind in _STATED:
-                    self._elsewhere[NodeId(event.id)] = None
-            await self._follow_claims()
-
-    async def _follow_claims(self) -> None:
-        """Learn which GPUs belong to hosts that are linked to other replicas."""
-        while self._elsewhere:
-            wanted = list(self._elsewhere)[:_NODES_PER_READ]
-            try:
-                known = await self._store.read(partial(gpu_briefs.uuids, node_ids=wanted))
-            except Unavailable:
-                await asyncio.sleep(_PAUSE_SECONDS)
-                continue
-            for node_id in wanted:
-                del self._elsewhere[node_id]
-            elsewhere = (node_id for node_id in wanted if not self._registry.connected(node_id))
-            self._claims.load({node_id: known.get(node_id, ()) for node_id in elsewhere})
+                if self._elsewhere is not None:
+                    self._elsewhere.note(event)
+            if self._elsewhere is not None:
+                await self._elsewhere.follow()
 
     def _notice(self, node_id: NodeId, kind: str) -> None:
         if self._registry.connected(node_id):

@@ -56,6 +56,10 @@ class LinkPeers:
         """Return every address at which hosts may link."""
         return self._directory.link_servers()
 
+    def is_there(self, name: str) -> bool:
+        """Return whether a replica announces itself."""
+        return self._directory.is_there(name)
+
     async def rival(self, holder: str, node_id: NodeId, boot_id: str) -> str:
         """Return why a stream here must not replace the one that another replica holds, or nothing if it may."""
         if holder in ("", self.name) or self._clock.monotonic() < self._silent_until.get(holder, 0.0):

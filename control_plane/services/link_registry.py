@@ -144,6 +144,10 @@ class LinkRegistry:
         """Take note that a host was told to come back at this monotonic time: until then its silence is no fault."""
         self._excused[node_id] = until
 
+    def excuse_no_more(self, node_id: NodeId) -> None:
+        """Take note that a host which was to come back here is linked to another control plane: that one hears it."""
+        self._excused.pop(node_id, None)
+
     def take_heard(self) -> tuple[NodeId, ...]:
         """Return the nodes heard since the last call, and those that were told to come back later than now."""
         now = self._clock.monotonic()

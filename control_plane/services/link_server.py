@@ -14,6 +14,7 @@ from control_plane.services.link_admission import LinkAdmission
 from control_plane.services.link_books import Settled
 from control_plane.services.link_claims import GpuClaims
 from control_plane.services.link_dispatch import LinkDispatch
+from control_plane.services.link_elsewhere import LinkElsewhere
 from control_plane.services.link_greeting import (
     TRY_LATER_SECONDS,
     PutOff,
@@ -76,8 +77,13 @@ class NodeLinks:
         self._recorder = LinkRecorder(store, registry, self._claims, self._writer, clock=clock, replica=replica)
         self._health = LinkHealthWriter(store)
         self._verdicts = LinkVerdicts(store, grace_seconds=terms.verdict_seconds, clock=clock)
+        elsewhere = (
+            None
+            if peers is None
+            else LinkElsewhere(store, registry, self._claims, name=peers.name, is_there=peers.is_there)
+        )
         self._dispatch = LinkDispatch(
-            store, feed, registry, self._writer, policies, claims=self._claims, clock=clock, replica=replica
+            store, feed, registry, self._writer, policies, clock=clock, replica=replica, elsewhere=elsewhere
         )
         self._presence = LinkPresence(
             store, registry, peers, self._admission, clock=clock, terms=terms, superseded=self._send_away
