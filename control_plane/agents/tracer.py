@@ -52,15 +52,18 @@ class TraceFollower:
         position = await self._store.read(partial(events.newest_before, at=since))
         while True:
             try:
-                batch = await self._store.read(partial(ended_after, position=position))
+                position = await self._follow(position)
             except Unavailable:
                 await asyncio.sleep(_RETRY_SECONDS)
-                continue
-            position, found = batch
-            for span in found:
+
+    async def _follow(self, position: int) -> int:
+        """Tell of what the next events say has ended; return up to where."""
+        position = await self._store.feed.reason(_is_told, position)
+        page = await self._store.feed.since(position, nouns=tuple(_READERS), limit=_PAGE)
+        if page.events:
+            for span in await self._store.read(partial(ended, found=page.events)):
                 self._outbox.put(span)
-            if position >= self._store.changes.newest:
-                await self._store.changes.wait_beyond(position)
+        return page.position
 
 
 class TraceSender:
@@ -85,18 +88,15 @@ class TraceSender:
                 lost = self._outbox.lost
 
 
-def ended_after(tx: Tx, position: int) -> tuple[int, list[Span]]:
-    """Return how far the events were read, and the spans of what they say has ended."""
-    batch = events.after(tx, position, limit=_PAGE)
-    if not batch:
-        return max(position, events.newest(tx)), []
-    told = readable(tx, _things(batch), lambda one: tuple(_READERS[one[0]](tx, one[1])), "a trace of a goal or a job")
-    return batch[-1].sequence, [span for spans_of_one in told for span in spans_of_one]
+def _is_told(event: Event) -> bool:
+    return event.noun in _READERS
 
 
-def _things(batch: Iterable[Event]) -> Iterable[tuple[Noun, str]]:
-    """Return what the events are about, each once."""
-    return dict.fromkeys((one.noun, one.id) for one in batch if one.noun in _READERS)
+def ended(tx: Tx, found: Iterable[Event]) -> list[Span]:
+    """Return the spans of the goals and jobs that events are about and that have ended."""
+    things = dict.fromkeys((one.noun, one.id) for one in found if _is_told(one))
+    told = readable(tx, things, lambda one: tuple(_READERS[one[0]](tx, one[1])), "a trace of a goal or a job")
+    return [span for spans_of_one in told for span in spans_of_one]
 
 
 def _goal(tx: Tx, item_id: str) -> Iterable[Span]:

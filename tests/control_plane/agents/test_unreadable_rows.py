@@ -18,7 +18,7 @@ from control_plane.model.job import JobState
 from control_plane.scheduling.reading import Terms, everything, hosts_now, jobs_now
 from control_plane.scheduling.view import QueueSettings, QueueView
 from control_plane.services import node_views
-from control_plane.store import actions, fleet_shapes, goals, incidents, jobs, nodes
+from control_plane.store import actions, events, fleet_shapes, goals, incidents, jobs, nodes
 from control_plane.store.actions import ActionFilter
 from control_plane.store.database import Tx
 from control_plane.store.goals import GoalFilter
@@ -72,7 +72,7 @@ _READERS: Final[dict[str, Callable[[Tx], object]]] = {
     "incidents": lambda tx: incidents.page(tx, IncidentFilter(), _ALL),
     "open incidents": incidents.unended,
     "verdicts": verdicts.doubts,
-    "traces": partial(tracer.ended_after, position=0),
+    "traces": lambda tx: tracer.ended(tx, events.after(tx, 0)),
 }
 
 
