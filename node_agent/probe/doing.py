@@ -2,11 +2,13 @@
 
 import mmap
 import os
+import struct
 from enum import IntEnum
 from typing import Final
 
 _SLOT_BYTES: Final = 128
-_CALL_BYTES: Final = 64
+_SLOT: Final = struct.Struct(f"{_SLOT_BYTES}s")  # it cuts what is longer, and fills up with zeros
+_CALL_CHARACTERS: Final = 64
 
 
 class ProbeThread(IntEnum):
@@ -35,8 +37,8 @@ class Doing:
 
     def begin(self, call: str, gpu_uuid: str = "") -> None:
         """Say which call comes next, and about which GPU."""
-        text = call.encode()[:_CALL_BYTES] + b" of " + gpu_uuid.encode() if gpu_uuid else call.encode()
-        self._memory[self._start : self._start + _SLOT_BYTES] = text[:_SLOT_BYTES].ljust(_SLOT_BYTES, b"\0")
+        text = f"{call[:_CALL_CHARACTERS]} of {gpu_uuid}" if gpu_uuid else call
+        _SLOT.pack_into(self._memory, self._start, text.encode())
 
     def end(self) -> None:
         """Say that no call is being made."""

@@ -11,6 +11,7 @@ from typing import Any, Final
 import pynvml
 
 from node_agent.probe.doing import Doing
+from node_agent.probe.field_values import Field, get_field_values
 from node_agent.probe.samples import ReadFailure
 
 _NAMES: Final[dict[int, str]] = {
@@ -111,35 +112,17 @@ class Reader:
         """Return the field values that the device has, by field id (NVML_FI_DEV_*), in one call."""
         return {field: value for (field, _scope), value in self.read_scoped_fields(field_ids).items()}
 
-    def read_scoped_fields(self, field_ids: tuple[int | tuple[int, int], ...]) -> dict[tuple[int, int], int]:
+    def read_scoped_fields(self, fields: tuple[Field, ...]) -> dict[tuple[int, int], int]:
         """Do as `read_fields`, for fields that may have a scope, such as the number of an NVLink."""
-        values = self.read(pynvml.nvmlDeviceGetFieldValues, field_ids)
         found: dict[tuple[int, int], int] = {}
-        for value in values if values is not None else ():
-            status = value.nvmlReturn
-            if status == pynvml.NVML_SUCCESS:
-                found[value.fieldId, value.scopeId] = _field_number(value)
+        for field, scope, status, value in self.read(get_field_values, fields) or ():
+            if value is not None:
+                found[field, scope] = value
             elif status in _GONE:
-                self.failures.append(ReadFailure("nvmlDeviceGetFieldValues", _NAMES[status]))
+                self.failures.append(ReadFailure(get_field_values.__name__, _NAMES[status]))
                 self.gone = True
                 break
         return found
-
-
-def _field_number(value: Any) -> int:
-    """Return the member of the union that the driver filled; all fields that are read here are whole numbers."""
-    kind = value.valueType
-    if kind == pynvml.NVML_VALUE_TYPE_UNSIGNED_INT:
-        return int(value.value.uiVal)
-    if kind == pynvml.NVML_VALUE_TYPE_SIGNED_INT:
-        return int(value.value.siVal)
-    if kind == pynvml.NVML_VALUE_TYPE_SIGNED_LONG_LONG:
-        return int(value.value.sllVal)
-    if kind == pynvml.NVML_VALUE_TYPE_UNSIGNED_SHORT:
-        return int(value.value.usVal)
-    if kind == pynvml.NVML_VALUE_TYPE_DOUBLE:
-        return int(value.value.dVal)
-    return int(value.value.ullVal)
 
 
 @dataclass(slots=True)
