@@ -26,6 +26,9 @@ _MAXIMUM_KEPT: Final = 32
 """NVLinks of GPUs that are kept as lists: they are most of a sample, and the same for ten samples."""
 
 
+_PLAIN: Final = frozenset({NoneType, int, float, str, bool})
+
+
 class BadValue(Exception):
     """A value is not what its place asks for."""
 
@@ -33,13 +36,13 @@ class BadValue(Exception):
 def plain(value: Any) -> Any:
     """Return what JSON can hold of a value. Any: a dataclass of numbers, texts, enums, tuples and dataclasses."""
     kind = type(value)
-    if value is None or kind in (int, float, str, bool):
+    if kind in _PLAIN:
         return value
     if kind is tuple:
         return _plain_tuple(value)
     if isinstance(value, Enum):
         return value.value
-    return [plain(getattr(value, name)) for name in _names(kind)]
+    return [item if type(item) in _PLAIN else plain(item) for item in _values_of(kind)(value)]
 
 
 def _plain_tuple(value: tuple[Any, ...]) -> list[Any]:
@@ -70,6 +73,7 @@ def rebuild(kind: type[_T], value: Any) -> _T:
 _kept: dict[int, tuple[tuple[Any, ...], list[Any]]] = {}
 """By identity of the tuple, which is held so that no other takes its identity."""
 _known_names: dict[type[Any], tuple[str, ...]] = {}
+_known_values_of: dict[type[Any], Callable[[Any], tuple[Any, ...]]] = {}
 _known_readers: dict[Any, _Read] = {}
 _known_again: dict[Any, _ReadAgain] = {}
 """Of dataclasses, which are read by their fields."""
@@ -80,6 +84,16 @@ def _names(kind: type[Any]) -> tuple[str, ...]:
     if names is None:
         names = _known_names[kind] = tuple(field.name for field in fields(kind))
     return names
+
+
+def _values_of(kind: type[Any]) -> Callable[[Any], tuple[Any, ...]]:
+    """Return what takes the values out of a dataclass, in order."""
+    values_of = _known_values_of.get(kind)
+    if values_of is None:
+        names = _names(kind)
+        get = attrgetter(*names)
+        values_of = _known_values_of[kind] = get if len(names) > 1 else lambda value: (get(value),)
+    return values_of
 
 
 def _reader(annotation: Any) -> _Read:
@@ -190,10 +204,8 @@ def _enum(kind: type[Enum]) -> _Read:
 
 
 def _dataclass(kind: type[Any]) -> _Read:
-    hints, names = get_type_hints(kind), _names(kind)
-    readers = tuple(_reader(hints[name]) for name in names)
-    # A second name, for `attrgetter` returns no tuple for a single one.
-    values_of = attrgetter(*names, names[0])
+    hints, values_of = get_type_hints(kind), _values_of(kind)
+    readers = tuple(_reader(hints[name]) for name in _names(kind))
 
     def check(value: Any) -> None:
         if type(value) is not list or len(value) != len(readers):
@@ -205,7 +217,7 @@ def _dataclass(kind: type[Any]) -> _Read:
 
     def again(value: Any, before: Any, kept: Any) -> Any:
         check(value)
-        parts = zip(value, before, values_of(kept), readers, strict=False)
+        parts = zip(value, before, values_of(kept), readers, strict=True)
         return kind(*[was if item == old else reader(item) for item, old, was, reader in parts])
 
     _known_again[kind] = again

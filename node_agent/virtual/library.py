@@ -59,7 +59,8 @@ class VirtualLibrary:
         self._users = 0
         # A handle is the address of memory that stays allocated, so that a caller that follows it is safe.
         self._memory: list[Any] = []
-        self._targets: dict[int, tuple[VirtualGpu, MigInstance | None]] = {}
+        # By the bytes of a handle, which are quicker to come by than the address that they are.
+        self._targets: dict[bytes, tuple[VirtualGpu, MigInstance | None]] = {}
         self._handles: dict[str, int] = {}
         for gpu in host.gpus:
             self._handle_of(gpu, None)
@@ -223,12 +224,11 @@ class VirtualLibrary:
                 address = ctypes.addressof(memory)
                 self._memory.append(memory)
                 self._handles[key] = address
-            self._targets[address] = (gpu, instance)
+            self._targets[bytes(ctypes.c_void_p(address))] = (gpu, instance)
             return address
 
     def _target(self, handle: Any) -> tuple[VirtualGpu, MigInstance | None] | None:
         try:
-            address = ctypes.c_void_p.from_buffer(handle).value
+            return self._targets.get(bytes(memoryview(handle)))
         except TypeError:  # not a ctypes object at all
             return None
-        return None if address is None else self._targets.get(address)
