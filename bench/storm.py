@@ -42,7 +42,6 @@ from control_plane.model.identity import CertificateSerial, NodePrincipal
 from control_plane.model.ids import NODE, NodeId, derived_id
 from control_plane.model.node import GpuInventory, HostInventory, Node, NodeState
 from control_plane.model.record import Noun
-from control_plane.services.link_claims import GpuClaims
 from control_plane.services.link_dispatch import LinkDispatch
 from control_plane.services.link_health_writer import LinkHealthWriter
 from control_plane.services.link_registry import LinkRegistry
@@ -265,7 +264,7 @@ async def measure(url: str, options: argparse.Namespace) -> dict[str, object]:
     )
     feed = store.feed
     books = Books(feed)
-    dispatch = LinkDispatch(store, feed, fleet.registry, None, None, claims=GpuClaims(), clock=clock)  # type: ignore[arg-type] # no jobs here
+    dispatch = LinkDispatch(store, feed, fleet.registry, None, None, clock=clock)  # type: ignore[arg-type] # no jobs here
     running = [
         asyncio.create_task(one)
         for one in (
