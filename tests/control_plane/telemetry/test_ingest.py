@@ -235,7 +235,7 @@ async def test_chunks_that_come_in_the_wrong_order_are_put_in_order(place: Place
         stream = host.client.jetstream()
         subject = node_log(place.nodes[0], place.job_id)
         await stream.publish(subject, place.chunk(4, b"two\n"))
-        await until(lambda: ingest.counts.put_back == 1)
+        await until(lambda: ingest.counts.put_back >= 1)
         assert await place.text() == b""
         await stream.publish(subject, place.chunk(0, b"one\n"))
         await place.until_text(b"one\ntwo\n")
