@@ -135,11 +135,18 @@ class Transport:
                 raise failure
             await self._pause(pause)
 
-    async def poll(self, ask: Callable[[], Awaitable[Item]], *, every_seconds: float) -> AsyncGenerator[Item, None]:
+    async def poll(
+        self,
+        ask: Callable[[], Awaitable[Item]],
+        *,
+        every_seconds: float,
+        on_failure: Callable[[OrQuantaError], object] | None = None,
+    ) -> AsyncGenerator[Item, None]:
         """What `ask` finds, again and again, for what has no stream; it does not end by itself.
 
-        Like a watch it goes on after an outage, until the policy gives up: then raises OrQuantaError. What was never
-        there is no outage: the first failure of `ask`, which has its own retries, is raised at once.
+        Like a watch it goes on after an outage, until the policy gives up: then raises OrQuantaError. Each failure
+        after which it goes on is told to `on_failure`. What was never there is no outage: the first failure of `ask`,
+        which has its own retries, is raised at once.
         """
         attempt, down_since, answered = 0, None, False
         while True:
@@ -152,6 +159,8 @@ class Transport:
                 pause = self._watch_retry.pause_seconds(failure, attempt, now - down_since, self._jitter())
                 if pause is None or not answered:
                     raise
+                if on_failure is not None:
+                    on_failure(failure)
                 await self._pause(max(pause, every_seconds))
                 continue
             attempt, down_since, answered = 0, None, True

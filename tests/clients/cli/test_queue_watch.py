@@ -12,6 +12,7 @@ import pytest
 
 from orquanta.cli.queue_watch import Answers, changes, head_lines
 from orquanta.convert.queues import read_entry
+from orquanta.transport import Transport
 from orquanta.types.queues import QueuePage, WaitReason
 from orquanta.v1 import queue_pb2
 from tests.clients.cli.conftest import RunCli
@@ -64,6 +65,17 @@ def test_the_head_of_the_table_says_when_the_server_does_not_answer_any_more(mon
     assert len(after(25)) == 1
 
 
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two looks no time passes."""
+
+    async def at_once(_: float) -> None:
+        await asyncio.sleep(0)
+
+    monkeypatch.setitem(Transport.__init__.__kwdefaults__ or {}, "pause", at_once)
+
+
+@pytest.mark.usefixtures("no_pauses")
 async def test_each_change_is_one_json_object_on_a_line_and_a_refusal_ends_it(
     server: ScriptedServer, cli: RunCli
 ) -> None:
@@ -74,6 +86,24 @@ async def test_each_change_is_one_json_object_on_a_line_and_a_refusal_ends_it(
     first, second = (json.loads(line) for line in result.stdout.splitlines())
     assert ([one["job_id"] for one in first["entries"]], second["total"]) == (["j-1"], 0)
     assert (result.code, result.error()["reason"]) == (2, "TEAM_INVALID")
+
+
+@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.parametrize("as_json", [True, False], ids=["json", "pipe"])
+async def test_an_outage_is_told_of_on_standard_error_when_it_begins_and_when_it_is_over(
+    server: ScriptedServer, cli: RunCli, *, as_json: bool
+) -> None:
+    answer = queue_pb2.ListQueueResponse(entries=[ENTRY], total=1)
+    down = Failure(grpc.StatusCode.UNAVAILABLE, "restarting", "SHUTTING_DOWN")
+    refusal = Failure(grpc.StatusCode.INVALID_ARGUMENT, "no such team", "TEAM_INVALID")
+    server.answer("QueueService/ListQueue", answer, *[down] * 12, answer, answer, *[down] * 5, answer, refusal)
+    result = await cli("queue", "--watch", *(["--json"] if as_json else []))
+    told = [line.split(" ", 1)[1] for line in result.stderr.splitlines()[:4]]
+    assert [line.startswith("No answer of the server since ") for line in told] == [True, False, True, False]
+    assert told[0].endswith("(restarting). It is asked again.")
+    assert told[1] == told[3] == "The server answers again; what has changed meanwhile comes now."
+    assert len(result.stdout.splitlines()) == (1 if as_json else 2)
+    assert result.code == 2
 
 
 async def test_a_rate_that_would_burden_the_server_is_wrong_usage(cli: RunCli) -> None:

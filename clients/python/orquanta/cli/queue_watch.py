@@ -1,6 +1,6 @@
 """`orquanta queue --watch`: the queue as it changes, in place on a terminal, a line for each change elsewhere."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from datetime import datetime, timedelta
 from functools import partial
@@ -12,6 +12,7 @@ from orquanta.cli.exits import ExitCode
 from orquanta.cli.formats import elapsed, now, one_line, words
 from orquanta.cli.output import Output
 from orquanta.cli.queue_views import QUEUE_COLUMNS, queue_rows
+from orquanta.errors import OrQuantaError
 from orquanta.types.queues import QueueEntry, QueuePage
 
 if TYPE_CHECKING:
@@ -25,15 +26,31 @@ _SILENCE: Final = timedelta(seconds=10)
 
 
 class Answers:
-    """When the server answered last, and whether that is longer ago than it should be."""
+    """When the server answered last, and whether that is longer ago than it should be.
 
-    def __init__(self, every_seconds: float) -> None:
+    What is noted is noted on the thread of the client's loop. `tell` is told when answers stay away and when they are
+    back, once each.
+    """
+
+    def __init__(self, every_seconds: float, tell: Callable[[str], object] | None = None) -> None:
         self._longest = timedelta(seconds=every_seconds) + _SILENCE
         self._last_at = now()
+        self._tell = tell
+        self._is_cut_off = False
 
     def note(self) -> None:
-        """Note that there was an answer. Called on the thread of the client's loop."""
+        """Note that there was an answer."""
         self._last_at = now()
+        if self._is_cut_off and self._tell is not None:
+            self._tell(f"{_clock(now())} The server answers again; what has changed meanwhile comes now.")
+        self._is_cut_off = False
+
+    def failed(self, failure: OrQuantaError) -> None:
+        """Note that there was none, and that the server is asked again."""
+        if not self._is_cut_off and self._tell is not None:
+            since = f"{_clock(self._last_at)} ({one_line(failure.message)})"
+            self._tell(f"{_clock(now())} No answer of the server since {since}. It is asked again.")
+        self._is_cut_off = True
 
     def missed_since(self) -> datetime | None:
         """When the last answer was if the next is missed, else None."""
@@ -43,11 +60,18 @@ class Answers:
 
 def watch_queue(output: Output, client: "Client", *, limit: int, team: str, user_id: str, every_seconds: float) -> None:
     """Show the queue until Ctrl-C: with --json a line for each change, on a terminal a table that is redrawn."""
-    answers = Answers(every_seconds)
+    # Over a table that is redrawn, its own head says so.
+    answers = Answers(every_seconds, None if output.terminal else output.note)
+    watched = client.queue.watch(
+        limit,
+        team=team,
+        user_id=user_id,
+        every_seconds=every_seconds,
+        on_answer=answers.note,
+        on_failure=answers.failed,
+    )
     try:
-        with closing(
-            client.queue.watch(limit, team=team, user_id=user_id, every_seconds=every_seconds, on_answer=answers.note)
-        ) as pages:
+        with closing(watched) as pages:
             if output.as_json:
                 for page in pages:
                     output.record(page)
@@ -73,7 +97,7 @@ def head_lines(page: QueuePage, changed_at: datetime, answers: Answers) -> list[
     lines = [f"{waiting(page.total).capitalize()}{shown}; changed {elapsed(changed_at, None)} ago. Ctrl-C ends this."]
     missed = answers.missed_since()
     if missed is not None:
-        since = f"{missed.astimezone():%H:%M:%S}, {elapsed(missed, None)} ago"
+        since = f"{_clock(missed)}, {elapsed(missed, None)} ago"
         lines.append(f"No answer of the server since {since}: this is how the queue was then. It is asked again.")
     return lines
 
@@ -83,9 +107,9 @@ def _say(output: Output, pages: Generator[QueuePage, None, None]) -> None:
     for page in pages:
         lines = changes(known, page)
         for line in lines[:_LINES_MAX]:
-            output.say(f"{now().astimezone():%H:%M:%S} {line}")
+            output.say(f"{_clock(now())} {line}")
         if len(lines) > _LINES_MAX:
-            output.say(f"{now().astimezone():%H:%M:%S} and {len(lines) - _LINES_MAX} changes more")
+            output.say(f"{_clock(now())} and {len(lines) - _LINES_MAX} changes more")
         known = page
 
 
@@ -110,6 +134,10 @@ def changes(known: QueuePage | None, page: QueuePage) -> list[str]:
 def waiting(total: int) -> str:
     """How many jobs wait, as a sentence without its end."""
     return "no job waits" if total == 0 else f"{total} jobs wait" if total > 1 else "1 job waits"
+
+
+def _clock(at: datetime) -> str:
+    return f"{at.astimezone():%H:%M:%S}"
 
 
 def _name(one: QueueEntry) -> str:

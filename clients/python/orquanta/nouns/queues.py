@@ -8,6 +8,7 @@ from functools import partial
 from orquanta.convert.queues import read_entry, read_explanation
 from orquanta.convert.scalars import read_time
 from orquanta.convert.simulations import read_outcome, write_job, write_nodes
+from orquanta.errors import OrQuantaError
 from orquanta.transport import Transport, paged
 from orquanta.types.queues import (
     QUEUE_EVERY_SECONDS,
@@ -50,20 +51,22 @@ class AsyncQueue:
         user_id: str = "",
         every_seconds: float = QUEUE_EVERY_SECONDS,
         on_answer: Callable[[], object] | None = None,
+        on_failure: Callable[[OrQuantaError], object] | None = None,
     ) -> AsyncGenerator[QueuePage, None]:
         """The first jobs now, and then each time that they differ; it does not end by itself.
 
         The server has no stream of the queue: it is asked every `every_seconds` (at least 1). A page differs when a
         job came or went, waits for something else or stands elsewhere; not because time has passed or an estimated
         start has moved by less than a minute. `on_answer` is called at every answer, also one that differs in nothing:
-        since then it is not known whether the last page still holds. The client's event loop waits for it. Raises
-        OrQuantaError when the server is away for longer than a watch's retries last.
+        since then it is not known whether the last page still holds. `on_failure` is called whenever there was none,
+        and the server is asked again. The client's event loop waits for both. Raises OrQuantaError when the server is
+        away for longer than a watch's retries last.
         """
         if every_seconds < QUEUE_EVERY_SECONDS_MIN:
             raise ValueError(f"every_seconds must be at least {QUEUE_EVERY_SECONDS_MIN:g}")
         told: QueuePage | None = None
         async for page in self._transport.poll(
-            partial(self.head, limit, team=team, user_id=user_id), every_seconds=every_seconds
+            partial(self.head, limit, team=team, user_id=user_id), every_seconds=every_seconds, on_failure=on_failure
         ):
             if on_answer is not None:
                 on_answer()
