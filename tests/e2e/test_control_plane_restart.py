@@ -91,18 +91,21 @@ async def test_jobs_watches_questions_approvals_and_the_kill_switch_survive_a_ki
 
 
 async def test_what_ended_while_the_control_plane_was_away_is_in_the_books_when_it_is_back(
-    quick_fleet: Callable[..., Fleet],
+    quick_fleet: Callable[..., Fleet], tmp_path: Path
 ) -> None:
+    end = tmp_path / "end"
+    waits = f"until test -e {end}; do sleep 0.05; done"
     async with quick_fleet(lease_seconds="60", fence_seconds="60") as fleet:
         admin = await fleet.client()
         host = await fleet.add_host(admin, "host", "2xL4")
         resources = ResourceRequest(1, ("L4",))
-        good = JobSpec("good", resources, command="sleep 1; echo ended alone", max_runtime_seconds=300)
-        bad = JobSpec("bad", resources, command="sleep 1; echo no >&2; exit 9", max_runtime_seconds=300)
+        good = JobSpec("good", resources, command=f"{waits}; echo ended alone", max_runtime_seconds=300)
+        bad = JobSpec("bad", resources, command=f"{waits}; echo no >&2; exit 9", max_runtime_seconds=300)
         jobs = [(await admin.jobs.submit(spec)).job for spec in (good, bad)]
         for job in jobs:
             await reaches(admin, job.id, JobState.RUNNING)
         fleet.control_plane.kill()
+        end.touch()
         await wait_until(lambda: not host.supervisors(), "the jobs have ended")
         await fleet.start_control_plane()
         first, second = [await admin.jobs.wait(job.id) for job in jobs]

@@ -18,7 +18,10 @@ from tests.standstill import stand_still
 pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(180)]
 
 LINES = 100_000
-CHATTY = "i=0; while [ $i -lt 100 ]; do seq $((i*1000+1)) $((i*1000+1000)); sleep 0.04; i=$((i+1)); done"
+CHATTY = (
+    "i=0; while [ $i -lt 99 ]; do seq $((i*1000+1)) $((i*1000+1000)); sleep 0.04; i=$((i+1)); done; "
+    "until test -e {end}; do sleep 0.05; done; seq 99001 100000"
+)
 BINARY = "for i in 1 2 3 4 5 6; do head -c 500000 /dev/urandom | tee -a {copy}; sleep 0.6; done"
 
 
@@ -37,18 +40,18 @@ async def upgrade(host: Host) -> None:
 async def test_a_hundred_thousand_lines_and_binary_output_survive_two_upgrades(
     quick_fleet: Callable[..., Fleet], tmp_path: Path
 ) -> None:
-    copy = tmp_path / "copy"
+    copy, end = tmp_path / "copy", tmp_path / "end"
     async with quick_fleet(fence_seconds="60") as fleet:
         admin = await fleet.client()
         host = await fleet.add_host(admin, "upgraded", "2xL4")
-        chatty = await submit(admin, "chatty", CHATTY)
+        chatty = await submit(admin, "chatty", CHATTY.format(end=end))
         binary = await submit(admin, "binary", BINARY.format(copy=copy))
         async with asyncio.TaskGroup() as tasks:
             following = tasks.create_task(output(admin, chatty.id, follow=True))
-            await reaches(admin, chatty.id, JobState.RUNNING)
-            await reaches(admin, binary.id, JobState.RUNNING)
+            await asyncio.gather(*(reaches(admin, job.id, JobState.RUNNING) for job in (chatty, binary)))
             await upgrade(host)
             await upgrade(host)
+            end.touch()
         for job in (chatty, binary):
             ended = await admin.jobs.wait(job.id)
             assert (ended.state, ended.epoch) == (JobState.SUCCEEDED, 1), ended.status_reason
@@ -59,16 +62,19 @@ async def test_a_hundred_thousand_lines_and_binary_output_survive_two_upgrades(
 
 
 async def test_jobs_that_end_while_no_daemon_runs_are_reported_with_code_and_output(
-    quick_fleet: Callable[..., Fleet],
+    quick_fleet: Callable[..., Fleet], tmp_path: Path
 ) -> None:
+    end = tmp_path / "end"
+    waits = f"echo begun; until test -e {end}; do sleep 0.05; done"
     async with quick_fleet(fence_seconds="60") as fleet:
         admin = await fleet.client()
         host = await fleet.add_host(admin, "upgraded", "2xL4")
-        failing = await submit(admin, "failing", "echo begun; sleep 1; echo over; exit 7")
-        killed = await submit(admin, "killed", "echo begun; sleep 1; kill -9 $$")
+        failing = await submit(admin, "failing", f"{waits}; echo over; exit 7")
+        killed = await submit(admin, "killed", f"{waits}; kill -9 $$")
         for job in (failing, killed):
             await reaches(admin, job.id, JobState.RUNNING)
         await host.daemon.stop()
+        end.touch()
         await wait_until(lambda: not host.supervisors(), "the jobs have ended")
         host.daemon.start()
         first, second = [await admin.jobs.wait(job.id) for job in (failing, killed)]

@@ -1,6 +1,7 @@
 """The same control plane on PostgreSQL: join, run a goal to its end, be killed in the middle."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -12,24 +13,27 @@ from tests.postgresql import PostgreSql
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.postgres, pytest.mark.timeout(180)]
 
-COUNTING = "Run `for i in 1 2 3 4 5 6; do echo $i; sleep 0.5; done` on 4 H100 for 5 minutes"
+COUNTING = (
+    "Run `for i in 1 2 3 4 5; do echo $i; sleep 0.2; done; until test -e {end}; do sleep 0.05; done; echo 6` "
+    "on 4 H100 for 5 minutes"
+)
 
 
 async def test_a_goal_on_postgresql_survives_a_kill_of_the_control_plane(
-    quick_fleet: Callable[..., Fleet], postgresql: PostgreSql
+    quick_fleet: Callable[..., Fleet], postgresql: PostgreSql, tmp_path: Path
 ) -> None:
     with postgresql.database() as url:
         async with quick_fleet(database_url=url, fence_seconds="60") as fleet:
             admin = await fleet.client()
             await fleet.add_host(admin, "host", "4xH100")
-            goal = await admin.goals.create(
-                "Run `for i in 1 2 3 4 5 6; do echo $i; sleep 0.5; done` on 4 H100 for 5 minutes"
-            )
+            end = tmp_path / "end"
+            goal = await admin.goals.create(COUNTING.format(end=end))
             queued = await admin.goals.create("Run `echo second` on 4 H100 for 5 minutes")
             (job,) = (await admin.goals.get(goal.id)).jobs
             await reaches(admin, job.id, JobState.RUNNING)
             fleet.control_plane.kill()
             await fleet.start_control_plane()
+            end.touch()
             view = await admin.goals.wait(goal.id)
             assert view.goal.state is GoalState.SUCCEEDED, view.goal.status_reason
             assert view.jobs[0].epoch == 1
