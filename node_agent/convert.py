@@ -1,5 +1,6 @@
 """Between what the daemon works with and what is on the wire; the only place that knows both."""
 
+import math
 from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -34,9 +35,7 @@ _EXIT_REASONS = {
 
 def timestamp(moment: datetime) -> Timestamp:
     """Return an aware time for the wire."""
-    stamp = Timestamp()
-    stamp.FromDatetime(moment)
-    return stamp
+    return Timestamp(seconds=math.floor(moment.timestamp()), nanos=moment.microsecond * 1000)
 
 
 def to_spec(assignment: node_link_pb2.MemberAssignment, *, images: bool = True) -> MemberSpec:

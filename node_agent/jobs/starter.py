@@ -27,12 +27,14 @@ class Starter:
         self._attendant = attendant
         self._elsewhere = elsewhere
         self._slots = asyncio.Semaphore(roster.settings.parallel_starts)
+        self._fence_file = str(roster.settings.fence_file)
+        self._boot_id = boot_id()
         self.gate: Callable[[MemberSpec], str] = lambda _: ""
 
     def set_fence(self, deadline_boottime_seconds: float) -> None:
         """Write the fence; drop what waits if it had passed. Raises OSError."""
         was_closed = self._fence_has_passed()
-        write_fence(str(self._roster.settings.fence_file), boot_id(), deadline_boottime_seconds)
+        write_fence(self._fence_file, self._boot_id, deadline_boottime_seconds)
         if was_closed:
             self.drop_waiting()  # it was ordered before: by now it may run on another host
 
@@ -125,7 +127,7 @@ class Starter:
         member.fail(Outcome.START_FAILED, message, now)
 
     def _fence_has_passed(self) -> bool:
-        deadline = read_fence(str(self._roster.settings.fence_file), boot_id())
+        deadline = read_fence(self._fence_file, self._boot_id)
         return deadline is not None and boottime_seconds() >= deadline
 
 

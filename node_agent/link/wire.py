@@ -4,6 +4,7 @@ import asyncio
 from contextlib import suppress
 from typing import Any, Final
 
+from node_agent.beat import until_beat
 from node_agent.later import without
 from node_agent.link.cancellation import end, heeded
 
@@ -78,7 +79,7 @@ class WireClient(Client):
         """Return when there is no connection any more, whether or not nats-py says so: it may not."""
         while self.is_connected:
             with suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_SECONDS):
+                async with asyncio.timeout(until_beat(_LOOK_SECONDS)):
                     await self._closing.wait()
 
     async def leave(self) -> None:

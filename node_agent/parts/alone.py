@@ -1,8 +1,8 @@
 """What the host does while its link is down: count, cordon itself, and let the repair engine decide."""
 
-import asyncio
 from typing import NoReturn
 
+from node_agent.beat import sleep_to_beat
 from node_agent.clock import Clock
 from node_agent.parts.desk import HealthDesk
 from node_agent.parts.jobs import HostJobs
@@ -68,5 +68,5 @@ class Watch:
     async def run(self) -> NoReturn:
         """Look until cancelled."""
         while True:
-            await asyncio.sleep(_PERIOD_SECONDS)
+            await sleep_to_beat(_PERIOD_SECONDS)
             self.look()

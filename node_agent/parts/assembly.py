@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from node_agent.beat import BEGAN_SECONDS
 from node_agent.clock import Clock
 from node_agent.exporter.exporter import Exporter
 from node_agent.hardware import Hardware
@@ -164,6 +165,7 @@ class Assembly:
             deliver,
             clock=self._opened.clock,
             interval_seconds=self._opened.settings.telemetry_interval_seconds,
+            in_step_with=BEGAN_SECONDS,
         )
 
     async def begin(self) -> None:

@@ -1,12 +1,12 @@
 """The host's health: what probes see goes in, what changed goes to the spool, with the state in the same write."""
 
-import asyncio
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NoReturn
 
 import structlog
 
+from node_agent.beat import sleep_to_beat
 from node_agent.clock import Clock
 from node_agent.convert_health import to_record
 from node_agent.health.engine import HealthEngine, Observation
@@ -122,7 +122,7 @@ class HealthDesk:
         """Let time pass for the engine, and save now and then what no event told of, until cancelled."""
         saved_at = self._clock.monotonic()
         while True:
-            await asyncio.sleep(_TICK_SECONDS)
+            await sleep_to_beat(_TICK_SECONDS)
             await self.tell(self._guarded(self.engine.tick))
             if self._clock.monotonic() - saved_at >= _SAVE_SECONDS:
                 saved_at = self._clock.monotonic()

@@ -41,16 +41,20 @@ class Sampler:
         *,
         clock: Clock,
         interval_seconds: float = INTERVAL_SECONDS,
+        in_step_with: float | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """Await `take`, which has a deadline of its own, on each tick, and then `deliver` with what it returns.
 
-        `sleep` and `clock` belong together: a test gives both, so that no time passes.
+        The first sample is taken at once. Ticks are whole intervals away from the moment `in_step_with` on the
+        monotonic clock, or from the first sample. `sleep` and `clock` belong together: a test gives both, so that no
+        time passes.
         """
         self._take = take
         self._deliver = deliver
         self._clock = clock
         self._interval_seconds = interval_seconds
+        self._in_step_with = in_step_with
         self._sleep = sleep
         self._batches = self._overruns = self._sample_errors = self._delivery_errors = 0
         self._last_duration_seconds = self._longest_duration_seconds = 0.0
@@ -76,6 +80,8 @@ class Sampler:
     async def run(self) -> NoReturn:
         """Sample until cancelled. Errors of sampling and of delivery are counted and logged, and do not end it."""
         due = self._clock.monotonic()
+        if self._in_step_with is not None:
+            due -= (due - self._in_step_with) % self._interval_seconds
         while True:
             batch = await self._take_one()
             if batch is not None:

@@ -6,6 +6,7 @@ from typing import Final
 
 import structlog
 
+from node_agent.beat import sleep_to_beat
 from node_agent.clock import Clock
 from node_agent.probe.bounded.command import Commands
 from node_agent.probe.bounded.threads import DeadlineThreads
@@ -33,7 +34,7 @@ class HostChecks:
         settings: HostCheckSettings,
         clock: Clock,
         *,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: Callable[[float], Awaitable[None]] = sleep_to_beat,
     ) -> None:
         threads = DeadlineThreads(clock, maximum=_MAXIMUM_THREADS)
         self._sleep = sleep

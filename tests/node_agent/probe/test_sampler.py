@@ -68,6 +68,20 @@ async def test_ticks_do_not_drift_with_the_time_that_a_sample_takes() -> None:
     assert sampler.stats.longest_duration_seconds == pytest.approx(0.3)
 
 
+async def test_ticks_keep_step_with_a_given_moment_from_the_second_sample_on() -> None:
+    clock = StepClock(sleeps=3)
+    clock.seconds = 100.25
+    received: list[TelemetryBatch] = []
+
+    async def deliver(batch: TelemetryBatch) -> None:
+        received.append(batch)
+
+    source = batches(clock, 0.3)
+    await run(Sampler(source, deliver, clock=clock, sleep=clock.sleep, in_step_with=3.75))
+    assert clock.naps == pytest.approx([0.2, 0.7, 0.7])
+    assert [batch.sampled_at.microsecond for batch in received] == [250_000, 750_000, 750_000]
+
+
 async def test_a_slow_sample_skips_ticks_and_counts_them_instead_of_catching_up() -> None:
     clock = StepClock(sleeps=3)
     received: list[TelemetryBatch] = []
