@@ -112,7 +112,7 @@ class Watcher:
         while True:
             newest, found = await self._feed.beyond(position)
             if found is None or any(watched.concerns(event) is not None for event in found):
-                return await self._store.read(partial(_changes, watched=watched, position=position))
+                return await self._store.read(partial(_changes, watched=watched, position=position, known=found))
             position = newest
 
 
@@ -144,14 +144,20 @@ def _current_part(tx: Tx, watched: Watched[_Key, _Item], page_token: str, positi
     return batch, next_token
 
 
-def _changes(tx: Tx, watched: Watched[_Key, _Item], position: int) -> _Batch[_Item]:
-    newest, oldest = events.newest(tx), events.oldest(tx)
-    if position > newest or position + 1 < oldest:
+def _changes(
+    tx: Tx, watched: Watched[_Key, _Item], position: int, known: Sequence[Event] | None = None
+) -> _Batch[_Item]:
+    """Read what has changed; `known` are the events after `position` that memory has. None: all of them are read."""
+    newest = events.newest(tx)
+    if known is None and (position > newest or position + 1 < events.oldest(tx)):
         raise OutOfRange(
             "the resume token is too old, or from another database; start again without a resume token",
             reason="RESUME_TOKEN_TOO_OLD",
         )
-    page = events.after(tx, position, limit=_PAGE)
+    page = tuple(known or ())[:_PAGE]
+    reach = page[-1].sequence if page else position
+    if newest > reach and len(page) < _PAGE:
+        page += events.after(tx, reach, limit=_PAGE - len(page))
     changed_at: dict[_Key, int] = {}
     for event in page:
         key = watched.concerns(event)

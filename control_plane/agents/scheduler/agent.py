@@ -79,6 +79,8 @@ class Scheduler(Agent):
 
     @override
     def concerns(self, event: Event) -> bool:
+        if event.noun is Noun.NODE and self._world is not None and not self._world.queue.jobs():
+            return False  # while nothing waits, what hosts do is taken together, at the interval's end
         return event.noun is Noun.ACTION or concerns(event)
 
     async def round(self) -> str:

@@ -10,6 +10,7 @@ import pytest
 from control_plane.agents.scheduler import Scheduler, explaining
 from control_plane.fleet.queueing.model import QueueTerms
 from control_plane.model.job import ExitReason, JobPriority, JobState, TopologyDomain
+from control_plane.model.record import Event, Noun
 from control_plane.model.team import Team
 from control_plane.scheduling import checking, reading
 from control_plane.scheduling.reading import Terms, everything
@@ -18,6 +19,7 @@ from control_plane.scheduling.view import CHECK_SECONDS, Line, QueueSettings, Qu
 from control_plane.scheduling.world import World as QueueWorld
 from control_plane.scheduling.world import differences
 from control_plane.store import demand_history, events, jobs, teams, users
+from control_plane.store.allocations import ASSIGNMENTS_CHANGED
 from tests.control_plane.world import ENDED, LIMITS, RUNNING, World, job_id, spec
 
 TERMS = Terms(LIMITS.max_gpus_per_user, QueueTerms().min_runtime_seconds)
@@ -93,6 +95,21 @@ async def test_who_is_too_far_behind_reads_everything_anew(world: World, monkeyp
     await world.store.write(lambda tx: events.prune(tx, keep=1))
     await scheduler.round()
     assert len(await world.held()) == 3
+
+
+async def test_what_hosts_do_is_a_reason_to_look_at_once_only_while_something_waits(world: World) -> None:
+    user = await world.user()
+    node = await world.node()
+    scheduler = scheduler_of(world)
+    await scheduler.round()
+    told = Event(1, Noun.NODE, node.id, "", "node.cordoned", "", world.clock.now())
+    assert not scheduler.concerns(told)
+    assert scheduler.concerns(replace(told, noun=Noun.JOB))
+    await world.launch(user, spec("too much for now", gpu=8), spec("waits for it", gpu=8))
+    await scheduler.round()
+    assert scheduler.concerns(told)
+    assert not scheduler.concerns(replace(told, kind=ASSIGNMENTS_CHANGED))
+    assert not scheduler.concerns(replace(told, noun=Noun.INCIDENT))
 
 
 async def test_a_difference_that_nothing_explains_is_told_and_set_right(world: World) -> None:
