@@ -3,7 +3,7 @@
 So a host that reads slowly costs no memory and holds nobody up: what it missed is superseded.
 """
 
-import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from orquanta.v1 import node_link_pb2
@@ -13,10 +13,27 @@ _ACKS_MAX: Final = 4096
 
 
 class Outbox:
-    """Collects messages for one stream; belongs to one event loop."""
+    """Collects messages for one stream; belongs to one event loop.
+
+    `on_news` is called whenever something is to be said, once there is who says it; it must not block or raise.
+    """
+
+    __slots__ = (
+        "_acks",
+        "_certificate",
+        "_closed",
+        "_desired",
+        "_farewell",
+        "_heartbeat",
+        "_spool_ack",
+        "on_news",
+        "waiting",
+    )
 
     def __init__(self) -> None:
-        self._waiting = asyncio.Event()
+        self.on_news: Callable[[], None] | None = None
+        self.waiting = False
+        """Whether something is to be said."""
         self._heartbeat: int | None = None
         self._desired: node_link_pb2.DesiredState | None = None
         self._certificate = b""
@@ -33,41 +50,44 @@ class Outbox:
     def put_heartbeat_ack(self, sequence: int) -> None:
         """Say that a heartbeat was received."""
         self._heartbeat = sequence
-        self._waiting.set()
+        self._tell()
 
     def put_desired(self, desired: node_link_pb2.DesiredState) -> None:
         """Say all that should run; it supersedes what was not sent yet."""
         self._desired = desired
-        self._waiting.set()
+        self._tell()
 
     def put_report_ack(self, allocation_id: str, rank: int) -> None:
         """Say that a final report is in the books."""
         if len(self._acks) < _ACKS_MAX:
             self._acks[allocation_id, rank] = None
-            self._waiting.set()
+            self._tell()
 
     def put_spool_ack(self, spool_id: str, sequence: int) -> None:
         """Say that the records of a spool up to this one are in the books."""
         self._spool_ack = (spool_id, sequence)
-        self._waiting.set()
+        self._tell()
 
     def put_certificate(self, pem: bytes) -> None:
         """Hand over a fresh certificate."""
         self._certificate = pem
-        self._waiting.set()
+        self._tell()
 
     def end(self, farewell: node_link_pb2.Disconnect | None = None) -> None:
         """End the stream once what waits is sent; the first farewell counts."""
         if not self._closed:
             self._farewell = farewell
             self._closed = True
-            self._waiting.set()
+            self._tell()
 
-    async def take(self) -> list[node_link_pb2.ConnectResponse]:
-        """Wait until something is to be said and return all of it; empty: the stream has ended."""
-        await self._waiting.wait()
-        if not self._closed:
-            self._waiting.clear()
+    def _tell(self) -> None:
+        self.waiting = True
+        if self.on_news is not None:
+            self.on_news()
+
+    def take(self) -> list[node_link_pb2.ConnectResponse]:
+        """Return all that is to be said, which waits no longer."""
+        self.waiting = False
         responses = []
         if self._heartbeat is not None:
             ack = node_link_pb2.HeartbeatAck(sequence=self._heartbeat)

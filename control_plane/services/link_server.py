@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Final
 
 import structlog
 
@@ -30,15 +31,20 @@ from control_plane.services.link_presence import LinkPresence
 from control_plane.services.link_recorder import LinkRecorder
 from control_plane.services.link_registry import LinkRegistry
 from control_plane.services.link_session import LinkSession
+from control_plane.services.link_stream import Context, LinkStream
 from control_plane.services.link_terms import LinkTerms
 from control_plane.services.link_verdicts import LinkVerdicts
 from control_plane.services.link_writer import LinkWriter
+from control_plane.services.reader import hand_over
 from control_plane.store import audit, gpu_briefs, link_holders, nodes
 from control_plane.store.database import Store, Tx
 from control_plane.store.feed import EventFeed
 from orquanta.v1 import node_link_pb2
 
 log = structlog.get_logger()
+
+_SILENCE_LOOKS: Final = 0.2
+"""How often silence is looked for, as a part of the lease."""
 
 
 class NodeLinks:
@@ -108,8 +114,19 @@ class NodeLinks:
             tasks.create_task(self._health.run())
             tasks.create_task(self._dispatch.run())
             tasks.create_task(self._presence.run())
+            tasks.create_task(self._end_silent())
             if self._peers is None:
                 tasks.create_task(self._verdicts.run())
+
+    async def _end_silent(self) -> None:
+        """End streams of which nothing has come for a lease: one look at all of them instead of a timer for each."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._terms.lease_seconds * _SILENCE_LOOKS)
+            now = loop.time()
+            for link in self.registry.links():
+                if isinstance(link, LinkSession):
+                    link.end_if_silent(now)
 
     async def _send_away(self) -> None:
         if not self._closing:
@@ -122,7 +139,7 @@ class NodeLinks:
             link.end("the control plane is stopping", retry_after_seconds=1.0)
 
     async def serve(
-        self, principal: NodePrincipal, requests: Requests
+        self, principal: NodePrincipal, requests: Requests, context: Context
     ) -> AsyncGenerator[node_link_pb2.ConnectResponse, None]:
         """Speak on one stream until it ends. Raises PermissionDenied for a node that may not connect."""
         try:
@@ -130,20 +147,16 @@ class NodeLinks:
         except Rejected as rejected:
             yield rejected.message
             return
-        listener = asyncio.create_task(session.listen(requests), name="link")
         try:
-            yield self._welcome(session)
+            # Not by yielding it: it would be kept for as long as the stream lasts.
+            await hand_over(context, self._welcome(session), first=True)
             session.welcomed = True
             await self._writer.acknowledge(session, results)
             del results
             self._dispatch.refresh(session.node_id)
-            while responses := await session.outbox.take():
-                for response in responses:
-                    yield response
+            await LinkStream(session, requests, context).run()
         finally:
-            listener.cancel()
             self._forget(session)
-            await asyncio.wait([listener])
 
     def _welcome(self, session: LinkSession) -> node_link_pb2.ConnectResponse:
         link_servers = () if self._peers is None else self._peers.link_servers()

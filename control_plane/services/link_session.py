@@ -3,8 +3,7 @@
 Reading never waits for the database, so a heartbeat is acknowledged even while the database is away.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -44,6 +43,35 @@ _CALM_SECONDS: Final = 30.0
 class LinkSession:
     """The state of one stream. `changed` is called when something waits for the writer."""
 
+    __slots__ = (
+        "_boot_id",
+        "_changed",
+        "_clock",
+        "_health_changed",
+        "_messages",
+        "_registry",
+        "_renewals",
+        "_states",
+        "_terms",
+        "control_epoch",
+        "desired",
+        "fresh_inventory",
+        "health",
+        "inventory",
+        "leftovers",
+        "listening_since",
+        "never_started",
+        "outbox",
+        "principal",
+        "refused_reports",
+        "reports",
+        "revision",
+        "signing_request",
+        "told_of",
+        "welcomed",
+        "withdrawn_at",
+    )
+
     def __init__(
         self,
         principal: NodePrincipal,
@@ -81,6 +109,8 @@ class LinkSession:
         self._changed = changed
         self._health_changed = health_changed
         self._renewals = 0
+        self.listening_since: float | None = None
+        """Since when its next message is waited for, by the event loop's clock; None while none is."""
         self._messages = Allowance(clock, at_once=MESSAGES_AT_ONCE, per_second=MESSAGES_PER_SECOND)
         self._states = Allowance(clock, at_once=STATES_AT_ONCE, per_second=_STATES_PER_SECOND)
 
@@ -99,28 +129,19 @@ class LinkSession:
         log.info("link.ending", node_id=self.node_id, reason=reason, permanent=permanent)
         self.outbox.end(farewell(reason, permanent=permanent, retry_after_seconds=retry_after_seconds))
 
-    async def listen(self, requests: AsyncIterator[node_link_pb2.ConnectRequest]) -> None:
-        """Take what the host says until it stops, then end the stream."""
-        try:
-            while not self.outbox.closed:
-                async with asyncio.timeout(self._terms.lease_seconds):
-                    request = await anext(requests)
-                self._registry.heard(self.node_id)
-                if not self._messages.take():
-                    self.end(
-                        f"more than {MESSAGES_PER_SECOND} messages a second", retry_after_seconds=_COME_BACK_SECONDS
-                    )
-                    return
-                self._take(request)
-        except StopAsyncIteration:
-            pass
-        except TimeoutError:
+    def take(self, request: node_link_pb2.ConnectRequest) -> None:
+        """Take what the host says; ends the stream of one that says too much."""
+        self._registry.heard(self.node_id)
+        if self._messages.take():
+            self._take(request)
+        else:
+            self.end(f"more than {MESSAGES_PER_SECOND} messages a second", retry_after_seconds=_COME_BACK_SECONDS)
+
+    def end_if_silent(self, now: float) -> None:
+        """End the stream if nothing has come for a whole lease; `now`: by the event loop's clock."""
+        since = self.listening_since
+        if since is not None and now - since > self._terms.lease_seconds and not self.outbox.closed:
             self.end(f"silent for {self._terms.lease_seconds:g} seconds")
-        except Exception as error:  # noqa: BLE001 - whatever breaks a stream ends this stream alone
-            log.info("link.broken", node_id=self.node_id, why=f"{type(error).__name__}: {error}"[:200])
-            self.end("what was received cannot be read", retry_after_seconds=_COME_BACK_SECONDS)
-        finally:
-            self.outbox.end()
 
     def _take(self, request: node_link_pb2.ConnectRequest) -> None:
         match request.WhichOneof("message"):

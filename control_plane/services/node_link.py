@@ -31,4 +31,4 @@ class NodeLink(NodeLinkServiceServicer):
         self, request_iterator: AsyncIterator[node_link_pb2.ConnectRequest], context: Context
     ) -> AsyncGenerator[node_link_pb2.ConnectResponse, None]:
         # The gate closes it: one generator less for each of thousands of links.
-        return self._links.serve(node(), request_iterator)
+        return self._links.serve(node(), request_iterator, context)

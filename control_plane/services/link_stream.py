@@ -1,0 +1,116 @@
+"""One host's stream while it is up, both directions of it in the one task that gRPC has for the call.
+
+A second task that listens, an event that wakes the first, and a timer for the host's silence would be 5 KB for each of
+ten thousand hosts. So the call's task listens, and answers what can be answered before it listens again. What is to be
+said while it waits is written by a task that lives no longer than that takes.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import structlog
+from grpc import aio
+
+from control_plane.services.link_session import LinkSession
+from control_plane.services.reader import hand_over
+from orquanta.v1 import node_link_pb2
+
+log = structlog.get_logger()
+
+_COME_BACK_SECONDS: Final = 5.0
+
+# Any: gRPC's context is generic in the message types of each method.
+Context = aio.ServicerContext[Any, Any]
+
+
+class LinkStream:
+    """Carries what a host and its session say to each other. `run` it in the task of the call."""
+
+    __slots__ = ("_context", "_error", "_listener", "_requests", "_session", "_speaking")
+
+    def __init__(
+        self, session: LinkSession, requests: AsyncIterator[node_link_pb2.ConnectRequest], context: Context
+    ) -> None:
+        self._session = session
+        self._requests = requests
+        self._context = context
+        self._listener: asyncio.Task[Any] | None = None  # Any: of whatever gRPC runs
+        self._speaking: asyncio.Task[None] | None = None
+        self._error: Exception | None = None
+
+    async def run(self) -> None:
+        """Listen and speak until one side has ended the stream; what waits then is still said.
+
+        Raises what writing raises: Unavailable if the host does not read.
+        """
+        session, outbox = self._session, self._session.outbox
+        outbox.on_news = self._speak_aside
+        try:
+            await self._speak()
+            while not outbox.closed:
+                request = await self._next()
+                if request is None:
+                    break
+                session.take(request)
+                del request  # or the last one would be kept until the next one has come
+                if self._speaking is None:
+                    await self._speak()
+            outbox.end()
+            if self._speaking is not None:
+                await asyncio.wait([self._speaking])
+            if self._error is not None:
+                raise self._error
+            await self._speak()
+        finally:
+            outbox.on_news = None
+            outbox.end()
+            if self._speaking is not None:
+                self._speaking.cancel()
+                await asyncio.wait([self._speaking])
+
+    async def _next(self) -> node_link_pb2.ConnectRequest | None:
+        """Return what the host says next; None if it says nothing more, or there is nothing more to say to it."""
+        session = self._session
+        self._listener = listener = asyncio.current_task()
+        session.listening_since = asyncio.get_running_loop().time()
+        try:
+            return await anext(self._requests)
+        except StopAsyncIteration:
+            return None
+        except asyncio.CancelledError:
+            # Cancelled by us, if the stream is over; by gRPC, if the call is, or by both.
+            if self._listener is not None or listener is None or listener.uncancel() > 0:
+                raise
+            return None
+        except Exception as error:  # noqa: BLE001 - whatever breaks a stream ends this stream alone
+            log.info("link.broken", node_id=session.node_id, why=f"{type(error).__name__}: {error}"[:200])
+            session.end("what was received cannot be read", retry_after_seconds=_COME_BACK_SECONDS)
+            return None
+        finally:
+            self._listener = None
+            session.listening_since = None
+
+    async def _speak(self) -> None:
+        outbox = self._session.outbox
+        while outbox.waiting:
+            for response in outbox.take():
+                await hand_over(self._context, response, first=False)
+
+    def _speak_aside(self) -> None:
+        """Have said what is to be said while the call's task listens; otherwise that one says it before it listens."""
+        if self._listener is not None and self._speaking is None:
+            self._speaking = asyncio.create_task(self._speak_and_end(), name="link")
+
+    async def _speak_and_end(self) -> None:
+        outbox = self._session.outbox
+        try:
+            await self._speak()
+        except Exception as error:  # noqa: BLE001 - raised again by the call's task
+            self._error = error
+            outbox.end()
+        finally:
+            self._speaking = None
+        listener, self._listener = self._listener, None if outbox.closed else self._listener
+        if outbox.closed and listener is not None:
+            listener.cancel()
