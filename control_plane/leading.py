@@ -18,6 +18,7 @@ from control_plane.agents.orchestrator.runs.assemble import run_loop
 from control_plane.agents.policies import Policies
 from control_plane.agents.run_announcer import RunAnnouncer
 from control_plane.agents.tracer import TraceFollower
+from control_plane.agents.urgency import Urgency
 from control_plane.bus.client import Bus
 from control_plane.bus.deltas import Deltas
 from control_plane.clock import Clock
@@ -118,8 +119,10 @@ def leader_loops(parts: Parts, made: Deciders, silence: Links, *, again_seconds:
     """Return the loops of the agents. `again_seconds`: what may have been left unannounced by whoever led before."""
     settings, store, governor, toolbox = parts.settings, made.store, made.governor, made.toolbox
     leases = Leases(settings.lease_seconds, settings.fence_seconds, settings.fence_margin_seconds)
+    urgency = Urgency()
+    traced = parts.spans is not None
     return [
-        Announcer(store, parts.bus, again_seconds=again_seconds, traced=parts.spans is not None).run,
+        Announcer(store, parts.bus, again_seconds=again_seconds, traced=traced, urgency=urgency).run,
         RunAnnouncer(store, parts.bus, again_seconds=again_seconds).run,
         run_loop(
             store,
@@ -131,9 +134,9 @@ def leader_loops(parts: Parts, made: Deciders, silence: Links, *, again_seconds:
             diagnose=run_terms.diagnoser(toolbox.diagnoses),
         ).run,
         Auditor(store, parts.bus, parts.audit_signer, _audit_terms(settings)).run,
-        queue_terms.scheduler(settings, store, governor).run,
+        queue_terms.scheduler(settings, store, governor, urgency).run,
         Healing(store, governor, silence, leases, clock=parts.clock).run,
-        Incidents(store, governor, healing_terms.healing_policy(settings), memory=parts.memory).run,
+        Incidents(store, governor, healing_terms.healing_policy(settings), memory=parts.memory, urgency=urgency).run,
         *run_terms.analysts(store, parts.windows, toolbox.asker),
         *_memory_keepers(store, parts),
         Housekeeping(store, governor).run,

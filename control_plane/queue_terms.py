@@ -1,6 +1,7 @@
 """What the settings say about the queue, as the scheduler and the services get it."""
 
 from control_plane.agents.scheduler import Scheduler
+from control_plane.agents.urgency import Urgency
 from control_plane.fleet.placement.ranking import PackingPolicy
 from control_plane.fleet.queueing.model import QueueOrder, QueueTerms
 from control_plane.governor.governor import Governor
@@ -24,9 +25,14 @@ def settings_of(settings: Settings) -> QueueSettings:
     )
 
 
-def scheduler(settings: Settings, store: Store, governor: Governor) -> Scheduler:
+def scheduler(settings: Settings, store: Store, governor: Governor, urgency: Urgency) -> Scheduler:
     """Return the agent that serves the queue so."""
     queue = settings_of(settings)
     return Scheduler(
-        store, governor, max_gpus_per_user=queue.max_gpus_per_user, terms=queue.terms, packing=queue.packing
+        store,
+        governor,
+        max_gpus_per_user=queue.max_gpus_per_user,
+        terms=queue.terms,
+        packing=queue.packing,
+        urgency=urgency,
     )

@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 
 from control_plane.agents.publishing import publish_all
+from control_plane.agents.urgency import Urgency
 from control_plane.bus.client import Bus, Outgoing
 from control_plane.bus.subjects import EventNoun, event
 from control_plane.errors import OrQuantaError, Unavailable
@@ -42,8 +43,17 @@ _NOUNS = {
 class Announcer:
     """Follows the store's events and publishes each with its sequence number as message id."""
 
-    def __init__(self, store: Store, bus: Bus, *, again_seconds: float = 0.0, traced: bool = False) -> None:
+    def __init__(
+        self,
+        store: Store,
+        bus: Bus,
+        *,
+        again_seconds: float = 0.0,
+        traced: bool = False,
+        urgency: Urgency | None = None,
+    ) -> None:
         """With `traced`, what is about a goal or a job carries its trace context as a header."""
+        self._urgency = urgency or Urgency()
         self._traced = traced
         self._store = store
         self._bus = bus
@@ -68,6 +78,7 @@ class Announcer:
     async def _announce_after(self, position: int) -> int:
         try:
             await self._store.feed.beyond(position)
+            await self._urgency.calm()
             page = await self._store.feed.since(position, limit=_BATCH)
             batch = await self._with_headers(page.events)
         except Unavailable as error:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import structlog
 
+from control_plane.agents.urgency import Urgency
 from control_plane.errors import Unavailable
 from control_plane.model.agent import AgentStatus
 from control_plane.model.record import Event, Noun
@@ -23,15 +24,20 @@ _RETRY_SECONDS = 0.5
 class Agent(ABC):
     """A loop that proposes. It has no power of its own: what it proposes passes the governor.
 
-    One that is not `event_driven` looks at the world at fixed intervals, whatever changes in the store.
+    One that is not `event_driven` looks at the world at fixed intervals, whatever changes in the store. One that is
+    `patient` goes round later while another has something urgent to do.
     """
 
     name: str
     event_driven = True
+    patient = False
 
-    def __init__(self, store: Store, *, interval_seconds: float = _IDLE_SECONDS) -> None:
+    def __init__(
+        self, store: Store, *, interval_seconds: float = _IDLE_SECONDS, urgency: Urgency | None = None
+    ) -> None:
         self._store = store
         self._interval_seconds = interval_seconds
+        self._urgency = urgency or Urgency()
         self._counters: dict[str, float] = {"rounds": 0, "errors": 0}
         self._last_error = ""
 
@@ -53,6 +59,8 @@ class Agent(ABC):
         seen = 0
         while True:
             seen = await self._wait(seen)
+            if self.patient:
+                await self._urgency.calm()
             record = await self._guarded_round()
             if record is not None:
                 await self._report(record)

@@ -2,30 +2,35 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 
 import structlog
+from typing_extensions import override
 
 from control_plane.agents.incidents.apply import Healer, Outcome
 from control_plane.agents.incidents.recall import Recall
 from control_plane.agents.incidents.views import NAME
 from control_plane.agents.loop import Agent
+from control_plane.agents.urgency import Urgency
 from control_plane.fleet.incident_steps import HealingPolicy
 from control_plane.governor.governor import Governor
 from control_plane.memory.contract import MemoryStore
 from control_plane.model.ids import NodeId
 from control_plane.model.memory import Memory
 from control_plane.model.record import Event, Noun
-from control_plane.store import conditions, events, incidents, nodes, repairs
+from control_plane.store import conditions, incidents, nodes, repairs
 from control_plane.store.allocations import ASSIGNMENTS_CHANGED
 from control_plane.store.database import Store, Tx
 
 log = structlog.get_logger()
 
 _LOOK_SECONDS = 1.0
-_PAGE = 500
+_NOUNS = (Noun.NODE, Noun.INCIDENT, Noun.ACTION)
 _TOGETHER = 128
 """Nodes that are looked at, and treated, in one transaction: others wait so long for the one thread that writes."""
+_STORM = 16
+"""Nodes to look at, from which on whoever can wait does so."""
 _TOLD_MAX = 8
 _RETRIED_AT_ONCE = 16
 """Of the nodes that wait for others to be back, how many are looked at each time; all have their turn."""
@@ -45,8 +50,9 @@ class Incidents(Agent):
         policy: HealingPolicy | None = None,
         *,
         memory: MemoryStore | None = None,
+        urgency: Urgency | None = None,
     ) -> None:
-        super().__init__(store, interval_seconds=_LOOK_SECONDS)
+        super().__init__(store, interval_seconds=_LOOK_SECONDS, urgency=urgency)
         self._healer = Healer(governor, policy or HealingPolicy(), recalls=memory is not None)
         self._recall = Recall(memory, store.clock)
         self._position: int | None = None
@@ -55,10 +61,21 @@ class Incidents(Agent):
         self._blocked: dict[NodeId, None] = {}
         self._seen: dict[NodeId, int] = {}
 
+    @override
+    def concerns(self, event: Event) -> bool:
+        return event.noun in _NOUNS
+
     async def round(self) -> str:
         """Treat every node about which something has changed or is due."""
         await self._notice()
         self._add_due()
+        with self._urgency.urgent() if len(self._dirty) >= _STORM else nullcontext():
+            done = await self._look_at_all()
+        self.count("incident_steps", len(done))
+        return _told(done)
+
+    async def _look_at_all(self) -> list[str]:
+        """Treat the nodes about which something has changed; return what was done."""
         done: list[str] = []
         while self._dirty:
             batch = list(self._dirty)[:_TOGETHER]
@@ -76,8 +93,7 @@ class Incidents(Agent):
                 if treated is not None:
                     done.extend(treated.done)
                     self._note(node_id, treated)
-        self.count("incident_steps", len(done))
-        return _told(done)
+        return done
 
     async def _treat(
         self, node_ids: list[NodeId], remembered: Mapping[NodeId, tuple[Memory, ...]]
@@ -150,14 +166,14 @@ class Incidents(Agent):
             await self._load_all()
             return
         while True:
-            page = await self._store.read(partial(_after, position=self._position))
-            if page is None:  # what happened is not known any more: look at all
+            page = await self._store.feed.since(self._position, nouns=_NOUNS)
+            if not page.whole:  # what happened is not known any more: look at all
                 await self._load_all()
                 return
-            for event in page:
-                self._position = event.sequence
+            for event in page.events:
                 self._look(event)
-            if len(page) < _PAGE:
+            self._position = page.position
+            if not page.more:
                 return
 
     def _look(self, event: Event) -> None:
@@ -177,16 +193,13 @@ class Incidents(Agent):
             self._dirty.update(dict.fromkeys((*self._due, *self._blocked)) if _matters(event) else {})
 
     async def _load_all(self) -> None:
-        def load(tx: Tx) -> tuple[int, list[NodeId]]:
-            found = [*incidents.open_ids(tx), *conditions.troubled(tx), *nodes.held(tx)]
-            found += [one.node_id for one in repairs.in_progress(tx)]
-            return events.newest(tx), found
-
-        self._position, found = await self._store.read(load)
+        await self._store.feed.catch_up()
+        position = self._store.feed.newest
         now = self._now()
-        for node_id in found:
+        for node_id in await self._store.read(_open):
             self._dirty[node_id] = None
             self._due[node_id] = now + _SAFETY_SECONDS
+        self._position = position
 
 
 def _told(done: list[str]) -> str:
@@ -198,7 +211,7 @@ def _matters(event: Event) -> bool:
     return event.kind in ("kill_switch.engaged", "kill_switch.released", "action.rejected", "action.expired")
 
 
-def _after(tx: Tx, position: int) -> tuple[Event, ...] | None:
-    if position + 1 < events.oldest(tx):
-        return None
-    return events.after(tx, position, limit=_PAGE, nouns=(Noun.NODE, Noun.INCIDENT, Noun.ACTION))
+def _open(tx: Tx) -> list[NodeId]:
+    """Return the nodes about which something is open."""
+    found = [*incidents.open_ids(tx), *conditions.troubled(tx), *nodes.held(tx)]
+    return found + [one.node_id for one in repairs.in_progress(tx)]

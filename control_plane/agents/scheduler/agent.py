@@ -12,6 +12,7 @@ from control_plane.agents.loop import Agent
 from control_plane.agents.scheduler.demand import Demand
 from control_plane.agents.scheduler.explaining import Explainer
 from control_plane.agents.scheduler.refusals import Refusals
+from control_plane.agents.urgency import Urgency
 from control_plane.errors import OrQuantaError, Unavailable
 from control_plane.fleet.placement.ranking import PackingPolicy
 from control_plane.fleet.queueing.model import Preemption, QueueTerms, Standing
@@ -52,6 +53,7 @@ class Scheduler(Agent):
     """Event-driven: every change of hosts, of jobs and of who may hold how much is a reason to look at the queue."""
 
     name = NAME
+    patient = True
 
     def __init__(
         self,
@@ -61,8 +63,9 @@ class Scheduler(Agent):
         max_gpus_per_user: int,
         terms: QueueTerms = _DEFAULT,
         packing: PackingPolicy = PackingPolicy.NODE_VALUE,
+        urgency: Urgency | None = None,
     ) -> None:
-        super().__init__(store)
+        super().__init__(store, urgency=urgency)
         self._governor = governor
         self._terms = terms
         self._packing = packing

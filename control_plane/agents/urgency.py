@@ -1,0 +1,51 @@
+"""Lets agents that can wait do so while one that cannot has much to do: all of them share one processor."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+LONGEST_WAIT_SECONDS: Final = 2.0
+"""How long the patient wait before each of their rounds, however long something is urgent."""
+
+LINGER_SECONDS: Final = 0.2
+"""A storm's nodes come in several batches; between two of them it is not over."""
+
+
+class Urgency:
+    """What the agents of one control plane tell each other about it. Belongs to one event loop."""
+
+    def __init__(
+        self, *, longest_wait_seconds: float = LONGEST_WAIT_SECONDS, linger_seconds: float = LINGER_SECONDS
+    ) -> None:
+        self._longest_wait_seconds = longest_wait_seconds
+        self._linger_seconds = linger_seconds
+        self._under_way = 0
+        self._calm = asyncio.Event()
+        self._calm.set()
+        self._ending: asyncio.TimerHandle | None = None
+
+    @contextmanager
+    def urgent(self) -> Iterator[None]:
+        """Have the patient wait meanwhile, and for a moment afterwards."""
+        self._under_way += 1
+        self._calm.clear()
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if self._ending is not None:
+                self._ending.cancel()
+            self._ending = asyncio.get_running_loop().call_later(self._linger_seconds, self._end)
+
+    def _end(self) -> None:
+        if not self._under_way:
+            self._calm.set()
+
+    async def calm(self) -> None:
+        """Return once nothing is urgent, or when that takes too long."""
+        try:
+            async with asyncio.timeout(self._longest_wait_seconds):
+                await self._calm.wait()
+        except TimeoutError:
+            pass
