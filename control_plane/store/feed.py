@@ -28,6 +28,9 @@ REMEMBERED_MAX: Final = 16_384
 """Events in memory, about 600 bytes each: those of a thousand hosts that fail at once. Who is further behind reads the
 database."""
 
+CHARACTERS_MAX: Final = 16 << 20
+"""Of all their messages; most are short."""
+
 PAGE: Final = 500
 """Events that are taken at once, unless another number is asked for."""
 
@@ -92,6 +95,7 @@ class EventFeed:
         self._changes = changes
         self._read = read
         self._events: list[Event] = []
+        self._characters = 0
         self._complete_after = changes.newest
         self._changed: OrderedDict[tuple[Noun, str], int] = OrderedDict()
         self._changed_complete_after = self._complete_after
@@ -124,20 +128,30 @@ class EventFeed:
 
     def _remember(self, page: Sequence[Event], newest: int) -> None:
         self._events.extend(page)
-        if len(self._events) > REMEMBERED_MAX:
-            self._complete_after = self._events[-REMEMBERED_MAX - 1].sequence
-            del self._events[:-REMEMBERED_MAX]
         for event in page:
+            self._characters += len(event.message)
             key = (event.noun, event.id)
             self._changed[key] = event.sequence
             self._changed.move_to_end(key)
             if len(self._changed) > _CHANGED_MAX:
                 _, self._changed_complete_after = self._changed.popitem(last=False)
         self.newest = newest
+        self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        """Keep no more than the bounds allow."""
+        dropped, excess = 0, len(self._events) - REMEMBERED_MAX
+        while dropped < excess or self._characters > CHARACTERS_MAX:
+            self._characters -= len(self._events[dropped].message)
+            dropped += 1
+        if dropped:
+            self._complete_after = self._events[dropped - 1].sequence
+            del self._events[:dropped]
 
     def _forget_before(self, sequence: int) -> None:
         """Note that there is a hole before an event: nobody may take what is remembered for all there was."""
         self._events.clear()
+        self._characters = 0
         self._changed.clear()
         self._complete_after = self._changed_complete_after = sequence - 1
 

@@ -121,6 +121,17 @@ async def test_who_is_further_behind_than_memory_reads_the_database_and_misses_n
     assert newest == store.changes.newest
 
 
+async def test_long_messages_make_memory_reach_less_far_back(
+    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "CHARACTERS_MAX", 1_000)
+    for length in (10, 300, 300, 300, 300, 2_000, 5):
+        await sqlite_store.write(partial(Tx.emit, noun=Noun.NODE, item_id="n", kind="test.said", message="x" * length))
+        assert sum(len(event.message) for event in sqlite_store.feed._events) == sqlite_store.feed._characters <= 1_000
+    assert [len(event.message) for event in sqlite_store.feed._events] == [5]
+    assert len((await sqlite_store.feed.since(0)).events) == 7
+
+
 async def test_who_is_behind_what_was_pruned_is_told_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "REMEMBERED_MAX", 2)
     for number in range(6):
