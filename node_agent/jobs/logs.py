@@ -158,13 +158,13 @@ class LogCursor:
 
 
 def _joined(parts: list[LogChunk]) -> LogChunk:
-    return replace(parts[0], data=b"".join(part.data for part in parts))
+    return parts[0] if len(parts) == 1 else replace(parts[0], data=b"".join(part.data for part in parts))
 
 
 def segments(directory: Path) -> list[int]:
     """Return the first offsets of a log's segments, in order; empty when there is no log."""
     try:
-        names = [path.name for path in directory.iterdir()]
+        names = os.listdir(directory)  # noqa: PTH208 - each time that a job has written
     except FileNotFoundError:
         return []
     return sorted(start for name in names if (start := segment_offset(name)) is not None)

@@ -5,13 +5,14 @@ import random
 _FIRST_SECONDS = 0.1
 _LONGEST_SECONDS = 5.0
 _STEADY_SECONDS = 10.0
+_CHANCE = random.Random()  # noqa: S311 - spreads load, hides nothing
 
 
 class Backoff:
     """Doubles from 0.1 s to 5 s, with half of it left to chance so that a fleet does not knock in step."""
 
     def __init__(self, chance: random.Random | None = None) -> None:
-        self._chance = chance or random.Random()  # noqa: S311 - spreads load, hides nothing
+        self._chance = chance or _CHANCE  # one for all: to seed one takes longer than to send a line of a log
         self._failures = 0
 
     def next_seconds(self, lived_seconds: float = 0.0) -> float:

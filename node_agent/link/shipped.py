@@ -65,8 +65,7 @@ class ShippedFile:
             }
         )
         try:
-            make_directory(self._path.parent)
-            handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            handle = self._open()
             try:
                 os.pwrite(handle, text.ljust(_RECORD_BYTES).encode(), 0)
             finally:
@@ -74,6 +73,14 @@ class ShippedFile:
         except OSError as error:
             # Logs still flow; a restart of the daemon then repeats chunks, which is recognised by their offsets.
             log.warning("logs.progress_not_stored", file=str(self._path), error=error.strerror)
+
+    def _open(self) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+        try:
+            return os.open(self._path, flags, 0o600)
+        except FileNotFoundError:  # twice for each chunk: the directory is looked for only where it is missed
+            make_directory(self._path.parent)
+            return os.open(self._path, flags, 0o600)
 
 
 def _read(path: Path) -> Shipped | None:
