@@ -69,17 +69,22 @@ class Diviner:
         return Lack.IN_PIECES, self._in_pieces(asked, free, wanted)
 
     def _idle_beside(self, asked: Asked) -> str:
-        """Return how many of the GPUs that are not free are idle all the same, for their host is one job's alone."""
+        """Return how many of the GPUs that are not free would do all the same, but that their host is one job's alone."""
         grid, (_, _, alike) = self._grid, self._most_free(asked)
         if alike is None:
             return ""
         alone = self._judge.may_use(asked) & (grid.exclusive[: grid.count] > 0)
+        if asked.resources.gpu_milli:
+            alone &= grid.shares[: grid.count]
         here = self._judge.free_slots((alike,)) * alone
         idle, hosts = int(here.sum()), int(np.count_nonzero(here))
         if not idle:
             return ""
         where = "a host that one job has to itself" if hosts == 1 else f"{hosts} hosts that one job each has to itself"
-        return f"; {idle} {'other is' if idle == 1 else 'others are'} idle on {where}"
+        others = "1 other" if idle == 1 else f"{idle} others"
+        if asked.resources.gpu_milli:  # the one job there may hold a part of them
+            return f"; {others} could take it on {where}"
+        return f"; {others} {'is' if idle == 1 else 'are'} idle on {where}"
 
     def _too_little_of_hosts(self, asked: Asked, wanted: int, free: int) -> str:
         request, grid = asked.resources, self._grid
@@ -118,12 +123,12 @@ class Diviner:
             free = np.where(grid.kinds.mask(need.kinds)[grid.kind[rows]], grid.gpu_free[rows], 0)
             most, parts = max(most, int(free.max(initial=0))), parts + int(free.sum())
         lack = Lack.IN_PIECES if parts >= request.gpu_milli else Lack.IN_USE
-        text, percent = f"no {what_of(request)} has", f"{request.gpu_milli / 10:g} %"
+        text, percent, idle = f"no {what_of(request)} has", f"{request.gpu_milli / 10:g} %", self._idle_beside(asked)
         if most < request.gpu_milli:
-            return lack, f"{text} {percent} free; at most {most / 10:g} % of one is"
+            return lack, f"{text} {percent} free; at most {most / 10:g} % of one is{idle}"
         if request.share_memory_bytes:
-            return lack, f"{text} {percent} and {request.share_memory_bytes / GB:.4g} GB of its memory free"
-        return lack, f"{text} {percent} of it and of its memory free"
+            return lack, f"{text} {percent} and {request.share_memory_bytes / GB:.4g} GB of its memory free{idle}"
+        return lack, f"{text} {percent} of it and of its memory free{idle}"
 
     def _helps_now(self, asked: Asked) -> Iterator[str]:
         for text, changes, model_matters in could_give_up(asked.resources):

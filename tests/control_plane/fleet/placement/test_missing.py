@@ -188,6 +188,21 @@ def test_enough_in_pieces_is_told_from_too_little() -> None:
     assert apart.would_help == ("let it run beside your team's jobs of the same word (without --apart)",)
 
 
+def test_a_job_that_wants_a_part_is_told_of_gpus_on_hosts_that_others_have_to_themselves() -> None:
+    unshared = replace(host("c", 2), shares=False)
+    room = Hosts([host("a", 1), host("b", 3), unshared])
+    alone = ResourceRequest(gpu_count=1, exclusive_nodes=True, gpu_types=H100)
+    for name, others in (("b", ("a", "c")), ("c", ("a", "b"))):
+        run(room, f"alone-{name}", replace(alone, exclude_nodes=others))
+    run(room, "part", ResourceRequest(gpu_count=1, gpu_milli=700, gpu_types=H100))
+    half = ResourceRequest(gpu_count=1, gpu_milli=500, gpu_types=H100)
+    beside = "; 2 others could take it on a host that one job has to itself"
+    assert room.missing(asked(half)).text == f"no H100 has 50 % free; at most 30 % of one is{beside}"
+    memory = room.missing(asked(replace(half, gpu_milli=200, share_memory_bytes=80 * 10**9))).text
+    assert memory.endswith(f"GB of its memory free{beside}")
+    assert room.missing(asked(replace(half, exclude_nodes=("b",)))).text.endswith("at most 30 % of one is")
+
+
 def test_idle_gpus_of_hosts_that_jobs_have_to_themselves_are_told_of_the_model_that_is_counted() -> None:
     room = Hosts([host("a", 4), host("b", 2), host("c", 2), host("d", 8, "A100")])
     whole = ResourceRequest(gpu_count=1, exclusive_nodes=True, gpu_types=H100)
