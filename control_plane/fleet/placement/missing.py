@@ -69,7 +69,7 @@ class Diviner:
         return Lack.IN_PIECES, self._in_pieces(asked, free, wanted)
 
     def _idle_beside(self, asked: Asked) -> str:
-        """Return how many of the GPUs that are not free would do all the same, but that their host is one job's alone."""
+        """Return how many GPUs more are not free for this reason alone: their host is one job's, and nobody else's."""
         grid, (_, _, alike) = self._grid, self._most_free(asked)
         if alike is None:
             return ""
