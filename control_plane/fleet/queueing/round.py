@@ -98,7 +98,7 @@ class Round:
             self.idle = True
             return
         turns = Turns(self._seats, self._terms, self._parties, self._now)
-        passed_over, patience = 0, max(_LEAST_PATIENCE, _PATIENCE * self._most_kept)
+        passed_over, patience, none_kept_more = 0, max(_LEAST_PATIENCE, _PATIENCE * self._most_kept), False
         while len(self.placements) < MOST_PLACEMENTS and not self._in_line and (best := turns.best()) is not None:
             job = self._backlog.jobs[best.job_id]
             if job.job_id in self._held_back or job.job_id in self._dealt_with:
@@ -106,6 +106,10 @@ class Round:
                 continue
             if self._serve(job, best.group):
                 turns.advance()
+                if none_kept_more and self._keeps_more():
+                    # Who was promised something has taken room that was kept: others may have some kept now.
+                    turns.keep(self._worth_turns())
+                    none_kept_more = False
                 continue
             turns.set_aside()
             passed_over += 1
@@ -113,6 +117,7 @@ class Round:
                 passed_over, patience = 0, patience * 2
                 self._measure()
                 turns.keep(self._worth_turns())
+                none_kept_more = not self._keeps_more()
 
     def undo(self) -> None:
         """Take what was placed out of the room and out of the books again."""

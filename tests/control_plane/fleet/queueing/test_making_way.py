@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from control_plane.fleet.queueing.model import QueueTerms
-from control_plane.model.job import JobPriority
+from control_plane.fleet.queueing.model import QueueTerms, WaitingJob
+from control_plane.model.job import JobPriority, ResourceRequest
 from control_plane.model.team import Team
-from tests.control_plane.fleet.queueing.rooms import NOW, hosts, waiting
+from tests.control_plane.fleet.queueing.rooms import NOW, host, hosts, waiting
 from tests.control_plane.fleet.queueing.world import World
 
 pytestmark = pytest.mark.usefixtures("room_type")
@@ -123,3 +123,34 @@ def test_a_gang_makes_as_few_make_way_as_it_needs() -> None:
     assert len(decision.preemptions) == 4
     world.stop_all()
     assert world.placed() == ["gang"]
+
+
+def test_room_that_a_promise_takes_from_one_job_is_kept_for_the_next_though_that_was_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As if many waited: hopeless groups are set aside at once."""
+    monkeypatch.setattr("control_plane.fleet.queueing.round._PATIENCE", 0)
+    monkeypatch.setattr("control_plane.fleet.queueing.round._LEAST_PATIENCE", 1)
+    first, second = host(0, 2, side="left"), host(1, 2, side="right")
+    world = World([first, second], terms=replace(AT_ONCE, aging_seconds=3600), most_kept=1)
+
+    def wants(name: str, gpus: int, side: str, priority: JobPriority, hours: float, runtime: int = 0) -> WaitingJob:
+        resources = ResourceRequest(gpu_count=gpus, node_count=1, node_labels=(("side", side),))
+        since = NOW - timedelta(hours=hours)
+        return waiting(name, priority=priority, resources=resources, queued_at=since, runtime=runtime)
+
+    world.submit(
+        wants("left-runs", 2, "left", JobPriority.NORMAL, 0),
+        wants("right-runs", 1, "right", JobPriority.NORMAL, 0, 900),
+    )
+    world.step()
+    world.wait(60)
+    world.submit(
+        wants("aged", 2, "left", JobPriority.LOW, 2.9),  # room is kept for it, and for nobody else
+        wants("urgent", 2, "left", JobPriority.HIGH, 0.1),  # takes that room
+        wants("next", 2, "right", JobPriority.LOW, 1.5),  # was not worth a turn before
+        wants("small", 1, "right", JobPriority.LOW, 1.0),  # would delay it
+    )
+    decision = world.step()
+    assert [one.for_job_id for one in decision.preemptions] == ["urgent"]
+    assert decision.placements == ()
