@@ -124,7 +124,7 @@ async def test_what_a_job_leaves_behind_is_killed_when_it_exits(any_host: Host) 
 
 async def test_stop_leaves_the_whole_tree_its_grace_even_when_the_shell_is_gone(any_host: Host) -> None:
     saver = "trap 'sleep 0.2; touch saved; exit 0' TERM; touch ready; while :; do sleep 0.02; done"
-    job = spec("saver", f'sh -c "{saver}" & wait')
+    job = spec("saver", f'sh -c "{saver}" & wait', stop_grace_seconds=30.0)
     async with any_host.daemon() as runner:
         await runner.converge({job.key: job})
         await eventually((any_host.work_dir(job.key) / "ready").exists)
