@@ -107,9 +107,9 @@ async def test_a_killed_broker_is_connected_to_again(tmp_path: Path) -> None:
         await life.until(lambda: life.acknowledged > 40)
         await nats.kill()
         await life.until(lambda: not life.broker.connected)
+        ups, acknowledged = life.ups, life.acknowledged
         await nats.start()
-        acknowledged = life.acknowledged
-        await life.until(lambda: life.ups == 2 and life.acknowledged > acknowledged)
+        await life.until(lambda: life.ups > ups and life.acknowledged > acknowledged)
 
 
 @pytest.mark.parametrize("dies", [False, True], ids=["goes on", "is killed"])
