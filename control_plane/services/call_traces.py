@@ -56,9 +56,9 @@ class CallTraces:
 
 
 async def remember(store: Store, item_id: str) -> None:
-    """Note that a goal or a job was submitted in the present call's trace.
+    """Note that a goal or a job is submitted in the present call's trace; before it is, for it may start at once.
 
-    It is submitted by now, so nothing that goes wrong here may tell its caller otherwise: they would submit it again.
+    Nothing that goes wrong here keeps it from being submitted.
     """
     context = TRACE.get()
     if context is None:

@@ -89,14 +89,11 @@ class Goals(GoalServiceServicer):
         if request.HasField("budget_usd_micros"):
             budget = fields.usd("budget_usd_micros", request.budget_usd_micros)
         fields.check()
+        change = mutation("CreateGoal", request, request.request_id)
+        await call_traces.remember(self._store, change.id(GOAL))
         goal = await self._planner.create_goal(
-            person(),
-            text=text,
-            request_id=mutation("CreateGoal", request, request.request_id).request_id,
-            budget_usd=budget,
-            timezone=timezone,
+            person(), text=text, request_id=change.request_id, budget_usd=budget, timezone=timezone
         )
-        await call_traces.remember(self._store, goal.id)
         return goal_pb2.CreateGoalResponse(goal=await self._as_it_is(goal.id))
 
     @override

@@ -79,8 +79,8 @@ class Jobs(JobServiceServicer):
         change = mutation("SubmitJob", request, request.request_id)
         job_id = change.id(JOB)
         proposal = _launch(change, person(), job_id, spec)
-        action = await propose(self._store, self._governor, change, lambda _tx: proposal)
         await call_traces.remember(self._store, job_id)
+        action = await propose(self._store, self._governor, change, lambda _tx: proposal)
         job = await self._store.read(lambda tx: jobs.get(tx, job_id))
         waits = action.state is ActionState.AWAITING_APPROVAL
         return job_pb2.SubmitJobResponse(
