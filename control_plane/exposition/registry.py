@@ -117,7 +117,7 @@ def _of_books(figures: BookFigures) -> Iterator[Metric]:
         kinds.add_metric([kind], count)
     yield kinds
     for name, about, found in (
-        ("orquanta_gpus_held", "GPUs that jobs hold; parts count as parts, MIG devices as one each", figures.held_gpus),
+        ("orquanta_gpus_held", "GPUs that jobs hold; parts and MIG devices count as parts", figures.held_gpus),
         ("orquanta_gpus_occupied", "GPUs of which jobs hold anything, be it a part", figures.occupied_gpus),
     ):
         family = GaugeMetricFamily(name, about, labels=["gpu_type"])

@@ -29,10 +29,15 @@ def diagnose(conditions: Iterable[Condition]) -> str:
     told = list(conditions)
     for one in told[:_CONDITIONS_TOLD]:
         cited = ", ".join(piece.id for piece in one.evidence[:_EVIDENCE_CITED]) or "no evidence kept"
-        lines.append(f"{one.id}: {one.summary or one.kind}, seen {one.count} times [{cited}]; {fitting(one)}")
+        lines.append(f"{one.id}: {one.summary or one.kind}, {seen(one.count)} [{cited}]; {fitting(one)}")
     if len(told) > _CONDITIONS_TOLD:
         lines.append(f"and {len(told) - _CONDITIONS_TOLD} more conditions")
     return "\n".join(lines)
+
+
+def seen(count: int) -> str:
+    """Return how often something was seen."""
+    return "seen once" if count == 1 else f"seen {count} times"
 
 
 def fitting(condition: Condition) -> str:
@@ -42,5 +47,6 @@ def fitting(condition: Condition) -> str:
         return "no repair is known for it" + ("; it takes no jobs until it is over" if fatal else "")
     why = _SAYS.get(condition.authority, "") if condition.authority else ""
     vendor = f" ({condition.vendor_action})" if condition.vendor_action else ""
-    again = f"; it was repaired {condition.earlier_repairs} times before" if condition.earlier_repairs else ""
+    before = condition.earlier_repairs
+    again = f"; it was repaired {'once' if before == 1 else f'{before} times'} before" if before else ""
     return f"fits: {condition.repair.words}{vendor}" + (f", as {why}" if why else "") + again

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from control_plane.fleet.diagnosis import fitting
+from control_plane.fleet.diagnosis import fitting, seen
 from control_plane.fleet.failures.shown import ITEMS_MAX, Piece
 from control_plane.fleet.incident_causes import condition_item, in_question, observation_items, repair_item
 from control_plane.model.diagnosis import EvidenceItem, EvidenceKind
@@ -32,7 +32,7 @@ def _conditions(incident: Incident) -> Iterator[Piece]:
     others = [one for one in incident.conditions if one not in meant]
     for one in [*meant, *others][:_CONDITIONS]:
         lasts = "lasts" if one.id in incident.active_ids else "is over"
-        yield Piece(condition_item(incident, one), f"{_named(one)}, {lasts}, seen {one.count} times; {fitting(one)}")
+        yield Piece(condition_item(incident, one), f"{_named(one)}, {lasts}, {seen(one.count)}; {fitting(one)}")
         for item in observation_items(incident, one)[:_OBSERVATIONS]:
             yield Piece(item, f"seen behind {_named(one)}")
 

@@ -15,7 +15,7 @@ from control_plane.store.database import Tx
 from control_plane.store.documents import CONDITION
 from control_plane.store.health_tables import ConditionOrderRow, ConditionRow, HealthEventRow
 from control_plane.store.pages import batched
-from control_plane.store.readable import readable
+from control_plane.store.readable import json_text, readable
 from control_plane.store.rows import change, fresh
 
 CHANGED = "node.conditions_changed"
@@ -155,8 +155,9 @@ def count_by_severity(tx: Tx) -> dict[ConditionSeverity, int]:
 
 def count_by_kind(tx: Tx) -> dict[str, int]:
     """Return how many conditions of each kind the fleet has."""
-    kind = col(ConditionRow.document)["kind"].as_string()
-    return {str(name): int(number) for name, number in tx.session.execute(select(kind, func.count()).group_by(kind))}
+    kind = json_text(tx, col(ConditionRow.document), "kind")
+    rows = tx.session.execute(select(kind, func.count()).group_by(kind))
+    return {str(name or "unreadable"): int(number) for name, number in rows}
 
 
 def gpu_health(tx: Tx, node_id: NodeId | None = None) -> dict[NodeId, dict[str, GpuHealth]]:

@@ -1,7 +1,9 @@
 """Who holds which GPU, MIG device or part of a GPU."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Protocol
 
 from sqlalchemy import ColumnElement, case, delete, func, or_, select, text
@@ -14,7 +16,8 @@ from control_plane.model.job import WHOLE_GPU_MILLI
 from control_plane.model.node import MigDevice
 from control_plane.store import teams
 from control_plane.store.database import Tx
-from control_plane.store.tables import AllocationRow, GpuHoldRow, GpuUsageRow
+from control_plane.store.readable import json_text
+from control_plane.store.tables import AllocationRow, GpuHoldRow, GpuUsageRow, JobRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +117,15 @@ def share_milli(gpu: Divisible, hold: GpuHold) -> int:
     if hold.gpu_uuid == gpu.uuid:
         return hold.milli
     profile = next((one.profile for one in gpu.mig_devices if one.uuid == hold.gpu_uuid), "")
+    return round(device_share(profile, gpu.gpu_type) * WHOLE_GPU_MILLI)
+
+
+def device_share(profile: str, gpu_type: str) -> Decimal:
+    """Return how much of its GPU a MIG device is, all of it if the name of its profile tells no slices."""
     try:
-        return round(mig_share(profile, gpu.gpu_type) * WHOLE_GPU_MILLI)
-    except ValueError:  # a profile whose name tells no slices
-        return WHOLE_GPU_MILLI
+        return mig_share(profile, gpu_type)
+    except ValueError:
+        return Decimal(1)
 
 
 def used_milli(gpu: Divisible, held: Iterable[GpuHold]) -> int:
@@ -153,13 +161,19 @@ def _hold(row: GpuHoldRow) -> GpuHold:
 
 
 def held_by_type(tx: Tx) -> dict[str, float]:
-    """Return how many GPUs of each model are held; parts count as parts, MIG devices as one each."""
-    query = (
-        select(col(AllocationRow.gpu_type), func.sum(col(GpuHoldRow.milli)))
-        .join(AllocationRow, col(AllocationRow.id) == col(GpuHoldRow.allocation_id))
-        .group_by(col(AllocationRow.gpu_type))
+    """Return how many GPUs of each model are held; parts count as parts, MIG devices by their compute slices."""
+    gpu_type, is_device = col(AllocationRow.gpu_type), col(GpuHoldRow.parent_uuid) != ""
+    held = select(gpu_type, func.sum(col(GpuHoldRow.milli))).join(
+        AllocationRow, col(AllocationRow.id) == col(GpuHoldRow.allocation_id)
     )
-    return {gpu_type: int(milli) / WHOLE_GPU_MILLI for gpu_type, milli in tx.session.execute(query)}
+    found: Counter[str] = Counter()
+    for model, milli in tx.session.execute(held.where(~is_device).group_by(gpu_type)):
+        found[model] += int(milli)
+    profile = json_text(tx, col(JobRow.spec), "resources", "mig_profile")
+    devices = held.add_columns(profile).join(JobRow, col(JobRow.id) == col(GpuHoldRow.job_id))
+    for model, milli, which in tx.session.execute(devices.where(is_device).group_by(gpu_type, profile)):
+        found[model] += round(int(milli) * device_share(which or "", model))
+    return {model: milli / WHOLE_GPU_MILLI for model, milli in found.items()}
 
 
 def occupied_by_type(tx: Tx) -> dict[str, int]:

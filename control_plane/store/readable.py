@@ -9,9 +9,10 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import structlog
+from sqlalchemy import ColumnElement, String, case, cast, func
 
 from control_plane.errors import PreconditionFailed
 from control_plane.store.transaction import Tx
@@ -76,6 +77,14 @@ def read_each(tx: Tx, keys: Collection[K], load: Callable[[Sequence[K]], Mapping
         return load(list(keys))
     except _BROKEN:
         return {key: value for part in readable(tx, keys, lambda key: load([key]), what) for key, value in part.items()}
+
+
+def json_text(tx: Tx, column: Any, *path: str) -> ColumnElement[str]:  # Any: a column of any table
+    """Return what stands at a place of a JSON column; SQLite would fail where one row holds no JSON at all."""
+    found: ColumnElement[str] = column[path].as_string()
+    if tx.session.get_bind().dialect.name != "sqlite":
+        return found
+    return case((func.json_valid(cast(column, String)) == 1, found))
 
 
 def set_aside(tx: Tx, what: str, error: Exception) -> None:

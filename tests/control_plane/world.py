@@ -75,7 +75,7 @@ def spec(
     nodes: int = 0,
     seconds: int = 3600,
     needs: tuple[JobId, ...] = (),
-    **resources: int | tuple[str, ...],
+    **resources: int | str | tuple[str, ...],
 ) -> JobSpec:
     request = ResourceRequest(gpu_types=types if gpu else (), gpu_count=gpu, node_count=nodes)
     return JobSpec(

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from control_plane.fleet.diagnosis import seen
 from control_plane.fleet.failures.case import FailureCase, HostCondition, LogLine
 from control_plane.fleet.failures.hardware import in_time
 from control_plane.fleet.failures.templates import Template, templates
@@ -106,7 +107,7 @@ def _of_condition(one: HostCondition, attempt: Allocation) -> str:
     code = f" {condition.code}" if condition.code else ""
     used = {uuid for member in attempt.members for uuid in member.gpu_uuids}
     where = "of a GPU of the job" if condition.gpu_uuid in used else f"of the {condition.scope.value}"
-    often = f"{condition.severity.name.lower()}, seen {condition.count} times"
+    often = f"{condition.severity.name.lower()}, {seen(condition.count)}"
     return f"{condition.kind}{code}, {often}, {where} on {one.node_name}"
 
 

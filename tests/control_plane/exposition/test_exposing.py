@@ -1,10 +1,17 @@
 """What is exposed of the books, where several control planes look at the same ones."""
 
+from dataclasses import replace
+
+import pytest
 from prometheus_client import generate_latest
+from sqlalchemy import text
 
 from control_plane.exposition.exposing import Exposing
 from control_plane.exposition.registry import ProcessFigures, ServerMetrics
-from tests.control_plane.world import RUNNING, World, spec
+from control_plane.model.action import PlaceJob, Placement
+from control_plane.model.node import MigDevice
+from control_plane.store.database import Tx
+from tests.control_plane.world import GB, RUNNING, World, gpus, spec
 
 
 def metrics() -> ServerMetrics:
@@ -42,6 +49,32 @@ async def test_the_wait_of_a_job_is_counted_by_the_control_plane_that_leads_and_
     assert await look() == {"one": 1, "two": 1}
     assert await look() == {"one": 1, "two": 1}
     assert all(sample(one, 'orquanta_gpus_held{gpu_type="H100"}') == 2 for one in found.values())
+
+
+async def test_mig_devices_are_held_as_parts_of_their_gpu_also_where_a_job_cannot_be_read(world: World) -> None:
+    devices = tuple(MigDevice(f"MIG-{index}", "2g.20gb", 20 * GB) for index in range(3))
+    whole = gpus("host", 1)[0]
+    uuids = tuple(one.uuid for one in devices)
+    user = await world.user()
+    node = await world.node(
+        "host", devices=(replace(whole, mig_enabled=True, mig_device_uuids=uuids, mig_devices=devices),)
+    )
+    await world.launch(user, spec("a", mig_profile="2g.20gb"), spec("b", mig_profile="2g.20gb"))
+    for name, uuid in (("a", uuids[0]), ("b", uuids[1])):
+        job = await world.job(name)
+        await world.propose(PlaceJob(job.id, 1, "H100", (Placement(0, node.id, (uuid,)),), "a test wants it"))
+    found = metrics()
+    exposing = Exposing(world.store, found)
+    await exposing._look(world.clock.now())
+    assert sample(found, 'orquanta_gpus_held{gpu_type="H100"}') == pytest.approx(4 / 7, abs=0.01)
+    assert sample(found, 'orquanta_gpus_occupied{gpu_type="H100"}') == 1
+
+    def spoil(tx: Tx) -> None:
+        tx.session.execute(text("UPDATE jobs SET spec = '{' WHERE name = 'a'"))
+
+    await world.store.write(spoil)
+    await exposing._look(world.clock.now())
+    assert sample(found, 'orquanta_gpus_held{gpu_type="H100"}') == pytest.approx(1 + 2 / 7, abs=0.01)
 
 
 async def test_a_gpu_that_two_jobs_share_is_one_that_is_occupied_and_partly_held(world: World) -> None:

@@ -56,7 +56,8 @@ def _print_condition(output: Output, condition: Condition, gpus: Mapping[str, st
     if condition.process_ids:
         lines.append("processes: " + ", ".join(str(process_id) for process_id in condition.process_ids))
     if condition.earlier_repairs:
-        lines.append(f"repaired {condition.earlier_repairs} times before within 30 days")
+        before = condition.earlier_repairs
+        lines.append(f"repaired {'once' if before == 1 else f'{before} times'} before within 30 days")
     if condition.acknowledged_by:
         lines.append(f"acknowledged by {condition.acknowledged_by}: proposes no repair")
     for line in lines:
