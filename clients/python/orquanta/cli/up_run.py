@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from orquanta.cli.account import store_profile
-from orquanta.cli.formats import now, one_line, words
 from orquanta.cli.local_fleet import Access, FleetOptions, Ready, run_fleet
 from orquanta.cli.profiles import save_profiles
 from orquanta.cli.session import Session
+from orquanta.cli.up_lines import ChangeLines
 
 
 def run_up(session: Session, options: FleetOptions, profile: str) -> None:
@@ -54,6 +54,7 @@ class _UpReport:
         self._output = session.output
         self._options = options
         self._profile = profile
+        self._lines = ChangeLines(self._output.say)
 
     def serving(self, ready: Ready, access: Access | None) -> None:
         """The control plane serves."""
@@ -114,12 +115,12 @@ class _UpReport:
         if self._output.as_json:
             self._output.record({"event": noun, "id": thing_id, "name": name, "state": state, "reason": reason})
             return
-        title = f"{noun} {name or thing_id} {words(state)}"
-        self._output.say(f"{now().astimezone():%H:%M:%S} {title}{': ' if reason else ''}{one_line(reason)}")
+        self._lines.add(noun, name or thing_id, state, reason)
 
     def stopping(self) -> None:
         """Everything is being stopped."""
         if self._output.as_json:
             self._output.record({"event": "stopping"})
+        self._lines.flush()
         parts = "first the host, then the control plane" if self._options.with_node else "the control plane"
         self._output.say(f"Stopping: {parts}. Ctrl-C again ends {'them' if self._options.with_node else 'it'} at once.")
