@@ -15,10 +15,11 @@ T = TypeVar("T")
 
 
 class Document(Generic[T]):
-    """Converts one type to and from the JSON that a column holds."""
+    """Converts one type to and from the JSON that a column holds. `what` says for a person what it is."""
 
-    def __init__(self, adapter: TypeAdapter[T]) -> None:
+    def __init__(self, adapter: TypeAdapter[T], what: str = "") -> None:
         self._adapter = adapter
+        self._what = what
 
     def dump(self, value: T) -> dict[str, Any]:  # Any: nested JSON
         """Return the value as JSON-compatible data."""
@@ -33,13 +34,13 @@ class Document(Generic[T]):
             # What it holds may be a secret of somebody's, so only where it is wrong is told.
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]
             place = ".".join(str(part) for part in first["loc"]) or "the whole"
-            raise Unreadable(error.title, f"{place}: {first['msg']}") from None
+            raise Unreadable(self._what or error.title, f"{place}: {first['msg']}") from None
 
 
-RESOURCES = Document(TypeAdapter(ResourceRequest))
-JOB_SPEC = Document(TypeAdapter(JobSpec))
-HOST_INVENTORY = Document(TypeAdapter(HostInventory))
-PLAN = Document(TypeAdapter(Plan))
-CONDITION = Document(TypeAdapter(Condition))
-REPAIR_STEP = Document(TypeAdapter(RepairStep))
-VERIFICATION_CHECK = Document(TypeAdapter(VerificationCheck))
+RESOURCES = Document(TypeAdapter(ResourceRequest), "what the job asks for")
+JOB_SPEC = Document(TypeAdapter(JobSpec), "the job's specification")
+HOST_INVENTORY = Document(TypeAdapter(HostInventory), "what the host is made of")
+PLAN = Document(TypeAdapter(Plan), "the goal's plan")
+CONDITION = Document(TypeAdapter(Condition), "the condition")
+REPAIR_STEP = Document(TypeAdapter(RepairStep), "a step of the repair")
+VERIFICATION_CHECK = Document(TypeAdapter(VerificationCheck), "a check of the repair")

@@ -18,6 +18,7 @@ from control_plane.model.job import JobState
 from control_plane.scheduling.reading import Terms, everything, hosts_now, jobs_now
 from control_plane.scheduling.view import QueueSettings, QueueView
 from control_plane.services import node_views
+from control_plane.services.convert import nodes as convert
 from control_plane.store import actions, events, fleet_shapes, goals, incidents, jobs, nodes
 from control_plane.store.actions import ActionFilter
 from control_plane.store.database import Tx
@@ -160,6 +161,20 @@ async def test_what_a_job_that_cannot_be_read_holds_stays_its_own(clinic: Clinic
     other = await world.node("other", gpu=2)
     await clinic.scheduler.round()
     assert [member.node_id for member in (await world.newest("waits")).members] == [other.id]
+
+
+async def test_a_host_whose_inventory_cannot_be_read_is_shown_with_why_and_is_back_once_it_tells_again(
+    world: World,
+) -> None:
+    node = await world.node("host")
+    await world.store.write(lambda tx: _spoil(tx, *_BROKEN["node"]))
+    (view,) = await world.store.read(lambda tx: node_views.page(tx, NodeFilter(), _ALL)[0])
+    shown = convert.node(view)
+    assert not shown.gpus
+    assert shown.status_reason.startswith("what the host is made of cannot be read by this control plane: ")
+    await world.come_back(node)
+    (view,) = await world.store.read(lambda tx: node_views.page(tx, NodeFilter(), _ALL)[0])
+    assert (len(view.node.inventory.gpus) if view.node.inventory else 0, convert.node(view).status_reason) == (8, "")
 
 
 async def test_what_cannot_be_read_is_told_of_once_an_hour_and_says_nothing_of_what_it_holds(world: World) -> None:
