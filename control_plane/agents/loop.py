@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import structlog
 
+from control_plane.agents.pausing import Pause
 from control_plane.agents.urgency import Urgency
 from control_plane.errors import Unavailable
 from control_plane.model.agent import AgentStatus
@@ -40,6 +41,7 @@ class Agent(ABC):
         self._urgency = urgency or Urgency()
         self._counters: dict[str, float] = {"rounds": 0, "errors": 0}
         self._last_error = ""
+        self._pause = Pause(store, self.name)
 
     def concerns(self, event: Event) -> bool:  # noqa: ARG002 - what others tell apart
         """Whether an event is a reason to go round at once; without one, the interval's end is."""
@@ -87,8 +89,7 @@ class Agent(ABC):
     async def _guarded_round(self) -> tuple[AgentStatus, str | None, str] | None:
         """Go round unless paused. Return what to record, or None if nothing changed."""
         try:
-            record = await self._store.read(lambda tx: agents.get(tx, self.name))
-            if record is not None and record.paused:
+            if await self._pause.holds():
                 return None
             self.count("rounds")
             done = await self.round()

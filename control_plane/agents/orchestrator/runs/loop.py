@@ -10,6 +10,7 @@ import structlog
 from control_plane.agents.orchestrator.names import NAME
 from control_plane.agents.orchestrator.runs.begin import run_id_of
 from control_plane.agents.orchestrator.runs.driver import Driver
+from control_plane.agents.pausing import Pause
 from control_plane.errors import Unavailable
 from control_plane.model.ids import GoalId, RunId
 from control_plane.model.record import Event, Noun
@@ -35,6 +36,7 @@ class RunLoop:
     def __init__(self, store: Store, driver: Driver, *, at_once: int = _AT_ONCE) -> None:
         self._store = store
         self._driver = driver
+        self._pause = Pause(store, NAME)
         self._at_once = at_once
         self._ready: dict[RunId, None] = {}
         self._active: set[RunId] = set()
@@ -65,14 +67,10 @@ class RunLoop:
             self._position = self._store.feed.newest
             self._add(await self._store.read(runs.unended))
             self._learned = True
-        if await self._may_work():
+        if not await self._pause.holds():
             self._start(group)
         await self._wait()
         await self._notice()
-
-    async def _may_work(self) -> bool:
-        record = await self._store.read(lambda tx: agents.get(tx, NAME))
-        return record is None or not record.paused
 
     def _start(self, group: asyncio.TaskGroup) -> None:
         for run_id in [one for one in self._ready if one not in self._active]:
@@ -86,7 +84,7 @@ class RunLoop:
         """Advance a run until it waits or has ended. One run's trouble is not that of the others."""
         try:
             while True:
-                if not await self._may_work():
+                if await self._pause.holds():
                     self._add([run_id])
                     return
                 more = await self._driver.advance(run_id)
@@ -138,7 +136,7 @@ class RunLoop:
     async def _wait(self) -> None:
         """Wait for a change in the store, for a free place, or for the next look at alarms."""
         self._free.clear()
-        if self._ready.keys() - self._active and len(self._active) < self._at_once and await self._may_work():
+        if self._ready.keys() - self._active and len(self._active) < self._at_once and not await self._pause.holds():
             return
         changed = asyncio.ensure_future(self._store.feed.reason(self._is_reason, self._position))
         freed = asyncio.ensure_future(self._free.wait())
