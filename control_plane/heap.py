@@ -33,6 +33,10 @@ _SWEEP_WORTH: Final = 200_000
 _M_MMAP_THRESHOLD: Final = -3  # of glibc's malloc.h
 _ALONE_BYTES: Final = 8_000
 """Below the 8,232 bytes of gRPC's buffers."""
+_M_MMAP_MAX: Final = -4
+_ALONE_MAX: Final = 50_000
+"""Blocks that lie apart at once, those of ten thousand links; the rest is taken from the heap. The kernel gives a
+process 65,530 areas by itself (vm.max_map_count), and fails everything that asks for one more."""
 
 
 def keep_large_blocks_apart() -> bool:
@@ -46,7 +50,7 @@ def keep_large_blocks_apart() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):  # another C library
         return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, _ALONE_BYTES))
+    return bool(mallopt(_M_MMAP_THRESHOLD, _ALONE_BYTES) and mallopt(_M_MMAP_MAX, _ALONE_MAX))
 
 
 class Heap:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from simulator.buffers import keep_buffers_apart
 from simulator.crowd import Crowd
 from simulator.fleet import Fleet
 from simulator.identity import SimulatorError
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status: 0, or 2 if the hosts cannot be run."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = read(given)
+    keep_buffers_apart()
     try:
         asyncio.run(_run(options, given))
     except SimulatorError as error:

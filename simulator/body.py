@@ -32,21 +32,8 @@ class Body:
         self._cpus = max(8, _CPUS_PER_GPU * gpus)
         self._phase = dice.uniform(0.0, math.tau)
         self._heat = [float(model.idle_celsius + dice.randrange(4)) for _ in range(gpus)]
-        self._batch = event_pb2.TelemetryBatch(
-            gpus=[
-                event_pb2.GpuSample(
-                    uuid=gpu_uuid,
-                    memory_total_bytes=model.memory_bytes,
-                    memory_clock_mhz=model.memory_clock_mhz,
-                    ecc_corrected=0,
-                    ecc_uncorrected=0,
-                    pcie_replays=0,
-                    remapped_rows_uncorrectable=0,
-                    nvlinks_active=model.nvlinks,
-                )
-                for gpu_uuid in self.uuids
-            ]
-        )
+        self._batch: event_pb2.TelemetryBatch | None = None
+        """Some kilobytes: made for the first sample."""
 
     def inventory(self, boot_id: str, index: int) -> node_pb2.HostInventory:
         """Return what the host is made of; `index` is its place in the simulated fleet."""
@@ -89,6 +76,8 @@ class Body:
     def sample(self, now: float, busy: Collection[str], lost: Collection[str], dice: random.Random) -> bytes:
         """Return the host's telemetry of one second, serialized: GPUs of one job dip together between its steps."""
         model, batch = self._model, self._batch
+        if batch is None:
+            batch = self._batch = self._cold()
         batch.sampled_at.CopyFrom(stamp(now))
         # All GPUs of a host wait for data at the same time, as those of one job do.
         wave = 0.5 + 0.5 * math.sin(now / _STEP_SECONDS + self._phase)
@@ -117,3 +106,22 @@ class Body:
         batch.host.memory_used_bytes = 16 << 30
         batch.host.load_1m = load * 4
         return batch.SerializeToString()
+
+    def _cold(self) -> event_pb2.TelemetryBatch:
+        """Return a sample with what never changes."""
+        model = self._model
+        return event_pb2.TelemetryBatch(
+            gpus=[
+                event_pb2.GpuSample(
+                    uuid=gpu_uuid,
+                    memory_total_bytes=model.memory_bytes,
+                    memory_clock_mhz=model.memory_clock_mhz,
+                    ecc_corrected=0,
+                    ecc_uncorrected=0,
+                    pcie_replays=0,
+                    remapped_rows_uncorrectable=0,
+                    nvlinks_active=model.nvlinks,
+                )
+                for gpu_uuid in self.uuids
+            ]
+        )

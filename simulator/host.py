@@ -95,7 +95,8 @@ class VirtualHost:
     repairs: Repairs = field(init=False)
     fence_at: float = _NEVER
     linked: bool = False
-    _dice: random.Random = field(init=False)
+    _thrown: random.Random | None = None
+    """Its dice, 2.5 KB: made when they are first thrown."""
     _boots: int = 0
     _troubles: dict[str, _Trouble] = field(default_factory=dict)
     _spool: deque[node_link_pb2.SpoolRecord] = field(default_factory=deque)
@@ -109,7 +110,12 @@ class VirtualHost:
         self.body = Body(self.name, self.node_id, self.terms.model, self.terms.gpus)
         self.members = Members(self.terms.jobs)
         self.repairs = Repairs(self.terms.repairs)
-        self._dice = dice_of(self.terms.seed, self.name)
+
+    @property
+    def _dice(self) -> random.Random:
+        if self._thrown is None:
+            self._thrown = dice_of(self.terms.seed, self.name)
+        return self._thrown
 
     @property
     def spool_id(self) -> str:

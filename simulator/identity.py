@@ -24,6 +24,9 @@ CHANNEL_OPTIONS: Final = (
     ("grpc.enable_retries", 0),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.tsi.max_frame_size", 1024),  # each connection's buffer for what it sends; by itself 16 KB
+    # 5 KB of each channel:
+    ("grpc.enable_channelz", 0),
+    ("grpc.service_config_disable_resolution", 1),
 )
 _TOKEN_PARTS: Final = 4
 
