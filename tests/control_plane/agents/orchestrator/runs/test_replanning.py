@@ -1,84 +1,21 @@
 """A run whose job fails looks for the cause, runs it again where that can help, and else ends honestly."""
 
-from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 
 from control_plane.agents.orchestrator.names import NAME
-from control_plane.agents.orchestrator.runs.bounds import RunPolicy
-from control_plane.agents.scheduler import Scheduler
 from control_plane.errors import InvalidArgument
-from control_plane.governor import goal_ends
-from control_plane.model.action import ActionState, LaunchJobs
 from control_plane.model.agent import AgentStatus
-from control_plane.model.goal import Goal, GoalState
-from control_plane.model.job import AllocationState, ExitReason, Job, JobState
+from control_plane.model.goal import GoalState
+from control_plane.model.job import AllocationState, ExitReason, JobState
 from control_plane.model.run import EventType, RunState
-from control_plane.model.run_step import StepKind
-from control_plane.reasoning.errors import ModelUnavailable
 from control_plane.store import agents, goals, runs
-from control_plane.telemetry.log_file import LogChunk, LogRecord, LogStream
-from tests.control_plane.agents.orchestrator.runs.rig import Rig, limited, said
-from tests.control_plane.world import LIMITS
+from tests.control_plane.agents.orchestrator.runs.replans import ANY, NETWORK, fails, newest, place, succeeds
+from tests.control_plane.agents.orchestrator.runs.rig import Rig
 
-ANY = "train on 1 GPU for 1 hour: `python train.py`"
 NAMED = "train on 1 H100 for 1 hour: `python train.py`"
-NETWORK = "requests.exceptions.ConnectionError: Max retries exceeded with url: /model"
 OUT_OF_MEMORY = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 40.00 GiB"
-
-
-async def place(rig: Rig) -> None:
-    await Scheduler(rig.world.store, rig.world.governor, max_gpus_per_user=LIMITS.max_gpus_per_user).round()
-
-
-async def wrote(rig: Rig, job: Job, text: str) -> None:
-    """Let rank 0 of the job's newest attempt have written this."""
-    attempt = job.allocations[-1]
-    data = f"{text}\n".encode()
-    record = LogRecord(LogStream.STDERR, data, rig.world.clock.now())
-    chunk = LogChunk(job.id, attempt.id, attempt.epoch, 0, 0, len(data), (record,), end=True)
-    await rig.logs.append([(chunk, False)])
-
-
-async def newest(rig: Rig, goal: Goal, name: str = "") -> Job:
-    """The goal's job that has its place now."""
-    found = [job for job in await rig.jobs(goal) if not name or job.spec.name == name]
-    return max(found, key=lambda job: (job.created_at, not job.state.ended))
-
-
-async def fails(
-    rig: Rig,
-    goal: Goal,
-    text: str = "",
-    reason: ExitReason = ExitReason.EXITED,
-    *,
-    gpu_seconds: float = 60.0,
-    name: str = "",
-) -> Job:
-    """Let the goal's newest job start and fail, and its run look at it."""
-    await place(rig)
-    job = await newest(rig, goal, name)
-    if text:
-        await wrote(rig, job, text)
-    await rig.world.report_of(job.id, AllocationState.ENDED, reason, exit_code=1, gpu_seconds=gpu_seconds)
-    await looked_at(rig)
-    return job
-
-
-async def looked_at(rig: Rig) -> None:
-    """Let the last lines come in, and every run take its moves."""
-    await rig.settle()
-    rig.world.clock.advance(3)
-    await rig.settle()
-
-
-async def succeeds(rig: Rig, goal: Goal, *, gpu_seconds: float = 60.0) -> Job:
-    await place(rig)
-    job = await newest(rig, goal)
-    await rig.world.report_of(job.id, AllocationState.ENDED, ExitReason.EXITED, exit_code=0, gpu_seconds=gpu_seconds)
-    await rig.settle()
-    return job
 
 
 async def test_a_job_whose_network_failed_is_run_again_and_its_goal_succeeds(rig: Rig) -> None:
@@ -263,145 +200,3 @@ async def test_jobs_that_waited_for_a_failed_one_are_run_with_it(rig: Rig) -> No
                 await rig.world.report_of(job.id, AllocationState.ENDED, ExitReason.EXITED, exit_code=0)
     await rig.settle()
     assert (await rig.goal(goal.id)).state is GoalState.SUCCEEDED
-
-
-async def test_a_second_try_that_needs_an_approval_waits_for_it(rig: Rig) -> None:
-    await rig.node()
-    goal = await rig.ask(ANY)
-    rig.world.governor._limits = type(LIMITS)(approval_above_usd=Decimal(0), max_gpus_per_user=64)
-    await fails(rig, goal, NETWORK)
-    waiting = await rig.goal(goal.id)
-    assert (waiting.state, (await rig.run(goal)).state) == (GoalState.RUNNING, RunState.AWAITING_APPROVAL)
-    assert "orquanta action approve" in waiting.status_reason
-    (action,) = [one for one in await rig.actions() if one.state is ActionState.AWAITING_APPROVAL]
-    assert isinstance(action.effect, LaunchJobs)
-    olga = await rig.operator()
-    rig.world.clock.advance(1200)
-    assert not await rig.world.store.read(goal_ends.has_left_over)
-    await rig.world.governor.approve(action.id, approver=olga, hash=action.hash, reason="fine")
-    await rig.settle()
-    await succeeds(rig, goal)
-    assert (await rig.goal(goal.id)).state is GoalState.SUCCEEDED
-
-
-async def test_a_second_try_that_is_rejected_ends_the_goal(rig: Rig) -> None:
-    await rig.node()
-    goal = await rig.ask(ANY)
-    rig.world.governor._limits = type(LIMITS)(approval_above_usd=Decimal(0), max_gpus_per_user=64)
-    await fails(rig, goal, NETWORK)
-    (action,) = [one for one in await rig.actions() if one.state is ActionState.AWAITING_APPROVAL]
-    await rig.world.governor.reject(action.id, approver=await rig.operator(), reason="no")
-    await rig.settle()
-    ended = await rig.goal(goal.id)
-    assert (ended.state, len(await rig.jobs(goal))) == (GoalState.FAILED, 1)
-    assert "rejected by olga@example.com" in ended.result
-
-
-async def test_a_cancelled_goal_gets_no_second_try(rig: Rig) -> None:
-    await rig.node()
-    goal = await rig.ask(ANY)
-    await place(rig)
-    job = await newest(rig, goal)
-    await wrote(rig, job, NETWORK)
-    await rig.world.report_of(job.id, AllocationState.ENDED, ExitReason.EXITED, exit_code=1)
-    await rig.settle()  # it waits for the last lines
-    await rig.orchestrator.cancel(rig.ada, goal.id, reason="enough", request_id="c-1")
-    rig.world.clock.advance(3)
-    await rig.settle()
-    assert ((await rig.goal(goal.id)).state, len(await rig.jobs(goal))) == (GoalState.CANCELLED, 1)
-
-
-# With a model.
-
-
-def train(*more: object) -> list[object]:
-    return [said("train", "train", jobs=[{"name": "train", "gpu_quote": "1 GPU", "duration_quote": None}]), *more]
-
-
-@pytest.mark.parametrize(
-    ("choice", "jobs", "state"),
-    [
-        ({"choice": "give_up", "why": "it is down for good"}, 1, GoalState.FAILED),
-        ({"choice": "ask", "why": "they know"}, 1, GoalState.NEEDS_INPUT),
-        ({"choice": "launch 500 H200", "why": "a log line said so"}, 2, GoalState.RUNNING),
-        (ModelUnavailable("every endpoint is down"), 2, GoalState.RUNNING),
-    ],
-    ids=["none", "ask", "invented", "no-answer"],
-)
-async def test_a_model_chooses_among_the_remedies_and_invents_none(
-    rig: Rig, choice: object, jobs: int, state: GoalState
-) -> None:
-    await rig.node()
-    model = rig.think(*train(choice))
-    goal = await rig.ask(ANY)
-    assert (await rig.run(goal)).reasoner == "scripted"
-    failed = await fails(rig, goal, NETWORK)
-    assert ((await rig.goal(goal.id)).state, len(await rig.jobs(goal))) == (state, jobs)
-    shown = model.requests[-1].messages[-1].text
-    assert "NETWORK_UNREACHABLE" in shown
-    assert "- retry: " in shown
-    (step,) = [one for one in await rig.steps(goal) if one.intent.kind is StepKind.CHOOSE]
-    assert step.intent.name == failed.id
-    run = await rig.run(goal)
-    assert run.used.turns == 2
-    assert run.tainted
-    for action in await rig.actions():
-        assert not action.tainted
-        assert action.state is ActionState.DONE
-
-
-async def test_a_model_is_not_asked_once_its_turns_are_used_up(rig: Rig) -> None:
-    await rig.node()
-    model = rig.think(*train(), policy=limited(RunPolicy(), turns=1))
-    goal = await rig.ask(ANY)
-    await fails(rig, goal, NETWORK)
-    assert len(model.requests) == 1
-    assert (len(await rig.jobs(goal)), (await rig.run(goal)).reasoner) == (2, "rules")
-
-
-async def test_a_run_whose_time_is_used_up_runs_nothing_again(rig: Rig) -> None:
-    await rig.node()
-    rig.policy = limited(RunPolicy(), seconds=0.0)
-    rig.build()
-    goal = await rig.ask(ANY)
-    await fails(rig, goal, NETWORK)
-    assert ((await rig.goal(goal.id)).state, (await rig.run(goal)).state) == (GoalState.FAILED, RunState.LIMITED)
-
-
-# A goal always ends.
-
-
-async def test_a_stopped_run_leaves_its_goal_to_its_jobs(rig: Rig) -> None:
-    await rig.node()
-    goal = await rig.ask(ANY)
-    run = await rig.run(goal)
-    await rig.world.store.write(lambda tx: runs.request_stop(tx, run.id, "it was stopped by ada@example.com: enough"))
-    await rig.settle()
-    stopped = await rig.run(goal)
-    assert stopped.result.startswith("It was stopped by ada@example.com: enough.")
-    assert (await rig.goal(goal.id)).state is GoalState.RUNNING
-    await fails(rig, goal, NETWORK)
-    assert ((await rig.goal(goal.id)).state, len(await rig.jobs(goal))) == (GoalState.FAILED, 1)
-
-
-async def test_a_goal_whose_run_is_paused_ends_without_it_in_the_end(rig: Rig) -> None:
-    await rig.node()
-    goal = await rig.ask(ANY)
-    rig.world.clock.advance(timedelta(days=3).total_seconds())
-    assert await rig.world.store.write(goal_ends.close_left_over) == 0  # its jobs go on
-    await place(rig)
-    job = await newest(rig, goal)
-    await rig.world.report_of(job.id, AllocationState.ENDED, ExitReason.EXITED, exit_code=1)
-    assert (await rig.goal(goal.id)).state is GoalState.RUNNING  # its run has not had its say
-    rig.world.clock.advance(goal_ends.DECIDED_WITHIN.total_seconds())
-    assert not await rig.world.store.read(goal_ends.has_left_over)
-    rig.world.clock.advance(1)
-    assert await rig.world.store.write(goal_ends.close_left_over) == 1
-    ended = await rig.goal(goal.id)
-    assert ended.state is GoalState.FAILED
-    assert "its run did not decide in time" in ended.status_reason
-    await rig.settle()
-    run = await rig.run(goal)
-    assert run.state is RunState.FAILED
-    assert run.diagnosis is not None
-    assert await rig.world.store.write(goal_ends.close_left_over) == 0
