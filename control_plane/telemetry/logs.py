@@ -7,7 +7,7 @@ import asyncio
 import shutil
 from collections import OrderedDict, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -104,11 +104,20 @@ class LogStore:
         async for entry in self._drain(reader, tail_lines):
             yield entry
 
-    async def tail(self, job_id: JobId, epoch: int, *, ranks: Sequence[int], lines: int) -> Tail:
-        """Return the last lines (at most TAIL_LINES_MAX) of what is stored of an attempt, in order of time."""
-        reader = self._reader(job_id, epoch, ranks, "")
-        entries = await asyncio.to_thread(reader.tail, min(lines, TAIL_LINES_MAX))
-        return Tail(tuple(entries), reader.ended)
+    async def tail(self, job_id: JobId, epoch: int, *, ranks: Sequence[int], lines: int, wait: bool = False) -> Tail:
+        """Return the last lines (at most TAIL_LINES_MAX) of what is stored of an attempt, in order of time.
+
+        With `wait`, for an attempt that has just ended, the last of its output is waited for, up to `drain_seconds`.
+        """
+        found = await self._tail(job_id, epoch, ranks, lines)
+        if found.complete or not wait:
+            return found
+        with self._following(job_id) as arrived, suppress(TimeoutError):
+            async with asyncio.timeout(self._drain_seconds):
+                while not self._is_complete(job_id, epoch, ranks):
+                    arrived.clear()
+                    await arrived.wait()
+        return await self._tail(job_id, epoch, ranks, lines)
 
     async def follow(
         self,
@@ -181,6 +190,16 @@ class LogStore:
                 reason="RESUME_TOKEN_INVALID",
             )
         return LogReader(self._directory / parse_id(JOB, job_id), epoch, ranks, position)
+
+    async def _tail(self, job_id: JobId, epoch: int, ranks: Sequence[int], lines: int) -> Tail:
+        reader = self._reader(job_id, epoch, ranks, "")
+        entries = await asyncio.to_thread(reader.tail, min(lines, TAIL_LINES_MAX))
+        return Tail(tuple(entries), reader.ended)
+
+    def _is_complete(self, job_id: JobId, epoch: int, ranks: Sequence[int]) -> bool:
+        """Whether the end of every rank's output was stored since this process began."""
+        ends = (self._ends.get((job_id, epoch, rank)) for rank in ranks)
+        return all(end is not None and end.ended for end in ends)
 
     async def _drain(self, reader: LogReader, tail_lines: int) -> AsyncIterator[LogEntry]:
         if tail_lines:

@@ -22,7 +22,7 @@ from control_plane.reasoning.contract import Purpose
 from control_plane.store import conditions
 from control_plane.store.database import Store, Tx
 from control_plane.store.diagnoses import job_subject
-from control_plane.telemetry.log_ending import output_may_come
+from control_plane.telemetry.log_ending import just_ended, output_may_come
 from control_plane.telemetry.logs import LogStore, Tail
 from control_plane.telemetry.windows import TelemetryWindows
 from control_plane.tools.definition import JobDiagnoser
@@ -132,8 +132,9 @@ async def _gather(
     if chosen is None:
         return FailureCase(job, chosen, (), seen), False
     ranks = [member.rank for member in chosen.members]
-    tail = await logs.tail(job.id, chosen.epoch, ranks=ranks, lines=LINES_MAX)
-    may_come = not tail.complete and output_may_come(chosen, store.clock.now())
+    now = store.clock.now()
+    tail = await logs.tail(job.id, chosen.epoch, ranks=ranks, lines=LINES_MAX, wait=just_ended(chosen, now))
+    may_come = not tail.complete and output_may_come(chosen, now)
     return FailureCase(job, chosen, _lines(job, chosen, tail), seen), may_come
 
 

@@ -9,7 +9,7 @@ from control_plane.errors import InvalidArgument, NotFound
 from control_plane.model.identity import Principal
 from control_plane.model.ids import JobId
 from control_plane.model.job import Allocation, Job
-from control_plane.telemetry.log_ending import output_may_come
+from control_plane.telemetry.log_ending import just_ended, output_may_come
 from control_plane.telemetry.log_file import LogStream
 from control_plane.telemetry.log_reader import LogEntry, parse_position
 from control_plane.telemetry.logs import TAIL_LINES_MAX
@@ -73,7 +73,9 @@ async def _read(sources: Sources, principal: Principal, wanted: JobLogs) -> Foun
         never_ran = JobLogsOut(job_id=job.id, attempt=0, matched=0, more_may_come=not job.state.ended, lines=())
         return Found(never_ran, f"job:{job.id}", empty=True)
     last = TAIL_LINES_MAX if wanted.grep or wanted.stream else wanted.lines
-    tail = await sources.logs.tail(job.id, attempt.epoch, ranks=_ranks(attempt, wanted.rank), lines=last)
+    now = sources.clock.now()
+    ranks, wait = _ranks(attempt, wanted.rank), just_ended(attempt, now)
+    tail = await sources.logs.tail(job.id, attempt.epoch, ranks=ranks, lines=last, wait=wait)
     sought = wanted.grep.casefold() if wanted.grep else ""
     fitting = [
         (entry, offset, text)
@@ -94,7 +96,7 @@ async def _read(sources: Sources, principal: Principal, wanted: JobLogs) -> Foun
         job_id=job.id,
         attempt=attempt.epoch,
         matched=len(fitting),
-        more_may_come=not tail.complete and output_may_come(attempt, sources.clock.now()),
+        more_may_come=not tail.complete and output_may_come(attempt, now),
         lines=lines,
     )
     return Found(output, f"job:{job.id}", empty=not lines)

@@ -43,7 +43,7 @@ def clinic(world: World, memory: LocalMemory) -> Clinic:
 
 @pytest.fixture
 async def keeper(world: World, memory: LocalMemory, tmp_path: Path) -> MemoryKeeper:
-    logs = LogStore(tmp_path / "logs", member_max_bytes=1 << 20, total_max_bytes=1 << 24)
+    logs = LogStore(tmp_path / "logs", member_max_bytes=1 << 20, total_max_bytes=1 << 24, drain_seconds=0.01)
     await logs.start()
     return MemoryKeeper(world.store, memory, logs, lifetime=LIFETIME)
 

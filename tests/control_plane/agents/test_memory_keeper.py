@@ -31,7 +31,7 @@ GPU_MINUTES = 8
 
 @pytest.fixture
 async def keeper(world: World, tmp_path: Path) -> AsyncIterator[MemoryKeeper]:
-    logs = LogStore(tmp_path / "logs", member_max_bytes=1 << 20, total_max_bytes=1 << 24)
+    logs = LogStore(tmp_path / "logs", member_max_bytes=1 << 20, total_max_bytes=1 << 24, drain_seconds=0.01)
     await logs.start()
     memory = LocalMemory(tmp_path / "memory.db", HashedNgrams(), clock=world.clock)
     yield MemoryKeeper(world.store, memory, logs, lifetime=LIFETIME)

@@ -73,6 +73,20 @@ async def test_a_repeat_is_stored_once_and_an_overlap_is_trimmed(logs: LogStore)
     assert await text_of(logs) == b"one\ntwo\nthree\n"
 
 
+async def test_the_last_output_of_what_has_just_ended_is_waited_for_a_while(tmp_path: Path, logs: LogStore) -> None:
+    await put(logs, chunk(0, b"one\n"))
+    partly = await logs.tail(JOB_ID, 1, ranks=[0], lines=10, wait=True)
+    assert ([entry.data for entry in partly.entries], partly.complete) == ([b"one\n"], False)
+    patient = LogStore(tmp_path / "logs", drain_seconds=60)
+    reading = asyncio.ensure_future(patient.tail(JOB_ID, 1, ranks=[0], lines=10, wait=True))
+    while not patient._followers:  # noqa: ASYNC110 - it waits by then
+        await asyncio.sleep(0)
+    await put(patient, chunk(4, b"two\n"))
+    await put(patient, chunk(8, end=True))
+    whole = await reading
+    assert ([entry.data for entry in whole.entries], whole.complete) == ([b"one\n", b"two\n"], True)
+
+
 async def test_a_gap_is_waited_for_until_it_is_said_to_be_lost(logs: LogStore) -> None:
     await put(logs, chunk(0, b"one\n"))
     assert await put(logs, chunk(10, b"four\n")) == [Appended.GAP]
