@@ -1,19 +1,20 @@
-"""AuthService: logging in, accounts and API keys."""
+"""AuthService: logging in and accounts. API keys are in `api_keys`."""
 
-from datetime import timedelta
 from decimal import Decimal
 from typing import Final, Protocol
 
 import structlog
 from typing_extensions import override
 
-from control_plane.errors import NotFound, PermissionDenied, PreconditionFailed, ResourceExhausted, Unauthenticated
+from control_plane.errors import NotFound, PreconditionFailed, Unauthenticated
 from control_plane.identity.credentials import Credentials
 from control_plane.identity.passwords import Passwords
 from control_plane.identity.tokens import AccessTokens
-from control_plane.model.account import ApiKeyRecord, User
-from control_plane.model.identity import Principal, Role
-from control_plane.model.ids import KEY, KeyId, UserId, derived_user_id
+from control_plane.model.account import User
+from control_plane.model.identity import Role
+from control_plane.model.ids import UserId, derived_user_id
+from control_plane.services.account_audit import audited
+from control_plane.services.api_keys import ApiKeys
 from control_plane.services.authentication import Authenticator
 from control_plane.services.bounded import Bounded
 from control_plane.services.caller import person
@@ -24,15 +25,11 @@ from control_plane.services.paging import Paging
 from control_plane.services.throttle import LoginThrottle
 from control_plane.services.validate import others as validate
 from control_plane.services.validate.fields import Fields
-from control_plane.store import audit, keys, users
+from control_plane.store import users
 from control_plane.store.database import Store, Tx
 from control_plane.store.pages import PageRequest
 from orquanta.v1 import auth_pb2
-from orquanta.v1.auth_pb2_grpc import AuthServiceServicer
 
-KEY_LIFETIME_DEFAULT: Final = timedelta(days=30)
-KEY_LIFETIME_MAX: Final = timedelta(days=366)
-KEYS_PER_USER_MAX: Final = 500
 USER_GPUS_MAX: Final = 1_000_000
 
 _ROLES: Final = from_wire(convert.ROLE)
@@ -49,7 +46,7 @@ class _Peer(Protocol):
         ...
 
 
-class Auth(AuthServiceServicer):
+class Auth(ApiKeys):
     """Serves accounts and credentials."""
 
     def __init__(
@@ -63,11 +60,9 @@ class Auth(AuthServiceServicer):
         throttle: LoginThrottle,
         hashing: Bounded,
     ) -> None:
-        self._store = store
+        ApiKeys.__init__(self, store=store, credentials=credentials, authenticator=authenticator)
         self._passwords = passwords
         self._access_tokens = access_tokens
-        self._credentials = credentials
-        self._authenticator = authenticator
         self._throttle = throttle
         self._hashing = hashing
 
@@ -104,7 +99,7 @@ class Auth(AuthServiceServicer):
 
         def write(tx: Tx) -> None:
             users.set_password_hash(tx, user.id, hashed)
-            _audit(tx, caller, "user.password_changed", {"user_id": user.id})
+            audited(tx, caller, "user.password_changed", {"user_id": user.id})
 
         await self._store.write(write)
         return auth_pb2.ChangePasswordResponse()
@@ -141,7 +136,7 @@ class Auth(AuthServiceServicer):
                 )
                 users.insert(tx, user, hashed)
                 change.remember(tx, user_id)
-                _audit(tx, caller, "user.created", {"user_id": user_id, "email": email, "role": role.value})
+                audited(tx, caller, "user.created", {"user_id": user_id, "email": email, "role": role.value})
             return users.require(tx, user_id)
 
         user = await self._store.write(make)
@@ -183,93 +178,12 @@ class Auth(AuthServiceServicer):
                 _keep_an_admin(tx, user)
             after = users.update(tx, user.id, role=role, disabled=disabled, budget_usd=budget, max_gpus=max_gpus)
             change.remember(tx, user.id)
-            _audit(tx, caller, "user.updated", _changes(request, user))
+            audited(tx, caller, "user.updated", _changes(request, user))
             return after
 
         user = await self._store.write(write)
         self._authenticator.forget_account(user.id)
         return auth_pb2.UpdateUserResponse(user=convert.user(user))
-
-    @override
-    async def CreateApiKey(
-        self, request: auth_pb2.CreateApiKeyRequest, context: object
-    ) -> auth_pb2.CreateApiKeyResponse:
-        fields = Fields()
-        name = fields.text("name", request.name, least=1, most=validate.KEY_NAME_CHARACTERS_MAX, one_line=True)
-        lifetime = validate.lifetime(
-            fields,
-            request.lifetime if request.HasField("lifetime") else None,
-            default=KEY_LIFETIME_DEFAULT,
-            most=KEY_LIFETIME_MAX,
-        )
-        fields.request_id(request.request_id)
-        fields.check()
-        change = mutation("CreateApiKey", request, request.request_id)
-        caller = person()
-        key_id = change.id(KEY)
-        issued = self._credentials.api_key(key_id)
-
-        def make(tx: Tx) -> ApiKeyRecord:
-            if change.remembered(tx) is not None:
-                return _key(tx, key_id)
-            if keys.page(tx, caller.user_id, PageRequest(size=KEYS_PER_USER_MAX)).next_token:
-                raise ResourceExhausted(
-                    f"{caller.email} has {KEYS_PER_USER_MAX} API keys; use one of them", reason="TOO_MANY_KEYS"
-                )
-            record = ApiKeyRecord(
-                id=key_id,
-                user_id=caller.user_id,
-                name=name,
-                created_at=tx.now,
-                expires_at=tx.now + lifetime,
-                revoked_at=None,
-                for_agent=request.for_agent,
-            )
-            keys.insert(tx, record, issued.secret_sha256)
-            change.remember(tx, key_id)
-            _audit(tx, caller, "api_key.created", {"api_key_id": key_id, "name": name, "for_agent": request.for_agent})
-            return record
-
-        record = await self._store.write(make)
-        self._authenticator.forget_key(key_id)
-        return auth_pb2.CreateApiKeyResponse(api_key=convert.api_key(record), secret=issued.text)
-
-    @override
-    async def ListApiKeys(self, request: auth_pb2.ListApiKeysRequest, context: object) -> auth_pb2.ListApiKeysResponse:
-        paging = Paging(request)
-        caller = person()
-        page = await self._store.read(lambda tx: keys.page(tx, caller.user_id, paging.wanted))
-        return auth_pb2.ListApiKeysResponse(
-            api_keys=[convert.api_key(record) for record in page.items], next_page_token=paging.next(page.next_token)
-        )
-
-    @override
-    async def RevokeApiKey(
-        self, request: auth_pb2.RevokeApiKeyRequest, context: object
-    ) -> auth_pb2.RevokeApiKeyResponse:
-        fields = Fields()
-        key_id = fields.id("api_key_id", KEY, request.api_key_id)
-        fields.request_id(request.request_id)
-        fields.check()
-        change = mutation("RevokeApiKey", request, request.request_id)
-        caller = person()
-
-        def write(tx: Tx) -> ApiKeyRecord:
-            record = _key(tx, key_id)
-            if record.user_id != caller.user_id and not caller.role.allows(Role.ADMIN):
-                raise PermissionDenied(
-                    f"API key {key_id} is somebody else's; ask its owner or an administrator", reason="NOT_THE_OWNER"
-                )
-            if change.remembered(tx) is None:
-                if record.revoked_at is None:
-                    _audit(tx, caller, "api_key.revoked", {"api_key_id": key_id})
-                keys.revoke(tx, key_id)
-                change.remember(tx, key_id)
-            return _key(tx, key_id)
-
-        record = await self._store.write(write)
-        self._authenticator.forget_key(key_id)
-        return auth_pb2.RevokeApiKeyResponse(api_key=convert.api_key(record))
 
     async def _proved(self, email: str, password: str, peer: str) -> User:
         """Return the account whose password this is.
@@ -320,13 +234,6 @@ def _user(tx: Tx, id_or_email: str) -> User:
     return user
 
 
-def _key(tx: Tx, key_id: KeyId) -> ApiKeyRecord:
-    found = keys.get(tx, key_id)
-    if found is None:
-        raise NotFound(f"there is no API key {key_id}; list yours with: orquanta key list", reason="KEY_NOT_FOUND")
-    return found[0]
-
-
 def _keep_an_admin(tx: Tx, user: User) -> None:
     """Refuse to disable or demote the last administrator: nobody could undo that."""
     if user.role is not Role.ADMIN or user.disabled:
@@ -355,15 +262,3 @@ def _changes(request: auth_pb2.UpdateUserRequest, user: User) -> dict[str, objec
     if request.HasField("max_gpus"):
         changes["max_gpus"] = request.max_gpus
     return changes
-
-
-def _audit(tx: Tx, caller: Principal, action: str, payload: dict[str, object]) -> None:
-    audit.append(
-        tx,
-        agent_name=caller.email,
-        action=action,
-        reasoning="",
-        outcome="done",
-        payload=payload,
-        user_id=caller.user_id,
-    )

@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any  # JSON values
 
-from bench.goals_accuracy import breaches, effects
+from bench.goals_effects import breaches, effects
 from control_plane.agents.orchestrator.planner import plan_goal
 from control_plane.agents.orchestrator.runs.bounds import RunPolicy
 from control_plane.clock import SystemClock

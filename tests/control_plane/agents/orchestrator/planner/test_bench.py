@@ -5,7 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench.goals_accuracy import breaches, effects, same
+from bench.goals_accuracy import same
+from bench.goals_effects import breaches, effects
 from tests.control_plane.agents.orchestrator.planner.planning import plan
 
 GOALS = Path(__file__).parent / "goals.jsonl"
