@@ -18,7 +18,8 @@ from tests.control_plane.services.node_link.health_rig import (
     greeted,
     ids,
 )
-from tests.control_plane.services.node_link.rig import Host, Rig, stamp
+from tests.control_plane.services.node_link.hosts import Host, stamp
+from tests.control_plane.services.node_link.rig import Rig
 
 
 def minute(rig: Rig, host: Host, minutes_ago: float, **changes: Any) -> event_pb2.TelemetryRollup:  # Any: fields
@@ -161,7 +162,7 @@ async def test_old_minutes_and_the_oldest_of_too_many_go(rig: Rig) -> None:
 async def test_a_host_cannot_stop_the_books_by_what_its_spools_say(rig: Rig) -> None:
     hostile, honest = await rig.join("hostile"), await rig.join("honest")
     most = node_link_pb2.SpoolLoss(records=2**63, telemetry_samples=2**63, reason="all")
-    async with greeted(rig, hostile) as stream, greeted(rig, honest) as other:
+    async with greeted(rig, hostile) as stream:
         for start in (1, 501, 1001):
             await stream.send(
                 spool=batch(
@@ -178,6 +179,7 @@ async def test_a_host_cannot_stop_the_books_by_what_its_spools_say(rig: Rig) -> 
         await stream.send(spool=batch([again], "spool-0"))
         await acked(stream, 7)
         assert "again" not in await ids(rig, hostile)  # that record of that spool is in the books already
-        await other.send(spool=batch([event(rig, 1, RAISED, condition(rig, honest))]))
-        await acked(other, 1)
+        async with greeted(rig, honest) as other:
+            await other.send(spool=batch([event(rig, 1, RAISED, condition(rig, honest))]))
+            await acked(other, 1)
         assert await ids(rig, honest) == ["gpu/xid-79"]
