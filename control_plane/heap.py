@@ -34,9 +34,10 @@ _M_MMAP_THRESHOLD: Final = -3  # of glibc's malloc.h
 _ALONE_BYTES: Final = 8_000
 """Below the 8,232 bytes of gRPC's buffers."""
 _M_MMAP_MAX: Final = -4
-_ALONE_MAX: Final = 50_000
-"""Blocks that lie apart at once, those of ten thousand links; the rest is taken from the heap. The kernel gives a
-process 65,530 areas by itself (vm.max_map_count), and fails everything that asks for one more."""
+_ALONE_MAX: Final = 80_000
+"""Blocks that lie apart at once; the rest is taken from the heap. A link has seven. The kernel gives a process 65,530
+areas (vm.max_map_count) and fails whatever asks for one more, but blocks side by side are one area: those of eight
+thousand links are a thousand, and if half of so many end, anywhere, they are half as many as are left."""
 
 
 def keep_large_blocks_apart() -> bool:
