@@ -14,7 +14,7 @@ import pytest
 
 from orquanta.client import AsyncClient
 from orquanta.errors import OrQuantaError
-from orquanta.gameday.fleet import Fleet, Host
+from orquanta.gameday.fleet import Fleet, Host, wait_until
 from orquanta.types.jobs import Job, JobSpec, JobState, ResourceRequest
 from tests.e2e.cut import CuttableLink
 
@@ -200,4 +200,5 @@ async def test_every_job_ends_exactly_once_whatever_is_killed_or_cut(tmp_path: P
         assert user.spent_usd == sum((job.cost_usd for job in jobs), Decimal(0))
         metrics = await admin.metrics.fleet()
         assert sum(kind.allocated for kind in metrics.gpu_types) == 0, "a GPU is leaked"
-        assert [pid for host in hosts for pid in host.processes()] == [], "a process is leaked"
+        # A supervisor ends a moment after it has reported; the daemon may be checking a policy in a child.
+        await wait_until(lambda: not any(host.processes() for host in hosts), "no process of a job is left")
