@@ -7,7 +7,8 @@ from typing import Any
 
 from control_plane.store import conditions
 from orquanta.v1 import health_pb2, node_link_pb2, repair_pb2
-from tests.control_plane.services.node_link.rig import Host, Rig, Stream, inventory, stamp
+from tests.control_plane.services.node_link.hosts import Host, Stream, inventory, stamp
+from tests.control_plane.services.node_link.rig import Rig
 
 FATAL = health_pb2.CONDITION_SEVERITY_FATAL
 RESET = repair_pb2.REPAIR_RUNG_RESET_GPU

@@ -19,7 +19,8 @@ from control_plane.services.link_registry import LinkRegistry
 from control_plane.services.link_terms import LinkTerms
 from control_plane.store import nodes
 from control_plane.store.database import Tx
-from tests.control_plane.services.node_link.rig import MovableClock, running
+from tests.control_plane.services.node_link.hosts import MovableClock
+from tests.control_plane.services.node_link.rig import running
 
 
 class StillClock(MovableClock):

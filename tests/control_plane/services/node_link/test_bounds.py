@@ -9,7 +9,8 @@ from grpc import aio
 
 from control_plane.services.link_registry import STREAMS_AT_ONCE
 from control_plane.services.link_session import STATES_AT_ONCE
-from tests.control_plane.services.node_link.rig import Rig, inventory
+from tests.control_plane.services.node_link.hosts import inventory
+from tests.control_plane.services.node_link.rig import Rig
 
 
 async def test_a_host_that_floods_is_sent_away_and_others_do_not_notice(rig: Rig) -> None:

@@ -12,7 +12,8 @@ from control_plane.clock import SystemClock
 from control_plane.identity.ca import CertificateAuthority
 from control_plane.identity.certificates import node_principal_from_pem
 from control_plane.model.ids import NODE, NodeId, new_id
-from tests.control_plane.services.node_link.rig import Host, Rig, signing_request
+from tests.control_plane.services.node_link.hosts import Host, signing_request
+from tests.control_plane.services.node_link.rig import Rig
 
 
 async def test_a_certificate_of_another_authority_gets_no_stream(rig: Rig, tmp_path: Path) -> None:

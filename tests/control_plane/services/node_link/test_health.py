@@ -22,7 +22,8 @@ from tests.control_plane.services.node_link.health_rig import (
     ids,
     ordered,
 )
-from tests.control_plane.services.node_link.rig import Rig, inventory, stamp
+from tests.control_plane.services.node_link.hosts import inventory, stamp
+from tests.control_plane.services.node_link.rig import Rig
 
 
 async def test_what_is_not_in_a_hello_is_over(rig: Rig) -> None:

@@ -26,7 +26,8 @@ from tests.control_plane.services.node_link.health_rig import (
     ordered,
     progress,
 )
-from tests.control_plane.services.node_link.rig import Rig, stamp
+from tests.control_plane.services.node_link.hosts import stamp
+from tests.control_plane.services.node_link.rig import Rig
 
 
 async def test_a_kernel_line_becomes_a_condition_a_repair_and_a_verified_end(rig: Rig, healing: None) -> None:

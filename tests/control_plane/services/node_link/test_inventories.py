@@ -6,7 +6,8 @@ from control_plane.model.action import RevokeNode
 from control_plane.model.node import NodeState
 from control_plane.store import nodes
 from orquanta.v1 import node_link_pb2, node_pb2
-from tests.control_plane.services.node_link.rig import Rig, inventory, stamp
+from tests.control_plane.services.node_link.hosts import inventory, stamp
+from tests.control_plane.services.node_link.rig import Rig
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ from control_plane.store.nodes import NodeFilter
 from control_plane.store.pages import page_request
 from orquanta.v1 import node_link_pb2
 from orquanta.v1.node_link_pb2_grpc import NodeLinkServiceStub
-from tests.control_plane.services.node_link.rig import Rig, key_pem, stamp
+from tests.control_plane.services.node_link.hosts import key_pem, stamp
+from tests.control_plane.services.node_link.rig import Rig
 
 
 def fresh_key() -> ec.EllipticCurvePrivateKey:

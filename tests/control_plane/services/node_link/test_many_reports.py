@@ -12,7 +12,8 @@ from control_plane.model.node import NodeState
 from control_plane.services.link_outbox import Outbox
 from control_plane.store.database import Tx
 from orquanta.v1 import job_pb2, node_link_pb2
-from tests.control_plane.services.node_link.rig import Rig, report
+from tests.control_plane.services.node_link.hosts import report
+from tests.control_plane.services.node_link.rig import Rig
 
 ENDED = job_pb2.ALLOCATION_STATE_ENDED
 

@@ -12,7 +12,8 @@ from control_plane.services import reader
 from control_plane.services.link_session import LinkSession
 from orquanta.v1 import node_link_pb2
 from orquanta.v1.node_link_pb2_grpc import NodeLinkServiceStub
-from tests.control_plane.services.node_link.rig import Stream, key_pem, running
+from tests.control_plane.services.node_link.hosts import Stream, key_pem
+from tests.control_plane.services.node_link.rig import running
 
 SMALL_WINDOW = (("grpc.http2.lookahead_bytes", 4_096), ("grpc.http2.bdp_probe", 0))
 

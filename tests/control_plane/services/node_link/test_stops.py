@@ -4,7 +4,8 @@ from control_plane.model.action import DrainNode, StopJob
 from control_plane.model.ids import NodeId
 from control_plane.model.job import JobState
 from orquanta.v1 import job_pb2
-from tests.control_plane.services.node_link.rig import Rig, Stream, report
+from tests.control_plane.services.node_link.hosts import Stream, report
+from tests.control_plane.services.node_link.rig import Rig
 
 RUNNING = job_pb2.ALLOCATION_STATE_RUNNING
 ENDED = job_pb2.ALLOCATION_STATE_ENDED

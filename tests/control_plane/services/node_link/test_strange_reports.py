@@ -17,7 +17,8 @@ from control_plane.model.job import AllocationState, ExitReason, JobState
 from control_plane.model.node import NodeState
 from control_plane.services.link_wire import read_inventory, read_report
 from orquanta.v1 import job_pb2, node_link_pb2, node_pb2
-from tests.control_plane.services.node_link.rig import MovableClock, Rig, report, stamp
+from tests.control_plane.services.node_link.hosts import MovableClock, report, stamp
+from tests.control_plane.services.node_link.rig import Rig
 
 RUNNING = job_pb2.ALLOCATION_STATE_RUNNING
 ENDED = job_pb2.ALLOCATION_STATE_ENDED

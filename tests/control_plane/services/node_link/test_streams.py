@@ -18,7 +18,8 @@ from control_plane.model.ids import NodeId
 from control_plane.model.node import NodeState
 from control_plane.services.link_terms import LinkTerms
 from control_plane.store.database import Store, Tx
-from tests.control_plane.services.node_link.rig import Rig, key_pem, running, signing_request
+from tests.control_plane.services.node_link.hosts import key_pem, signing_request
+from tests.control_plane.services.node_link.rig import Rig, running
 
 
 async def test_the_first_answer_is_welcome_with_the_terms_and_then_the_full_desired_state(rig: Rig) -> None:

@@ -8,7 +8,8 @@ from control_plane.model.job import ExitReason, JobState
 from control_plane.store import gpu_holds
 from control_plane.store.database import Tx
 from orquanta.v1 import job_pb2
-from tests.control_plane.services.node_link.rig import Rig, report
+from tests.control_plane.services.node_link.hosts import report
+from tests.control_plane.services.node_link.rig import Rig
 
 RUNNING = job_pb2.ALLOCATION_STATE_RUNNING
 
