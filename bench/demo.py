@@ -6,6 +6,7 @@ kills one daemon and one whole host, and exits 0 only if everything that it says
 
 import argparse
 import asyncio
+import contextlib
 import sys
 import tempfile
 import time
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from orquanta.client import AsyncClient
 from orquanta.errors import PermissionDenied
-from orquanta.gameday.fleet import Fleet, FleetError, Host
+from orquanta.gameday.fleet import Fleet, FleetError, Host, wait_until
 from orquanta.types.accounts import Role
 from orquanta.types.goals import GoalState, GoalView
 from orquanta.types.jobs import Job, JobState
@@ -25,7 +26,7 @@ from orquanta.types.jobs import Job, JobState
 SETTINGS = {
     "heartbeat_seconds": "0.5",
     "lease_seconds": "3",
-    "fence_seconds": "4",
+    "fence_seconds": "8",
     "fence_margin_seconds": "1",
     "default_stop_grace_seconds": "2",
     "approval_above_usd": "100",
@@ -238,8 +239,9 @@ class Demo:
         metrics = await client.metrics.fleet()
         held = sum(gpu_type.allocated for gpu_type in metrics.gpu_types)
         self._story.check(held == 0, "no GPU is held any more")
-        left = [pid for host in hosts for pid in host.processes()]
-        self._story.check(not left, "no process of any job is left")
+        with contextlib.suppress(FleetError):  # a supervisor ends a moment after it has reported
+            await wait_until(lambda: not any(host.processes() for host in hosts), "no process of any job is left")
+        self._story.check(not any(host.processes() for host in hosts), "no process of any job is left")
 
 
 @asynccontextmanager
