@@ -21,7 +21,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -77,7 +77,6 @@ class Fleet:
         self.sessions: dict[NodeId, LinkSession] = {}
         self.registry = LinkRegistry(clock=clock)
         self.health = LinkHealthWriter(store)
-        self._storm = asyncio.Event()
 
     async def join(self, limits: dict[BoundScope, Bound]) -> None:
         """Put every host into the books, and its link into the registry."""
@@ -104,22 +103,20 @@ class Fleet:
             self.sessions[node_id] = session
 
     def begin(self) -> None:
-        """Let all hosts say what is wrong with them."""
-        self._storm.set()
-
-    async def speak(self, node_id: NodeId) -> AsyncIterator[node_link_pb2.ConnectRequest]:
-        """Yield what a host says."""
-        await self._storm.wait()
-        yield _fault(self.names[node_id], self._clock.now())
-        await asyncio.Event().wait()
+        """Have all hosts say what is wrong with them."""
+        for node_id, session in self.sessions.items():
+            session.take(_fault(self.names[node_id], self._clock.now()))
 
     async def ordered(self, node_id: NodeId) -> float:
         """Wait until an order is to be sent to a host; return when that was."""
-        outbox = self.sessions[node_id].outbox
+        outbox, news = self.sessions[node_id].outbox, asyncio.Event()
+        outbox.on_news = news.set
         while not outbox.closed:
-            for response in await outbox.take():
+            news.clear()
+            for response in outbox.take():
                 if response.desired_state.HasField("repair"):
                     return time.monotonic()
+            await news.wait()
         raise ConnectionError(f"the link of {self.names[node_id]} has ended")
 
 
@@ -273,7 +270,6 @@ async def measure(url: str, options: argparse.Namespace) -> dict[str, object]:
             dispatch.run(),
             Incidents(store, governor).run(),
             books.follow(),
-            *(session.listen(fleet.speak(node_id)) for node_id, session in fleet.sessions.items()),
         )
     ]
     await asyncio.sleep(2.0)  # so that what begins with a process is behind it
