@@ -191,6 +191,20 @@ async def _complaint(port: int, path: str) -> str | None:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
+    """End a process, and see that it is gone even if the task is cancelled once more: it belongs to nobody else."""
+    ending = asyncio.ensure_future(_terminate(process))
+    cancelled: asyncio.CancelledError | None = None
+    while not ending.done():
+        try:
+            await asyncio.wait([ending])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    ending.result()
+    if cancelled is not None:
+        raise cancelled
+
+
+async def _terminate(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()

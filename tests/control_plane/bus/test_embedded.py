@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from control_plane.bus import cancellation
 from control_plane.bus.broker_process import NO_ANSWER
 from control_plane.bus.client import Bus, Message
 from control_plane.bus.embedded import BrokerConfig, EmbeddedNats
@@ -231,6 +232,21 @@ async def test_broker_that_never_gets_ready_is_given_up_and_ended(site: Site, tm
         await EmbeddedNats(config, clock=CLOCK).start()
     assert "not ready in 0.2 seconds" in caught.value.message
     assert [pid for pid in processes() if str(sleeper) in command_line(pid)] == []
+
+
+async def test_a_start_that_is_cancelled_again_and_again_leaves_no_process(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("control_plane.bus.broker_process._STOP_SECONDS", 0.5)
+    stubborn, started = tmp_path / "nats-server", tmp_path / "started"
+    stubborn.write_text(f"#!/bin/sh\ntrap '' TERM\ntouch {started}\nwhile :; do sleep 0.05; done\n")
+    stubborn.chmod(0o755)
+    broker = EmbeddedNats(replace(site.broker_config(), binary=stubborn), clock=CLOCK)
+    starting = asyncio.ensure_future(broker.start())
+    await eventually(started.exists)
+    await cancellation.end(starting)
+    assert starting.cancelled()
+    assert [pid for pid in processes() if str(stubborn) in command_line(pid)] == []
 
 
 async def test_unusable_directory_is_named(site: Site, tmp_path: Path) -> None:
