@@ -10,8 +10,8 @@ from control_plane.model.action import ActionState
 from control_plane.model.goal import GoalState
 from control_plane.model.job import AllocationState, ExitReason
 from control_plane.model.run import RunState
+from tests.control_plane.agents.orchestrator.runs.replans import NETWORK, looked_at, place, wrote
 from tests.control_plane.agents.orchestrator.runs.rig import Rig
-from tests.control_plane.agents.orchestrator.runs.test_replanning import NETWORK, looked_at, place, wrote
 from tests.control_plane.world import LIMITS, principal, spec
 
 
