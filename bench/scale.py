@@ -12,7 +12,7 @@ Starts a real control plane with its own NATS over TLS, and `orquanta-sim`. In t
    until the last host has its order to repair. With bounds that are not reached; with --bounded, with the default ones,
    and how many hosts were out of service at once.
 
-A link costs the simulator 0.2 MB. Nothing is extrapolated: every figure is of the number of hosts that it names.
+A link costs the simulator 0.12 MB. Nothing is extrapolated: every figure is of the number of hosts that it names.
 Prints a table and, last, one JSON object. The exit status is 1 if a target is missed.
 
     python -m bench.scale [--telemetry 10000] [--links 10000] [--storm 1000] [--peak 12000] [--bounded]
