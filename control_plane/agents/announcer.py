@@ -77,8 +77,9 @@ class Announcer:
 
     async def _announce_after(self, position: int) -> int:
         try:
-            await self._store.feed.beyond(position)
-            await self._urgency.calm()
+            if self._store.feed.newest <= position:
+                await self._store.feed.beyond(position)
+                await self._urgency.calm()  # once for all that has come meanwhile
             page = await self._store.feed.since(position, limit=_BATCH)
             batch = await self._with_headers(page.events)
         except Unavailable as error:
@@ -110,8 +111,8 @@ def _outgoing(one: Event, headers: Mapping[str, str]) -> Outgoing | None:
     """Return an event's message; None if it cannot be one."""
     try:
         subject = event(_NOUNS[one.noun], one.id)
-    except OrQuantaError as error:
-        log.exception("announcer.skipped", sequence=one.sequence, reason=error.reason)
+    except (KeyError, OrQuantaError) as error:  # a noun of a newer control plane beside this one, or an id of none
+        log.warning("announcer.skipped", sequence=one.sequence, why=f"{type(error).__name__}: {error}")
         return None
     told = event_pb2.PlatformEvent(
         sequence=one.sequence, noun=one.noun.value, id=one.id, kind=one.kind, message=one.message

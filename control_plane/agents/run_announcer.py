@@ -11,7 +11,7 @@ from control_plane.agents.publishing import publish_all
 from control_plane.bus.client import Bus, Outgoing
 from control_plane.bus.run_messages import reasoning_event
 from control_plane.bus.subjects import run as run_subject
-from control_plane.errors import Unavailable
+from control_plane.errors import OrQuantaError, Unavailable
 from control_plane.model.record import Event, Noun
 from control_plane.model.run import ReasoningEvent
 from control_plane.store import run_events
@@ -77,13 +77,19 @@ class RunAnnouncer:
                 continue
             if not batch:
                 return position
-            await publish_all(self._bus, [_outgoing(one.event) for one in batch], who="run_announcer")
+            messages = [made for one in batch if (made := _outgoing(one.event)) is not None]
+            await publish_all(self._bus, messages, who="run_announcer")
             position = batch[-1].position
 
 
-def _outgoing(event: ReasoningEvent) -> Outgoing:
-    data = reasoning_event(event).SerializeToString()
-    return Outgoing(run_subject(event.run_id), data, f"{event.run_id}-{event.sequence}")
+def _outgoing(event: ReasoningEvent) -> Outgoing | None:
+    """Return an event's message; None if it cannot be one."""
+    try:
+        subject = run_subject(event.run_id)
+    except OrQuantaError as error:
+        log.warning("run_announcer.skipped", run_id=event.run_id, sequence=event.sequence, why=error.message)
+        return None
+    return Outgoing(subject, reasoning_event(event).SerializeToString(), f"{event.run_id}-{event.sequence}")
 
 
 def _is_of_run(event: Event) -> bool:

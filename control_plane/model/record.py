@@ -16,6 +16,8 @@ class Noun(Enum):
     ACTION = "action"
     AGENT = "agent"
     RUN = "run"
+    UNKNOWN = "unknown"
+    """Of an event that a newer control plane beside this one has written."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ class _Database:
         self.changes = Changes(newest_event)
         self.feed = EventFeed(self.changes, self.read)
         self.hooks: list[Callable[[int], None]] = []
+        self.shared = shared
         self.closed = False
         self.loop = asyncio.get_running_loop()
         self.writer = Writer(engine, clock=clock, newest=newest_event, committed=self._committed, shared=shared)
@@ -142,6 +143,11 @@ class Store:
     def control_epoch(self) -> int:
         """The epoch of this handle; 0 if it has none."""
         return 0 if self._fence is None else self._fence.epoch
+
+    @property
+    def shared(self) -> bool:
+        """Whether other control planes write to the database as well."""
+        return self._database.shared
 
     @property
     def superseded(self) -> bool:

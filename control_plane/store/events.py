@@ -11,7 +11,7 @@ from control_plane.store.tables import EventRow
 from control_plane.store.transaction import Tx
 
 _PAGE = 500
-
+_NOUNS = {noun.value: noun for noun in Noun}
 
 _COLUMNS = (
     col(EventRow.sequence),
@@ -47,7 +47,7 @@ def after(tx: Tx, sequence: int, *, limit: int = _PAGE, nouns: Sequence[Noun] = 
     if nouns:
         query = query.where(col(EventRow.noun).in_([noun.value for noun in nouns]))
     rows = tx.session.execute(query.order_by(col(EventRow.sequence)).limit(limit))
-    return tuple(Event(number, Noun(noun), *rest) for number, noun, *rest in rows)
+    return tuple(Event(number, _NOUNS.get(noun, Noun.UNKNOWN), *rest) for number, noun, *rest in rows)
 
 
 def prune(tx: Tx, *, keep: int) -> None:

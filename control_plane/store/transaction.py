@@ -212,6 +212,18 @@ def _detail(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def in_doubt(error: Exception) -> OrQuantaError:
+    """Return what an error of a commit means to callers: its answer may be lost, and only that."""
+    if isinstance(error, IntegrityError):
+        return domain_error(error)
+    log.error("store.commit_failed", error=_detail(error))
+    return Unavailable(
+        f"the database failed while it took the change ({_detail(error)}); whether the change was made is not known: "
+        "look before you retry",
+        reason=DATABASE_AWAY,
+    )
+
+
 def unavailable(error: Exception) -> Unavailable:
     """Return the error for a database that cannot be used, and log it."""
     log.error("store.failed", error=_detail(error))

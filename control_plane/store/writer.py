@@ -17,7 +17,7 @@ from control_plane.clock import Clock
 from control_plane.errors import Unavailable
 from control_plane.store import epochs
 from control_plane.store.feed import News, numbered
-from control_plane.store.transaction import DATABASE_AWAY, Emitted, Tx, domain_error, settle_before_statements
+from control_plane.store.transaction import DATABASE_AWAY, Emitted, Tx, domain_error, in_doubt, settle_before_statements
 
 log = structlog.get_logger()
 
@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 _QUEUED_WRITES_MAX: Final = 10_000
 _WRITES_PER_COMMIT_MAX: Final = 64
+_LOOK_SECONDS: Final = 1.0
 _WRITER_LOCK: Final = 7236002
 _IDLE_MILLISECONDS: Final = 3_000
 """A control plane that is stopped in the middle of a commit (a debugger, a frozen machine) holds up those beside it
@@ -70,6 +71,7 @@ class Writer:
         self._committed = committed
         self._shared = shared
         self._newest = newest
+        self._in_doubt = False
         self._loop = asyncio.get_running_loop()
         self._writes: queue.Queue[Write[Any] | None] = queue.Queue(_QUEUED_WRITES_MAX)  # Any: results of all types
         self._thread = threading.Thread(target=self._write_loop, name="store-write", daemon=True)
@@ -91,7 +93,11 @@ class Writer:
 
     def _write_loop(self) -> None:
         while True:
-            first = self._writes.get()
+            try:
+                first = self._writes.get(timeout=_LOOK_SECONDS if self._in_doubt else None)
+            except queue.Empty:
+                self._look()
+                continue
             batch: list[Write[Any]] = []  # Any: results of all types
             stop = first is None
             if first is not None:
@@ -113,6 +119,7 @@ class Writer:
         """Run a batch in one transaction and answer every caller, whatever happens."""
         done: list[tuple[Write[Any], Any]] = []  # Any: results of all types
         news: News | None = None
+        committing = False
         try:
             with (
                 write_connection(self._engine) as connection,
@@ -125,13 +132,16 @@ class Writer:
                 if emitted:
                     # Nobody else writes meanwhile, so the newest ones are of this commit.
                     news = numbered(session, self._newest, () if self._shared else emitted)
+                committing = True
                 session.commit()
                 connection.commit()
         except Exception as error:  # noqa: BLE001 - every caller of the batch must get an answer
-            failure = domain_error(error)
+            failure = in_doubt(error) if committing else domain_error(error)
             for write in batch:
                 if not write.future.done():
                     write.future.set_exception(failure)
+            if committing:
+                self._look()
             return
         for write, result in done:
             if write.committed is not None:
@@ -141,6 +151,22 @@ class Writer:
             self._loop.call_soon_threadsafe(self._committed, news)
         for write, result in done:
             write.future.set_result(result)
+
+    def _look(self) -> None:
+        """Tell of what a commit has written whose answer was lost; if that cannot be known yet, look again later."""
+        try:
+            with write_connection(self._engine) as connection, Session(connection) as session:
+                lock(session, shared=self._shared)  # the database may still be at it
+                found: int | None = session.connection().execute(text("SELECT max(sequence) FROM events")).scalar()
+        except SQLAlchemyError as error:
+            self._in_doubt = True
+            log.warning("store.in_doubt", why=type(error).__name__)
+            return
+        self._in_doubt = False
+        newest = found or 0
+        if newest > self._newest:
+            news, self._newest = News(self._newest, newest, None), newest
+            self._loop.call_soon_threadsafe(self._committed, news)
 
     def _run_all(
         self, session: Session, batch: list[Write[Any]]

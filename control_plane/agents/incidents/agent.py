@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
+from typing import Final
 
 import structlog
 from typing_extensions import override
@@ -29,8 +30,8 @@ _LOOK_SECONDS = 1.0
 _NOUNS = (Noun.NODE, Noun.INCIDENT, Noun.ACTION)
 _TOGETHER = 128
 """Nodes that are looked at, and treated, in one transaction: others wait so long for the one thread that writes."""
-_STORM = 16
-"""Nodes to look at, from which on whoever can wait does so."""
+STORM: Final = 32
+"""Nodes with something to do about, from which on whoever can wait does so."""
 _TOLD_MAX = 8
 _RETRIED_AT_ONCE = 16
 """Of the nodes that wait for others to be back, how many are looked at each time; all have their turn."""
@@ -69,13 +70,6 @@ class Incidents(Agent):
         """Treat every node about which something has changed or is due."""
         await self._notice()
         self._add_due()
-        with self._urgency.urgent() if len(self._dirty) >= _STORM else nullcontext():
-            done = await self._look_at_all()
-        self.count("incident_steps", len(done))
-        return _told(done)
-
-    async def _look_at_all(self) -> list[str]:
-        """Treat the nodes about which something has changed; return what was done."""
         done: list[str] = []
         while self._dirty:
             batch = list(self._dirty)[:_TOGETHER]
@@ -93,7 +87,8 @@ class Incidents(Agent):
                 if treated is not None:
                     done.extend(treated.done)
                     self._note(node_id, treated)
-        return done
+        self.count("incident_steps", len(done))
+        return _told(done)
 
     async def _treat(
         self, node_ids: list[NodeId], remembered: Mapping[NodeId, tuple[Memory, ...]]
@@ -102,9 +97,10 @@ class Incidents(Agent):
         if not node_ids:
             return ()
         try:
-            return await self._store.write(
-                partial(self._healer.treat_together, node_ids=node_ids, remembered=remembered)
-            )
+            with self._urgency.urgent() if len(node_ids) >= STORM else nullcontext():
+                return await self._store.write(
+                    partial(self._healer.treat_together, node_ids=node_ids, remembered=remembered)
+                )
         except Exception as error:  # noqa: BLE001 - whatever it is, each node is treated alone then
             log.warning("incident.failed_together", nodes=len(node_ids), why=f"{type(error).__name__}: {error}")
         return await self._treat_apart(node_ids, remembered)

@@ -2,14 +2,18 @@
 
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from sqlalchemy import event, update
 from sqlmodel import col
+from typing_extensions import override
 
+from control_plane.agents.incidents.agent import STORM, Incidents
+from control_plane.agents.urgency import Urgency
 from control_plane.governor import drains, health, holds
 from control_plane.governor import hosts as node_books
 from control_plane.governor.health import Record
@@ -19,7 +23,7 @@ from control_plane.model.identity import Role
 from control_plane.model.incident import Incident
 from control_plane.model.node import Node, NodeHold, NodeState
 from control_plane.model.repair import RepairState
-from control_plane.store import audit, bounds, events, nodes
+from control_plane.store import audit, bounds, conditions, events, nodes
 from control_plane.store.database import Tx
 from control_plane.store.health_tables import IncidentRow
 from control_plane.store.tables import NodeRow
@@ -281,3 +285,28 @@ async def test_a_storm_takes_no_more_statements_than_a_few_hosts(clinic: Clinic)
     sent.clear()
     await clinic.treat()
     assert len(sent) <= few + 4
+
+
+async def test_a_storm_is_urgent_while_it_is_treated_and_hosts_that_wait_for_others_are_not(world: World) -> None:
+    clinic, begun = Clinic.of(world), list[str]()
+
+    class Noted(Urgency):
+        @override
+        @contextmanager
+        def urgent(self) -> Iterator[None]:
+            begun.append("urgent")
+            with super().urgent():
+                yield
+
+    agent = Incidents(world.store, world.governor, POLICY, urgency=Noted())
+    await agent.round()
+    await clinic.bound(BoundScope.FLEET, 0)
+    for number in range(STORM):
+        await clinic.raised(await world.node(f"h{number}", gpu=2))
+    await agent.round()
+    assert begun == ["urgent"]
+    other = await world.node("other", gpu=2)
+    for _ in range(3):
+        await world.store.write(lambda tx: conditions.announce(tx, other.id, "nothing"))
+        await agent.round()
+    assert begun == ["urgent"]

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
+from sqlalchemy import text
 
 from control_plane.agents.run_announcer import RunAnnouncer
 from control_plane.bus.client import Bus
@@ -93,3 +94,21 @@ async def test_a_database_that_is_away_for_a_moment_loses_nothing(
         await sqlite_store.write(tell("after"))
         async with asyncio.timeout(30):
             assert (await bus.told.get())[0] == f"orq.run.{RUN_ID}"
+
+
+async def test_one_event_that_cannot_be_a_message_is_left_out(sqlite_store: Store) -> None:
+    bus = Heard()
+    async with announcing(sqlite_store, bus), asyncio.timeout(30):
+        await sqlite_store.write(tell("first"))
+        first = await bus.told.get()
+
+        def spoil(tx: Tx) -> None:
+            run_events.append(tx, RUN_ID, EventType.TOOL_FINISHED, "spoilt", data={}, evidence_ids=[])
+            tx.settle()
+            tx.session.execute(text("PRAGMA foreign_keys=OFF"))
+            tx.session.execute(text("UPDATE run_events SET run_id = 'no id' WHERE sequence = 2"))
+            run_events.append(tx, RUN_ID, EventType.TOOL_FINISHED, "last", data={}, evidence_ids=[])
+
+        await sqlite_store.write(spoil)
+        assert (await bus.told.get())[0] == first[0]
+    assert bus.told.empty()

@@ -2,16 +2,21 @@
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 
 import pytest
+from sqlalchemy import Connection, update
+from sqlalchemy.exc import OperationalError
+from sqlmodel import col
 
-from control_plane.errors import NotFound
+from control_plane.errors import NotFound, Unavailable
 from control_plane.model.record import Event, Noun
 from control_plane.store import events, feed
 from control_plane.store.database import Store, Tx
 from control_plane.store.feed import EventFeed
+from control_plane.store.tables import EventRow
 from tests.fake_clock import FakeClock
 from tests.postgresql import PostgreSql
 
@@ -236,3 +241,32 @@ async def test_one_that_is_handed_nothing_reads_each_event_once_for_all_who_wait
     found = await asyncio.wait_for(asyncio.gather(*waiting), 30)
     assert {tuple(event.id for event in known or ()) for _, known in found} == {("a", "b")}
     assert len(reads) == 1
+
+
+async def test_what_a_commit_wrote_whose_answer_was_lost_is_told_without_another_one(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    position, commit, lost = store.feed.newest, Connection.commit, list[str]()
+
+    def lose_one_answer(self: Connection) -> None:
+        commit(self)
+        if threading.current_thread().name == "store-write" and not lost:
+            lost.append("answer")
+            raise OperationalError("commit", {}, Exception("the server closed the connection unexpectedly"))
+
+    monkeypatch.setattr(Connection, "commit", lose_one_answer)
+    with pytest.raises(Unavailable, match="not known"):
+        await store.write(say("in the books"))
+    async with asyncio.timeout(30):
+        await store.changes.wait_beyond(position)
+    assert await names_after(store, position) == ["in the books"]
+
+
+async def test_an_event_of_a_newer_control_plane_about_something_unknown_here_is_read_as_such(store: Store) -> None:
+    def write(tx: Tx) -> None:
+        say("of tomorrow")(tx)
+        tx.settle()
+        tx.session.execute(update(EventRow).where(col(EventRow.id) == "of tomorrow").values(noun="quota"))
+
+    await store.write(write)
+    assert [event.noun for event in await in_store(store) if event.id == "of tomorrow"] == [Noun.UNKNOWN]

@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from control_plane.agents.pausing import Pause
 from control_plane.errors import Unavailable
 from control_plane.model.record import Noun
-from control_plane.store import events
+from control_plane.store import agents, events
 from control_plane.store.database import Store
 from tests.fake_clock import FakeClock
 from tests.postgresql import PostgreSql
@@ -82,3 +83,12 @@ async def test_events_become_visible_in_the_order_of_their_numbers_whoever_write
             seen = [event.sequence for event in page]
     await writing
     assert len(await one.read(lambda tx: events.after(tx, 0, limit=1_000))) == 300
+
+
+async def test_a_pause_that_another_control_plane_has_recorded_holds_at_once(pair: tuple[Store, Store]) -> None:
+    one, two = pair
+    await one.write(lambda tx: agents.register(tx, "a"))
+    pause = Pause(one, "a")
+    assert not await pause.holds()
+    await two.write(lambda tx: agents.set_paused(tx, "a", paused=True))
+    assert await pause.holds()
