@@ -58,8 +58,11 @@ def load(tx: Tx, node_ids: Collection[NodeId], repair_ids: Collection[RepairId] 
 
 
 def reconcile(tx: Tx, node_id: NodeId, present: Sequence[Condition]) -> bool:
-    """Make the books agree with a host's full state: what is not in it is over. Return whether anything changed."""
-    known = {one.id: one for one in conditions.of_node(tx, node_id)}
+    """Make the books agree with a host's full state: what is not in it is over. Return whether anything changed.
+
+    What the books have and cannot read is written anew, or is over like anything else.
+    """
+    known = conditions.known_of(tx, node_id)
     now = {one.id: one for one in present[: conditions.CONDITIONS_MAX]}
     changed = [one.id for one in now.values() if _put(tx, node_id, one, known)]
     changed += [one_id for one_id in known if one_id not in now and conditions.remove(tx, node_id, one_id)]
@@ -134,7 +137,7 @@ def _apply(tx: Tx, node_id: NodeId, event: HealthEvent) -> bool:
     return _put(tx, node_id, event.condition, {} if present is None else {present.id: present})
 
 
-def _put(tx: Tx, node_id: NodeId, condition: Condition, known: Mapping[str, Condition]) -> bool:
+def _put(tx: Tx, node_id: NodeId, condition: Condition, known: Mapping[str, Condition | None]) -> bool:
     """Keep an operator's word that the host has not heard of yet."""
     before = known.get(condition.id)
     if before is not None and before.acknowledged_by and not condition.acknowledged_by:

@@ -6,7 +6,7 @@ from functools import partial
 import structlog
 
 from control_plane.clock import Clock
-from control_plane.errors import OrQuantaError, PermissionDenied
+from control_plane.errors import PermissionDenied, Unavailable
 from control_plane.governor import health, hosts, repairs
 from control_plane.model.job import AllocationState
 from control_plane.model.node import HostInventory
@@ -71,9 +71,9 @@ class LinkRecorder:
         asked_at = self._clock.monotonic()
         try:
             results = await self._store.write(partial(self._write, state=state))
-        except OrQuantaError:
+        except (Unavailable, PermissionDenied):
             raise
-        except Exception:
+        except Exception:  # one job that cannot be read, say: its host has others, which would stop if it never linked
             log.exception("link.hello_failed_together", node_id=session.node_id, reports=len(greeting.reports))
             settled = await self._one_by_one(state)
             results = await self._store.write(partial(self._write, state=state, settled=settled))

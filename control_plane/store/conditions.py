@@ -1,6 +1,6 @@
 """What is wrong with nodes now, how that changed, and what operators said about it."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -55,10 +55,22 @@ def load(tx: Tx, node_ids: Collection[NodeId]) -> None:
 
 def of_node(tx: Tx, node_id: NodeId) -> tuple[Condition, ...]:
     """Return what is wrong with the node, worst first."""
-    rows: Iterable[ConditionRow] | None = tx.known((_PRESENT, node_id))
-    if rows is None:
-        rows = tx.session.execute(select(ConditionRow).where(col(ConditionRow.node_id) == node_id)).scalars()
-    return _worst_first(_model(tx, row) for row in rows)
+    return _worst_first(_model(tx, row) for row in _rows(tx, node_id))
+
+
+def known_of(tx: Tx, node_id: NodeId) -> dict[str, Condition | None]:
+    """Return what is wrong with the node by id, with None for what cannot be read."""
+    rows = _rows(tx, node_id)
+    found: dict[str, Condition | None] = {row.condition_id: None for row in rows}
+    found.update(readable(tx, rows, lambda row: (row.condition_id, _model(tx, row))))
+    return found
+
+
+def _rows(tx: Tx, node_id: NodeId) -> Sequence[ConditionRow]:
+    known: list[ConditionRow] | None = tx.known((_PRESENT, node_id))
+    if known is not None:
+        return known
+    return tx.session.execute(select(ConditionRow).where(col(ConditionRow.node_id) == node_id)).scalars().all()
 
 
 def _row(tx: Tx, node_id: NodeId, condition_id: str) -> ConditionRow | None:

@@ -6,9 +6,13 @@ import pytest
 from sqlalchemy import text
 
 from control_plane.model.ids import NodeId
+from control_plane.model.job import JobState
 from control_plane.model.record import Noun
 from control_plane.store import conditions, gpu_briefs
 from control_plane.store.database import Tx
+from orquanta.v1 import job_pb2
+from tests.control_plane.services.node_link.health_rig import condition
+from tests.control_plane.services.node_link.hosts import report
 from tests.control_plane.services.node_link.rig import Rig, running
 
 _BROKEN = ["'{\"gpus\": 7}'", "'{\"gpus\": ['"]
@@ -82,3 +86,37 @@ async def test_a_host_whose_job_cannot_be_read_keeps_what_it_was_told_and_the_ot
         told = [response.WhichOneof("message") for response in first.received]
         assert told[-1] == "heartbeat_ack"
         assert not first.received[-2].disconnect.reason
+
+
+async def test_one_job_that_cannot_be_read_does_not_keep_its_host_from_linking(rig: Rig) -> None:
+    one = await rig.join("a")
+    async with one.connect() as first:
+        broken_id, other_id = await rig.launch(1), await rig.launch(1)
+        broken = await rig.place(broken_id, (one, ["GPU-a-0"]))
+        other = await rig.place(other_id, (one, ["GPU-a-1"]))
+        assert await first.desired(2)
+    await rig.store.write(lambda tx: _break(tx, "jobs", "spec", "'{\"command\": 7}'", f"id = '{broken_id}'"))
+    ended = report(broken, state=job_pb2.ALLOCATION_STATE_ENDED)
+    async with one.connect(members=[ended, report(other)]) as again:
+        await rig.until_job(other_id, lambda job: job.state is JobState.RUNNING)
+        await again.heartbeat(1)
+        await again.next("heartbeat_ack")
+    async with one.connect(members=[report(broken), report(other)]) as again:
+        await again.heartbeat(1)
+        await again.next("heartbeat_ack")
+
+
+async def test_conditions_that_cannot_be_read_are_put_anew_or_are_over_once_their_host_says_how_it_is(rig: Rig) -> None:
+    one = await rig.join("a")
+    hello = one.hello()
+    hello.conditions.extend([condition(rig, one, "gpu/xid-79"), condition(rig, one, "gpu/xid-48")])
+    async with one.dial() as first:
+        await first.send(hello=hello)
+        await first.next("welcome")
+    await rig.store.write(lambda tx: _break(tx, "node_conditions", "document", '\'{"kind": "later"}\'', "true"))
+    del hello.conditions[1]
+    async with one.dial() as again:
+        await again.send(hello=hello)
+        await again.next("welcome")
+    found = await rig.store.read(lambda tx: conditions.of_node(tx, one.node_id))
+    assert [(each.id, each.summary) for each in found] == [("gpu/xid-79", "fell off the bus")]
