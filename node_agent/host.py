@@ -111,8 +111,15 @@ class NodeHost:
 
     async def set_fence(self, boottime_seconds: float) -> None:
         """Let jobs run until this moment if nothing is heard from the control plane."""
+        self._store_fence(self._runner.set_fence, boottime_seconds)
+
+    async def extend_fence(self, boottime_seconds: float) -> None:
+        """Let jobs run until this moment, or for as long as they may already if that is longer."""
+        self._store_fence(self._runner.extend_fence, boottime_seconds)
+
+    def _store_fence(self, store: Callable[[float], None], boottime_seconds: float) -> None:
         try:
-            self._runner.set_fence(boottime_seconds)
+            store(boottime_seconds)
         except OSError as error:
             # Without room for a few bytes the fence stays where it is, and the jobs stop when it passes: safe.
             log.error("fence.not_stored", error=str(error), todo="free some disk space, or the jobs will be stopped")  # noqa: TRY400 - the reason is whole

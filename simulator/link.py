@@ -168,7 +168,8 @@ class HostLink:
             raise await _status(call)
         if response.WhichOneof("message") != "welcome":
             if response.disconnect.HasField("fence"):
-                self.host.fence_at = now + response.disconnect.fence.ToTimedelta().total_seconds()
+                told = now + response.disconnect.fence.ToTimedelta().total_seconds()
+                self.host.fence_at = max(told, self.host.fence_at)  # never back; one that has no end has no jobs either
             raise _farewell(response.disconnect)
         welcome = response.welcome
         if not self.host.admit(welcome.control_epoch):

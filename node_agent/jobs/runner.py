@@ -156,6 +156,10 @@ class JobRunner:
         """
         self._starter.set_fence(deadline_boottime_seconds)
 
+    def extend_fence(self, deadline_boottime_seconds: float) -> None:
+        """Let jobs run until this CLOCK_BOOTTIME second unless they may run for longer already; see `set_fence`."""
+        self._starter.extend_fence(deadline_boottime_seconds)
+
     def use_gate(self, gate: Callable[[MemberSpec], str]) -> None:
         """Start nothing for which `gate` gives a reason, in words that follow "waits: ".
 

@@ -38,6 +38,12 @@ class Starter:
         if was_closed:
             self.drop_waiting()  # it was ordered before: by now it may run on another host
 
+    def extend_fence(self, deadline_boottime_seconds: float) -> None:
+        """Write the fence, unless it stands later already. Raises OSError."""
+        deadline = read_fence(self._fence_file, self._boot_id)
+        if deadline is None or deadline < deadline_boottime_seconds:
+            self.set_fence(deadline_boottime_seconds)
+
     def drop_waiting(self) -> None:
         """Start nothing that was ordered until now and waits."""
         members, desired = self._roster.members, self._roster.desired

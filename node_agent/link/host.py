@@ -34,6 +34,10 @@ class Host(Protocol):
         """Let jobs run until this moment on CLOCK_BOOTTIME if nothing is heard from the control plane."""
         ...
 
+    async def extend_fence(self, boottime_seconds: float) -> None:
+        """Let jobs run until this moment on CLOCK_BOOTTIME, or for as long as they may already if that is longer."""
+        ...
+
     def conditions(self) -> Sequence[health_pb2.Condition]:
         """Return every condition of now, worst first, at most 500 and 1 MiB together."""
         ...

@@ -124,7 +124,9 @@ class Session:
             raise await status_of(call)
         if response.WhichOneof("message") == "disconnect":
             if response.disconnect.HasField("fence"):  # it has to wait, and its jobs need not stop for that
-                await self._move_fence(sent_at + response.disconnect.fence.ToTimedelta().total_seconds())
+                # Who tells it may not be who heard the host last: what that one has acknowledged still counts.
+                told_seconds = response.disconnect.fence.ToTimedelta().total_seconds()
+                await parts.host.extend_fence(sent_at + told_seconds)
             raise disconnected(response.disconnect)
         if response.WhichOneof("message") != "welcome":
             raise StreamEnd(f"the control plane spoke before its welcome: {response.WhichOneof('message')}")

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from node_agent.jobs.proc import boottime_seconds
+from node_agent.jobs.proc import boot_id, boottime_seconds
 from node_agent.jobs.runner import StateDirectoryBusyError
 from node_agent.jobs.status import MemberState, Outcome, rejected
+from node_agent.jobs.supervisor.fence import read_fence
 from tests.node_agent.jobs.host import (
     CAP_SETUID,
     Host,
@@ -179,6 +180,17 @@ async def test_a_fence_that_passes_stops_jobs_and_one_that_is_renewed_does_not(h
         await running(runner, other.key)
         await runner.converge({})
         await ended(runner, other.key)
+
+
+async def test_a_fence_that_is_only_extended_never_moves_back(host: Host) -> None:
+    async with host.daemon() as runner:
+        now = boottime_seconds()
+        found = []
+        for extend, seconds in [(True, 200), (True, 100), (True, 300), (False, 50), (True, 40), (True, 60)]:
+            (runner.extend_fence if extend else runner.set_fence)(now + seconds)
+            deadline = read_fence(str(host.settings.fence_file), boot_id())
+            found.append(None if deadline is None else round(deadline - now))
+    assert found == [200, 200, 300, 50, 50, 60]
 
 
 async def test_what_was_ordered_before_the_fence_passed_is_not_started_when_it_opens_again(host: Host) -> None:

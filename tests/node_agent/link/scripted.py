@@ -58,6 +58,10 @@ class ScriptedHost:
         self.fences.append(boottime_seconds)
         await self._note()
 
+    async def extend_fence(self, boottime_seconds: float) -> None:
+        if boottime_seconds > max(self.fences, default=0.0):
+            await self.set_fence(boottime_seconds)
+
     def conditions(self) -> Sequence[health_pb2.Condition]:
         return self.present
 

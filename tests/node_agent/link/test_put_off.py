@@ -45,6 +45,19 @@ async def test_jobs_of_a_host_that_has_to_wait_run_on_if_the_control_plane_says_
         assert began + 100 - 30 < host.fences[0] < host.boottime() + 100
 
 
+async def test_a_host_that_has_to_wait_never_has_its_fence_moved_back(
+    plane: Plane, joined: Join, store: IdentityStore, tmp_path: Path
+) -> None:
+    async with linked(joined, store, tmp_path) as (_, host):
+        stream = await plane.up()
+        await host.wait_for(lambda: host.fences)
+        plane.refuse = put_off(0.05)
+        plane.refuse.fence.FromTimedelta(timedelta(seconds=3))
+        stream.send(node_link_pb2.ConnectResponse(disconnect=put_off(0.05)))
+        await plane.wait_for(lambda: len(plane.streams) >= 3)
+        assert host.fences == sorted(host.fences)
+
+
 async def test_a_stream_that_was_up_is_followed_by_a_connection_of_its_own(
     plane: Plane, joined: Join, store: IdentityStore, tmp_path: Path
 ) -> None:

@@ -917,7 +917,8 @@ class Disconnect(message.Message):
     @builtins.property
     def fence(self) -> duration_pb2.Duration:
         """Set where the host counts as heard although it has to wait: its jobs may run for this long from when it sent its
-        Hello. Where it is not set, the fence stays where it is.
+        Hello, or until the fence where that is later: another control plane may have heard the host since this one did.
+        Where it is not set, the fence stays where it is. It never moves the fence back.
         """
 
     def __init__(
