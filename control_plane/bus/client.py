@@ -293,8 +293,8 @@ class Bus:
                 await self._set_session(None)
                 log.warning("bus.disconnected")
             await self._reconnect()
-            self.reconnects += 1
             await self._restore_streams()
+            self.reconnects += 1  # who sees that it is back finds the streams there
             for callback in self._reconnect_callbacks:
                 try:
                     await callback()
