@@ -2,17 +2,20 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from control_plane.fleet.placement.room import Claim, Host
 from control_plane.fleet.queueing.model import WaitingJob
 from control_plane.model.ids import JobId, NodeId
 from control_plane.model.job import Job, JobState
+from control_plane.model.node import Node
 from control_plane.model.record import Event, Noun
 from control_plane.scheduling.values import Rights, UserLimits, bare_claim_of, claim_of, host_of, waiting_of
 from control_plane.store import allocations, conditions, events, jobs, nodes, teams, users
 from control_plane.store.database import Tx
 from control_plane.store.feed import EventFeed, Page
+from control_plane.store.readable import readable
 
 EVENTS_MAX: Final = 20_000
 """Events that are followed one by one; who is further behind reads everything anew."""
@@ -125,7 +128,7 @@ def jobs_now(tx: Tx, job_ids: Collection[JobId], terms: Terms) -> tuple[JobNow, 
 
 
 def hosts_now(tx: Tx, node_ids: Collection[NodeId]) -> dict[NodeId, Host | None]:
-    """Read hosts as they are now; None for those that have left."""
+    """Read hosts as they are now; None for those that have left or cannot be read."""
     nodes.load(tx, node_ids)
     if len(node_ids) > _ALONE_MAX:
         unwell, closed = conditions.gpu_health(tx), conditions.closed_hosts(tx)
@@ -134,11 +137,16 @@ def hosts_now(tx: Tx, node_ids: Collection[NodeId]) -> dict[NodeId, Host | None]
         for node_id in node_ids:
             unwell |= conditions.gpu_health(tx, node_id)
             closed |= conditions.closed_hosts(tx, node_id)
-    found = {node_id: nodes.get(tx, node_id) for node_id in sorted(node_ids)}
+    found = ((node_id, _node(tx, node_id)) for node_id in sorted(node_ids))
     return {
         node_id: None if node is None else host_of(node, unwell=unwell.get(node_id, {}), closed=node_id in closed)
-        for node_id, node in found.items()
+        for node_id, node in found
     }
+
+
+def _node(tx: Tx, node_id: NodeId) -> Node | None:
+    """Return a node, None if there is none or it cannot be read: as when all of them are read."""
+    return next(iter(readable(tx, [node_id], partial(nodes.get, tx), f"nodes {node_id}")), None)
 
 
 def _jobs(tx: Tx, found: Iterable[Job], terms: Terms, asked: Iterable[JobId] = ()) -> tuple[JobNow, ...]:

@@ -128,7 +128,13 @@ class Scheduler(Agent):
         known = None
         if world is not None:
             known = await newer(self._store.feed, world.sequence)
-        stopped, patch, whole, saved = await self._store.read(lambda tx: self._read(tx, world, known, whole=checks))
+        try:
+            stopped, patch, whole, saved = await self._store.read(lambda tx: self._read(tx, world, known, whole=checks))
+        except Unavailable:
+            raise
+        except Exception:
+            self._world = None  # the same events would fail again: the next round reads everything
+            raise
         if stopped:
             # What happens meanwhile is read when things go on.
             return None, False

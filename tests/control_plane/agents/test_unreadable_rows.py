@@ -13,9 +13,11 @@ from control_plane.agents import tracer
 from control_plane.agents.housekeeping import Housekeeping
 from control_plane.agents.notice_texts import WebhookKind
 from control_plane.agents.notifier import Notifier, Webhook
+from control_plane.agents.scheduler import agent
 from control_plane.governor import goal_ends, verdicts
 from control_plane.model.job import JobState
-from control_plane.scheduling.reading import Terms, everything, hosts_now, jobs_now
+from control_plane.model.record import Noun
+from control_plane.scheduling.reading import Everything, Terms, everything, hosts_now, jobs_now
 from control_plane.scheduling.view import QueueSettings, QueueView
 from control_plane.services import node_views
 from control_plane.services.convert import nodes as convert
@@ -56,10 +58,6 @@ _BROKEN: Final = {
 
 _READERS: Final[dict[str, Callable[[Tx], object]]] = {
     "the scheduler's reading": partial(everything, terms=_TERMS),
-    "the scheduler's changes": lambda tx: (
-        jobs_now(tx, jobs.live_ids(tx), _TERMS),
-        hosts_now(tx, [node.id for node in nodes.active(tx)]),
-    ),
     "nodes": lambda tx: node_views.page(tx, NodeFilter(), _ALL),
     "nodes of a model": lambda tx: nodes.page(tx, NodeFilter(gpu_type="h100"), _ALL),
     "node states": nodes.states,
@@ -106,11 +104,16 @@ async def test_a_row_that_cannot_be_read_is_set_aside_wherever_many_are_read(cli
     await _busy_fleet(clinic)
 
     def look(tx: Tx) -> None:
+        job_ids, node_ids = jobs.live_ids(tx), [node.id for node in nodes.active(tx)]
+        readers = _READERS | {
+            "the scheduler's jobs that have changed": lambda tx: jobs_now(tx, job_ids, _TERMS),
+            "the scheduler's hosts that have changed": lambda tx: hosts_now(tx, node_ids),
+        }
         for what, (table, column, broken) in _BROKEN.items():
             with suppress(_TakenBackError), tx.savepoint():
                 _spoil(tx, table, column, broken)
                 tx.session.expire_all()
-                for name, reader in _READERS.items():
+                for name, reader in readers.items():
                     with capture_logs() as told:
                         assert reader(tx) is not None, (what, name)
                     assert {one["event"] for one in told} <= {"row.set_aside"}, (what, name)
@@ -189,3 +192,52 @@ async def test_what_cannot_be_read_is_told_of_once_an_hour_and_says_nothing_of_w
         assert not await world.store.read(jobs.live)
     assert [one["what"] for one in told] == [f"jobs {job_id('secret')}"] * 2
     assert not any("password" in str(one) for one in told)
+
+
+@pytest.mark.parametrize("kind", ["node-state", "node-labels"])
+async def test_a_change_of_a_host_that_cannot_be_read_stops_neither_the_scheduler_nor_who_asks_about_the_queue(
+    clinic: Clinic, kind: str
+) -> None:
+    world = clinic.world
+    user = await world.user()
+    bad, _ = await world.node("bad"), await world.node("good")
+    view = QueueView(world.store, QueueSettings(LIMITS.max_gpus_per_user))
+    await clinic.scheduler.round()
+    await view.ask(lambda _, line: line)
+
+    def spoil(tx: Tx) -> None:
+        _spoil(tx, *_BROKEN[kind])
+        tx.emit(Noun.NODE, bad.id, "node.ready", "")
+
+    await world.store.write(spoil)
+    await world.launch(user, spec("a"))
+    await view.ask(lambda _, line: line)
+    await clinic.scheduler.round()
+    assert [member.node_name for member in (await world.newest("a")).members] == ["good"]
+
+
+async def test_after_changes_that_cannot_be_read_the_scheduler_reads_everything(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = clinic.world
+    user = await world.user()
+    await world.node("host")
+    await clinic.scheduler.round()
+
+    def cannot(*_: object) -> None:
+        raise LookupError("nobody has thought of this")
+
+    def read_all(tx: Tx, terms: Terms) -> Everything:
+        reloads.append(terms)
+        return everything(tx, terms)
+
+    reloads: list[Terms] = []
+    await world.launch(user, spec("a"))
+    with monkeypatch.context() as patched:
+        patched.setattr(agent, "changes", cannot)
+        with pytest.raises(LookupError):
+            await clinic.scheduler.round()
+    monkeypatch.setattr(agent, "everything", read_all)
+    await clinic.scheduler.round()
+    assert len(reloads) == 1
+    assert (await world.job("a")).state is JobState.PLACED
