@@ -33,6 +33,10 @@ class GpuClaims:
         self._claims[node_id] = uuids
         self._owners.update(dict.fromkeys(uuids, node_id))
 
+    def nodes(self) -> tuple[NodeId, ...]:
+        """Return the nodes that have claims."""
+        return tuple(self._claims)
+
     def owner(self, gpu_uuid: str) -> NodeId | None:
         """Return whose the GPU is."""
         return self._owners.get(gpu_uuid)

@@ -12,7 +12,7 @@ from control_plane.errors import Unavailable
 from control_plane.governor import books
 from control_plane.model.ids import NodeId
 from control_plane.model.node import NodeState
-from control_plane.model.record import Noun
+from control_plane.model.record import Event, Noun
 from control_plane.services.link_books import MemberKey
 from control_plane.services.link_elsewhere import LinkElsewhere
 from control_plane.services.link_orders import condition_order, member_stops, repair_order
@@ -106,18 +106,19 @@ class LinkDispatch:
                 continue
             if found is None:
                 self._refresh_all()  # what happened is not known any more
-                continue
-            for event in found:
-                if event.noun is Noun.ACTION and event.kind in _KILL_SWITCH:
-                    self._refresh_all()
-                elif event.noun is Noun.NODE and event.kind in _INTERESTING:
-                    self._notice(NodeId(event.id), event.kind)
-                elif event.noun is Noun.AGENT and event.kind == LEADER_CHANGED:
-                    self._refresh_all()  # hosts must know the epoch, to refuse what an older one orders
-                if self._elsewhere is not None:
-                    self._elsewhere.note(event)
+            for event in found or ():
+                self._take(event)
             if self._elsewhere is not None:
+                self._elsewhere.note(found)
                 await self._elsewhere.follow()
+
+    def _take(self, event: Event) -> None:
+        if event.noun is Noun.ACTION and event.kind in _KILL_SWITCH:
+            self._refresh_all()
+        elif event.noun is Noun.NODE and event.kind in _INTERESTING:
+            self._notice(NodeId(event.id), event.kind)
+        elif event.noun is Noun.AGENT and event.kind == LEADER_CHANGED:
+            self._refresh_all()  # hosts must know the epoch, to refuse what an older one orders
 
     def _notice(self, node_id: NodeId, kind: str) -> None:
         if self._registry.connected(node_id):
