@@ -58,7 +58,10 @@ class _Database:
     def _read(self, function: Callable[[Tx], T]) -> T:
         try:
             with Session(self.engine, autoflush=False, expire_on_commit=False) as session:
-                return function(Tx(session, self.clock.now(), writable=False))
+                try:
+                    return function(Tx(session, self.clock.now(), writable=False))
+                finally:
+                    session.info.clear()  # or the two would keep each other, and all rows, for the collector
         except SQLAlchemyError as error:
             raise domain_error(error) from error
 

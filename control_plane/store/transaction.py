@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 import structlog
 from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.orm import ORMExecuteState
 from sqlmodel import Session, SQLModel
 
 from control_plane.errors import Conflict, OrQuantaError, Unavailable
@@ -187,8 +188,8 @@ def _event_row(told: Emitted) -> dict[str, Any]:  # Any: a column's value
 def settle_before_statements(session: Session) -> None:
     """Have what waits in a session's transaction written before each of its statements, so that they see it."""
 
-    def settle(_: object) -> None:
-        tx: Tx | None = session.info.get(_CURRENT)
+    def settle(statement: ORMExecuteState) -> None:
+        tx: Tx | None = statement.session.info.get(_CURRENT)
         if tx is not None:
             tx.settle()
 

@@ -135,6 +135,7 @@ class Writer:
                 committing = True
                 session.commit()
                 connection.commit()
+                session.info.clear()  # or session and transaction would keep each other for the collector
         except Exception as error:  # noqa: BLE001 - every caller of the batch must get an answer
             failure = in_doubt(error) if committing else domain_error(error)
             for write in batch:
