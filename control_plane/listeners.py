@@ -31,6 +31,7 @@ _LINKS_MAX = NODES_MAX + 1_000
 """Calls in progress at once on the daemons' port: a stream of each host, and some that end as others take over."""
 _LINK_OPTIONS = (
     *SERVER_OPTIONS,
+    ("grpc.http2.bdp_probe", 0),  # or each host's message would be answered by a ping, to learn how large its window is
     ("grpc.tsi.max_frame_size", 1024),  # each connection's buffer for what it sends; by itself 16 KB
 )
 _NODE_LINK = "orquanta.v1.NodeLinkService"
