@@ -8,14 +8,15 @@ from typing import Final
 from control_plane.fleet.placement.room import Claim, Host
 from control_plane.fleet.queueing.model import WaitingJob
 from control_plane.model.ids import JobId, NodeId
-from control_plane.model.job import Job, JobState
+from control_plane.model.job import Allocation, Job, JobState
 from control_plane.model.node import Node
 from control_plane.model.record import Event, Noun
 from control_plane.scheduling.values import Rights, UserLimits, bare_claim_of, claim_of, host_of, waiting_of
-from control_plane.store import allocations, conditions, events, jobs, nodes, teams, users
+from control_plane.store import allocations, conditions, events, held, jobs, nodes, teams, users
 from control_plane.store.database import Tx
 from control_plane.store.feed import EventFeed, Page
-from control_plane.store.readable import readable
+from control_plane.store.held import Remains
+from control_plane.store.readable import read_each, readable
 
 EVENTS_MAX: Final = 20_000
 """Events that are followed one by one; who is further behind reads everything anew."""
@@ -70,7 +71,8 @@ def everything(tx: Tx, terms: Terms) -> Everything:
     unwell, closed = conditions.gpu_health(tx), conditions.closed_hosts(tx)
     found = (host_of(node, unwell=unwell.get(node.id, {}), closed=node.id in closed) for node in nodes.active(tx))
     hosts = tuple(host for host in found if host is not None)
-    return Everything(sequence, hosts, _jobs(tx, jobs.live(tx), terms, asked=jobs.live_ids(tx)), rights(tx, terms))
+    asked = (*jobs.live_ids(tx), *held.by_unknown(tx))
+    return Everything(sequence, hosts, _jobs(tx, jobs.live(tx), terms, asked=asked), rights(tx, terms))
 
 
 async def newer(feed: EventFeed, since: int) -> Page:
@@ -152,22 +154,21 @@ def _node(tx: Tx, node_id: NodeId) -> Node | None:
 def _jobs(tx: Tx, found: Iterable[Job], terms: Terms, asked: Iterable[JobId] = ()) -> tuple[JobNow, ...]:
     """Return the jobs as they are now; of those that were asked for and are not found, that they are gone.
 
-    A job that cannot be read does not wait either, but what it holds it holds.
+    A job that cannot be read does not wait either, but what it holds it holds; so does an attempt that cannot be read.
     """
     known = tuple(found)
     needed = {one for job in known if job.state is JobState.QUEUED for one in job.spec.depends_on}
-    states = jobs.states(tx, needed)
+    states = read_each(tx, needed, lambda ids: jobs.states(tx, set(ids)), "the state of a job")
     started = [job.id for job in known if job.epoch and not job.state.ended]
-    newest = {job_id: attempts[-1] for job_id, attempts in allocations.live_of(tx, started).items()}
+    newest = held.newest(tx, started)
     made = []
     for job in known:
-        attempt = newest.get(job.id)
         queued = job.state is JobState.QUEUED
         made.append(
             JobNow(
                 job.id,
                 waiting_of(job, states) if queued else None,
-                None if attempt is None else claim_of(job, attempt, min_runtime_seconds=terms.min_runtime_seconds),
+                _claim_of(job, newest.get(job.id), terms),
                 job.status_reason if queued else "",
                 job.spec.depends_on if queued else (),
             )
@@ -176,9 +177,15 @@ def _jobs(tx: Tx, found: Iterable[Job], terms: Terms, asked: Iterable[JobId] = (
     return (*made, *_unread(tx, [job_id for job_id in asked if job_id not in there]))
 
 
+def _claim_of(job: Job, attempt: Allocation | Remains | None, terms: Terms) -> Claim | None:
+    if isinstance(attempt, Allocation):
+        return claim_of(job, attempt, min_runtime_seconds=terms.min_runtime_seconds)
+    return None if attempt is None else bare_claim_of(attempt, job.user_id, job)
+
+
 def _unread(tx: Tx, job_ids: list[JobId]) -> Iterator[JobNow]:
-    owners = jobs.owners(tx, job_ids)
-    held = allocations.live_of(tx, list(owners))
+    owners = held.user_ids(tx, job_ids)
+    attempts = held.newest(tx, list(owners))
     for job_id in job_ids:
-        attempts = held.get(job_id)
-        yield JobNow(job_id, claim=None if attempts is None else bare_claim_of(attempts[-1], owners[job_id][0]))
+        attempt = attempts.get(job_id)
+        yield JobNow(job_id, claim=None if attempt is None else bare_claim_of(attempt, owners[job_id]))

@@ -24,6 +24,7 @@ from control_plane.model.job import (
 )
 from control_plane.model.node import GpuHealth, Node, NodeState
 from control_plane.model.team import Team
+from control_plane.store.held import Remains
 
 REFUSED: Final = "refused for now: "
 """How the reason begins of a job whose placement the governor has refused."""
@@ -104,29 +105,30 @@ def claim_of(job: Job, allocation: Allocation, *, min_runtime_seconds: float) ->
     )
 
 
-def bare_claim_of(allocation: Allocation, user_id: UserId) -> Claim | None:
-    """Return what an attempt holds of a job of which nothing else can be read: its GPUs, and its hosts for itself.
+def bare_claim_of(attempt: Allocation | Remains, user_id: UserId, job: Job | None = None) -> Claim | None:
+    """Return what an attempt holds of which no more can be read. Nobody has it make way.
 
-    Nobody has it make way.
+    Without its `job`, of which nothing else can be read either, its hosts are for itself.
     """
-    placements = _held(allocation)
+    placements = attempt.placements if isinstance(attempt, Remains) else _held(attempt)
     if not placements:
         return None
+    bare = ResourceRequest(
+        gpu_count=sum(len(one.gpu_uuids) for one in placements),
+        gpu_milli=attempt.gpu_milli % WHOLE_GPU_MILLI,
+        exclusive_nodes=True,
+    )
     return Claim(
-        allocation_id=allocation.id,
-        job_id=allocation.job_id,
+        allocation_id=attempt.id,
+        job_id=attempt.job_id,
         user_id=user_id,
-        team="",
+        team="" if job is None else job.team,
         priority=max(JobPriority),
-        resources=ResourceRequest(
-            gpu_count=sum(len(one.gpu_uuids) for one in placements),
-            gpu_milli=allocation.gpu_milli % WHOLE_GPU_MILLI,
-            exclusive_nodes=True,
-        ),
+        resources=bare if job is None else executors.asked(job.spec),
         placements=placements,
-        started_at=started_at(allocation),
+        started_at=attempt.created_at if isinstance(attempt, Remains) else started_at(attempt),
         protected_until=_NOTHING_TO_LOSE,
-        stopping=allocation.stop_requested,
+        stopping=attempt.stop_requested,
     )
 
 

@@ -9,14 +9,16 @@ from sqlmodel import col
 
 from control_plane.fleet import lifecycle
 from control_plane.model.ids import AllocationId, JobId, NodeId, UserId
-from control_plane.model.job import Allocation, AllocationMember, AllocationState, ExitReason
-from control_plane.model.money import from_micros, to_micros
+from control_plane.model.job import Allocation, AllocationMember, AllocationState
+from control_plane.model.money import to_micros
 from control_plane.model.node import NodeState
 from control_plane.model.record import Noun
 from control_plane.store import gpu_holds, occupied
+from control_plane.store.attempt_rows import reader
 from control_plane.store.database import Tx
 from control_plane.store.gpu_holds import GpuHold
 from control_plane.store.pages import batched
+from control_plane.store.readable import Unreadable, readable
 from control_plane.store.tables import AllocationMemberRow, AllocationRow, JobRow, NodeRow
 
 ASSIGNMENTS_CHANGED = "node.assignments_changed"
@@ -24,60 +26,18 @@ ASSIGNMENTS_CHANGED = "node.assignments_changed"
 _NO_PARENTS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-def _member(row: AllocationMemberRow) -> AllocationMember:
-    return AllocationMember(
-        rank=row.rank,
-        node_id=NodeId(row.node_id),
-        node_name=row.node_name,
-        gpu_uuids=tuple(row.gpu_uuids),
-        state=AllocationState(row.state),
-        exit_reason=ExitReason(row.exit_reason) if row.exit_reason else None,
-        exit_code=row.exit_code,
-        signal=row.signal,
-        message=row.message,
-        peak_memory_bytes=row.peak_memory_bytes,
-        gpu_seconds=row.gpu_seconds,
-        started_at=row.started_at,
-        ended_at=row.ended_at,
-    )
-
-
 def _models(tx: Tx, rows: Sequence[AllocationRow]) -> tuple[Allocation, ...]:
-    """Return allocations with their members: two statements for any number of them."""
-    members: dict[str, list[AllocationMember]] = {row.id: [] for row in rows}
-    for ids in batched(members):
-        query = select(AllocationMemberRow).where(col(AllocationMemberRow.allocation_id).in_(ids))
-        for member in tx.session.execute(query.order_by(col(AllocationMemberRow.rank))).scalars():
-            members[member.allocation_id].append(_member(member))
-    return tuple(_model(row, tuple(members[row.id])) for row in rows)
+    """Return attempts with their members: two statements for any number of them. Raises Unreadable."""
+    return tuple(map(reader(tx, rows), rows))
 
 
-def _model(row: AllocationRow, members: tuple[AllocationMember, ...]) -> Allocation:
-    return Allocation(
-        id=AllocationId(row.id),
-        job_id=JobId(row.job_id),
-        epoch=row.epoch,
-        state=AllocationState(row.state),
-        gpu_type=row.gpu_type,
-        price_usd_per_gpu_hour=from_micros(row.price_usd_micros_per_gpu_hour),
-        max_runtime_seconds=row.max_runtime_seconds,
-        master_address=row.master_address,
-        master_port=row.master_port,
-        placement_reason=row.placement_reason,
-        created_at=row.created_at,
-        members=members,
-        stop_requested=row.stop_requested,
-        cost_usd=from_micros(row.cost_usd_micros),
-        waived=row.waived,
-        ended_at=row.ended_at,
-        moved=row.moved,
-        gpu_milli=row.gpu_milli,
-        preempted_for=JobId(row.preempted_for) if row.preempted_for else None,
-    )
+def _readable(tx: Tx, rows: Sequence[AllocationRow]) -> tuple[Allocation, ...]:
+    """Return those of the attempts that can be read, with their members."""
+    return tuple(readable(tx, rows, reader(tx, rows)))
 
 
 def get(tx: Tx, allocation_id: AllocationId) -> Allocation | None:
-    """Return the allocation, or None."""
+    """Return the allocation, or None. Raises Unreadable."""
     row = tx.session.get(AllocationRow, allocation_id)
     return None if row is None else _models(tx, [row])[0]
 
@@ -92,17 +52,34 @@ def existing(tx: Tx, allocation_ids: Iterable[AllocationId]) -> frozenset[Alloca
 
 
 def of_jobs(tx: Tx, job_ids: Sequence[JobId]) -> dict[JobId, tuple[Allocation, ...]]:
-    """Return the attempts of each of the jobs that has any, newest last."""
-    found: dict[JobId, tuple[Allocation, ...]] = {}
-    for ids in batched(job_ids):
-        query = select(AllocationRow).where(col(AllocationRow.job_id).in_(ids)).order_by(col(AllocationRow.epoch))
-        for allocation in _models(tx, tx.session.execute(query).scalars().all()):
-            found[allocation.job_id] = (*found.get(allocation.job_id, ()), allocation)
+    """Return the attempts of each of the jobs that has any, newest last. Raises Unreadable."""
+    found, unread = readable_of_jobs(tx, job_ids)
+    for error in unread.values():
+        raise error
     return found
 
 
+def readable_of_jobs(
+    tx: Tx, job_ids: Sequence[JobId]
+) -> tuple[dict[JobId, tuple[Allocation, ...]], dict[JobId, Unreadable]]:
+    """Return the attempts of each of the jobs that can be read, newest last, and why another of a job cannot be."""
+    found: dict[JobId, tuple[Allocation, ...]] = {}
+    unread: dict[JobId, Unreadable] = {}
+    for ids in batched(job_ids):
+        query = select(AllocationRow).where(col(AllocationRow.job_id).in_(ids)).order_by(col(AllocationRow.epoch))
+        rows = tx.session.execute(query).scalars().all()
+        read = reader(tx, rows)
+        for row in rows:
+            job_id = JobId(row.job_id)
+            try:
+                found[job_id] = (*found.get(job_id, ()), read(row))
+            except Unreadable as error:
+                unread[job_id] = error
+    return found, unread
+
+
 def live(tx: Tx, *, node_id: NodeId | None = None) -> tuple[Allocation, ...]:
-    """Return the allocations that have not ended, on one node or on all."""
+    """Return the allocations that have not ended, on one node or on all. Raises Unreadable."""
     if node_id is not None and occupied.is_empty(tx, node_id):
         return ()
     query = select(AllocationRow).where(col(AllocationRow.state) != AllocationState.ENDED.value)
@@ -115,20 +92,8 @@ def live(tx: Tx, *, node_id: NodeId | None = None) -> tuple[Allocation, ...]:
     return _models(tx, tx.session.execute(query.order_by(col(AllocationRow.id))).scalars().all())
 
 
-def live_of(tx: Tx, job_ids: Sequence[JobId]) -> dict[JobId, tuple[Allocation, ...]]:
-    """Return the attempts that have not ended of each of the jobs that has any."""
-    found: dict[JobId, tuple[Allocation, ...]] = {}
-    for ids in batched(job_ids):
-        query = select(AllocationRow).where(
-            col(AllocationRow.job_id).in_(ids), col(AllocationRow.state) != AllocationState.ENDED.value
-        )
-        for allocation in _models(tx, tx.session.execute(query.order_by(col(AllocationRow.epoch))).scalars().all()):
-            found[allocation.job_id] = (*found.get(allocation.job_id, ()), allocation)
-    return found
-
-
 def stranded(tx: Tx) -> tuple[Allocation, ...]:
-    """Return the allocations with a member that has not ended on a node that is lost or revoked."""
+    """Return the allocations, of those that can be read, with an unended member on a node that is lost or revoked."""
     there = (
         select(col(AllocationMemberRow.allocation_id))
         .join(NodeRow, col(NodeRow.id) == col(AllocationMemberRow.node_id))
@@ -140,18 +105,21 @@ def stranded(tx: Tx) -> tuple[Allocation, ...]:
     query = select(AllocationRow).where(
         col(AllocationRow.state) != AllocationState.ENDED.value, col(AllocationRow.id).in_(there)
     )
-    return _models(tx, tx.session.execute(query.order_by(col(AllocationRow.id))).scalars().all())
+    return _readable(tx, tx.session.execute(query.order_by(col(AllocationRow.id))).scalars().all())
 
 
 def undecided(tx: Tx, *, limit: int = 500) -> tuple[Allocation, ...]:
-    """Return attempts, oldest first, whose members have all ended and that wait for the verdict whose fault it was."""
+    """Return attempts, oldest first, whose members have all ended and that wait for the verdict whose fault it was.
+
+    Those that cannot be read are left out.
+    """
     left = select(col(AllocationMemberRow.rank)).where(
         col(AllocationMemberRow.allocation_id) == col(AllocationRow.id),
         col(AllocationMemberRow.state) != AllocationState.ENDED.value,
     )
     query = select(AllocationRow).where(col(AllocationRow.state) == AllocationState.STOPPING.value, ~left.exists())
     oldest = query.order_by(col(AllocationRow.created_at), col(AllocationRow.id)).limit(limit)
-    return _models(tx, tx.session.execute(oldest).scalars().all())
+    return _readable(tx, tx.session.execute(oldest).scalars().all())
 
 
 def insert(

@@ -1,7 +1,7 @@
 """Jobs in the database."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
@@ -39,6 +39,22 @@ def _whole(tx: Tx, rows: Sequence[JobRow]) -> Callable[[JobRow], Job]:
     """Return what makes jobs of these rows with their attempts: three statements for any number of them."""
     attempts = allocations.of_jobs(tx, [JobId(row.id) for row in rows if row.epoch])
     return lambda row: _model(row, attempts.get(JobId(row.id), ()))
+
+
+def _shown(tx: Tx, rows: Sequence[JobRow]) -> Callable[[JobRow], Job]:
+    """Return what makes jobs of these rows with the attempts that can be read, and says why if one cannot be."""
+    attempts, unread = allocations.readable_of_jobs(tx, [JobId(row.id) for row in rows if row.epoch])
+
+    def shown(row: JobRow) -> Job:
+        job = _model(row, attempts.get(JobId(row.id), ()))
+        why = unread.get(job.id)
+        return (
+            job
+            if why is None
+            else replace(job, status_reason="; ".join(filter(None, (job.status_reason, why.message))))
+        )
+
+    return shown
 
 
 def _model(row: JobRow, attempts: tuple[Allocation, ...] = ()) -> Job:
@@ -107,7 +123,7 @@ def page(tx: Tx, which: JobFilter, request: PageRequest) -> Page[Job]:
         )
         query = query.where(col(JobRow.id).in_(there))
     rows, token = newest_first(tx.session, query, request, col(JobRow.created_at), col(JobRow.id))
-    return Page(tuple(readable(tx, rows, _whole(tx, rows))), token)
+    return Page(tuple(readable(tx, rows, _shown(tx, rows))), token)
 
 
 def many(tx: Tx, job_ids: Iterable[JobId]) -> tuple[Job, ...]:

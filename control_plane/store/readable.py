@@ -45,7 +45,7 @@ class NotJson:
     """Stands for the value of a JSON column that holds no JSON. Nothing can be done with it."""
 
 
-_BROKEN: Final = (Unreadable, ValueError, KeyError, TypeError, AttributeError)
+BROKEN: Final = (Unreadable, ValueError, KeyError, TypeError, AttributeError)
 """What comes of reading a row that holds something else than it should."""
 
 
@@ -66,7 +66,7 @@ def readable(tx: Tx, found: Iterable[S], read: Callable[[S], T], what: str = "")
     for one in found:
         try:
             made.append(read(one))
-        except _BROKEN as error:
+        except BROKEN as error:
             set_aside(tx, what or _name(one), error)
     return made
 
@@ -75,7 +75,7 @@ def read_each(tx: Tx, keys: Collection[K], load: Callable[[Sequence[K]], Mapping
     """Return what is read for these keys: of all at once, or, if one of them cannot be read, of each alone."""
     try:
         return load(list(keys))
-    except _BROKEN:
+    except BROKEN:
         return {key: value for part in readable(tx, keys, lambda key: load([key]), what) for key, value in part.items()}
 
 
@@ -89,7 +89,7 @@ def json_text(tx: Tx, column: Any, *path: str) -> ColumnElement[str]:  # Any: a 
 
 def set_aside(tx: Tx, what: str, error: Exception) -> None:
     """Say in the log that something cannot be read and is left out, at most once an hour."""
-    _tell(what, _why(error), tx.now.replace(minute=0, second=0, microsecond=0))
+    _tell(what, why_of(error), tx.now.replace(minute=0, second=0, microsecond=0))
 
 
 @lru_cache(_TOLD_MAX)
@@ -97,7 +97,8 @@ def _tell(what: str, why: str, _hour: datetime) -> None:
     log.error("row.set_aside", what=what, why=why, todo="run the version that wrote it, or restore it from a backup")
 
 
-def _why(error: Exception) -> str:
+def why_of(error: Exception) -> str:
+    """Return why something cannot be read, for a person."""
     return (error.message if isinstance(error, Unreadable) else f"{type(error).__name__}: {error}")[:_WHY_MAX]
 
 

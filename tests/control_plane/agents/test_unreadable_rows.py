@@ -14,14 +14,17 @@ from control_plane.agents.housekeeping import Housekeeping
 from control_plane.agents.notice_texts import WebhookKind
 from control_plane.agents.notifier import Notifier, Webhook
 from control_plane.agents.scheduler import agent
+from control_plane.agents.scheduler.agent import CHECK_SECONDS
 from control_plane.governor import goal_ends, verdicts
+from control_plane.model.action import ActionState
 from control_plane.model.job import JobState
 from control_plane.model.record import Noun
 from control_plane.scheduling.reading import Everything, Terms, everything, hosts_now, jobs_now
+from control_plane.scheduling.values import REFUSED
 from control_plane.scheduling.view import QueueSettings, QueueView
 from control_plane.services import node_views
 from control_plane.services.convert import nodes as convert
-from control_plane.store import actions, events, fleet_shapes, goals, incidents, jobs, nodes, readable
+from control_plane.store import actions, allocations, events, fleet_shapes, goals, incidents, jobs, nodes, readable
 from control_plane.store.actions import ActionFilter
 from control_plane.store.database import Tx
 from control_plane.store.goals import GoalFilter
@@ -47,6 +50,12 @@ _BROKEN: Final = {
     "node-state": ("nodes", "state", "'hibernating'"),
     "job": ("jobs", "spec", _LATER),
     "job-cut-off": ("jobs", "spec", _CUT_OFF),
+    "job-state": ("jobs", "status", "'hibernating'"),
+    "attempt": ("allocations", "state", "'hibernating'"),
+    "member-state": ("allocation_members", "state", "'hibernating'"),
+    "member-reason": ("allocation_members", "exit_reason", "'moonshine'"),
+    "member-gpus": ("allocation_members", "gpu_uuids", _LATER),
+    "member-gpus-cut-off": ("allocation_members", "gpu_uuids", _CUT_OFF),
     "condition": ("node_conditions", "document", _LATER),
     "health-event": ("health_events", "document", _LATER),
     "incident": ("incidents", "conditions", f"'[{_LATER[1:-1]}]'"),
@@ -71,6 +80,7 @@ _READERS: Final[dict[str, Callable[[Tx], object]]] = {
     "incidents": lambda tx: incidents.page(tx, IncidentFilter(), _ALL),
     "open incidents": incidents.unended,
     "verdicts": verdicts.doubts,
+    "stranded attempts": allocations.stranded,
     "traces": lambda tx: tracer.ended(tx, events.after(tx, 0)),
 }
 
@@ -224,6 +234,8 @@ async def test_after_changes_that_cannot_be_read_the_scheduler_reads_everything(
     await world.node("host")
     await clinic.scheduler.round()
 
+    reloads: list[Terms] = []
+
     def cannot(*_: object) -> None:
         raise LookupError("nobody has thought of this")
 
@@ -231,7 +243,6 @@ async def test_after_changes_that_cannot_be_read_the_scheduler_reads_everything(
         reloads.append(terms)
         return everything(tx, terms)
 
-    reloads: list[Terms] = []
     await world.launch(user, spec("a"))
     with monkeypatch.context() as patched:
         patched.setattr(agent, "changes", cannot)
@@ -241,3 +252,49 @@ async def test_after_changes_that_cannot_be_read_the_scheduler_reads_everything(
     await clinic.scheduler.round()
     assert len(reloads) == 1
     assert (await world.job("a")).state is JobState.PLACED
+
+
+@pytest.mark.parametrize("kind", ["attempt", "member-state", "member-gpus", "member-gpus-cut-off", "job-state"])
+async def test_what_an_attempt_that_cannot_be_read_holds_stays_its_own_and_others_find_their_places(
+    clinic: Clinic, kind: str
+) -> None:
+    world = clinic.world
+    user = await world.user()
+    host = await world.node("host", gpu=2)
+    await world.launch(user, spec("runs"))
+    await world.place("runs", (host, [0]))
+    await clinic.scheduler.round()
+
+    def spoil(tx: Tx) -> None:
+        _spoil(tx, *_BROKEN[kind])
+        tx.emit(Noun.JOB, job_id("runs"), "job.attempt_changed", "")
+
+    await world.store.write(spoil)
+    await world.launch(user, spec("next"), spec("waits"))
+    await clinic.scheduler.round()
+    world.clock.advance(CHECK_SECONDS + 1)
+    with capture_logs() as told:
+        await clinic.scheduler.round()
+    assert not [one for one in told if one["event"] == "scheduler.memory_differs"]
+    if kind == "job-state":  # it may have asked for the host alone
+        assert (await world.job("next")).state is JobState.QUEUED
+    else:
+        assert [member.gpu_uuids for member in (await world.newest("next")).members] == [("GPU-host-1",)]
+    waits = await world.job("waits")
+    assert (waits.state, waits.status_reason.startswith(REFUSED)) == (JobState.QUEUED, False)
+    placed = await world.place("waits", (host, [0]))
+    assert placed.state is ActionState.DENIED
+    assert f"held by {job_id('runs')}" in placed.outcome
+
+
+async def test_a_job_with_an_attempt_that_cannot_be_read_is_listed_and_says_so(clinic: Clinic) -> None:
+    world = clinic.world
+    user = await world.user()
+    host = await world.node("host")
+    await world.launch(user, spec("runs"), spec("waits"))
+    await world.place("runs", (host, [0]))
+    await world.store.write(lambda tx: _spoil(tx, *_BROKEN["attempt"]))
+    page = await world.store.read(lambda tx: jobs.page(tx, JobFilter(), _ALL).items)
+    reasons = {job.spec.name: job.status_reason for job in page}
+    assert f"attempt 1 of job {job_id('runs')} cannot be read by this control plane" in reasons["runs"]
+    assert "cannot be read" not in reasons["waits"]
