@@ -9,7 +9,7 @@ from control_plane.bus.client import Bus
 from control_plane.bus.subjects import replica_link
 from control_plane.bus.subscriptions import Subscription
 from control_plane.clock import Clock
-from control_plane.errors import OrQuantaError
+from control_plane.errors import OrQuantaError, Unavailable
 from control_plane.model.ids import NodeId
 from control_plane.replicas.directory import GONE_SECONDS, Directory
 from control_plane.services.link_registry import LinkRegistry
@@ -27,8 +27,8 @@ class LinkPeers:
     """The other replicas, as this one's links need them. An asynchronous context manager: it answers while entered.
 
     Whether two hosts have one identity is asked of the replica that holds the older link: only its own clock tells when
-    it was heard last. One that does not answer is gone, and so is its link. It is not asked again for a while: each of
-    its hosts comes here, and a question holds up a greeting.
+    it was heard last. One that does not answer is gone, and so is its link. Unless it still announces itself, it is not
+    asked again for a while: each of its hosts comes here, and a question holds up a greeting.
     """
 
     def __init__(
@@ -70,7 +70,9 @@ class LinkPeers:
             return str(json.loads(answer)["why"])[:_REASON_MAX]
         except (OrQuantaError, ValueError, KeyError, TypeError) as error:
             log.info("link.holder_silent", node_id=node_id, holder=holder, why=str(error)[:_REASON_MAX])
-            self._silent_until[holder] = self._clock.monotonic() + GONE_SECONDS
+            # One late answer of a replica that is there says nothing about its other hosts.
+            if isinstance(error, Unavailable) and not self._directory.is_there(holder):
+                self._silent_until[holder] = self._clock.monotonic() + GONE_SECONDS
             return ""
 
     async def _answer(self, request: bytes) -> bytes | None:

@@ -84,6 +84,7 @@ class LinkPresence:
         """Count hosts that were told to come back later as heard until then, unless they were revoked."""
         while True:
             await asyncio.sleep(_EXCUSE_SECONDS)
+            no_more = self._registry.look_up_excuses()
             put_off = self._admission.take_put_off()
             for ids in batched(put_off):
                 try:
@@ -93,7 +94,7 @@ class LinkPresence:
                     self._admission.give_back(put_off)
                     break
                 for node in standing:
-                    if node.state is not NodeState.REVOKED:
+                    if node.state is not NodeState.REVOKED and node.id not in no_more:
                         self._registry.excuse(node.id, put_off[node.id])
 
     async def _count(self) -> None:
@@ -147,6 +148,7 @@ class LinkPresence:
         except Unavailable:
             return
         if not taken:
+            self._registry.excuse_no_more(session.node_id)
             session.end("another control plane of this fleet holds its link")
         elif session.inventory is not None:
             session.state_changed(session.fresh_inventory or session.inventory)

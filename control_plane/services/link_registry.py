@@ -1,7 +1,7 @@
 """Which hosts are linked now, and when each was last heard. In memory: a heartbeat costs no write."""
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final, Protocol
 
 from control_plane.clock import Clock
@@ -57,6 +57,7 @@ class LinkRegistry:
         self._last_heard: dict[NodeId, float] = {}
         self._heard_since_taken: set[NodeId] = set()
         self._excused: dict[NodeId, float] = {}
+        self._no_more: set[NodeId] = set()  # no more than there are hosts
         self._replaced: dict[NodeId, deque[float]] = {}
         self._rivals: dict[NodeId, float] = {}
         self._openings: dict[NodeId, Allowance] = {}
@@ -140,13 +141,26 @@ class LinkRegistry:
         self._last_heard[node_id] = self._clock.monotonic()
         self._heard_since_taken.add(node_id)
 
+    def look_up_excuses(self) -> Collection[NodeId]:
+        """Return the nodes which, from now until the next call, are linked after all, linked elsewhere, or forgotten.
+
+        What is looked up meanwhile about one of them says nothing any more: it must not be excused.
+        """
+        self._no_more = set()
+        return self._no_more
+
     def excuse(self, node_id: NodeId, until: float) -> None:
         """Take note that a host was told to come back at this monotonic time: until then its silence is no fault."""
         self._excused[node_id] = until
 
     def excuse_no_more(self, node_id: NodeId) -> None:
-        """Take note that a host which was to come back here is linked to another control plane: that one hears it."""
+        """Take note that a host which was to come back here is linked to another control plane: that one hears it.
+
+        When it was last heard here says no more for how long its jobs may run.
+        """
+        self._no_more.add(node_id)
         self._excused.pop(node_id, None)
+        self._reported.pop(node_id, None)
 
     def take_heard(self) -> tuple[NodeId, ...]:
         """Return the nodes heard since the last call, and those that were told to come back later than now."""
@@ -200,6 +214,7 @@ class LinkRegistry:
         """Make this the node's live link; the one before is ended."""
         before = self._links.get(link.node_id)
         self._links[link.node_id] = link
+        self._no_more.add(link.node_id)
         self._excused.pop(link.node_id, None)
         self.heard(link.node_id)
         if before is not None:
@@ -217,6 +232,7 @@ class LinkRegistry:
 
     def forget(self, node_id: NodeId) -> None:
         """Drop what is known of a node that left the fleet."""
+        self._no_more.add(node_id)
         self._last_heard.pop(node_id, None)
         self._excused.pop(node_id, None)
         self._reported.pop(node_id, None)

@@ -30,7 +30,7 @@ from control_plane.services.link_policy import LocalPolicies
 from control_plane.services.link_presence import LinkPresence
 from control_plane.services.link_recorder import LinkRecorder
 from control_plane.services.link_registry import LinkRegistry
-from control_plane.services.link_session import LinkSession
+from control_plane.services.link_session import LinkSession, end_silent
 from control_plane.services.link_stream import Context, LinkStream
 from control_plane.services.link_terms import LinkTerms
 from control_plane.services.link_verdicts import LinkVerdicts
@@ -120,13 +120,11 @@ class NodeLinks:
 
     async def _end_silent(self) -> None:
         """End streams of which nothing has come for a lease: one look at all of them instead of a timer for each."""
-        loop = asyncio.get_running_loop()
+        loop, pause = asyncio.get_running_loop(), self._terms.lease_seconds * _SILENCE_LOOKS
         while True:
-            await asyncio.sleep(self._terms.lease_seconds * _SILENCE_LOOKS)
-            now = loop.time()
-            for link in self.registry.links():
-                if isinstance(link, LinkSession):
-                    link.end_if_silent(now)
+            before = loop.time()
+            await asyncio.sleep(pause)
+            end_silent(self.registry.links(), pause_seconds=pause, before=before, now=loop.time())
 
     async def _send_away(self) -> None:
         if not self._closing:

@@ -3,7 +3,7 @@
 Reading never waits for the database, so a heartbeat is acknowledged even while the database is away.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import structlog
@@ -19,7 +19,7 @@ from control_plane.services.allowance import Allowance
 from control_plane.services.link_books import MemberKey
 from control_plane.services.link_inbox import HealthInbox
 from control_plane.services.link_outbox import Outbox
-from control_plane.services.link_registry import LinkRegistry
+from control_plane.services.link_registry import Link, LinkRegistry
 from control_plane.services.link_terms import LinkTerms, farewell
 from control_plane.services.link_wire import read_inventory, read_report
 from orquanta.v1 import node_link_pb2, node_pb2
@@ -209,3 +209,16 @@ class LinkSession:
             return
         self.signing_request = pem
         self._changed(self)
+
+
+def end_silent(links: Iterable[Link], *, pause_seconds: float, before: float, now: float) -> None:
+    """End the streams of which nothing has come for a lease; to be called after a pause of so many seconds.
+
+    If that was twice as long as it should have been, the process stood still: what hosts have said meanwhile is read
+    before anybody counts as silent. `before`, `now`: when the pause began and ended, by the event loop's clock.
+    """
+    if now - before > 2 * pause_seconds:
+        return
+    for link in links:
+        if isinstance(link, LinkSession):
+            link.end_if_silent(now)

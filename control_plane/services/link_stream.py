@@ -19,6 +19,7 @@ from orquanta.v1 import node_link_pb2
 log = structlog.get_logger()
 
 _COME_BACK_SECONDS: Final = 5.0
+_UNREADABLE: Final = "what was received cannot be read"
 
 # Any: gRPC's context is generic in the message types of each method.
 Context = aio.ServicerContext[Any, Any]
@@ -44,7 +45,7 @@ class LinkStream:
 
         Raises what writing raises: Unavailable if the host does not read.
         """
-        session, outbox = self._session, self._session.outbox
+        outbox = self._session.outbox
         outbox.on_news = self._speak_aside
         try:
             await self._speak()
@@ -52,7 +53,7 @@ class LinkStream:
                 request = await self._next()
                 if request is None:
                     break
-                session.take(request)
+                self._take(request)
                 del request  # or the last one would be kept until the next one has come
                 if self._speaking is None:
                     await self._speak()
@@ -85,11 +86,18 @@ class LinkStream:
             return None
         except Exception as error:  # noqa: BLE001 - whatever breaks a stream ends this stream alone
             log.info("link.broken", node_id=session.node_id, why=f"{type(error).__name__}: {error}"[:200])
-            session.end("what was received cannot be read", retry_after_seconds=_COME_BACK_SECONDS)
+            session.end(_UNREADABLE, retry_after_seconds=_COME_BACK_SECONDS)
             return None
         finally:
             self._listener = None
             session.listening_since = None
+
+    def _take(self, request: node_link_pb2.ConnectRequest) -> None:
+        try:
+            self._session.take(request)
+        except Exception:
+            log.exception("link.not_taken", node_id=self._session.node_id)
+            self._session.end(_UNREADABLE, retry_after_seconds=_COME_BACK_SECONDS)
 
     async def _speak(self) -> None:
         outbox = self._session.outbox

@@ -2,15 +2,16 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Awaitable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 import pytest
 import pytest_asyncio
 
 from control_plane.bus.bucket import Bucket
-from control_plane.bus.client import Bus
+from control_plane.bus.client import Bus, Message
 from control_plane.bus.deltas import Deltas
 from control_plane.bus.subjects import REPLICA_BUCKET, replica_link
 from control_plane.clock import SystemClock
@@ -45,8 +46,12 @@ class HeldLink:
         raise AssertionError((reason, permanent, retry_after_seconds))
 
 
+def announcement(name: str) -> Announcement:
+    return Announcement(name, name, "a:1", f"{name}:2", 0, "0.1.0", "p", "s", "2026-05-04T12:00:00+00:00")
+
+
 def directory(name: str) -> Directory:
-    said = Announcement(name, name, "a:1", f"{name}:2", 0, "0.1.0", "p", "s", "2026-05-04T12:00:00+00:00")
+    said = announcement(name)
     return Directory(lambda: said, clock=CLOCK)
 
 
@@ -136,6 +141,27 @@ async def test_a_replica_that_does_not_answer_is_not_asked_about_each_of_its_hos
         assert await peers.rival("mute", new_id(NODE), "boot") == ""
         await eventually(lambda: len(asked) == 2)
     await subscription.close()
+
+
+async def test_a_late_answer_of_a_replica_that_is_there_says_nothing_about_its_other_hosts(
+    bus: Bus, clock: FakeClock
+) -> None:
+    async def answer(_question: bytes) -> bytes:
+        return b'{"why": "another host is connected"}'
+
+    near, late = announcement("near"), announcement("late")
+    replicas = Directory(lambda: near, clock=clock)
+    await replicas._take(Message("$KV.ORQ_REPLICAS.replica.late", json.dumps(asdict(late)).encode(), {}))
+    registry = LinkRegistry(clock=clock, shared=True)
+    async with LinkPeers(bus, replicas, registry, terms=LinkTerms(), clock=clock) as peers:
+        assert await peers.rival("late", new_id(NODE), "boot") == "", "nobody has answered"
+        subscription = await bus.serve(replica_link("late"), answer)
+
+        async def is_refused() -> bool:
+            return "another host" in await peers.rival("late", new_id(NODE), "boot")
+
+        await eventually(is_refused)
+        await subscription.close()
 
 
 async def test_what_a_model_writes_at_the_leader_is_read_at_the_others(bus: Bus) -> None:

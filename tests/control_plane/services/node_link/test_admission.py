@@ -179,6 +179,9 @@ def test_jobs_may_run_on_only_if_this_control_plane_is_in_charge_or_has_told_the
     assert terms.fence_of(shared.counted_seconds_ago(node_id, "boot")) == 270
     clock.offset_seconds += 300.0
     assert terms.fence_of(shared.counted_seconds_ago(node_id, "boot")) == 0
+    shared.note_reported([node_id], clock.monotonic())
+    shared.excuse_no_more(node_id)
+    assert shared.counted_seconds_ago(node_id, "boot") is None, "another one has heard it since"
 
 
 async def test_slow_greetings_shorten_the_line_and_lengthen_the_pauses() -> None:
@@ -246,12 +249,23 @@ async def test_a_host_that_was_put_off_while_the_store_was_away_is_excused_once_
     assert len(asked) > 1
 
 
-async def test_a_revoked_host_is_not_kept_alive_by_being_put_off(tmp_path: Path) -> None:
+async def test_a_revoked_host_is_not_kept_alive_by_being_put_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, states = asyncio.get_running_loop(), nodes.states
     async with running(tmp_path, one_at_a_time=True) as rig:
-        host, other = await rig.join("a"), await rig.join("b")
-        for one in (host, other):
+        host, late, other = await rig.join("a"), await rig.join("b"), await rig.join("c")
+        for one in (host, late, other):
             async with one.connect():
                 pass
+
+        def revoked_meanwhile(tx: Tx, node_ids: Collection[NodeId]) -> tuple[nodes.NodeStanding, ...]:
+            found = states(tx, node_ids)
+            if late.node_id in node_ids:
+                loop.call_soon_threadsafe(rig.registry.forget, late.node_id)
+            return found
+
+        monkeypatch.setattr(nodes, "states", revoked_meanwhile)
 
         def revoke(tx: Tx) -> None:
             nodes.update(tx, host.node_id, state=NodeState.REVOKED)
@@ -259,12 +273,13 @@ async def test_a_revoked_host_is_not_kept_alive_by_being_put_off(tmp_path: Path)
         await rig.store.write(revoke)
         async with rig.admission.turn(a_node()):
             await put_off_many(rig.admission)
-            for one in (host, other):
+            for one in (host, late, other):
                 async with one.dial() as stream:
                     await stream.send(hello=one.hello())
                     await stream.farewell()
         await until(lambda: rig.registry.silent_for_seconds(other.node_id) == 0)
         assert rig.registry.silent_for_seconds(host.node_id) > 0
+        assert rig.registry.silent_for_seconds(late.node_id) > 0
 
 
 async def test_the_greeting_of_a_host_that_has_gone_is_dropped_before_it_begins(tmp_path: Path) -> None:

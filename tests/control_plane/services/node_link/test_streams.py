@@ -14,12 +14,17 @@ from grpc import aio
 from control_plane.errors import Unavailable
 from control_plane.governor import hosts
 from control_plane.model.action import RevokeNode
-from control_plane.model.ids import NodeId
+from control_plane.model.identity import CertificateSerial, NodePrincipal
+from control_plane.model.ids import NODE, NodeId, new_id
 from control_plane.model.node import NodeState
+from control_plane.services.link_registry import LinkRegistry
+from control_plane.services.link_session import LinkSession, end_silent
 from control_plane.services.link_terms import LinkTerms
 from control_plane.store.database import Store, Tx
+from orquanta.v1 import node_link_pb2
 from tests.control_plane.services.node_link.hosts import key_pem, signing_request
 from tests.control_plane.services.node_link.rig import Rig, running
+from tests.fake_clock import FakeClock
 
 
 async def test_the_first_answer_is_welcome_with_the_terms_and_then_the_full_desired_state(rig: Rig) -> None:
@@ -141,6 +146,42 @@ async def test_silence_for_a_lease_ends_the_stream(tmp_path: Path) -> None:
         async with host.connect() as stream:
             assert "silent" in (await stream.farewell()).reason
         await rig.until_node(host.node_id, lambda node: not node.connected)
+
+
+def test_nobody_counts_as_silent_after_the_process_stood_still_before_what_was_said_meanwhile_is_read() -> None:
+    terms, clock = LinkTerms(lease_seconds=15.0), FakeClock()
+    principal = NodePrincipal(new_id(NODE), CertificateSerial("1"))
+    session = LinkSession(
+        principal,
+        "boot",
+        clock=clock,
+        terms=terms,
+        registry=LinkRegistry(clock=clock),
+        changed=lambda _: None,
+        health_changed=lambda _: None,
+    )
+    session.listening_since = 100.0
+    end_silent([session], pause_seconds=3.0, before=102.0, now=120.0)
+    assert not session.outbox.closed
+    end_silent([session], pause_seconds=3.0, before=120.0, now=123.0)
+    assert session.outbox.closed
+
+
+async def test_what_cannot_be_taken_ends_the_stream_that_it_came_from_with_a_time_to_come_back(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_session: LinkSession, _report: node_link_pb2.MemberReport) -> None:
+        raise RuntimeError("nobody thought of this")
+
+    monkeypatch.setattr(LinkSession, "_take_report", fail)
+    host = await rig.join("gpu-1")
+    async with host.connect() as stream:
+        await stream.send(member_report=node_link_pb2.MemberReport())
+        farewell = await stream.farewell()
+        assert "cannot be read" in farewell.reason
+        assert farewell.retry_after.ToTimedelta() == timedelta(seconds=5)
+    async with host.connect():
+        pass
 
 
 async def test_a_first_message_that_is_not_hello_and_a_second_hello_end_the_stream(rig: Rig) -> None:
