@@ -8,8 +8,10 @@ import structlog
 from control_plane.clock import Clock
 from control_plane.errors import PermissionDenied, Unavailable
 from control_plane.governor import health, hosts, repairs
+from control_plane.model.ids import NodeId
 from control_plane.model.job import AllocationState
 from control_plane.model.node import HostInventory
+from control_plane.model.repair import RepairReport
 from control_plane.services.link_books import Settled, settle
 from control_plane.services.link_claims import GpuClaims
 from control_plane.services.link_greeting import Greeting, Rejected
@@ -108,9 +110,16 @@ class LinkRecorder:
         if state.foreign_is_news:
             record_foreign_gpus(tx, node_id, state.foreign)
         health.reconcile(tx, node_id, greeting.conditions)
-        if greeting.repair is not None:
-            repairs.apply_live_report(tx, node_id, greeting.repair)
-        repairs.note_reconnect(tx, node_id)
+        if settled is None:
+            _follow_repair(tx, node_id, greeting.repair)
+        else:
+            try:
+                with tx.savepoint():
+                    _follow_repair(tx, node_id, greeting.repair)
+            except Unavailable:
+                raise
+            except Exception:  # it is ordered nothing, then; its jobs go on
+                log.exception("link.repair_not_followed", node_id=node_id)
         if self._replica:
             link_holders.take(tx, node_id, self._replica)
         session.control_epoch = self._store.epoch_of_orders(tx)
@@ -126,3 +135,10 @@ class LinkRecorder:
             for report in reports
             if (report.allocation_id, report.rank) not in done and report.state is not AllocationState.ENDED
         ]
+
+
+def _follow_repair(tx: Tx, node_id: NodeId, report: RepairReport | None) -> None:
+    """Take note of how the host's repair stands, and that the host is back to go on with it."""
+    if report is not None:
+        repairs.apply_live_report(tx, node_id, report)
+    repairs.note_reconnect(tx, node_id)

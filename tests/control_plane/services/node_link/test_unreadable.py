@@ -1,5 +1,6 @@
 """What is known of one host and cannot be read is that host's trouble: every other one is served."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,15 @@ from control_plane.model.job import JobState
 from control_plane.model.record import Noun
 from control_plane.store import conditions, gpu_briefs
 from control_plane.store.database import Tx
+from control_plane.store.health_tables import RepairRow
+from control_plane.store.rows import fresh
 from orquanta.v1 import job_pb2
 from tests.control_plane.services.node_link.health_rig import condition
 from tests.control_plane.services.node_link.hosts import report
 from tests.control_plane.services.node_link.rig import Rig, running
 
 _BROKEN = ["'{\"gpus\": 7}'", "'{\"gpus\": ['"]
+NOW = datetime(2026, 5, 4, tzinfo=UTC)
 _IDS = ["of a later version", "cut off"]
 
 
@@ -120,3 +124,18 @@ async def test_conditions_that_cannot_be_read_are_put_anew_or_are_over_once_thei
         await again.next("welcome")
     found = await rig.store.read(lambda tx: conditions.of_node(tx, one.node_id))
     assert [(each.id, each.summary) for each in found] == [("gpu/xid-79", "fell off the bus")]
+
+
+async def test_a_repair_that_cannot_be_read_does_not_keep_its_host_from_linking(rig: Rig) -> None:
+    one = await rig.join("a")
+    values = {"origin": "control_plane", "rung": 1, "state": "of a later version", "reason": "", "ordered_at": NOW}
+    lists: dict[str, list[str]] = dict.fromkeys(("gpu_uuids", "process_ids", "condition_ids", "steps", "checks"), [])
+
+    def put(tx: Tx) -> None:
+        tx.add(fresh(RepairRow, {"id": "rep-1", "node_id": one.node_id, "sent_at": NOW, **values, **lists}))
+
+    await rig.store.write(put)
+    async with one.connect() as stream:
+        await stream.heartbeat(1)
+        await stream.next("heartbeat_ack")
+    assert (await rig.node(one.node_id)).inventory is not None
