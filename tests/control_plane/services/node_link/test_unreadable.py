@@ -129,7 +129,8 @@ async def test_conditions_that_cannot_be_read_are_put_anew_or_are_over_once_thei
 async def test_a_repair_that_cannot_be_read_does_not_keep_its_host_from_linking(rig: Rig) -> None:
     one = await rig.join("a")
     values = {"origin": "control_plane", "rung": 1, "state": "of a later version", "reason": "", "ordered_at": NOW}
-    lists: dict[str, list[str]] = dict.fromkeys(("gpu_uuids", "process_ids", "condition_ids", "steps", "checks"), [])
+    empty = ("gpu_uuids", "process_ids", "condition_ids", "steps", "checks")
+    lists: dict[str, list[str]] = {column: [] for column in empty}
 
     def put(tx: Tx) -> None:
         tx.add(fresh(RepairRow, {"id": "rep-1", "node_id": one.node_id, "sent_at": NOW, **values, **lists}))
