@@ -1,5 +1,6 @@
 """A transaction as the store's modules see it, and what the database's errors mean to callers."""
 
+import sqlite3
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -215,7 +216,7 @@ def _detail(error: Exception) -> str:
 
 def in_doubt(error: Exception) -> OrQuantaError:
     """Return what an error of a commit means to callers: its answer may be lost, and only that."""
-    if isinstance(error, IntegrityError):
+    if isinstance(error, IntegrityError) or _is_full(error):
         return domain_error(error)
     log.error("store.commit_failed", error=_detail(error))
     return Unavailable(
@@ -223,6 +224,11 @@ def in_doubt(error: Exception) -> OrQuantaError:
         "look before you retry",
         reason=DATABASE_AWAY,
     )
+
+
+def _is_full(error: Exception) -> bool:
+    """Tell whether SQLite found no room on the disk: then it has surely written nothing."""
+    return getattr(getattr(error, "orig", None), "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
 
 
 def unavailable(error: Exception) -> Unavailable:
