@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -17,8 +17,6 @@ from control_plane.store import events, feed
 from control_plane.store.database import Store, Tx
 from control_plane.store.feed import EventFeed
 from control_plane.store.tables import EventRow
-from tests.fake_clock import FakeClock
-from tests.postgresql import PostgreSql
 
 JOB, NODE = (Noun.JOB,), (Noun.NODE,)
 
@@ -176,15 +174,6 @@ async def test_who_waits_for_what_concerns_it_is_not_woken_by_others(store: Stor
     position = await asyncio.wait_for(waiting, 30)
     assert await names_after(store, position) == ["c", "n"]
     assert looked == ["a", "b", "c"]
-
-
-@pytest.fixture
-async def pair(migrated_postgresql: PostgreSql, clock: FakeClock) -> AsyncIterator[tuple[Store, Store]]:
-    with migrated_postgresql.database("orquanta_template") as url:
-        one, two = await Store.open(url, clock=clock, shared=True), await Store.open(url, clock=clock, shared=True)
-        yield one, two
-        await one.close()
-        await two.close()
 
 
 @pytest.mark.postgres

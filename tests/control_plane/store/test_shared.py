@@ -1,7 +1,6 @@
 """One PostgreSQL under several control planes: who may write, and in which order others see it."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -10,19 +9,8 @@ from control_plane.errors import Unavailable
 from control_plane.model.record import Noun
 from control_plane.store import agents, events
 from control_plane.store.database import Store
-from tests.fake_clock import FakeClock
-from tests.postgresql import PostgreSql
 
 pytestmark = pytest.mark.postgres
-
-
-@pytest.fixture
-async def pair(migrated_postgresql: PostgreSql, clock: FakeClock) -> AsyncIterator[tuple[Store, Store]]:
-    with migrated_postgresql.database("orquanta_template") as url:
-        one, two = await Store.open(url, clock=clock, shared=True), await Store.open(url, clock=clock, shared=True)
-        yield one, two
-        await one.close()
-        await two.close()
 
 
 async def test_each_may_write_what_people_and_hosts_say(pair: tuple[Store, Store]) -> None:
