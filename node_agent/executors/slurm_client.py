@@ -25,6 +25,7 @@ _LOOK_SECONDS: Final = 1.0
 _LONGEST_LOOK_SECONDS: Final = 3.0
 _SETTLE_SECONDS: Final = 0.5  # what a job wrote last may come late over a shared disk
 _ANSWER_SECONDS: Final = 5.0
+_SIGNALED_BASE: Final = 128
 _UNKNOWN_LOOKS_MAX: Final = 12
 _FIELD: Final = re.compile(r"(\w+)=(\S*)")
 _TIME: Final = re.compile(
@@ -66,6 +67,14 @@ class Job:
     def ended(self) -> bool:
         """Whether it will not run any more."""
         return self.state in _ENDED
+
+    @property
+    def ended_by(self) -> int:
+        """The signal that ended it, or 0. Of a cancelled job, srun or a shell may tell it as 128 and its number."""
+        if self.signal or self.state != "CANCELLED":
+            return self.signal
+        told = self.exit_code - _SIGNALED_BASE
+        return int(signal.SIGTERM) if not self.exit_code else told if told in signal.valid_signals() else 0
 
 
 class Client:
@@ -247,7 +256,7 @@ class Client:
             self._file.write(SiteState("running", "", self._id, ran_seconds=self._ran_seconds))
 
     def _end(self, job: Job) -> int:
-        number = job.signal or (signal.SIGTERM if job.state == "CANCELLED" and not job.exit_code else 0)
+        number = job.ended_by
         outcome, message = _OUTCOMES.get(job.state, ("signaled" if number else "exited", ""))
         if job.state == "CANCELLED" and not self._stopping:
             message = "cancelled in Slurm, by its user or an administrator"

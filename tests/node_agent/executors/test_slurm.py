@@ -272,7 +272,7 @@ async def test_a_job_ran_for_as_long_as_slurm_says(host: Host, slurm_conf: Path)
 
 
 async def test_a_job_that_a_stranger_cancels_says_so(host: Host, slurm_conf: Path) -> None:
-    job = spec("taken", "echo started; sleep 600", gpu_uuids=H100[:1])
+    job = spec("taken", "exec sleep 600", gpu_uuids=H100[:1])
     async with host.daemon() as runner:
         await runner.converge({job.key: job})
         await running(runner, job.key)
@@ -298,6 +298,24 @@ async def test_a_submission_without_an_answer_is_found_and_not_made_twice(
 @pytest.mark.parametrize("state", ["POWER_UP_NODE", "SIGNALING", "a word of a later Slurm"])
 def test_a_job_in_a_state_that_is_not_an_end_goes_on(state: str) -> None:
     assert not Job(state, "", 0, 0).ended
+
+
+@pytest.mark.parametrize(
+    ("state", "exit_code", "number", "ended_by"),
+    [
+        pytest.param("CANCELLED", 0, 15, 15, id="signaled"),
+        pytest.param("CANCELLED", 0, 0, 15, id="before it ran"),
+        pytest.param("CANCELLED", 143, 0, 15, id="as srun tells it"),
+        pytest.param("CANCELLED", 3, 0, 0, id="it ended by itself"),
+        pytest.param("CANCELLED", 255, 0, 0, id="no signal has that number"),
+        pytest.param("FAILED", 143, 0, 0, id="an exit code of the job's own"),
+        pytest.param("FAILED", 0, 9, 9, id="killed"),
+    ],
+)
+def test_a_cancelled_job_ended_by_a_signal_however_slurm_tells_it(
+    state: str, exit_code: int, number: int, ended_by: int
+) -> None:
+    assert Job(state, "", exit_code, number).ended_by == ended_by
 
 
 def test_marks_tell_whose_a_job_is_and_a_sites_comment_stays() -> None:
