@@ -75,8 +75,11 @@ class Run:
         return min(1.0, self.elapsed_seconds / self._seconds) if self._seconds else 1.0
 
     def done(self) -> bool:
-        """Tell whether to stop: all steps made, time over, or asked to."""
-        return self.stopped or self.progress >= 1.0
+        """Tell whether to stop: all steps made, time over, or asked to.
+
+        Time is over after one step at the earliest: a host that was slow to start the program still gets an answer.
+        """
+        return self.stopped or (self.step > 0 and self.progress >= 1.0)
 
     def exit_code(self) -> int:
         """Return 0, or what a shell reports for SIGTERM if the run was cut short."""

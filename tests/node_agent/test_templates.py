@@ -62,6 +62,14 @@ def test_the_others_report_what_they_did(template: str, told: str) -> None:
     assert told in _run(template, "--steps", steps)
 
 
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [("batch", "done, 32 records"), ("inference", "1 requests"), ("benchmark", "best matmul_gflops")],
+)
+def test_a_host_so_slow_that_the_time_is_over_at_once_still_gets_one_step(template: str, told: str) -> None:
+    assert told in _run(template, "--seconds", "0.000001")
+
+
 def test_ranks_of_a_gang_end_with_the_same_model(tmp_path: Path) -> None:
     place = {"NNODES": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     with (
