@@ -143,7 +143,7 @@ async def test_close_returns_even_if_a_cancellation_is_lost_on_the_way(
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
 
-    monkeypatch.setattr("control_plane.bus.client.ensure_stream", deaf)
+    monkeypatch.setattr("control_plane.bus.connection.ensure_stream", deaf)
     await kill(broker)
     await restoring.wait()
 
