@@ -12,6 +12,7 @@ from control_plane.model.repair import RepairState, Rung
 from control_plane.store import audit, conditions, incidents, repairs
 from control_plane.store.database import Tx
 from control_plane.store.incidents import Parts
+from control_plane.store.readable import readable
 
 CONDITIONS_MAX = 64
 """Conditions told in one incident; the worst ones."""
@@ -62,8 +63,12 @@ def open_incident(
 
 
 def follow_conditions(tx: Tx, node_id: NodeId) -> None:
-    """Let the node's open incident know how its conditions stand: they join it, change, or are over."""
-    incident = incidents.open_of(tx, node_id, Parts.NONE)
+    """Let the node's open incident know how its conditions stand: they join it, change, or are over.
+
+    One that cannot be read is left as it is: a host is heard all the same, and it catches up when it can be read.
+    """
+    found = readable(tx, [node_id], lambda one: incidents.open_of(tx, one, Parts.NONE), f"the incident of {node_id}")
+    incident = found[0] if found else None
     if incident is None:
         return
     now = conditions.of_node(tx, node_id)

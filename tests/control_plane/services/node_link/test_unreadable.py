@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from control_plane.governor import incidents
 from control_plane.model.ids import NodeId
 from control_plane.model.job import JobState
 from control_plane.model.record import Noun
-from control_plane.store import conditions, gpu_briefs
+from control_plane.store import conditions, gpu_briefs, nodes
 from control_plane.store.database import Tx
 from control_plane.store.health_tables import RepairRow
 from control_plane.store.rows import fresh
@@ -124,6 +125,30 @@ async def test_conditions_that_cannot_be_read_are_put_anew_or_are_over_once_thei
         await again.next("welcome")
     found = await rig.store.read(lambda tx: conditions.of_node(tx, one.node_id))
     assert [(each.id, each.summary) for each in found] == [("gpu/xid-79", "fell off the bus")]
+
+
+async def test_an_incident_that_cannot_be_read_does_not_keep_its_host_from_being_heard(rig: Rig) -> None:
+    one = await rig.join("a")
+    hello = one.hello()
+    hello.conditions.append(condition(rig, one, "gpu/xid-79"))
+
+    def open_one(tx: Tx) -> None:
+        node = nodes.get(tx, one.node_id)
+        assert node is not None
+        incidents.open_incident(tx, node, conditions.of_node(tx, one.node_id), why="broken")
+        _break(tx, "incidents", "conditions", '\'[{"kind": "later"}]\'', "true")
+
+    async with one.dial() as first:
+        await first.send(hello=hello)
+        await first.next("welcome")
+        await rig.store.write(open_one)
+    hello.conditions[0].id = "gpu/xid-48"
+    async with one.dial() as again:
+        await again.send(hello=hello)
+        await again.next("welcome")
+        await again.heartbeat(1)
+        await again.next("heartbeat_ack")
+    assert [each.id for each in await rig.store.read(lambda tx: conditions.of_node(tx, one.node_id))] == ["gpu/xid-48"]
 
 
 async def test_a_repair_that_cannot_be_read_does_not_keep_its_host_from_linking(rig: Rig) -> None:
