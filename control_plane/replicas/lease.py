@@ -93,11 +93,13 @@ class Lease:
         """Hold the lease for longer; False if somebody else has taken it. Raises Unavailable."""
         if await self._set(self._revision):
             return True
-        # A renewal whose answer was lost has moved the revision on.
+        revision = await self._moved_on()
+        return revision is not None and await self._set(revision)
+
+    async def _moved_on(self) -> int | None:
+        """Return the key's revision if it is still ours: a renewal whose answer was not heard has moved it on."""
         entry = await self._bucket.get(KEY)
-        if entry is None or _instance(entry.value) != self.mine.instance:
-            return False
-        return await self._set(entry.revision)
+        return None if entry is None or _instance(entry.value) != self.mine.instance else entry.revision
 
     async def _set(self, revision: int) -> bool:
         asked_at = self._clock.monotonic()
@@ -111,4 +113,8 @@ class Lease:
     async def give_back(self) -> None:
         """Let others take the lease at once. Raises Unavailable."""
         self._held_until = 0.0
-        await self._bucket.swap(KEY, Holder("", "").to_json(), revision=self._revision)
+        nobody = Holder("", "").to_json()
+        if await self._bucket.swap(KEY, nobody, revision=self._revision) is None:
+            revision = await self._moved_on()
+            if revision is not None:
+                await self._bucket.swap(KEY, nobody, revision=revision)

@@ -69,6 +69,16 @@ async def test_a_lease_that_is_given_back_is_taken_at_once(bucket: Bucket) -> No
     assert await two.try_take()
 
 
+async def test_a_lease_is_given_back_also_after_a_renewal_that_was_given_up_on_its_way(bucket: Bucket) -> None:
+    (one, _), (two, _) = lease(bucket, "one"), lease(bucket, "two")
+    assert await one.try_take()
+    await bucket.put(KEY, one.mine.to_json())
+    await one.give_back()
+    assert await two.try_take()
+    await one.give_back()
+    assert await two.renew(), "what another one holds is not given away"
+
+
 async def test_a_renewal_whose_answer_was_lost_is_known_as_its_own(bucket: Bucket) -> None:
     one, _ = lease(bucket, "one")
     assert await one.try_take()
