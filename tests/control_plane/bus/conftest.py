@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from nats.aio.client import Client
+from nats.js import JetStreamContext
 
 from control_plane.bus.callout import AuthCallout
 from control_plane.bus.client import Bus, BusEndpoint
@@ -128,10 +129,14 @@ class NodeClient:
         """The host that it says it is, by its inbox."""
         return NodeId(str(self.client._inbox_prefix, "ascii").removeprefix("_INBOX."))
 
+    def stream(self) -> JetStreamContext:
+        """What publishes to streams, and is patient where nats-py gives up after five seconds."""
+        return self.client.jetstream(timeout=30)
+
     async def violations(self) -> list[str]:
         """What the broker has refused up to now."""
-        await self.client.flush()
-        await self.client.flush()  # nats-py's first ping overtakes its buffer
+        await self.client.flush(30)
+        await self.client.flush(30)  # nats-py's first ping overtakes its buffer
         return [error for error in self.errors if "permissions violation" in error]
 
 
@@ -215,6 +220,7 @@ async def node_client(
         "tls_handshake_first": True,
         "inbox_prefix": inbox,
         "allow_reconnect": False,
+        "connect_timeout": 30,  # two seconds by itself
         "error_cb": on_error,
         "closed_cb": on_closed,
     }

@@ -37,6 +37,7 @@ async def until_healthy(bus: Bus, *, after: int) -> None:
 
 
 async def kill(broker: EmbeddedNats) -> None:
+    await eventually(lambda: broker.pid is not None)  # clients may be served a moment before it is known
     assert broker.pid is not None
     os.kill(broker.pid, signal.SIGKILL)
 

@@ -1,11 +1,12 @@
 """A NATS server of your own, set up as docs/operating-nats.md says and not by us."""
 
 import asyncio
+import json
 import re
-import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -15,7 +16,6 @@ from control_plane.bus.client import Bus, Message
 from control_plane.bus.streams import stream_specs
 from control_plane.bus.subjects import ALL_TELEMETRY, node_inbox_prefix, node_log, node_telemetry
 from control_plane.model.ids import JOB, new_id
-from orquanta.gameday.fleet import free_port
 from tests.control_plane.bus.conftest import CLOCK, Site, eventually, node_client
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "operating-nats.md"
@@ -29,7 +29,6 @@ def documented_configuration() -> str:
 
 @pytest.fixture
 async def url(site: Site) -> AsyncIterator[str]:
-    port = free_port()
     text = documented_configuration()
     for name, value in {
         "SERVER_CERTIFICATE": site.server.certificate,
@@ -41,21 +40,26 @@ async def url(site: Site) -> AsyncIterator[str]:
     }.items():
         text = re.sub(rf"\b{name}\b", str(value), text)
     config = site.directory / "own.conf"
-    config.write_text(f"listen: 127.0.0.1:{port}\n{text}")
+    config.write_text(f'listen: "127.0.0.1:-1"\nports_file_dir: "{site.directory}"\n{text}')  # any free port
     process = await asyncio.create_subprocess_exec(
         Path(sys.executable).with_name("nats-server"), "-c", config, stderr=asyncio.subprocess.DEVNULL
     )
     try:
-        await eventually(lambda: listens(port))
-        yield f"tls://127.0.0.1:{port}"
+        ports = site.directory / f"nats-server_{process.pid}.ports"
+        await eventually(lambda: client_port(ports) != 0)
+        yield f"tls://127.0.0.1:{client_port(ports)}"
     finally:
         process.terminate()
         await process.wait()
 
 
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def client_port(ports: Path) -> int:
+    """The port for clients, which the server writes into a file once it listens; 0 before."""
+    try:
+        found = urlsplit(str(json.loads(ports.read_bytes())["nats"][0])).port
+    except (FileNotFoundError, ValueError, KeyError, IndexError):
+        return 0
+    return found or 0
 
 
 async def test_documented_configuration_serves_hosts_and_keeps_them_apart(site: Site, url: str) -> None:
@@ -71,7 +75,7 @@ async def test_documented_configuration_serves_hosts_and_keeps_them_apart(site: 
         await bus.ensure_streams(stream_specs())
         await bus.subscribe(ALL_TELEMETRY, heard.put)
 
-        stored = await client.client.jetstream().publish(node_log(a.node_id, new_id(JOB)), b"x")
+        stored = await client.stream().publish(node_log(a.node_id, new_id(JOB)), b"x")
         await client.client.publish(node_telemetry(b.node_id), b"forged")
         await client.client.publish(node_telemetry(a.node_id), b"own")
 

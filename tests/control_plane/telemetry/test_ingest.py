@@ -179,7 +179,7 @@ async def test_telemetry_of_a_host_arrives_in_its_window(place: Place) -> None:
 
 async def test_output_arrives_once_however_often_it_is_sent(place: Place) -> None:
     async with place.ingesting() as ingest, place.host(0) as host:
-        stream = host.client.jetstream()
+        stream = host.stream()
         subject = node_log(place.nodes[0], place.job_id)
         for _ in range(2):
             await stream.publish(subject, place.chunk(0, b"one\n"))
@@ -192,7 +192,7 @@ async def test_output_arrives_once_however_often_it_is_sent(place: Place) -> Non
 
 async def test_output_of_a_job_on_another_node_is_dropped_and_put_on_record_once(place: Place) -> None:
     async with place.ingesting() as ingest, place.host(1) as thief:
-        stream = thief.client.jetstream()
+        stream = thief.stream()
         for _ in range(3):
             await stream.publish(node_log(place.nodes[1], place.job_id), place.chunk(0, b"forged\n"))
         await stream.publish(node_log(place.nodes[1], place.job_id), b"\xff garbage")
@@ -216,7 +216,7 @@ async def test_a_host_that_invents_attempts_cannot_stop_the_output_of_others(
         return chunk.SerializeToString()
 
     async with place.host(0) as host:
-        stream = host.client.jetstream()
+        stream = host.stream()
         await stream.publish(subject, place.chunk(0, b"one\n"))
         for _ in range(8):
             await stream.publish(subject, invented())
@@ -232,7 +232,7 @@ async def test_a_host_that_invents_attempts_cannot_stop_the_output_of_others(
 
 async def test_chunks_that_come_in_the_wrong_order_are_put_in_order(place: Place) -> None:
     async with place.ingesting() as ingest, place.host(0) as host:
-        stream = host.client.jetstream()
+        stream = host.stream()
         subject = node_log(place.nodes[0], place.job_id)
         await stream.publish(subject, place.chunk(4, b"two\n"))
         await until(lambda: ingest.counts.put_back >= 1)
@@ -254,7 +254,7 @@ async def test_nothing_is_acknowledged_while_the_disk_is_full_and_nothing_is_mis
 
     monkeypatch.setattr(place.logs, "append", failing)
     async with place.ingesting() as ingest, place.host(0) as host:
-        stream = host.client.jetstream()
+        stream = host.stream()
         subject = node_log(place.nodes[0], place.job_id)
         for number in range(20):
             await stream.publish(subject, place.chunk(number * 4, b"%03d\n" % number))
@@ -266,7 +266,7 @@ async def test_nothing_is_acknowledged_while_the_disk_is_full_and_nothing_is_mis
 
 async def test_what_was_taken_and_not_acknowledged_before_a_restart_is_stored_after_it(place: Place) -> None:
     async with place.host(0) as host:
-        stream = host.client.jetstream()
+        stream = host.stream()
         subject = node_log(place.nodes[0], place.job_id)
         async with place.ingesting() as first:
             await stream.publish(subject, place.chunk(0, b"one\n"))
