@@ -115,9 +115,10 @@ async def test_what_a_spool_had_to_give_up_is_on_record(rig: Rig) -> None:
 async def test_minutes_without_raw_telemetry_are_kept_once_and_only_what_can_be(rig: Rig) -> None:
     host = await rig.join("alpha")
     strange = {"utilization_percent": float("nan"), "temperature_celsius_max": 2**31 - 1, "power_watts": -4.0}
+    third = minute(rig, host, 3)
     told = [
-        minute(rig, host, 3),
-        minute(rig, host, 3),
+        third,
+        third,
         minute(rig, host, 2, **strange),
         minute(rig, host, 60 * 24 * 30),
         event_pb2.TelemetryRollup(
@@ -141,13 +142,14 @@ async def test_minutes_without_raw_telemetry_are_kept_once_and_only_what_can_be(
 
 async def test_old_minutes_and_the_oldest_of_too_many_go(rig: Rig) -> None:
     host = await rig.join("alpha")
+    now = rig.clock.now()
+    this_minute = now.replace(second=0, microsecond=0)
 
     def write(tx: Tx) -> None:
         for number in range(10):
-            rollups.keep(tx, host.node_id, Rollup(tx.now - timedelta(minutes=number), 60, ()))
+            rollups.keep(tx, host.node_id, Rollup(now - timedelta(minutes=number), 60, ()))
 
     await rig.store.write(write)
-    this_minute = rig.clock.now().replace(second=0, microsecond=0)
     six_minutes_ago = this_minute - timedelta(minutes=6)
     await rig.store.write(lambda tx: rollups.prune(tx, before=six_minutes_ago, most=1_000))
     assert await rig.store.read(rollups.count) == 7

@@ -99,18 +99,19 @@ async def test_a_newer_stream_of_the_same_host_replaces_the_older(rig: Rig) -> N
         assert (await rig.node(host.node_id)).connected
 
 
-async def test_a_second_host_with_a_copied_identity_is_refused_while_the_first_is_alive(rig: Rig) -> None:
-    host = await rig.join("gpu-1")
-    async with host.connect() as first:
-        for _ in range(2):
-            async with host.dial() as second:
-                await second.send(hello=host.hello(boot_id="boot-of-the-clone"))
-                farewell = await second.farewell()
-                assert "another host is connected with the same certificate" in farewell.reason
-                assert farewell.retry_after.ToTimedelta() > timedelta()
-        await first.heartbeat(1)
-        await first.next("heartbeat_ack")
-        assert len(await rig.audited(host.node_id, "link.refuse")) == 1
+async def test_a_second_host_with_a_copied_identity_is_refused_while_the_first_is_alive(tmp_path: Path) -> None:
+    async with running(tmp_path, terms=LinkTerms(heartbeat_seconds=60.0, lease_seconds=180.0)) as rig:
+        host = await rig.join("gpu-1")
+        async with host.connect() as first:
+            for _ in range(2):
+                async with host.dial() as second:
+                    await second.send(hello=host.hello(boot_id="boot-of-the-clone"))
+                    farewell = await second.farewell()
+                    assert "another host is connected with the same certificate" in farewell.reason
+                    assert farewell.retry_after.ToTimedelta() > timedelta()
+            await first.heartbeat(1)
+            await first.next("heartbeat_ack")
+            assert len(await rig.audited(host.node_id, "link.refuse")) == 1
 
 
 async def test_a_host_that_was_booted_anew_takes_over_from_the_stream_it_left_behind(rig: Rig) -> None:
