@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from simulator import identity as identities
+from simulator.counts import HostCounts, Latencies
 from simulator.draws import dice_of
 from simulator.faults import Script, struck
-from simulator.host import HostCounts, Latencies, Terms, VirtualHost
+from simulator.host import Terms, VirtualHost
 from simulator.identity import Identity, Joiner, SimulatorError, Token
 from simulator.journal import Happening, Journal, Recalled, recall
 from simulator.link import HostLink, LinkCounts

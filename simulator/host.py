@@ -11,18 +11,16 @@ from typing import Final
 
 from orquanta.v1 import health_pb2, job_pb2, node_link_pb2, repair_pb2
 from simulator.body import Body
+from simulator.counts import HostCounts, Latencies
 from simulator.draws import dice_of
 from simulator.faults import Fault
 from simulator.journal import NO_JOURNAL, Happening, Journal, Recalled
 from simulator.members import DONE_MAX, JobTerms, Line, Members
 from simulator.models import GpuModel
 from simulator.repairs import Repairs, RepairTerms
+from simulator.spool import Spool
 from simulator.stamps import seconds_of, stamp
 
-SPOOL_MAX: Final = 2_000
-"""Records that wait to be acknowledged; beyond, the oldest are given up, and the host says so."""
-LATENCIES_MAX: Final = 20_000
-_BATCH_MAX: Final = 500
 _PRINTED_MAX: Final = 200
 _NEVER: Final = float("inf")
 _REBOOT: Final = repair_pb2.REPAIR_RUNG_REBOOT_HOST
@@ -43,35 +41,6 @@ class Terms:
 class _Trouble:
     condition: health_pb2.Condition
     over_at: float
-
-
-@dataclass(slots=True)
-class HostCounts:
-    """What happened on the virtual hosts of a process."""
-
-    members_started: int = 0
-    members_succeeded: int = 0
-    members_failed: int = 0
-    members_stopped: int = 0
-    faults: int = 0
-    cleared: int = 0
-    repairs_taken: int = 0
-    repairs_succeeded: int = 0
-    repairs_failed: int = 0
-    orders_refused: int = 0
-    spool_lost: int = 0
-
-
-@dataclass(slots=True)
-class Latencies:
-    """Milliseconds, the newest of each kind.
-
-    `told`: from a record until its host heard that it is in the books. `ordered`: from the first word of a condition
-    until its host has the order to repair it.
-    """
-
-    told: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES_MAX))
-    ordered: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES_MAX))
 
 
 @dataclass(slots=True)
@@ -99,10 +68,7 @@ class VirtualHost:
     """Its dice, 2.5 KB: made when they are first thrown."""
     _boots: int = 0
     _troubles: dict[str, _Trouble] = field(default_factory=dict)
-    _spool: deque[node_link_pb2.SpoolRecord] = field(default_factory=deque)
-    _sequence: int = 0
-    _sent: int = 0
-    _lost: int = 0
+    _spool: Spool = field(default_factory=Spool)
     _busy: set[str] = field(default_factory=set)
     _lost_gpus: set[str] = field(default_factory=set)
 
@@ -163,7 +129,7 @@ class VirtualHost:
         """Take note that nobody listens any more."""
         self.said.clear()
         self.linked = False
-        self._sent = 0
+        self._spool.rewind()
 
     def admit(self, epoch: int) -> bool:
         """Tell whether orders of a control plane of this epoch are to be obeyed; those of an older one are not."""
@@ -228,7 +194,7 @@ class VirtualHost:
         condition = health_pb2.Condition() if known is None else known.condition
         pci = self.body.pci_bus_id(place)
         evidence = health_pb2.ConditionEvidence(
-            id=f"k-{self._sequence + 1}",
+            id=f"k-{self._spool.sequence + 1}",
             source=health_pb2.EVIDENCE_SOURCE_KERNEL,
             text=f"NVRM: Xid (PCI:{pci[4:-2].lower()}): {fault.code}, {fault.line}",
             observed_at=stamp(now),
@@ -250,8 +216,7 @@ class VirtualHost:
     def acknowledge_spool(self, ack: node_link_pb2.SpoolAck, now: float) -> None:
         """Forget the records that are in the books."""
         if ack.spool_id == self.spool_id:
-            while self._spool and self._spool[0].sequence <= ack.sequence:
-                record = self._spool.popleft()
+            for record in self._spool.acknowledge(ack.sequence):
                 self.latencies.told.append((now - seconds_of(record.recorded_at)) * 1000)
 
     def telemetry(self, now: float) -> bytes:
@@ -298,7 +263,7 @@ class VirtualHost:
         self, kind: health_pb2.HealthEventKind.ValueType, condition: health_pb2.Condition, now: float, reason: str
     ) -> None:
         event = health_pb2.HealthEvent(
-            id=f"{self.node_id}-{int(self.began_at)}-{self._sequence + 1}",
+            id=f"{self.node_id}-{int(self.began_at)}-{self._spool.sequence + 1}",
             kind=kind,
             condition=condition,
             occurred_at=stamp(now),
@@ -309,33 +274,19 @@ class VirtualHost:
     def _record(
         self, now: float, **content: health_pb2.HealthEvent | repair_pb2.RepairReport | node_link_pb2.SpoolLoss
     ) -> None:
-        self._sequence += 1
-        record = node_link_pb2.SpoolRecord(sequence=self._sequence, recorded_at=stamp(now), **content)  # type: ignore[arg-type] # one of the record's contents, by its field's name
-        self._spool.append(record)
-        if len(self._spool) > SPOOL_MAX:
-            self._spool.popleft()
-            self._lost += 1
-            self.counts.spool_lost += 1
+        self.counts.spool_lost += self._spool.add(now, **content)
         self._send_spool()
 
     def _tell_loss(self, now: float) -> None:
         """Say how many records were given up, if any were."""
-        lost, self._lost = self._lost, 0
+        lost, self._spool.lost = self._spool.lost, 0
         if lost:
             self._record(now, loss=node_link_pb2.SpoolLoss(records=lost, reason="the simulated spool was full"))
 
     def _send_spool(self) -> None:
-        """Say what was not said on this stream yet, at most `_BATCH_MAX` records in one message."""
-        fresh: list[node_link_pb2.SpoolRecord] = []
-        for record in reversed(self._spool):
-            if record.sequence <= self._sent or not self.linked:
-                break
-            fresh.append(record)
-        fresh.reverse()
-        for first in range(0, len(fresh), _BATCH_MAX):
-            batch = fresh[first : first + _BATCH_MAX]
-            self._say(spool=node_link_pb2.SpoolBatch(spool_id=self.spool_id, records=batch))
-            self._sent = batch[-1].sequence
+        if self.linked:
+            for records in self._spool.unsent():
+                self._say(spool=node_link_pb2.SpoolBatch(spool_id=self.spool_id, records=records))
 
     def _count_end(self, reason: job_pb2.ExitReason.ValueType, exit_code: int | None, *, ended: bool) -> None:
         if ended:

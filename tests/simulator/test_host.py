@@ -6,12 +6,14 @@ import pytest
 from google.protobuf.duration_pb2 import Duration as WireDuration
 
 from orquanta.v1 import event_pb2, health_pb2, job_pb2, node_link_pb2, repair_pb2
+from simulator.counts import HostCounts, Latencies
 from simulator.draws import Duration
 from simulator.faults import FAULTS
-from simulator.host import SPOOL_MAX, HostCounts, Latencies, Terms, VirtualHost
+from simulator.host import Terms, VirtualHost
 from simulator.members import JobTerms
 from simulator.models import MODELS
 from simulator.repairs import RepairTerms
+from simulator.spool import SPOOL_MAX
 
 NOW = 1_800_000_000.0
 XID119, XID79, XID63 = FAULTS["xid119"], FAULTS["xid79"], FAULTS["xid63"]

@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 from orquanta.v1 import job_pb2, node_link_pb2
+from simulator.counts import HostCounts, Latencies
 from simulator.draws import Duration
-from simulator.host import HostCounts, Latencies, Terms, VirtualHost
+from simulator.host import Terms, VirtualHost
 from simulator.journal import Happening, Journal, recall
 from simulator.members import JobTerms
 from simulator.models import MODELS
