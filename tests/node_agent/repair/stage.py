@@ -53,8 +53,8 @@ class Stage:
 
     def limits(self) -> Limits:
         return Limits(
-            terminate_seconds=1.0,
-            kill_seconds=20.0,
+            terminate_seconds=30.0,
+            kill_seconds=30.0,
             reboot_seconds=0.5,
             leftovers_seconds=30.0,
             stop_seconds=30.0,

@@ -54,9 +54,11 @@ crash after
 
 HOLD = """#!/bin/sh
 # A service of its own: the init of the stage is its parent, as systemd would be.
+# It has the devices open from its first moment: whoever started it may look at once.
 devices="$(dirname "$0")/devices"
 unset ORQUANTA_REPAIR
-( setsid sleep 100000 3<"$devices/nvidia0" 4<"$devices/nvidia1" </dev/null >/dev/null 2>&1 & echo $! > "$1" )
+exec 3<"$devices/nvidia0" 4<"$devices/nvidia1"
+( setsid sleep 100000 </dev/null >/dev/null 2>&1 & echo $! > "$1" )
 """
 
 NVIDIA_SMI = """

@@ -40,8 +40,9 @@ async def test_a_process_that_holds_the_gpu_is_ended_by_sigterm(host: Host) -> N
 
 
 async def test_a_process_that_ignores_sigterm_is_killed(host: Host) -> None:
+    limits = replace(host.stage.limits(), terminate_seconds=0.1)
     for process in holder(host.stage, deaf=True):
-        record = await host.carry_out(stopping(process.pid))
+        record = await host.carry_out(stopping(process.pid), host.engine(limits=limits))
         assert record.state is RepairState.SUCCEEDED, record
         assert reap(process) == -9
 
