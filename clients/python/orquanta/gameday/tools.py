@@ -5,10 +5,12 @@ from pathlib import Path
 
 PERSISTENCED = "nvidia-persistenced.service"
 _CALLS = "calls"
+_HELD = "reset-held"
 
 # A service is a process that has GPU 0 open. It must not carry the environment of who starts it, as under systemd.
 _SYSTEMCTL = """#!/bin/sh
 here=$(dirname "$0")
+[ "$1" = reboot ] && rm -f "$(cat "$here/faults")"  # whoever reads of a reboot may cut the power at once
 echo "systemctl $*" >> "$here/calls"
 pid_of() { cat "$here/run/$1" 2>/dev/null || echo 0; }
 alive() { [ "$1" -gt 1 ] && kill -0 "$1" 2>/dev/null; }
@@ -35,14 +37,13 @@ case "$1" in
   start) start "$3" ;;
   stop) stop "$3" ;;
   restart) stop "$3"; start "$3" ;;
-  reboot) rm -f "$(cat "$here/faults")" ;;
 esac
 """
 
 _NVIDIA_SMI = """#!/bin/sh
 here=$(dirname "$0")
 echo "nvidia-smi $*" >> "$here/calls"
-sleep "$(cat "$here/reset-seconds")"
+while [ -e "$here/reset-held" ]; do sleep 0.02; done
 echo "nvidia-smi done" >> "$here/calls"
 """
 
@@ -56,7 +57,6 @@ class Tools:
             (directory / part).mkdir(parents=True)
         (directory / "dev" / "nvidia0").touch()
         (directory / "units" / PERSISTENCED).touch()
-        (directory / "reset-seconds").write_text("0")
         (directory / "faults").write_text("/nonexistent")
         self._write("systemctl", _SYSTEMCTL)
         self._write("nvidia-smi", _NVIDIA_SMI)
@@ -66,9 +66,13 @@ class Tools:
         path.write_text(script)
         path.chmod(0o755)
 
-    def reset_takes(self, seconds: float) -> None:
-        """Have each GPU reset take so long."""
-        (self.directory / "reset-seconds").write_text(f"{seconds:g}")
+    def hold_resets(self) -> None:
+        """Have GPU resets begin and not end."""
+        (self.directory / _HELD).touch()
+
+    def let_resets_end(self) -> None:
+        """Have those that began end, and others not wait."""
+        (self.directory / _HELD).unlink()
 
     def reboot_mends(self, faults: Path) -> None:
         """Have a reboot remove this file of virtual faults: it is what the power-on of real GPUs does."""
@@ -87,7 +91,8 @@ class Tools:
     def serves(self, service: str) -> bool:
         """Whether the process of a service is there."""
         path = self.directory / "run" / service
-        return path.exists() and Path("/proc", path.read_text().strip()).exists()
+        pid = path.read_text().strip() if path.exists() else ""
+        return pid != "" and Path("/proc", pid).exists()
 
 
 def missing(*names: str) -> str:

@@ -2,18 +2,17 @@
 
 import asyncio
 
-from orquanta.gameday import kernel
+from orquanta.gameday import kernel, local
+from orquanta.gameday.fleet import FleetError, Host
 from orquanta.gameday.scenarios.scenario import Scenario
 from orquanta.gameday.stage import Stage, rungs
 from orquanta.gameday.tools import PERSISTENCED, Tools
 from orquanta.types.incidents import IncidentState
 
-_RESET_SECONDS = 2.0
-
 
 async def _play(stage: Stage) -> None:
     tools = Tools(stage.fleet.directory / "tools")
-    tools.reset_takes(_RESET_SECONDS)
+    tools.hold_resets()
     (host,) = await stage.add_hosts(1, settings={"tools_dir": str(tools.directory)})
     gpu = await stage.gpu(host)
     starter = await asyncio.create_subprocess_exec(str(tools.directory / "systemctl"), "start", "--", PERSISTENCED)
@@ -28,6 +27,8 @@ async def _play(stage: Stage) -> None:
     host.daemon.kill()
     stage.note(f"{host.name}: its daemon is killed with the reset under way")
     host.daemon.start()
+    await stage.until("the next daemon is there, and the reset goes on", lambda: _is_there(host))
+    tools.let_resets_end()
     incident = await stage.incident(host, IncidentState.RESOLVED, IncidentState.ESCALATED, seconds=90)
     stage.expect("the incident is resolved", incident.state is IncidentState.RESOLVED, incident.status_reason)
     climbed = rungs([incident])
@@ -41,6 +42,13 @@ async def _play(stage: Stage) -> None:
         times = tools.count(call) - (call == "systemctl start")  # the first start was ours
         stage.expect(f"nothing was {what} twice", times == 1, "; ".join(tools.calls))
     await stage.serves_again(host)
+
+
+async def _is_there(host: Host) -> bool:
+    try:
+        return bool(await local.status(host))
+    except FleetError:  # its socket is not there yet
+        return False
 
 
 SCENARIO = Scenario(

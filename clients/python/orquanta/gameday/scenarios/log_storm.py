@@ -20,6 +20,11 @@ async def _play(stage: Stage) -> None:
         return any(one.count == LINES for one in await local.conditions(noisy))
 
     await stage.until("every line is counted", counted)
+
+    async def known() -> bool:
+        return bool((await stage.node(noisy)).conditions)
+
+    await stage.until("the books know of them", known)
     conditions = [one.id for one in (await stage.node(noisy)).conditions]
     stage.expect("they are one condition", len(conditions) == 1, ", ".join(conditions))
     events = len(await local.events(noisy))
