@@ -64,7 +64,16 @@ async def nothing_changes(admin: AsyncClient) -> AsyncIterator[None]:
     assert not changed, "; ".join(told)
 
 
-# On a machine that stands still for longer than these short leases, a host is lost by itself, and comes back.
-_BY_ITSELF = {"node.lost", "node.ready"}
+# On a machine that stands still for longer than these short leases, a host is lost by itself, and comes back. And a
+# goal's run tells a moment after a question, a decision or an end that it waits, goes on, or is over.
+_BY_ITSELF = {
+    "node.lost",
+    "node.ready",
+    "run.waiting",
+    "run.resumed",
+    "run.finished",
+    "approval.decided",
+    "diagnosis",
+}
 _LIKE = {NodeState.LOST: NodeState.READY}
 _STATES = tuple(state for state in NodeState if state is not NodeState.UNKNOWN)

@@ -41,7 +41,7 @@ async def test_a_hundred_thousand_lines_and_binary_output_survive_two_upgrades(
     quick_fleet: Callable[..., Fleet], tmp_path: Path
 ) -> None:
     copy, end = tmp_path / "copy", tmp_path / "end"
-    async with quick_fleet(fence_seconds="60") as fleet:
+    async with quick_fleet() as fleet:
         admin = await fleet.client()
         host = await fleet.add_host(admin, "upgraded", "2xL4")
         chatty = await submit(admin, "chatty", CHATTY.format(end=end))
@@ -66,7 +66,7 @@ async def test_jobs_that_end_while_no_daemon_runs_are_reported_with_code_and_out
 ) -> None:
     end = tmp_path / "end"
     waits = f"echo begun; until test -e {end}; do sleep 0.05; done"
-    async with quick_fleet(fence_seconds="60") as fleet:
+    async with quick_fleet() as fleet:
         admin = await fleet.client()
         host = await fleet.add_host(admin, "upgraded", "2xL4")
         failing = await submit(admin, "failing", f"{waits}; echo over; exit 7")

@@ -21,7 +21,7 @@ async def test_a_control_plane_outlives_its_connections_to_the_database(
     quick_fleet: Callable[..., Fleet], postgresql: PostgreSql
 ) -> None:
     with postgresql.database() as url:
-        async with quick_fleet(database_url=url, fence_seconds="60") as fleet:
+        async with quick_fleet(database_url=url) as fleet:
             admin = await fleet.client()
             await fleet.add_host(admin, "host", "4xH100")
             before = fleet.control_plane.pid

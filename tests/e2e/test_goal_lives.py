@@ -41,6 +41,14 @@ async def running(client: AsyncClient, goal_id: str) -> GoalView:
     raise AssertionError("the goal ended before its job ran")
 
 
+async def begun(client: AsyncClient, job_id: str) -> None:
+    """Wait for the first output of a job: one that is stopped as soon as it runs may not have come to that."""
+    async with asyncio.timeout(30):
+        async for _ in client.jobs.logs(job_id, follow=True):
+            return
+    raise AssertionError(f"{job_id} ended without a word")
+
+
 async def nothing_is_held(client: AsyncClient) -> None:
     """Wait until no GPU is allocated; no money may be reserved then."""
     async with asyncio.timeout(30):
@@ -54,8 +62,8 @@ async def test_a_goal_that_asks_goes_on_once_it_is_answered(site: Site) -> None:
     assert goal.state is GoalState.NEEDS_INPUT
     assert goal.plan is not None
     assert goal.plan.questions
-    with pytest.raises(OrQuantaError) as caught:
-        async with nothing_changes(site.admin):
+    async with nothing_changes(site.admin):
+        with pytest.raises(OrQuantaError) as caught:
             await site.admin.goals.answer(goal.id, {"no_such_field": "4"})
     assert goal.plan.questions[0].field in caught.value.message
     answers = {question.field: "2 H100" for question in goal.plan.questions}
@@ -90,6 +98,7 @@ async def test_a_goal_is_cancelled_while_it_waits_for_gpus(site: Site) -> None:
 async def test_a_goal_is_cancelled_while_it_runs_and_its_time_is_billed(site: Site) -> None:
     goal = await site.admin.goals.create(LONG)
     view = await running(site.admin, goal.id)
+    await begun(site.admin, view.jobs[0].id)
     await site.admin.goals.cancel(goal.id, reason="enough")
     job = await site.admin.jobs.wait(view.jobs[0].id)
     assert job.state is JobState.CANCELLED
@@ -111,8 +120,8 @@ async def test_a_goal_is_cancelled_while_it_awaits_approval(site: Site) -> None:
     await site.admin.goals.cancel(goal.id)
     assert (await site.admin.goals.get(goal.id)).goal.state is GoalState.CANCELLED
     assert (await site.admin.actions.get(action.id)).state is ActionState.SUPERSEDED
-    with pytest.raises(OrQuantaError):
-        async with nothing_changes(site.admin):
+    async with nothing_changes(site.admin):
+        with pytest.raises(OrQuantaError):
             await site.admin.actions.approve(action.id, action.hash)
 
 

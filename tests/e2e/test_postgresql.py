@@ -23,7 +23,7 @@ async def test_a_goal_on_postgresql_survives_a_kill_of_the_control_plane(
     quick_fleet: Callable[..., Fleet], postgresql: PostgreSql, tmp_path: Path
 ) -> None:
     with postgresql.database() as url:
-        async with quick_fleet(database_url=url, fence_seconds="60") as fleet:
+        async with quick_fleet(database_url=url) as fleet:
             admin = await fleet.client()
             await fleet.add_host(admin, "host", "4xH100")
             end = tmp_path / "end"

@@ -42,7 +42,7 @@ def shorten(fleet: Fleet, host: Host) -> None:
 
 
 async def test_a_certificate_is_renewed_over_the_link_while_a_job_runs(quick_fleet: Callable[..., Fleet]) -> None:
-    async with quick_fleet(fence_seconds="60") as fleet:
+    async with quick_fleet() as fleet:
         admin = await fleet.client()
         host = await fleet.add_host(admin, "host", "1xL4")
         command = "for i in $(seq 1 30); do echo $i; sleep 0.5; done"

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -216,10 +216,14 @@ async def test_a_report_about_another_nodes_allocation_changes_nothing_and_is_on
         await site.admin.jobs.wait(job.id)
 
 
+@pytest.mark.long
 async def test_revoking_a_node_ends_its_link_and_its_broker_connection_and_moves_its_job(
-    site: Site, tmp_path: Path
+    quick_fleet: Callable[..., Fleet], tmp_path: Path
 ) -> None:
-    async with guests(site, first="1xL40S", second="1xL40S") as hosts:
+    async with quick_fleet(lease_seconds="3", fence_seconds="4") as fleet:  # so long it may run until it runs elsewhere
+        admin = await fleet.client()
+        hosts = await asyncio.gather(*(fleet.add_host(admin, name, "1xL40S") for name in ("first", "second")))
+        site = Site(fleet, admin, hosts[0])
         end = tmp_path / "end"
         job = await submit(site, "L40S", f"echo $ORQUANTA_EPOCH; until test -e {end}; do sleep 0.05; done")
         running = await reaches(site.admin, job.id, JobState.RUNNING)
