@@ -80,7 +80,7 @@ async def test_kill_of_the_broker_loses_no_acknowledged_event_and_the_bus_comes_
     assert (await heard.get()).data == b"again"
     assert set(acknowledged) == set(consumed)
     assert list(dict.fromkeys(consumed)) == acknowledged
-    assert broker.restarts == 3
+    assert broker.restarts >= 3  # more, if its port was taken for a moment
 
 
 async def test_publishing_without_a_connection_fails_at_once_and_says_so(

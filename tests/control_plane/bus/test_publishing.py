@@ -62,7 +62,7 @@ async def test_kills_of_the_broker_lose_none_and_change_no_order(
     async with asyncio.timeout(120), asyncio.TaskGroup() as tasks:
         tasks.create_task(follow())
         tasks.create_task(publish_all(bus, [outgoing(number) for number in range(NUMBER)], who="test"))
-    assert broker.restarts == len(KILLED_AT)
+    assert broker.restarts >= len(KILLED_AT)  # more, if its port was taken for a moment
     assert await stored(bus, f"m-{NUMBER - 1}") == [f"m-{number}" for number in range(NUMBER)]
 
 

@@ -42,6 +42,8 @@ from tests.control_plane.services.test_logs import running_job
 
 PATIENCE_SECONDS = 30.0
 MUCH = "x" * 16_000
+OFTEN = 20
+"""Changes of MUCH that are more than gRPC takes ahead of who does not read."""
 
 SMALL_WINDOW = (
     ("grpc.http2.lookahead_bytes", 4_096),
@@ -195,16 +197,16 @@ async def narrow(fleet: Fleet, admin: Client) -> AsyncIterator[aio.Channel]:
         yield channel
 
 
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "SLOW_READER_SECONDS", 0.3)
+@pytest.fixture
+def be_impatient(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    return lambda: monkeypatch.setattr(reader, "SLOW_READER_SECONDS", 0.3)
 
 
 async def until_dropped(fleet: Fleet, change: Change) -> int:
-    """Change things until the stream that is not read was dropped; return how often."""
+    """Change things, often, until the stream that is not read was dropped; return how often."""
     number = 0
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while fleet.services.gate.streams:
+        while fleet.services.gate.streams or number < OFTEN:
             if number < 100:
                 await change(number)
                 number += 1
@@ -226,7 +228,12 @@ async def drained(stream: Any) -> tuple[list[Any], aio.AioRpcError]:  # Any: eac
 
 @pytest.mark.parametrize("name", KINDS)
 async def test_a_reader_that_does_not_read_is_dropped_told_why_and_goes_on_from_where_it_was(
-    fleet: Fleet, admin: Client, narrow: aio.Channel, name: str, monkeypatch: pytest.MonkeyPatch
+    fleet: Fleet,
+    admin: Client,
+    narrow: aio.Channel,
+    name: str,
+    be_impatient: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kind = await KINDS[name](fleet, admin, narrow)
     stream = kind.open()
@@ -236,6 +243,7 @@ async def test_a_reader_that_does_not_read_is_dropped_told_why_and_goes_on_from_
                 await asyncio.sleep(0.01)
     else:
         assert (await anext(aiter(stream))).resume_token
+    be_impatient()  # not before: a process that stands still for a moment does not read either
     changes = await until_dropped(fleet, kind.change)
     responses, error = await drained(stream)
     refusal = refusal_of(error)
@@ -271,7 +279,10 @@ async def test_a_reader_that_reads_slowly_but_reads_is_not_dropped(
             await asyncio.sleep(0.11)
 
 
-async def test_an_export_that_is_not_read_is_dropped_too(fleet: Fleet, admin: Client, narrow: aio.Channel) -> None:
+async def test_an_export_that_is_not_read_is_dropped_too(
+    fleet: Fleet, admin: Client, narrow: aio.Channel, be_impatient: Callable[[], None]
+) -> None:
+    be_impatient()
     kind = await some_actions(fleet, admin, narrow)
     for number in range(60):
         await kind.change(number)
