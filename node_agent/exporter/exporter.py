@@ -94,7 +94,7 @@ class Exporter:
         self._connections += 1
         try:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
-                writer.write(self._answer(await reader.readuntil(b"\r\n\r\n")))
+                writer.write(await self._heard(reader))
                 await writer.drain()
                 writer.write_eof()
                 while await reader.read(
@@ -103,11 +103,17 @@ class Exporter:
                     pass
         except (asyncio.IncompleteReadError, TimeoutError, OSError):
             pass  # the client went, or dawdled
-        except asyncio.LimitOverrunError:
-            writer.write(_response(400, b"The request is too long.\n"))
         finally:
             self._connections -= 1
             writer.close()
+
+    async def _heard(self, reader: asyncio.StreamReader) -> bytes:
+        """Read the head of a request and return its answer."""
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.LimitOverrunError:
+            return _response(400, b"The request is too long.\n")
+        return self._answer(head)
 
     def _answer(self, head: bytes) -> bytes:
         words = head.split(b"\r\n", 1)[0].split()

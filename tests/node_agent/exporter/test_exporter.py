@@ -12,7 +12,14 @@ from node_agent.exporter.exporter import MAXIMUM_CONNECTIONS
 from node_agent.probe.dcgm import DcgmClient
 
 UUID = "GPU-604ac76c-d9cf-fef3-62e9-d92044ab6e52"
+pytestmark = pytest.mark.usefixtures("_patient")
 STATE = ExporterState("gpu-host-1", "0.2.0", gpus=(GpuLabels(UUID, 0),))
+
+
+@pytest.fixture
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a busy machine take longer for a request than a host may."""
+    monkeypatch.setattr("node_agent.exporter.exporter._TIMEOUT_SECONDS", 60.0)
 
 
 @asynccontextmanager
@@ -71,6 +78,7 @@ async def test_our_dcgm_client_scrapes_the_endpoint() -> None:
         (b"hello\r\n\r\n", 400),
         (b"\x16\x03\x01\x02\x00\x01\r\n\r\n", 400),
         (b"GET /" + b"x" * 20_000, 400),
+        (b"GET /" + b"x" * 2_000_000, 400),
     ],
 )
 async def test_only_gets_and_heads_of_the_page_are_answered(request_bytes: bytes, status: int) -> None:
