@@ -15,7 +15,8 @@ from node_agent.probe.samples import NvmlReading
 from node_agent.virtual.fault import VirtualFault
 
 WAIT_SECONDS = 60.0
-SHORT = Deadlines(sample=3.0, first_pause=0.01, longest_pause=0.05)
+PATIENT = Deadlines(sample=30.0, control=30.0, bury=30.0, first_pause=0.01, longest_pause=0.05)
+"""Longer than a busy machine takes for anything."""
 
 
 class Probe:
@@ -39,6 +40,10 @@ class Probe:
         probe = await self._spawn(virtual, on_event, on_end)
         self.processes.append(probe.process)
         return probe
+
+    def expect(self, deadlines: Deadlines) -> None:
+        """Ask with other deadlines from now on."""
+        self.client._deadlines = deadlines
 
     @property
     def uuids(self) -> list[str]:
@@ -68,7 +73,7 @@ async def probing(
     path: Path | None = None,
     *,
     spec: str = "2xH100",
-    deadlines: Deadlines = SHORT,
+    deadlines: Deadlines = PATIENT,
     spawn: Spawn = child_process.spawn,
 ) -> AsyncIterator[Probe]:
     """Start a probe and keep it at work; afterwards no process of it is left."""

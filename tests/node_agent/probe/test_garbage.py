@@ -67,7 +67,7 @@ def saying(*pieces: bytes) -> Spawn:
 
 
 READY = encode([0, "ready", 1])
-HASTY = Deadlines(sample=1.0, inventory=1.0, control=1.0, start=20.0, first_pause=0.01, longest_pause=0.01)
+HASTY = Deadlines(sample=1.0, inventory=1.0, control=1.0, start=60.0, first_pause=0.01, longest_pause=0.01)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ async def test_events_that_make_no_sense_are_ignored() -> None:
     ]
     events = b"".join(encode([0, word, value]) for word, value in told)
     empty = encode([1, "ok", [None, None, None, "LIBRARY_NOT_FOUND", False, []]])
-    async with probing(spec="", deadlines=HASTY, spawn=saying(READY, empty + events)) as probe:
+    async with probing(spec="", spawn=saying(READY, empty + events)) as probe:
         await until(lambda: bool(probe.observed))
         assert len(probe.observed) == 1
 
