@@ -57,9 +57,12 @@ async def test_a_command_beyond_its_deadline_is_killed_with_its_children(tmp_pat
         f"os.rename({str(pid_file)!r} + '.new', {str(pid_file)!r})\n"
         "time.sleep(600)"
     )
-    finished = await commands().run(script(code), key="a", timeout_seconds=5.0)
-    assert finished.exit_code is None
-    assert not finished.too_long
+    for timeout_seconds in (1.0, 5.0, 30.0):  # a busy machine may take longer than the least to come to the child
+        finished = await commands().run(script(code), key="a", timeout_seconds=timeout_seconds)
+        assert finished.exit_code is None
+        assert not finished.too_long
+        if pid_file.exists():
+            break
     await gone(int(pid_file.read_text()))
 
 
@@ -87,10 +90,13 @@ async def test_a_flood_of_errors_is_thrown_away_beyond_a_bound() -> None:
 
 
 async def test_an_endless_flood_of_errors_ends_at_the_deadline() -> None:
-    finished = await commands().run(
-        script("import sys\nwhile True: sys.stderr.write('x' * 65536)"), key="a", timeout_seconds=1.0
-    )
-    assert finished.exit_code is None
+    for timeout_seconds in (1.0, 5.0, 30.0):  # a busy machine may take longer than the least to begin
+        finished = await commands().run(
+            script("import sys\nwhile True: sys.stderr.write('x' * 65536)"), key="a", timeout_seconds=timeout_seconds
+        )
+        assert finished.exit_code is None
+        if finished.error:
+            break
     assert len(finished.error) == 4096
 
 

@@ -1,5 +1,6 @@
 import asyncio
 import http.server
+import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -56,7 +57,8 @@ async def test_a_server_of_another_make_is_read() -> None:
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as listener:
         thread = threading.Thread(target=listener.handle_request)
         thread.start()
-        reading = await DcgmClient(f"http://127.0.0.1:{listener.server_port}", SystemClock()).scrape()
+        url = f"http://127.0.0.1:{listener.server_port}"
+        reading = await DcgmClient(url, SystemClock(), deadline_seconds=60).scrape()
         thread.join()
     assert len(reading.gpus) == 2
 
@@ -101,11 +103,11 @@ async def test_an_exporter_that_cannot_be_reached_is_a_warning_then_bad_then_goo
     assert standings == [Standing.WARNING, Standing.BAD, Standing.GOOD]
 
 
-async def test_nobody_at_the_address_is_reported(server: PageServer) -> None:
-    url = server.url
-    async with page_server() as closed:
-        url = closed.url
-    reading = await DcgmClient(url, StepClock()).scrape()
+async def test_nobody_at_the_address_is_reported() -> None:
+    with socket.socket() as taken:  # so that nobody else listens there meanwhile
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/metrics"
+        reading = await DcgmClient(url, StepClock(), deadline_seconds=60).scrape()
     assert "no connection" in exporter(reading).text
     assert reading.gpus == {}
 

@@ -17,6 +17,12 @@ def unit(name: str, load: str, active: str, sub: str, file: str = "enabled") -> 
     return f"Id={name}\nLoadState={load}\nActiveState={active}\nSubState={sub}\nUnitFileState={file}\n"
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a busy machine take longer for a look than a host may."""
+    monkeypatch.setattr("node_agent.probe.host_checks.services._TIMEOUT_SECONDS", 60.0)
+
+
 class Systemd:
     """A real executable in place of systemctl, which prints what a test writes."""
 
@@ -106,7 +112,8 @@ async def test_a_systemd_that_makes_no_sense_is_unknown_until_it_does(tmp_path: 
     assert only(reports, HostFinding.SERVICE, "systemd").standing is Standing.GOOD
 
 
-async def test_a_systemd_that_hangs_is_unknown(tmp_path: Path) -> None:
+async def test_a_systemd_that_hangs_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node_agent.probe.host_checks.services._TIMEOUT_SECONDS", 0.2)
     systemd = Systemd(tmp_path)
     systemd.says(script="exec sleep 600")
     (report,) = await systemd.services.look()
