@@ -18,7 +18,7 @@ from control_plane.services.validate.fields import Fields
 from control_plane.store import events, jobs
 from control_plane.store.database import Store
 from control_plane.store.feed import EventFeed
-from control_plane.telemetry.log_ending import output_may_come
+from control_plane.telemetry.log_ending import just_ended, output_may_come
 from control_plane.telemetry.log_reader import LogEntry, parse_position
 from control_plane.telemetry.logs import TAIL_LINES_MAX, LogStore
 from orquanta.v1 import job_pb2
@@ -51,6 +51,8 @@ class JobLogs:
     async def read(self, request: job_pb2.ReadLogsRequest) -> AsyncIterator[job_pb2.ReadLogsResponse]:
         """Yield output; with `follow`, until the job has ended and all of its output was sent.
 
+        Without it, of an attempt that has just ended, what is on its way is waited for some seconds.
+
         Raises InvalidArgument, NotFound, Unavailable.
         """
         wanted = _checked(request)
@@ -79,9 +81,12 @@ class JobLogs:
         self, wanted: _Wanted, allocation: Allocation, tail_lines: int, position: str
     ) -> AsyncGenerator[LogEntry, None]:
         ranks = _ranks(allocation, wanted.rank)
-        if wanted.follow:
+        # What a job wrote last comes after word of its end, and whoever asks then wants it too.
+        if wanted.follow or just_ended(allocation, self._store.clock.now()):
 
             async def finished() -> bool:
+                if not wanted.follow:
+                    return True
                 _, job = await self._job(wanted.job_id)
                 attempt = _attempt(job, allocation.epoch)
                 return attempt is None or not output_may_come(attempt, self._store.clock.now())

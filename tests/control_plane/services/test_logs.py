@@ -115,6 +115,21 @@ async def test_a_follower_that_was_cut_goes_on_where_it_was(fleet: Fleet, user: 
     assert await output(user, job_id=job_id, follow=True, resume_token=rest[-1].resume_token) == []
 
 
+@pytest.mark.parametrize("tail_lines", [0, 5])
+async def test_the_last_output_of_a_job_that_has_just_ended_is_waited_for(
+    fleet: Fleet, user: Client, tail_lines: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet.logs, "_drain_seconds", 60.0)
+    job_id, node = await running_job(fleet, user)
+    at = await write(fleet, job_id, 0, b"one\n")
+    await finish(fleet, job_id, node)
+    stream = user.jobs.ReadLogs(job_pb2.ReadLogsRequest(job_id=job_id, tail_lines=tail_lines))
+    parts = aiter(stream)
+    assert (await anext(parts)).data == b"one\n"
+    await write(fleet, job_id, at, b"two\n", end=True)
+    assert [part.data async for part in stream] == [b"two\n"]
+
+
 async def test_a_follower_of_a_job_that_ends_without_output_is_let_go(fleet: Fleet, user: Client) -> None:
     job_id, node = await running_job(fleet, user)
     await finish(fleet, job_id, node)

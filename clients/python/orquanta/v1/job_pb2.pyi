@@ -972,7 +972,9 @@ class ReadLogsRequest(message.Message):
     rank: builtins.int
     """Only this rank of a gang; all if unset."""
     follow: builtins.bool
-    """Go on as output is written, until the job has ended."""
+    """Go on as output is written, until the job has ended. If unset, only what is on its way from an attempt that has just
+    ended is waited for, some seconds at most.
+    """
     tail_lines: builtins.int
     """At most this many of the last lines before following; everything kept if 0."""
     resume_token: builtins.str
