@@ -79,11 +79,14 @@ def migrate(engine: Engine) -> None:
     """Bring the schema to its newest version; safe when several control planes start at once."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    # SQLite takes its one write lock before it looks at the version, PostgreSQL an advisory lock.
+    # PostgreSQL takes an advisory lock before it looks at the version. SQLite takes its one write lock, and has to keep
+    # it to the end: who looked between two migrations would make the rest of them as well.
     with _ALEMBIC, engine.connect().execution_options(sqlite_begin="IMMEDIATE") as connection:
         if engine.dialect.name == "postgresql":
             connection.exec_driver_sql("SELECT pg_advisory_lock(7236001)")
             connection.commit()
+        else:
+            connection.begin()  # the migrations commit nothing of a transaction that is not their own
         try:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
