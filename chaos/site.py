@@ -30,7 +30,7 @@ SETTINGS: Final = {
     "heartbeat_seconds": "2",
     "lease_seconds": "8",
     "fence_seconds": "10",
-    "fence_margin_seconds": "1",
+    "fence_margin_seconds": "3",  # so late may a host be with what it must have stopped
     "default_stop_grace_seconds": "1",
     "approval_above_usd": "1000000",
     "max_gpus_per_user": "256",
