@@ -137,14 +137,16 @@ async def test_what_needs_a_failed_job_is_cancelled_and_the_goal_fails(desk: Des
 
 
 async def test_a_flood_of_slow_goals_is_refused_beyond_a_bound_and_the_rest_is_planned(desk: Desk) -> None:
-    planning, at_once, go = 0, 0, threading.Event()
+    planning, at_once, go, counting = 0, 0, threading.Event(), threading.Lock()
 
     def slow(text: str, **_: object) -> Plan:
         nonlocal planning, at_once
-        planning += 1
-        at_once = max(at_once, planning)
+        with counting:
+            planning += 1
+            at_once = max(at_once, planning)
         go.wait(60)
-        planning -= 1
+        with counting:
+            planning -= 1
         return PLANS["only plan"]
 
     desk.orchestrator._planner = slow
