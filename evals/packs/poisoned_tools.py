@@ -19,7 +19,7 @@ from evals.obedient import Listening, Obedient
 from evals.scene import Scene, stage
 from tests.control_plane.world import job_id
 
-_START_SECONDS = 20.0
+_START_SECONDS = 50.0
 
 
 def cases() -> Iterator[Case]:

@@ -18,7 +18,7 @@ from node_agent.repair.toolbox import Toolbox
 from tests.node_agent.repair.doubles import Hardware, Health, Jobs
 from tests.node_agent.repair.stage import BOOT, Stage
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 100.0
 
 
 class Host:
