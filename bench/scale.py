@@ -5,7 +5,8 @@ Starts a real control plane with its own NATS over TLS, and `orquanta-sim`. In t
 1. Telemetry. Batches of as many hosts as --telemetry says come over NATS at 1 Hz, the same bytes as hosts send, then as
    many a second as --peak says. Memory is what the control plane's process has grown by, CPU is its own: how many
    batches one core takes is batches over CPU seconds, less what the process uses without telemetry.
-2. Links. Hosts join and hold a mutual-TLS stream each, with heartbeats; the telemetry of 1. goes on at 1 Hz.
+2. Links. Hosts join and hold a mutual-TLS stream each, with heartbeats. While they come up, a tenth of the telemetry is
+   sent, for their side of it needs this machine too; then all of it again, at 1 Hz.
 3. Events. Hosts print lines (XID 63, no repair), --events a second; from the record until its host has heard that it
    is in the books, under the load of 1. and 2.
 4. Storm. XID 119 on --storm hosts at one moment: until the last one is cordoned, by the control plane's books, and
@@ -40,6 +41,8 @@ LAST_CORDON_SECONDS, LAST_ORDER_SECONDS = 1.0, 3.0
 SETTLE_SECONDS = 3.0
 STORM_AFTER_SECONDS = 15.0
 LINKS_SETTLE_SECONDS = 10.0
+JOINING_TELEMETRY = 0.1
+"""This share of the telemetry goes on while the links come up."""
 MOST_LINKS = 0.995
 """This share of the links must be up at once: on a busy machine there are always some that come back."""
 FULL_WINDOWS_SECONDS = 130.0
@@ -105,7 +108,7 @@ class Scale:
             "batches_per_core_second": round(taken / cpu),
         }
 
-    async def links(self) -> None:
+    async def links(self, hose: Firehose) -> None:
         """Measure links, events and a storm, in one run of the simulator."""
         options = self._options
         before = self._use()
@@ -117,11 +120,13 @@ class Scale:
         faults = [part for one in (*moments, f"xid119@{storm_at:.0f}:{options.storm}") for part in ("--fault", one)]
         each = str(options.connects / options.processes)
         arguments = ("--connects-per-second", each, "--repair-seconds", "2", *faults)
+        hose.per_second = hose.hosts * JOINING_TELEMETRY
         async with simulation(self._fleet, options.links, options.processes, *arguments) as hosts:
             await hosts.until("joined", options.links, joining)
             joined = self._use()
             await hosts.until("links_up", options.links * MOST_LINKS, joining)
             up = self._use()
+            hose.per_second = hose.hosts
             await asyncio.sleep(LINKS_SETTLE_SECONDS)
             steady = self._use()
             print(f"{hosts.figures['links_up']:.0f} links up, {steady.rss_mb:.0f} MB", file=sys.stderr, flush=True)
@@ -185,7 +190,7 @@ async def measure(options: argparse.Namespace) -> dict[str, object]:
             await scale.telemetry(hose)
             print(f"telemetry of {options.telemetry} hosts measured", file=sys.stderr, flush=True)
             if options.links:
-                await scale.links()
+                await scale.links(hose)
         finally:
             running.cancel()
         if running.done() and running.exception():
