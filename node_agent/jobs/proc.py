@@ -53,7 +53,7 @@ def all_pids() -> list[int]:
 
 
 def descendants(root: int) -> list[int]:
-    """Return the live processes below `root`, in no order; `root` is not among them."""
+    """Return the live processes below `root`, each behind its parent; `root` is not among them."""
     children: dict[int, list[int]] = {}
     for pid in all_pids():
         fields = stat_fields(pid)

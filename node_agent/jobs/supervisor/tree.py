@@ -113,9 +113,11 @@ class Tree:
         return None
 
     def terminate(self, _grace_seconds: float) -> None:
-        """Ask every process of the job to end; stopped ones are woken so that they can."""
-        for pid in self.pids():
+        """Ask every process of the job to end, also one that is just being forked; all of them go on until they do."""
+        frozen = self._freeze()
+        for pid in frozen:
             _send(pid, signal.SIGTERM)
+        for pid in reversed(frozen):  # children first: some, such as su, stop themselves when they see a child stopped
             _send(pid, signal.SIGCONT)
 
     def checkpoint(self, number: int) -> bool:
@@ -132,13 +134,17 @@ class Tree:
     def kill(self) -> None:
         """Kill every process of the job; call again until `empty`, for some may fork meanwhile."""
         self.cgroup.kill()
-        frozen: set[int] = set()
-        while found := set(self.pids()) - frozen:  # a stopped process cannot fork out of reach
+        for pid in self._freeze():
+            _send(pid, signal.SIGKILL)
+
+    def _freeze(self) -> list[int]:
+        """Stop every process of the job, and return them, parents first: a stopped process cannot fork out of reach."""
+        frozen: list[int] = []
+        while found := [pid for pid in self.pids() if pid not in frozen]:
             for pid in found:
                 _send(pid, signal.SIGSTOP)
-            frozen |= found
-        for pid in frozen:
-            _send(pid, signal.SIGKILL)
+            frozen += found
+        return frozen
 
 
 class IsolatedTree(Tree):
