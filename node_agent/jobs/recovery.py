@@ -70,7 +70,8 @@ async def destroy(directory: MemberDirectory, name: str, cgroup_parent: str | No
     """Kill a member whose specification cannot be read, its supervisor first; nothing of it is left afterwards."""
     supervisor = directory.read_supervisor()
     if supervisor is not None and supervisor.alive:
-        os.kill(supervisor.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+            os.kill(supervisor.pid, signal.SIGKILL)
     await _kill_all(directory, {"name": name, "cgroup_parent": cgroup_parent})
 
 

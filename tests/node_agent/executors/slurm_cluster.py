@@ -65,9 +65,13 @@ def cluster(directory: Path) -> Iterator[Path]:
 
 
 def ask(config: Path, *command: str) -> str:
-    """Return what a program of Slurm prints."""
+    """Return what a program of Slurm prints. Jobs are asked for again where the controller has not answered."""
     env = {"PATH": _PATH, "SLURM_CONF": str(config)}
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False).stdout
+    limit = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)
+        if done.returncode == 0 or command[0] != "squeue" or time.monotonic() > limit:
+            return done.stdout
 
 
 def _configure(directory: Path) -> Path:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,11 +27,12 @@ from tests.node_agent.jobs.host import (
     Host,
     ended,
     eventually,
+    kill_processes_of,
     output,
-    processes_of,
     running,
     spec,
     supervisor_pid,
+    wipe,
 )
 
 NODE = "n-this"
@@ -176,8 +176,9 @@ async def test_jobs_run_there_end_as_they_end_and_are_deleted(host: Host, cluste
 async def test_a_job_waits_with_the_clusters_reason_and_is_stopped_with_its_grace(
     host: Host, cluster: Emulator, tmp_path: Path
 ) -> None:
-    mark = tmp_path / "stopped"
-    job = spec("late", f"trap 'touch {mark}; exit 0' TERM; while :; do sleep 0.02; done", gpu_uuids=H100[:1])
+    mark, ready = tmp_path / "stopped", tmp_path / "ready"
+    stopper = f"trap 'touch {mark}; exit 0' TERM; touch {ready}; while :; do sleep 0.02; done"
+    job = spec("late", stopper, gpu_uuids=H100[:1])
     cluster.hold = True
     async with host.daemon() as runner:
         await runner.converge({job.key: job})
@@ -185,6 +186,7 @@ async def test_a_job_waits_with_the_clusters_reason_and_is_stopped_with_its_grac
         assert runner.statuses()[job.key].state is MemberState.STARTING
         cluster.pods[f"orquanta-{job.allocation_id}-0"].start()
         await running(runner, job.key)
+        await eventually(ready.exists)
         await runner.converge({})
         assert (await ended(runner, job.key)).outcome is Outcome.STOPPED
     assert mark.exists()
@@ -232,10 +234,9 @@ async def test_what_nobody_here_follows_is_deleted_there_and_jobs_of_others_are_
                 await runner.converge({job.key: job for job in (lost, wiped, kept)})
                 await eventually(lambda: cluster.jobs.keys() == set(names.values()))
             os.kill(supervisor_pid(host, lost.key), signal.SIGKILL)
-            for pid in processes_of(lost.key):
-                os.kill(pid, signal.SIGKILL)
+            kill_processes_of(lost.key)
             for job in (lost, wiped):
-                shutil.rmtree(host.settings.jobs_dir / str(job.key))
+                wipe(host.settings.jobs_dir / str(job.key))
             async with host.daemon() as runner:
                 await runner.converge({kept.key: kept})
                 await eventually(lambda: cluster.jobs.keys() == {names[kept.key], names[foreign.key]})

@@ -1,7 +1,6 @@
 """Jobs on a real Slurm: submitted, followed, told apart by how they end, cancelled, and never left behind."""
 
 import os
-import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,11 +22,13 @@ from tests.node_agent.jobs.host import (
     Host,
     ended,
     eventually,
+    kill_processes_of,
     output,
     processes_of,
     running,
     spec,
     supervisor_pid,
+    wipe,
 )
 
 NODE = "n-this"
@@ -161,7 +162,7 @@ async def test_a_job_that_waits_in_slurm_is_stopped_at_once_and_asked_for_no_che
 
 
 async def test_no_job_is_left_in_slurm_when_its_supervisor_is_killed(host: Host, slurm_conf: Path) -> None:
-    rename = "scontrol update jobid=$SLURM_JOB_ID jobname=other && exec sleep 600"
+    rename = "until scontrol update jobid=$SLURM_JOB_ID jobname=other; do sleep 0.1; done; exec sleep 600"
     job = spec("orphan", rename, gpu_uuids=H100[:1], env={"SLURM_CONF": str(slurm_conf)})
     async with host.daemon() as runner:
         await runner.converge({job.key: job})
@@ -176,7 +177,7 @@ async def test_no_job_is_left_in_slurm_when_its_supervisor_is_killed(host: Host,
 async def test_what_nobody_here_follows_is_ended_in_slurm_and_jobs_of_others_are_not(
     host: Host, slurm_conf: Path, tmp_path: Path
 ) -> None:
-    rename = "scontrol update jobid=$SLURM_JOB_ID jobname=other && exec sleep 600"
+    rename = "until scontrol update jobid=$SLURM_JOB_ID jobname=other; do sleep 0.1; done; exec sleep 600"
     lost = spec("lost", rename, gpu_uuids=H100[:1], env={"SLURM_CONF": str(slurm_conf)})
     wiped, kept = spec("wiped", "exec sleep 600", gpu_uuids=H100[1:2]), spec("kept", "exec sleep 600")
     theirs = replace(host.settings.executor, node_id="n-other")  # type: ignore[type-var] # it is a Slurm
@@ -197,10 +198,9 @@ async def test_what_nobody_here_follows_is_ended_in_slurm_and_jobs_of_others_are
                 await eventually(lambda: bool(ask(slurm_conf, "squeue", "-h", "--name=other").strip()))
             # One of which nothing is left here, one whose supervisor still stands over a directory that is gone.
             os.kill(supervisor_pid(host, lost.key), signal.SIGKILL)
-            for pid in processes_of(lost.key):
-                os.kill(pid, signal.SIGKILL)
+            kill_processes_of(lost.key)
             for job in (lost, wiped):
-                shutil.rmtree(host.settings.jobs_dir / str(job.key))
+                wipe(host.settings.jobs_dir / str(job.key))
             async with host.daemon() as runner:
                 await runner.converge({kept.key: kept})
                 await eventually(lambda: not there() & {marks[lost.key], marks[wiped.key]})
@@ -247,9 +247,8 @@ async def test_a_job_of_which_its_host_has_lost_all_is_followed_and_not_submitte
         await eventually(lambda: [line.split()[-1] for line in there()] == ["another"])
         (before,) = there()
     os.kill(supervisor_pid(host, job.key), signal.SIGKILL)
-    for pid in processes_of(job.key):
-        os.kill(pid, signal.SIGKILL)
-    shutil.rmtree(host.settings.jobs_dir)
+    kill_processes_of(job.key)
+    wipe(host.settings.jobs_dir)
     await eventually(lambda: not orphans(host.settings.jobs_dir, ()) and processes_of(job.key) == [])
     async with later.daemon() as runner:
         await runner.converge({job.key: job})

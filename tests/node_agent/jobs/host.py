@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -15,15 +16,15 @@ from typing import Any
 from node_agent.clock import SystemClock
 from node_agent.jobs.directory import MemberDirectory
 from node_agent.jobs.environment import MARKER
-from node_agent.jobs.proc import all_pids, environment_entries, start_time
+from node_agent.jobs.proc import all_pids, environment_entries, kernel_oom_kills, start_time
 from node_agent.jobs.runner import JobRunner
 from node_agent.jobs.settings import RunnerSettings
 from node_agent.jobs.spec import MemberKey, MemberSpec
-from node_agent.jobs.status import MemberState, MemberStatus
+from node_agent.jobs.status import MemberState, MemberStatus, Outcome
 from node_agent.jobs.supervisor.cgroups import Cgroup
 
 PATIENCE_SECONDS = 30.0
-DEFAULTS = {"stop_grace_seconds": 5.0}
+DEFAULTS = {"stop_grace_seconds": 30.0}
 
 DAEMON = """
 import asyncio, json, sys
@@ -108,12 +109,8 @@ class Host:
         for process in self._daemons:
             kill_daemon(process)
         for path in self.settings.jobs_dir.glob("a-*.*"):
-            for pid in processes_of(path.name):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, 9)
-            supervisor = MemberDirectory(path).read_supervisor()
-            if supervisor is not None and supervisor.alive:
-                os.kill(supervisor.pid, 9)
+            kill_processes_of(path.name)
+            kill_supervisor(MemberDirectory(path))
             if self.settings.cgroup_parent is not None:
                 Cgroup.find(self.settings.cgroup_parent, path.name).remove()
         shutil.rmtree(self.settings.state_dir, ignore_errors=True)
@@ -156,10 +153,32 @@ async def output(runner: JobRunner, key: MemberKey) -> bytes:
         return b"".join([chunk.data async for chunk in runner.logs.follow(key)])
 
 
+def wipe(directory: Path) -> None:
+    """Delete a directory at once, whoever is about to write into it: to that one, it is gone as a whole."""
+    aside = directory.with_name(f".gone-{directory.name}")
+    directory.rename(aside)
+    shutil.rmtree(aside)
+
+
 def processes_of(key: MemberKey | str) -> list[int]:
     """The live processes that carry a member's mark."""
     entry = f"{MARKER}={key}".encode()
     return [pid for pid in all_pids() if entry in environment_entries(pid) and start_time(pid) is not None]
+
+
+def kill_processes_of(key: MemberKey | str) -> None:
+    """Kill them; they may be about to end with their supervisor."""
+    for pid in processes_of(key):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def kill_supervisor(directory: MemberDirectory) -> None:
+    """Kill the supervisor of a member, if there is one; it may be about to end with its job."""
+    supervisor = directory.read_supervisor()
+    if supervisor is not None and supervisor.alive:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(supervisor.pid, signal.SIGKILL)
 
 
 def processes_with_argument(text: str) -> list[int]:
@@ -177,6 +196,15 @@ def supervisor_pid(host: Host, key: MemberKey) -> int:
     supervisor = MemberDirectory(host.settings.jobs_dir / str(key)).read_supervisor()
     assert supervisor is not None
     return supervisor.pid
+
+
+def outcomes_of_sigkill(oom_kills_before: int) -> set[Outcome]:
+    """Return how a job may have ended that was sent SIGKILL after the kernel's count of kills for memory was read.
+
+    Of a job without a cgroup of its own nothing tells that the kernel, which has killed meanwhile, has killed another.
+    """
+    others = {Outcome.OOM_KILLED} if kernel_oom_kills() > oom_kills_before else set()
+    return {Outcome.SIGNALED} | others
 
 
 CAP_SETUID, CAP_SYS_ADMIN = 7, 21

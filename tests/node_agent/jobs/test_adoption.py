@@ -4,12 +4,12 @@ import asyncio
 import json
 import os
 import random
-import shutil
 import signal
 from pathlib import Path
 
 import pytest
 
+from node_agent.jobs import proc
 from node_agent.jobs.directory import MemberDirectory, prepare
 from node_agent.jobs.status import MemberState, Outcome
 from tests.node_agent.jobs.host import (
@@ -19,12 +19,15 @@ from tests.node_agent.jobs.host import (
     eventually,
     has_capability,
     kill_daemon,
+    kill_supervisor,
+    outcomes_of_sigkill,
     output,
     processes_of,
     processes_with_argument,
     running,
     spec,
     supervisor_pid,
+    wipe,
 )
 
 
@@ -48,6 +51,7 @@ async def test_a_job_goes_on_without_its_daemon_and_the_next_one_sees_it_end(any
 
 async def test_what_ended_while_no_daemon_ran_is_reported_with_exit_code_and_log(any_host: Host) -> None:
     job = spec("meanwhile", "echo some words; kill -9 $$")
+    oom_kills = proc.kernel_oom_kills()
     daemon = any_host.daemon_process(job)
     kill_daemon(daemon)
     directory = MemberDirectory(any_host.settings.jobs_dir / str(job.key))
@@ -55,7 +59,8 @@ async def test_what_ended_while_no_daemon_ran_is_reported_with_exit_code_and_log
     async with any_host.daemon() as runner:
         status = runner.statuses()[job.key]
         text = await output(runner, job.key)
-    assert (status.outcome, status.signal) == (Outcome.SIGNALED, signal.SIGKILL)
+    assert status.outcome in outcomes_of_sigkill(oom_kills)
+    assert status.signal == signal.SIGKILL
     assert text == b"some words\n"
 
 
@@ -195,6 +200,19 @@ async def test_a_member_whose_specification_was_destroyed_is_killed_and_never_st
     assert [path.name for path in any_host.work_dir(job.key).iterdir()] == ["again"]
 
 
+async def test_a_supervisor_that_ends_as_it_is_about_to_be_killed_keeps_no_daemon_from_its_start(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = host.settings.jobs_dir / str(spec("ending", "true").key)
+    directory.mkdir(parents=True)
+    (directory / "spec.json").write_text("{")
+    ended_by_now = {"pid": 2**22 + 1, "start_time": "1", "boot_id": proc.boot_id()}  # no process has such an id
+    (directory / "supervisor.json").write_text(json.dumps(ended_by_now))
+    monkeypatch.setattr(proc, "is_alive", lambda _pid, _started: True)  # when it was looked at
+    async with host.daemon() as runner:
+        assert runner.statuses() == {}
+
+
 async def test_a_job_whose_directory_was_deleted_while_no_daemon_ran_is_killed_and_not_started_beside_itself(
     any_host: Host,
 ) -> None:
@@ -203,7 +221,7 @@ async def test_a_job_whose_directory_was_deleted_while_no_daemon_ran_is_killed_a
     daemon = any_host.daemon_process(job)
     await eventually(lambda: processes_with_argument(mark) != [])
     kill_daemon(daemon)
-    shutil.rmtree(any_host.settings.jobs_dir)
+    wipe(any_host.settings.jobs_dir)
     async with any_host.daemon() as runner:
         assert processes_with_argument(mark) == []
         await runner.converge({job.key: job})
@@ -222,9 +240,7 @@ async def test_kills_at_random_points_leave_every_job_ended_once_and_no_process(
         await asyncio.sleep(chance.uniform(0.15, 0.45))  # the random point itself
         if chance.random() < 0.7:
             victim = MemberDirectory(any_host.settings.jobs_dir / str(chance.choice(jobs).key))
-            supervisor = victim.read_supervisor() if victim.path.exists() else None
-            if supervisor is not None and supervisor.alive:
-                os.kill(supervisor.pid, signal.SIGKILL)
+            kill_supervisor(victim)
         kill_daemon(daemon)
     async with any_host.daemon() as runner:
         await runner.converge(wanted)
@@ -287,7 +303,7 @@ async def test_nothing_is_left_of_a_job_whose_directory_and_supervisor_are_gone_
             await runner.converge({job.key: job})
             await eventually(lambda: processes_with_argument(mark) != [])
             pid = supervisor_pid(host, job.key)
-            shutil.rmtree(host.settings.jobs_dir / str(job.key))
+            wipe(host.settings.jobs_dir / str(job.key))
             os.kill(pid, signal.SIGKILL)
             assert (await ended(runner, job.key)).outcome is Outcome.SUPERVISOR_LOST
             assert processes_with_argument(mark) == []
@@ -296,9 +312,12 @@ async def test_nothing_is_left_of_a_job_whose_directory_and_supervisor_are_gone_
 
 
 async def test_a_job_that_deletes_its_own_directory_is_reported_lost(host: Host) -> None:
-    job = spec("vandal", "cd /; rm -rf $(dirname $HOME); exit 0", gpu_uuids=("GPU-1",))
+    deletes = "until [ -e go ]; do sleep 0.02; done; cd /; rm -rf $(dirname $HOME); exit 0"
+    job = spec("vandal", deletes, gpu_uuids=("GPU-1",))
     async with host.daemon() as runner:
         await runner.converge({job.key: job})
+        await running(runner, job.key)  # its supervisor has written all that it writes before the end
+        (host.work_dir(job.key) / "go").touch()
         status = await ended(runner, job.key)
         assert runner.active_gpu_uuids() == {}
         await runner.converge({job.key: job})

@@ -79,8 +79,8 @@ async def test_sigterm_comes_at_once_to_a_job_that_listens_for_no_checkpoint(hos
 
 
 async def test_a_checkpoint_that_takes_too_long_ends_in_sigterm_then_sigkill(host: Host) -> None:
-    slow = "trap 'touch asked' USR1; trap 'touch terminated' TERM; touch ready; while :; do sleep 0.02; done"
-    fields = {"checkpoint_signal": signal.SIGUSR1, "checkpoint_seconds": 1.0, "stop_grace_seconds": 1.0}
+    slow = "trap ': > asked' USR1; trap ': > terminated' TERM; touch ready; while :; do sleep 0.02; done"
+    fields = {"checkpoint_signal": signal.SIGUSR1, "checkpoint_seconds": 0.5, "stop_grace_seconds": 2.0}
     job = spec("slow", slow, **fields)
     async with host.daemon() as runner:
         await runner.converge({job.key: job})

@@ -13,7 +13,16 @@ import pytest
 from node_agent.jobs.executor import EngineAwayError, SiteCommands
 from node_agent.jobs.spec import MemberKey, MemberSpec
 from node_agent.jobs.status import MemberState, Outcome
-from tests.node_agent.jobs.host import Host, ended, eventually, processes_of, running, spec, supervisor_pid
+from tests.node_agent.jobs.host import (
+    Host,
+    ended,
+    eventually,
+    processes_of,
+    running,
+    spec,
+    supervisor_pid,
+    wipe,
+)
 
 
 class ShellEngine:
@@ -119,7 +128,7 @@ async def test_a_job_whose_directory_is_deleted_counts_as_there_until_the_engine
     async with host.daemon() as runner:
         await runner.converge({job.key: job})
         await running(runner, job.key)
-        shutil.rmtree(host.settings.jobs_dir / str(job.key))
+        wipe(host.settings.jobs_dir / str(job.key))
         await eventually(lambda: engine.asked_for(job.key) > 1)
         assert processes_of(job.key) == []
         assert not runner.statuses()[job.key].ended
@@ -138,7 +147,7 @@ async def test_what_a_daemon_finds_and_cannot_follow_is_ended_in_the_engine_befo
         await running(runner, job.key)
     directory = host.settings.jobs_dir / str(job.key)
     if deleted:
-        shutil.rmtree(directory)
+        wipe(directory)
     else:
         (directory / "spec.json").write_text("{")
     async with host.daemon() as runner:
@@ -208,11 +217,16 @@ async def test_an_engine_that_cannot_tell_what_it_runs_stops_nothing(host: Host,
     ],
 )
 async def test_the_engines_word_on_how_long_a_job_ran_is_taken_where_it_can_be(
-    host: Host, said: str, seconds: float | None
+    host: Host, engine: ShellEngine, said: str, seconds: float | None
 ) -> None:
-    job = spec("timed", f"""{RUNS}; sleep 0.3; tell '{{"state": "ended", "exit_code": 0, "ran_seconds": {said}}}'""")
+    go = engine.kills.with_suffix(".go")
+    runs = f"{RUNS}; while ! test -e {go}; do sleep 0.02; done"
+    job = spec("timed", f"""{runs}; tell '{{"state": "ended", "exit_code": 0, "ran_seconds": {said}}}'""")
     async with host.daemon() as runner:
-        status = (await host.run(runner, job))[job.key]
+        await runner.converge({job.key: job})
+        await running(runner, job.key)
+        go.touch()
+        status = await ended(runner, job.key)
     assert status.runtime_seconds == seconds if seconds is not None else status.runtime_seconds > 0
 
 
