@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from node_agent.jobs.runner import JobRunner
 from node_agent.jobs.status import MemberState, Outcome
 from node_agent.parts.jobs import HostJobs
+from node_agent.repair.ports import HostJob
 from tests.node_agent.jobs.host import Host, ended, eventually, running, spec, until
 
 
@@ -20,6 +21,17 @@ async def jobs_of(runner: JobRunner) -> AsyncIterator[HostJobs]:
         following.cancel()
         with suppress(asyncio.CancelledError):
             await following
+
+
+async def with_processes(jobs: HostJobs, least: int) -> HostJob:
+    """Return the one job, once it is known with so many processes."""
+
+    def known() -> bool:
+        jobs.changed()  # by itself it looks twice a minute
+        return len(jobs.jobs()[0].process_ids) >= least
+
+    await eventually(known)
+    return jobs.jobs()[0]
 
 
 async def test_no_job_starts_on_a_gpu_that_is_being_repaired_and_it_starts_afterwards(host: Host) -> None:
@@ -70,9 +82,7 @@ async def test_jobs_are_known_with_their_processes_and_can_be_stopped(host: Host
     async with host.daemon() as runner, jobs_of(runner) as jobs:
         await runner.converge({job.key: job})
         status = await running(runner, job.key)
-        jobs.changed()
-        await eventually(lambda: len(jobs.jobs()[0].process_ids) >= 3)
-        found = jobs.jobs()[0]
+        found = await with_processes(jobs, 3)
         assert (found.job_id, found.gpu_uuids) == (job.job_id, ("GPU-1",))
         assert status.pid in found.process_ids
         assert jobs.holders()["GPU-1"].allocation_id == job.allocation_id
@@ -100,8 +110,6 @@ async def test_a_job_keeps_processes_whose_parents_have_ended(host: Host) -> Non
     async with host.daemon() as runner, jobs_of(runner) as jobs:
         await runner.converge({job.key: job})
         status = await running(runner, job.key)
-        jobs.changed()
-        await eventually(lambda: len(jobs.jobs()[0].process_ids) >= 2)
-        found = jobs.jobs()[0].process_ids
+        found = (await with_processes(jobs, 2)).process_ids
         assert status.pid in found
         assert not found & jobs.protected_process_ids(), "the supervisor is none of the job's"
