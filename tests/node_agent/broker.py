@@ -54,7 +54,7 @@ class NatsServer:
                 _binary(), "-c", str(self._directory / "nats.conf"), stdout=log, stderr=log
             )
         client = await self.connect()
-        stream = client.jetstream()
+        stream = client.jetstream(timeout=WAIT_SECONDS)
         await stream.add_stream(name="LOGS", subjects=["orq.node.*.log.*"])
         await client.close()
 
@@ -113,7 +113,7 @@ class NatsServer:
         """Return every stored chunk, once one with the mark of the end (or `count` of them) is there."""
         client = await self.connect()
         found: list[event_pb2.LogChunk] = []
-        subscription = await client.jetstream().subscribe("orq.node.*.log.*", ordered_consumer=True)
+        subscription = await client.jetstream(timeout=WAIT_SECONDS).subscribe("orq.node.*.log.*", ordered_consumer=True)
         async with asyncio.timeout(WAIT_SECONDS):
             while not (found and (found[-1].end or (count and len(found) >= count))):
                 message = await subscription.next_msg(timeout=WAIT_SECONDS)

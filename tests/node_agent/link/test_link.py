@@ -166,7 +166,8 @@ async def test_while_one_order_is_carried_out_the_newest_of_the_others_wins(
         for number in range(1, 10):
             stream.order(assignment("true", name=f"a-00000000000{number}"), revision=1 + number)
         beats = len(stream.heartbeats)
-        await plane.wait_for(lambda: len(stream.heartbeats) > beats + 2)  # the stream goes on meanwhile
+        # The stream goes on meanwhile. Who has heard what was answered after the orders has heard the orders too.
+        await host.wait_for(lambda: len(host.fences) > 1 + beats + 2)  # one for the welcome, and one for each answer
         assert host.hold is not None
         host.hold.set()
         await host.wait_for(lambda: ["a-000000000009"] in host.orders)

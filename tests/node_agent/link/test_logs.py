@@ -16,7 +16,7 @@ from node_agent.link.identity import Identity
 from node_agent.link.logs import CHUNK_BYTES, LogKey, LogPiece, LogShipper
 from node_agent.link.shipped import ShippedFile
 from orquanta.v1 import job_pb2
-from tests.node_agent.broker import NatsServer, nats_serving, output
+from tests.node_agent.broker import WAIT_SECONDS, NatsServer, nats_serving, output
 from tests.node_agent.pki import Authority
 
 KEY = LogKey("a-000000000001", "j-000000000001", 1, 0)
@@ -166,7 +166,7 @@ async def test_a_restart_goes_on_where_the_broker_has_it(nats: NatsServer, ident
     log.write(b"one")
     async with shipping(log, nats, identity, tmp_path / "shipped"):
         await nats.chunks(count=1)
-    await _until(lambda: ShippedFile(tmp_path / "shipped" / "a-000000000001.0").value.acknowledged == 3)
+        await _until(lambda: ShippedFile(tmp_path / "shipped" / "a-000000000001.0").value.acknowledged == 3)
     log.write(b"two")
     log.end()
     async with shipping(log, nats, identity, tmp_path / "shipped") as (_, _, shipped):
@@ -184,14 +184,14 @@ async def test_output_waits_until_there_is_a_stream_for_it(
     nats: NatsServer, identity: Identity, tmp_path: Path
 ) -> None:
     client = await nats.connect()
-    await client.jetstream().delete_stream("LOGS")
+    await client.jetstream(timeout=WAIT_SECONDS).delete_stream("LOGS")
     log = ScriptedLog()
     log.write(b"early")
     log.end()
     async with shipping(log, nats, identity, tmp_path / "shipped") as (shipper, broker, shipped):
         await _until(lambda: broker.connected)
         assert not shipper.is_shipped(KEY)
-        await client.jetstream().add_stream(name="LOGS", subjects=["orq.node.*.log.*"])
+        await client.jetstream(timeout=WAIT_SECONDS).add_stream(name="LOGS", subjects=["orq.node.*.log.*"])
         await asyncio.wait_for(shipped.wait(), 30)
     await client.close()
     assert output(await nats.chunks()) == b"early"
