@@ -138,7 +138,11 @@ async def test_what_is_cancelled_stops_without_a_checkpoint_and_what_is_moved_or
     names = {word: allocation(number) for number, word in enumerate(("cancelled", "moved", "unmentioned"))}
     site.plane.desired = tuple(
         assignment(
-            saver.format(tmp_path / word), name=name, checkpoint_signal=10, checkpoint_time=Duration(seconds=600)
+            saver.format(tmp_path / word),
+            name=name,
+            stop_grace=Duration(seconds=30),
+            checkpoint_signal=10,
+            checkpoint_time=Duration(seconds=600),
         )
         for word, name in names.items()
     )
@@ -178,7 +182,7 @@ async def test_stop_jobs_stops_them_too_and_tells(site: Site) -> None:
 
 
 async def test_jobs_stop_by_themselves_when_the_fence_passes_without_the_control_plane(site: Site) -> None:
-    site.plane.fence_seconds, site.plane.lease_seconds = 1.5, 1.0
+    site.plane.fence_seconds, site.plane.lease_seconds = 4.0, 3.0
     site.plane.desired = (assignment("sleep 60"),)
     await site.start()
     await site.plane.reported(RUNNING)

@@ -13,7 +13,7 @@ from node_agent.convert_repair import from_policy
 from node_agent.errors import LocalRefused
 from node_agent.health.model import Rung
 from node_agent.repair.model import Allowance, LocalPolicy
-from orquanta.v1 import health_pb2, node_link_pb2, node_local_pb2, node_pb2, repair_pb2
+from orquanta.v1 import health_pb2, job_pb2, node_link_pb2, node_local_pb2, node_pb2, repair_pb2
 from tests.node_agent.daemon_process import DaemonProcess
 from tests.node_agent.site import Site, assignment, site_of
 
@@ -125,7 +125,12 @@ async def test_what_happens_while_the_link_is_down_arrives_once_it_is_up_again(s
     await ready(daemon)
     await site.plane.stop_link()
     kernel.xid(79, gpus[0])
-    await eventually(lambda: daemon.ask(lambda local: list(local.events(None, follow=False))))  # what is on the disk
+
+    async def on_disk() -> bool:
+        events = await daemon.ask(lambda local: list(local.events(None, follow=False)))
+        return any(gpus[0].uuid in event.condition.id for event in events)
+
+    await eventually(on_disk)
     await daemon.kill()
     await site.start(*GPUS, settings=kernel.settings)
     await site.plane.start_link()
@@ -237,7 +242,8 @@ async def test_a_hung_driver_becomes_a_condition_while_the_link_and_jobs_go_on(s
         lambda: [event for event in site.plane.health_events if event.condition.kind == "PROBE_STALLED"]
     )
     site.plane.stream.order(assignment("echo alive"), revision=2)
-    await site.plane.wait_for(lambda: any(report.exit_code == 0 for report in site.plane.stream.reports))
+    report = await site.plane.reported(job_pb2.ALLOCATION_STATE_ENDED)
+    assert (report.exit_reason, report.exit_code) == (job_pb2.EXIT_REASON_EXITED, 0)
 
 
 def signed(site: Site, *, lifetime: timedelta, after_seconds: float = 0.5) -> repair_pb2.SignedPolicy:
@@ -309,7 +315,8 @@ async def test_alone_without_a_policy_the_host_only_watches_and_takes_no_jobs(si
     assert not await daemon.ask(lambda local: local.repairs())
     site.plane.desired = (assignment("echo again"),)
     await site.plane.start_link()
-    await site.plane.wait_for(lambda: any(r.exit_code == 0 for r in site.plane.stream.all_reports))
+    report = await site.plane.reported(job_pb2.ALLOCATION_STATE_ENDED)
+    assert (report.exit_reason, report.exit_code) == (job_pb2.EXIT_REASON_EXITED, 0)
     assert not (await daemon.status())["cordoned"]
 
 
