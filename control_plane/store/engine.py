@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from control_plane.store.readable import from_json
 
 _READERS = 4
 _BUSY_MILLISECONDS = 10_000
+_PAUSE_MILLISECONDS = 10
+_KIND = 0xFF  # of an error's code; the rest tells more of it
 # A server that vanished without a word is given up after ten seconds; the kernel alone would wait for a quarter of an
 # hour, with every reader and the writer stuck on it.
 _DEAD_PEER = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 2, "tcp_user_timeout": 10_000}
@@ -62,11 +65,28 @@ def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     # The driver must not open transactions by itself: `_begin_sqlite` does.
     connection.isolation_level = None
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
+    _keep_a_log(cursor)
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.execute(f"PRAGMA busy_timeout={_BUSY_MILLISECONDS}")
     cursor.close()
+
+
+def _keep_a_log(cursor: sqlite3.Cursor) -> None:
+    """Have the file written by way of a log.
+
+    Those that open a fresh file at once hinder each other here, and SQLite says so at once, whatever its timeout.
+    """
+    for _ in range(_BUSY_MILLISECONDS // _PAUSE_MILLISECONDS):
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & _KIND != sqlite3.SQLITE_BUSY:
+                raise
+            time.sleep(_PAUSE_MILLISECONDS / 1_000)
+        else:
+            return
+    cursor.execute("PRAGMA journal_mode=WAL")
 
 
 def _begin_sqlite(connection: Any) -> None:  # Any: SQLAlchemy's event passes its Connection untyped

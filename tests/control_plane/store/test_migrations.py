@@ -1,10 +1,14 @@
 import sqlite3
+from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import event
 
+from control_plane.store import engine as opening
 from control_plane.store.approval_tables import metadata
 from control_plane.store.database import Store
 from control_plane.store.diagnosis_tables import DiagnosisRow
@@ -38,3 +42,23 @@ def test_who_looks_at_a_file_while_another_one_migrates_it_finds_all_tables_or_n
     assert found == {0}
     look(None)
     assert len(found) == 2
+
+
+def test_who_opens_a_file_that_another_one_has_just_begun_waits_for_its_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, pauses = tmp_path / "orquanta.db", list[float]()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("CREATE TABLE begun (number INTEGER)")
+
+        def pause(seconds: float) -> None:
+            pauses.append(seconds)
+            other.execute("COMMIT")
+
+        monkeypatch.setattr(opening, "time", SimpleNamespace(sleep=pause))
+        engine = open_engine(f"sqlite:///{path}")
+        with engine.connect() as connection:
+            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        engine.dispose()
+    assert len(pauses) == 1
