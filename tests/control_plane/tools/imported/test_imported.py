@@ -206,7 +206,9 @@ async def test_a_server_that_dies_hangs_or_fails_is_an_error_and_comes_back(
         await eventually(answered)
     elsewhere.say([{"name": "search"}], search="hang")
     monkeypatch.setattr(connection, "LIST_SECONDS", 60.0)  # or asking for its tools may take too long meanwhile, too
-    async with elsewhere.connected(timeout_seconds=0.5):
+    async with elsewhere.connected(timeout_seconds=30.0):
+        docs = elsewhere.tools._connections["docs"]
+        docs.server = replace(docs.server, timeout_seconds=0.5)  # to connect may take a busy machine longer
         slow = await elsewhere.call("docs.search", query="x")
         assert slow.error_code == "MCP_TIMEOUT"
 
