@@ -44,11 +44,8 @@ class Pursuit:
         if goal.plan is None:
             raise LookupError(f"goal {goal.id} has no plan")
         # Its patterns take half of a cold start to compile: only who has a model waits for them.
-        from control_plane.agents.orchestrator.planner.model_plan import (  # noqa: PLC0415 - see above
-            Terms,
-            cross_check,
-            read_reply,
-        )
+        from control_plane.agents.orchestrator.planner.cross_check import cross_check  # noqa: PLC0415 - see above
+        from control_plane.agents.orchestrator.planner.model_reading import Terms, read_reply  # noqa: PLC0415 - as well
 
         terms = Terms(now=goal.created_at, timezone=zone_of(goal.timezone), fx_usd=self._fx_usd)
         reading = read_reply(said, goal.text, terms)

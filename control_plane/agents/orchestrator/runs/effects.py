@@ -73,7 +73,7 @@ class Effects:
         if goal is None:
             return no_reply("NoGoal", 0.0)
         # The planner's patterns take half of a cold start to compile: only who has a model waits for them.
-        from control_plane.agents.orchestrator.planner.model_plan import (  # noqa: PLC0415 - see above
+        from control_plane.agents.orchestrator.planner.model_reading import (  # noqa: PLC0415 - see above
             SCHEMA,
             SCHEMA_NAME,
             reading_messages,

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from control_plane.agents.orchestrator.planner import plan_goal
-from control_plane.agents.orchestrator.planner.model_plan import (
+from control_plane.agents.orchestrator.planner.cross_check import cross_check
+from control_plane.agents.orchestrator.planner.model_reading import (
     SCHEMA,
     SaidGoal,
     Terms,
-    cross_check,
     read_reply,
     reading_messages,
 )
