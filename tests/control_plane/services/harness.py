@@ -161,7 +161,7 @@ class Fleet:
         if credential:
             tls = grpc.composite_channel_credentials(tls, grpc.access_token_call_credentials(credential))
         options = [("grpc.max_send_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
-        channel = aio.secure_channel(f"localhost:{self.port}", tls, options=options)
+        channel = aio.secure_channel(f"127.0.0.1:{self.port}", tls, options=options)
         self._channels.append(channel)
         return channel
 
@@ -287,7 +287,7 @@ async def running_fleet(store: Store, clock: FakeClock, directory: Path) -> Asyn
     names = services.add_to(server)
     health = await add_health_and_reflection(server, names)
     tls = grpc.ssl_server_credentials([(pair.key_pem, pair.certificate.certificate_pem)])
-    port = server.add_secure_port("localhost:0", tls)
+    port = server.add_secure_port("127.0.0.1:0", tls)
     await server.start()
     fleet = Fleet(
         store=store,

@@ -193,7 +193,7 @@ async def narrow(fleet: Fleet, admin: Client) -> AsyncIterator[aio.Channel]:
         grpc.ssl_channel_credentials(root_certificates=fleet.ca_pem),
         grpc.access_token_call_credentials(admin.credential),
     )
-    async with aio.secure_channel(f"localhost:{fleet.port}", tls, options=SMALL_WINDOW) as channel:
+    async with aio.secure_channel(f"127.0.0.1:{fleet.port}", tls, options=SMALL_WINDOW) as channel:
         yield channel
 
 

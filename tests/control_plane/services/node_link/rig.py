@@ -205,7 +205,7 @@ async def running(
             gate = Gate(port=port, authenticator=None, clock=clock)
             server = aio.server(interceptors=[gate], options=[("grpc.max_receive_message_length", 4 << 20)])
             add_NodeLinkServiceServicer_to_server(servicer, server)
-            address = f"localhost:{server.add_secure_port('localhost:0', credentials)}"
+            address = f"127.0.0.1:{server.add_secure_port('127.0.0.1:0', credentials)}"
             await server.start()
             stack.push_async_callback(server.stop, 0.1)
             if port is Port.PEOPLE:
