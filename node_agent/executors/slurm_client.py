@@ -11,12 +11,12 @@ import re
 import signal
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from node_agent.executors.output_file import COPY_BYTES, copy_on, size_bytes
 from node_agent.executors.site_file import SiteFile, SiteState
+from node_agent.executors.slurm_job import OUTCOMES, WAITING, Job, read_job, read_seconds
 from node_agent.executors.slurm_marks import LIST_NAMES, find
 from node_agent.executors.slurm_programs import call, cancel, kill, run_program
 from node_agent.jobs.executor import ORDER_FILE
@@ -25,56 +25,11 @@ _LOOK_SECONDS: Final = 1.0
 _LONGEST_LOOK_SECONDS: Final = 3.0
 _SETTLE_SECONDS: Final = 0.5  # what a job wrote last may come late over a shared disk
 _ANSWER_SECONDS: Final = 5.0
-_SIGNALED_BASE: Final = 128
 _UNKNOWN_LOOKS_MAX: Final = 12
+_BEGUN_SECONDS: Final = 30.0  # after which a job has begun, whether or not its output is seen
 _FIELD: Final = re.compile(r"(\w+)=(\S*)")
-_TIME: Final = re.compile(
-    r"(?:(?P<days>[0-9]{1,6})-)?(?P<hours>[0-9]{1,2}):(?P<minutes>[0-9]{2}):(?P<seconds>[0-9]{2})"
-)
-
-_WAITING: Final = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
-_OUTCOMES: Final = {
-    "OUT_OF_MEMORY": ("oom_killed", "killed by Slurm for using more memory than it may; ask for more or use less"),
-    "TIMEOUT": ("timed_out", "ran for as long as Slurm lets it"),
-    "DEADLINE": ("timed_out", "Slurm ended it at its deadline"),
-    "NODE_FAIL": ("supervisor_lost", "the Slurm node that it ran on failed"),
-    "BOOT_FAIL": ("supervisor_lost", "the Slurm node that it was to run on did not start"),
-    "PREEMPTED": ("supervisor_lost", "another job of the cluster has preempted it"),
-    "REVOKED": ("supervisor_lost", "its cluster gave it to another one"),
-    "LAUNCH_FAILED": ("start_failed", "Slurm could not start it on its nodes"),
-    "RECONFIG_FAIL": ("supervisor_lost", "the Slurm node that it was to run on could not be made ready"),
-}
-_ENDED: Final = frozenset({"COMPLETED", "CANCELLED", "FAILED", *_OUTCOMES})
-"""Any other word is of a job that goes on, whatever Slurm calls that."""
 _AWAY: Final = re.compile(r"contact slurm controller|connect failure|timed out|Zero Bytes|communication", re.IGNORECASE)
 """What a program of Slurm says that had no answer: what it asked for may have been done."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What Slurm says of a job. `state` is its word in capitals; exit code and signal as the job's own.
-
-    `ran_seconds` is for how long it has run by Slurm's clock, in whole seconds; None if that was not told.
-    """
-
-    state: str
-    reason: str
-    exit_code: int
-    signal: int
-    ran_seconds: float | None = None
-
-    @property
-    def ended(self) -> bool:
-        """Whether it will not run any more."""
-        return self.state in _ENDED
-
-    @property
-    def ended_by(self) -> int:
-        """The signal that ended it, or 0. Of a cancelled job, srun or a shell may tell it as 128 and its number."""
-        if self.signal or self.state != "CANCELLED":
-            return self.signal
-        told = self.exit_code - _SIGNALED_BASE
-        return int(signal.SIGTERM) if not self.exit_code else told if told in signal.valid_signals() else 0
 
 
 class Client:
@@ -119,15 +74,24 @@ class Client:
             if job is not None:
                 if job.ended:
                     return job
-                if self._stopping and job.state in _WAITING:
+                if self._stopping and job.state in WAITING:
                     self.cancel()  # what has no process hears no signal, and Slurm refuses to send it one
                 elif self._stopping and not asked_to_stop:
-                    asked_to_stop = call("scancel", "--signal=TERM", "--full", self._id) is not None
+                    begun = self._has_begun(job)
+                    asked_to_stop = call("scancel", "--signal=TERM", "--full", self._id) is not None and begun
                 self._tell(job)
             elif unknown >= _UNKNOWN_LOOKS_MAX and call("sinfo", "--noheader") is not None:
                 return None
             pause = _LOOK_SECONDS if moved or self._stopping else min(_LONGEST_LOOK_SECONDS, pause * 1.2)
             self._sleep(pause)
+
+    def _has_begun(self, job: Job) -> bool:
+        """Tell whether a signal finds a process of a job that is said to run.
+
+        Slurm says so as soon as the job has its nodes, and drops a signal without a word while nothing runs there yet.
+        What a job writes to is made just before it; over a shared disk that may be seen late.
+        """
+        return (self._output / "out").exists() or (job.ran_seconds or 0.0) >= _BEGUN_SECONDS
 
     def _copy(self) -> int:
         """Pass on what the job has written since the last time, up to a bound; return how many bytes."""
@@ -239,15 +203,15 @@ class Client:
         text = call("scontrol", "--oneliner", "show", "job", self._id)
         if text:
             fields = dict(_FIELD.findall(text))
-            ran = _seconds(fields.get("RunTime", ""))
-            return _job(fields.get("JobState", ""), fields.get("Reason", ""), fields.get("ExitCode", "0:0"), ran)
+            ran = read_seconds(fields.get("RunTime", ""))
+            return read_job(fields.get("JobState", ""), fields.get("Reason", ""), fields.get("ExitCode", "0:0"), ran)
         history = ("--noheader", "--parsable2", "--allocations", "--format=State,ExitCode,Elapsed")
         text = call("sacct", *history, f"--jobs={self._id}")
         words = text.strip().split("|") if text else []
-        return _job(words[0].split(" ")[0], "", words[1], _seconds(words[2])) if len(words) > 2 else None  # noqa: PLR2004 - as asked
+        return read_job(words[0].split(" ")[0], "", words[1], read_seconds(words[2])) if len(words) > 2 else None  # noqa: PLR2004 - as asked
 
     def _tell(self, job: Job) -> None:
-        if job.state in _WAITING:
+        if job.state in WAITING:
             reason = f": {job.reason}" if job.reason not in {"", "None"} else ""
             self._file.write(SiteState("waiting", f"waits in Slurm's queue as job {self._id}{reason}", self._id))
         else:
@@ -257,7 +221,7 @@ class Client:
 
     def _end(self, job: Job) -> int:
         number = job.ended_by
-        outcome, message = _OUTCOMES.get(job.state, ("signaled" if number else "exited", ""))
+        outcome, message = OUTCOMES.get(job.state, ("signaled" if number else "exited", ""))
         if job.state == "CANCELLED" and not self._stopping:
             message = "cancelled in Slurm, by its user or an administrator"
         code = None if number else job.exit_code or (0 if job.state == "COMPLETED" else 1)
@@ -268,22 +232,6 @@ class Client:
         text = f"Slurm knows job {self._id} no more, so how it ended is not known"
         self._file.write(SiteState("ended", text, self._id, "supervisor_lost", 1))
         return 1
-
-
-def _job(state: str, reason: str, exit_code: str, ran_seconds: float | None) -> Job | None:
-    code, _, number = exit_code.strip().partition(":")
-    if not state or not code.isdigit():
-        return None
-    return Job(state, reason, int(code), int(number) if number.isdigit() else 0, ran_seconds)
-
-
-def _seconds(text: str) -> float | None:
-    """Return how long `[days-]hours:minutes:seconds` is."""
-    match = _TIME.fullmatch(text.strip())
-    if match is None:
-        return None
-    hours = 24 * int(match["days"] or 0) + int(match["hours"])
-    return float(3600 * hours + 60 * int(match["minutes"]) + int(match["seconds"]))
 
 
 def main(arguments: list[str]) -> None:

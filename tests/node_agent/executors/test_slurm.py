@@ -11,7 +11,7 @@ import pytest
 from node_agent.errors import SettingsInvalid
 from node_agent.executors.choice import choose
 from node_agent.executors.slurm import Slurm, SlurmNode, gpu_uuid, parse_nodes
-from node_agent.executors.slurm_client import Job, _seconds
+from node_agent.executors.slurm_job import Job, read_seconds
 from node_agent.executors.slurm_marks import find, mark, read_marks
 from node_agent.jobs.executor import Executor
 from node_agent.jobs.recovery import orphans
@@ -30,6 +30,7 @@ from tests.node_agent.jobs.host import (
     supervisor_pid,
     wipe,
 )
+from tests.standstill import stand_still
 
 NODE = "n-this"
 H100 = tuple(gpu_uuid("h100", number) for number in range(2 * GPUS_PER_NODE))
@@ -281,6 +282,29 @@ async def test_a_job_that_a_stranger_cancels_says_so(host: Host, slurm_conf: Pat
     assert "cancelled in Slurm" in status.message
 
 
+async def test_a_stop_that_comes_before_slurm_has_started_the_job_on_its_node_ends_it_all_the_same(
+    host: Host, slurm_conf: Path, tmp_path: Path
+) -> None:
+    asked = tmp_path / "asked"
+    script = f"""/usr/bin/scancel "$@"; code=$?; echo "$*" >> {asked}; exit $code"""
+    noted = with_program(host, tmp_path / "bin", "scancel", script)
+    job = spec("early", "exec sleep 600", stop_grace_seconds=600.0)
+    nodes = [int((slurm_conf.parent / f"slurmd.{name}.pid").read_text()) for name in ("gpu1", "gpu2")]
+    async with noted.daemon() as runner:
+        for pid in nodes:
+            stand_still(pid)
+        try:
+            await runner.converge({job.key: job})
+            await running(runner, job.key)
+            await runner.converge({})
+            await eventually(lambda: asked.exists() and "--signal=TERM" in asked.read_text())
+        finally:
+            for pid in nodes:
+                os.kill(pid, signal.SIGCONT)
+        status = await ended(runner, job.key)
+    assert (status.outcome, status.signal) == (Outcome.STOPPED, signal.SIGTERM)
+
+
 async def test_a_submission_without_an_answer_is_found_and_not_made_twice(
     host: Host, slurm_conf: Path, tmp_path: Path
 ) -> None:
@@ -361,7 +385,7 @@ def test_a_job_that_is_there_already_is_known_by_its_name_or_its_mark(line: str,
     [("00:00:03", 3.0), ("01:02:03", 3723.0), ("2-00:00:01", 172801.0), ("INVALID", None), ("", None), ("5", None)],
 )
 def test_slurms_times_are_read(text: str, seconds: float | None) -> None:
-    assert _seconds(text) == seconds
+    assert read_seconds(text) == seconds
 
 
 def test_orders_name_what_slurm_needs(tmp_path: Path) -> None:
