@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -68,12 +68,17 @@ class Pod:
     def end(self, grace_seconds: float) -> None:
         if self.process is None or self.process.poll() is not None:
             return
-        os.killpg(self.process.pid, signal.SIGTERM if grace_seconds else signal.SIGKILL)
+        self._signal(signal.SIGTERM if grace_seconds else signal.SIGKILL)
         try:
             self.process.wait(grace_seconds or 10)
         except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            self._signal(signal.SIGKILL)
             self.process.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        with suppress(ProcessLookupError):  # it has just ended, by itself or by another thread's hand
+            os.killpg(self.process.pid, number)
 
 
 class Emulator:
@@ -200,7 +205,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._log(self._emulator.pods.get(path[-2].removesuffix("-x1")), query.get("sinceTime", ""))
         elif path[-1] == "jobs":
             name, _, value = query["labelSelector"].partition("=")
-            jobs = [job for job in self._emulator.jobs.values() if job["metadata"]["labels"].get(name) == value]
+            known = list(self._emulator.jobs.values())  # other threads make and delete some meanwhile
+            jobs = [job for job in known if job["metadata"]["labels"].get(name) == value]
             first = int(query.get("continue", "from 0").removeprefix("from "))  # a space, for it has to be escaped
             after = first + int(query["limit"])
             metadata = {"continue": f"from {after}"} if after < len(jobs) else {}
