@@ -25,6 +25,7 @@ from node_agent.jobs.supervisor.child import (
 )
 
 _KIB = 1024
+_FREEZE_ROUNDS = 100  # the second mostly finds nothing; a process that may not be stopped could fork for ever
 
 
 class Tree:
@@ -139,12 +140,15 @@ class Tree:
 
     def _freeze(self) -> list[int]:
         """Stop every process of the job, and return them, parents first: a stopped process cannot fork out of reach."""
-        frozen: list[int] = []
-        while found := [pid for pid in self.pids() if pid not in frozen]:
+        frozen: dict[int, None] = {}
+        for _ in range(_FREEZE_ROUNDS):
+            found = [pid for pid in self.pids() if pid not in frozen]
+            if not found:
+                break
             for pid in found:
                 _send(pid, signal.SIGSTOP)
-            frozen += found
-        return frozen
+            frozen.update(dict.fromkeys(found))
+        return list(frozen)
 
 
 class IsolatedTree(Tree):
