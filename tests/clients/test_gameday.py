@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import json
 import os
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from orquanta.cli.output import Output
 from orquanta.client import AsyncClient
 from orquanta.convert.nodes import read_node
 from orquanta.gameday import kernel
-from orquanta.gameday.fleet import Fleet, wait_until
+from orquanta.gameday.fleet import Fleet, _Claims, free_port, wait_until
 from orquanta.gameday.levels import Levels, audited
 from orquanta.gameday.play import Course, GameDay
 from orquanta.gameday.stage import Finding, Stage
@@ -156,3 +158,18 @@ def test_the_report_says_what_did_not_hold(capsys: pytest.CaptureFixture[str]) -
     assert any(line.split() == ["NO", "3.0", "s", "it", "is", "repaired:", "it", "is", "not"] for line in lines)
     assert any("reset gpu failed" in line and "2.000 s" in line for line in lines)
     assert lines[-1] == "0 of 1 game days held, 1 not played."
+
+
+def test_a_port_that_one_process_has_looked_up_is_nobody_elses_until_that_process_ends(tmp_path: Path) -> None:
+    claim = "from pathlib import Path; from orquanta.gameday.fleet import _Claims; import sys\n"
+    claim += "print(_Claims(Path(sys.argv[1])).take(20_000), flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", claim, str(tmp_path / "ports")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "True\n"
+        own = _Claims(tmp_path / "ports")
+        assert (own.take(20_000), own.take(20_001)) == (False, True)
+        other.kill()
+        other.wait()
+    assert own.take(20_000)
+    assert len({free_port() for _ in range(50)}) == 50

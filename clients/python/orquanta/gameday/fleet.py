@@ -6,6 +6,7 @@ programs, ports and credentials; the only thing taken for granted is that the ho
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import random
 import secrets
@@ -39,18 +40,44 @@ ADMIN = "admin@localhost"
 
 _PORTS = range(20_000, 32_768)
 """Below those that the kernel gives to whoever asks for any: such a one can be gone before its server has started."""
-_PORT_SHARES = 31
-"""Processes that look for ports at the same time mostly look at different ones: between the look and the use of a port
-its server is not there yet."""
 _PORT_TRIES = 100
 _given = set[int]()
 
 
+class _Claims:
+    """Which ports the processes of this machine have looked up for themselves.
+
+    Between the look and the use of a port its server is not there yet, and another process would find it free. Each
+    claim is the lock of one byte of a file: the kernel lets it go when the process ends, however it does.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = -1
+
+    def take(self, port: int) -> bool:
+        """Claim a port until this process ends. Return whether nobody else has; True as well where no claim can be."""
+        try:
+            if self._file < 0:
+                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError:  # the file is another user's
+            return True
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+        except OSError:
+            return False
+        return True
+
+
+_claims = _Claims(Path("/tmp/orquanta-gameday-ports.lock"))  # noqa: S108 - guards nothing but ports of one machine
+
+
 def free_port() -> int:
     """Return a port that nobody uses at the moment, another one at each call. Raises FleetError if none is found."""
-    share = os.getpid() % _PORT_SHARES
-    ports = [port for port in _PORTS if port not in _given and port % _PORT_SHARES == share]
+    ports = [port for port in _PORTS if port not in _given]
     for port in random.SystemRandom().sample(ports, min(_PORT_TRIES, len(ports))):
+        if not _claims.take(port):
+            continue
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             _given.add(port)
             return port
