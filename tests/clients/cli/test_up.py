@@ -14,7 +14,7 @@ import pytest
 
 from orquanta.gameday.program import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.long]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(300)]
 
 CLI = (sys.executable, "-m", "orquanta.cli")
 FREE_PORTS = ("--people-address", "127.0.0.1:0", "--nodes-address", "127.0.0.1:0")
