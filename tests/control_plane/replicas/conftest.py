@@ -1,4 +1,8 @@
-"""One real broker for all tests about replicas of this worker."""
+"""One real broker for the tests of a module about replicas.
+
+Not for those of all modules: between them others may run for minutes, each with an event loop of its own, and the
+broker gives up a connection whose loop stands still.
+"""
 
 from collections.abc import AsyncIterator
 
@@ -11,7 +15,7 @@ from control_plane.clock import SystemClock
 from tests.control_plane.bus.conftest import Site
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def bus(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bus]:
     site = Site.create(tmp_path_factory.mktemp("replicas"))
     async with (

@@ -30,7 +30,7 @@ from control_plane.store.database import Store
 from tests.control_plane.bus.conftest import eventually
 from tests.fake_clock import FakeClock
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CLOCK = SystemClock()
 
@@ -67,7 +67,7 @@ async def running(*loops: Awaitable[None]) -> AsyncIterator[None]:
         assert all(isinstance(one, asyncio.CancelledError) for one in ended), ended
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(loop_scope="module")
 async def pair(sqlite_url: str) -> AsyncIterator[tuple[Store, Store]]:
     one = await Store.open(sqlite_url, clock=CLOCK, shared=True)
     two = await Store.open(sqlite_url, clock=CLOCK, shared=True)

@@ -11,14 +11,14 @@ from control_plane.bus.subjects import REPLICA_BUCKET
 from control_plane.replicas.lease import KEY, Holder, Lease, LeaseTerms
 from tests.fake_clock import FakeClock
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TERMS = LeaseTerms()
 
 _numbers = itertools.count()
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(loop_scope="module")
 async def bucket(bus: Bus) -> Bucket:
     bucket = Bucket(bus, f"{REPLICA_BUCKET}_{next(_numbers)}")
     assert await bucket.ensure() == 1, "a single server keeps one copy"
