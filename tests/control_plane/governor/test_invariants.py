@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -314,5 +315,5 @@ class Machine(RuleBasedStateMachine):
             assert goal.state in (GoalState.AWAITING_APPROVAL, GoalState.REFUSED, GoalState.FAILED)
 
 
-TestSmallFleet = Machine.TestCase
+TestSmallFleet = pytest.mark.timeout(600)(Machine.TestCase)
 TestSmallFleet.settings = settings(max_examples=20, stateful_step_count=50)
