@@ -23,6 +23,8 @@ from node_agent.jobs.starter import Starter
 from node_agent.jobs.status import MemberStatus, Outcome
 
 _DAEMON_LOCK = "daemon.lock"
+_LOCK_SECONDS = 1.0
+_LOCK_PAUSE_SECONDS = 0.05
 
 
 class StateDirectoryBusyError(Exception):
@@ -60,12 +62,10 @@ class JobRunner:
         jobs_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
         self._lock_fd = os.open(jobs_dir / _DAEMON_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            await self._take_lock()
+        except BaseException:
             os.close(self._lock_fd)
-            raise StateDirectoryBusyError(
-                f"another daemon runs with {self._settings.state_dir}; stop it, or give this one a directory of its own"
-            ) from error
+            raise
         self._notices = NoticeSocket(jobs_dir, self._attendant.mark, self.logs.wake)
         self._roster.open()
         await self._group.__aenter__()
@@ -200,6 +200,22 @@ class JobRunner:
         """Return the GPUs that are in use by members that run, are starting or are stopping; of sharers the last."""
         members = self._roster.members
         return {gpu: key for key, member in members.items() if member.live for gpu in member.spec.gpu_uuids}
+
+    async def _take_lock(self) -> None:
+        """Take the state directory. What a daemon that is gone was just starting may hold it for a moment longer."""
+        deadline = self._clock.monotonic() + _LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if self._clock.monotonic() >= deadline:
+                    raise StateDirectoryBusyError(
+                        f"another daemon runs with {self._settings.state_dir}; "
+                        "stop it, or give this one a directory of its own"
+                    ) from error
+                await asyncio.sleep(_LOCK_PAUSE_SECONDS)
+            else:
+                return
 
     async def _stop(self, member: Member, *, at_once: bool = False) -> None:
         if member.launched:

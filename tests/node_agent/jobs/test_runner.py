@@ -1,6 +1,7 @@
 """Jobs as real processes: how they start, stop, end, and what they may not do."""
 
 import asyncio
+import fcntl
 import os
 import signal
 import tempfile
@@ -350,6 +351,17 @@ async def test_a_second_daemon_with_the_same_state_directory_is_refused(host: Ho
     async with host.daemon():
         with pytest.raises(StateDirectoryBusyError, match="another daemon"):
             await Host(host.settings.state_dir).daemon().__aenter__()
+
+
+async def test_a_directory_that_a_daemon_before_still_holds_for_a_moment_is_taken_over(host: Host) -> None:
+    """A process that the daemon before was just starting has its lock until it has become another program."""
+    host.settings.jobs_dir.mkdir(parents=True)
+    held = (host.settings.jobs_dir / "daemon.lock").open("w")
+    fcntl.flock(held, fcntl.LOCK_EX)
+    asyncio.get_running_loop().call_later(0.1, held.close)
+    async with host.daemon() as runner:
+        assert runner.statuses() == {}
+    assert held.closed
 
 
 @pytest.fixture
