@@ -102,14 +102,15 @@ class Emulator:
         with self.lock:
             if name in self.jobs:
                 return False
-            self.jobs[name] = job
             if self.no_pods:
+                self.jobs[name] = job
                 return True
             template = job["spec"]["template"]
             pod = Pod(f"{name}-x1", {**template["metadata"]["labels"], "job-name": name}, template["spec"])
             self.pods[name] = pod
             if not self.hold:
                 pod.start()
+            self.jobs[name] = job  # until here, what is being started holds all that this process has open
         return True
 
     def delete(self, name: str, grace_seconds: float) -> bool:
