@@ -10,6 +10,7 @@ from grpc import aio
 from control_plane.clock import Clock
 from control_plane.credentials import Certificates
 from control_plane.errors import PreconditionFailed
+from control_plane.open_files import connections, raise_limit
 from control_plane.services.access import Port
 from control_plane.services.composition import (
     CONCURRENT_CALLS_MAX,
@@ -34,6 +35,7 @@ _LINK_OPTIONS = (
     ("grpc.http2.bdp_probe", 0),  # or each host's message would be answered by a ping, to learn how large its window is
     ("grpc.tsi.max_frame_size", 1024),  # each connection's buffer for what it sends; by itself 16 KB
 )
+_CONNECTIONS_MAX = "grpc.max_allowed_incoming_connections"
 _NODE_LINK = "orquanta.v1.NodeLinkService"
 
 
@@ -48,13 +50,16 @@ class Listeners:
 
     async def open(self, stack: AsyncExitStack, people: PeopleServices, node_link: NodeLink, *, clock: Clock) -> None:
         """Serve. Raises PreconditionFailed when a port was taken meanwhile."""
-        people_server = _server(people.gate, SERVER_OPTIONS, CONCURRENT_CALLS_MAX)
+        most = connections(raise_limit())
+        people_options = (*SERVER_OPTIONS, (_CONNECTIONS_MAX, most.people))
+        people_server = _server(people.gate, people_options, CONCURRENT_CALLS_MAX)
         names = [*people.add_to(people_server), _NODE_LINK]
         node_link_pb2_grpc.add_NodeLinkServiceServicer_to_server(node_link, people_server)
         credentials = None if self._settings.insecure else self._certificates.people_credentials()
         await _start(stack, people_server, names, self._people, credentials)
 
-        nodes_server = _server(Gate(port=Port.NODES, authenticator=None, clock=clock), _LINK_OPTIONS, _LINKS_MAX)
+        nodes_options = (*_LINK_OPTIONS, (_CONNECTIONS_MAX, most.hosts))
+        nodes_server = _server(Gate(port=Port.NODES, authenticator=None, clock=clock), nodes_options, _LINKS_MAX)
         node_link_pb2_grpc.add_NodeLinkServiceServicer_to_server(node_link, nodes_server)
         await _start(
             stack,
