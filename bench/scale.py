@@ -245,7 +245,7 @@ def main() -> int:
     parser.add_argument("--telemetry", type=int, default=10_000, help="hosts whose telemetry comes at 1 Hz")
     parser.add_argument("--peak", type=int, default=12_000, help="batches a second at the highest")
     parser.add_argument("--links", type=int, default=10_000, help="hosts with a link; 0 measures telemetry alone")
-    parser.add_argument("--connects", type=int, default=80, help="links that come up each second")
+    parser.add_argument("--connects", type=int, default=60, help="links that come up each second")
     parser.add_argument("--processes", type=int, default=2, help="processes of the simulator")
     parser.add_argument("--events", type=float, default=10.0, help="events a second of all hosts together")
     parser.add_argument("--storm", type=int, default=1_000, help="hosts that fail at once; 0 has none")
