@@ -18,7 +18,6 @@ from control_plane.agents.orchestrator.runs.assemble import run_loop
 from control_plane.agents.policies import Policies
 from control_plane.agents.run_announcer import RunAnnouncer
 from control_plane.agents.tracer import TraceFollower
-from control_plane.agents.urgency import Urgency
 from control_plane.bus.client import Bus
 from control_plane.bus.deltas import Deltas
 from control_plane.clock import Clock
@@ -38,6 +37,7 @@ from control_plane.telemetry.windows import TelemetryWindows
 from control_plane.tools.imported.server import ForeignTools
 from control_plane.tools.toolbox import Toolbox
 from control_plane.tracing.outbox import Outbox
+from control_plane.urgency import Urgency
 from orquanta.ledger.signatures import Signer
 
 _ANSWER_SECONDS: Final = 2.0  # who asks waits this long for what rules answer
@@ -59,6 +59,7 @@ class Parts:
     deltas: Deltas
     foreign: ForeignTools | None
     audit_signer: Signer
+    urgency: Urgency
     spans: Outbox | None = None
 
 
@@ -118,8 +119,8 @@ async def put_into_force(parts: Parts, made: Deciders) -> None:
 def leader_loops(parts: Parts, made: Deciders, silence: Links, *, again_seconds: float = 0.0) -> list[Loop]:
     """Return the loops of the agents. `again_seconds`: what may have been left unannounced by whoever led before."""
     settings, store, governor, toolbox = parts.settings, made.store, made.governor, made.toolbox
+    urgency = parts.urgency
     leases = Leases(settings.lease_seconds, settings.fence_seconds, settings.fence_margin_seconds)
-    urgency = Urgency()
     traced = parts.spans is not None
     return [
         Announcer(store, parts.bus, again_seconds=again_seconds, traced=traced, urgency=urgency).run,

@@ -1,13 +1,13 @@
 """What the settings say about the queue, as the scheduler and the services get it."""
 
 from control_plane.agents.scheduler import Scheduler
-from control_plane.agents.urgency import Urgency
 from control_plane.fleet.placement.ranking import PackingPolicy
 from control_plane.fleet.queueing.model import QueueOrder, QueueTerms
 from control_plane.governor.governor import Governor
 from control_plane.scheduling.view import QueueSettings
 from control_plane.settings import Settings
 from control_plane.store.database import Store
+from control_plane.urgency import Urgency
 
 
 def settings_of(settings: Settings) -> QueueSettings:

@@ -50,6 +50,7 @@ from control_plane.telemetry.ingest import TelemetryIngest
 from control_plane.telemetry.log_ingest import LogIngest
 from control_plane.telemetry.logs import LogStore
 from control_plane.telemetry.windows import TelemetryWindows
+from control_plane.urgency import Urgency
 from orquanta.ledger.signatures import Signer
 
 log = structlog.get_logger()
@@ -74,6 +75,7 @@ class ControlPlane:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._clock = SystemClock()
+        self._urgency = Urgency()
         self._people_port = free_port("people_address", settings.people_address)
         self._nodes_port = free_port("nodes_address", settings.nodes_address)
 
@@ -119,7 +121,7 @@ class ControlPlane:
             logs = await _logs(settings)
             memory = memory_terms.opened(stack, settings, clock=self._clock)
             windows = TelemetryWindows(clock=self._clock)
-            await stack.enter_async_context(TelemetryIngest(broker.bus, windows))
+            await stack.enter_async_context(TelemetryIngest(broker.bus, windows, urgency=self._urgency))
             tracing = tracing_terms.opened(stack, settings)
             exposition = Exposition(settings, store, broker.bus, windows, tracing.outbox)
             parts = Parts(
@@ -135,6 +137,7 @@ class ControlPlane:
                 deltas=Deltas(),
                 foreign=imported(settings),
                 audit_signer=audit_signer,
+                urgency=self._urgency,
                 spans=tracing.outbox,
             )
             made = deciders(parts, store)
@@ -270,6 +273,7 @@ class ControlPlane:
             policies=policies,
             nats_servers=lambda: broker.node_urls,
             peers=peers,
+            urgency=self._urgency,
         )
         await links.start()
         return links

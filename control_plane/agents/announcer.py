@@ -9,7 +9,6 @@ from typing import Final
 import structlog
 
 from control_plane.agents.publishing import publish_all
-from control_plane.agents.urgency import Urgency
 from control_plane.bus.client import Bus, Outgoing
 from control_plane.bus.subjects import EventNoun, event
 from control_plane.errors import OrQuantaError, Unavailable
@@ -18,6 +17,7 @@ from control_plane.model.record import Event, Noun
 from control_plane.store import events
 from control_plane.store.database import Store, Tx
 from control_plane.tracing import contexts
+from control_plane.urgency import Urgency
 from orquanta.tracing import HEADER
 from orquanta.v1 import event_pb2
 

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 import structlog
 
 from control_plane.agents.pausing import Pause
-from control_plane.agents.urgency import Urgency
 from control_plane.errors import Unavailable
 from control_plane.model.agent import AgentStatus
 from control_plane.model.record import Event, Noun
 from control_plane.store import agents
 from control_plane.store.changes import SHUTTING_DOWN
 from control_plane.store.database import Store, Tx
+from control_plane.urgency import Urgency
 
 log = structlog.get_logger()
 

@@ -1,10 +1,12 @@
 """Writes what hosts say about their health: many hosts in one transaction, then the acknowledgements.
 
-A loop of its own, so that a condition never waits behind the reports of jobs.
+A loop of its own, so that a condition never waits behind the reports of jobs. What has gone wrong is written first;
+while many hosts fail at once, what became of it waits until each of them has its orders.
 """
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -21,6 +23,7 @@ from control_plane.services.allowance import Allowance
 from control_plane.services.link_session import LinkSession
 from control_plane.store import audit
 from control_plane.store.database import Store, Tx
+from control_plane.urgency import STORM, Urgency
 
 log = structlog.get_logger()
 
@@ -30,6 +33,9 @@ _RECORDS_PER_WRITE: Final = 256
 _EVENTS_AT_ONCE: Final = 100_000  # a spool that was filled for a week
 _EVENTS_PER_SECOND: Final = 2.0
 """Changes of conditions of one host whose history is kept; beyond, only what they mean now is."""
+_PATIENCE_SECONDS: Final = 3.0
+"""What does not press waits so long at most; then as much of it as one write takes has its turn."""
+_LOOK_SECONDS: Final = 0.05
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 5.0
 
@@ -49,17 +55,29 @@ class _Batch:
 class LinkHealthWriter:
     """The one loop that writes health for all links; `run` it in a task group."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, urgency: Urgency | None = None) -> None:
         self._store = store
+        self._urgency = urgency or Urgency()
+        self._pressing: dict[LinkSession, None] = {}
         self._changed: dict[LinkSession, None] = {}
+        self._patient_since = 0.0
         self._wake = asyncio.Event()
         self._audited: set[NodeId] = set()
         self._kept: dict[NodeId, Allowance] = {}
 
     def changed(self, session: LinkSession) -> None:
         """Take note that a session has something to be written."""
-        self._changed[session] = None
+        self._note(session)
         self._wake.set()
+
+    def _note(self, session: LinkSession) -> None:
+        if session.health.pressing:
+            self._changed.pop(session, None)
+            self._pressing[session] = None
+        elif session not in self._pressing:
+            if not self._changed:
+                self._patient_since = self._store.clock.monotonic()
+            self._changed[session] = None
 
     async def run(self) -> None:
         """Write until cancelled; while the store is away, what hosts say waits, bounded."""
@@ -68,8 +86,11 @@ class LinkHealthWriter:
             await self._wake.wait()
             self._wake.clear()
             try:
-                while self._changed:
-                    await self._write()
+                while self._pressing or self._changed:
+                    if self._pressing or not self._has_to_wait():
+                        await self._write()
+                    else:
+                        await self._look_up()
             except Unavailable as error:
                 log.warning("link.health_waits", why=error.message)
                 await asyncio.sleep(pause)
@@ -78,7 +99,27 @@ class LinkHealthWriter:
             else:
                 pause = _FIRST_PAUSE_SECONDS
 
+    def _has_to_wait(self) -> bool:
+        """Tell whether what does not press has to wait for what does."""
+        return (len(self._pressing) >= STORM or self._urgency.is_urgent) and not self._has_waited_long()
+
+    def _has_waited_long(self) -> bool:
+        return self._store.clock.monotonic() - self._patient_since >= _PATIENCE_SECONDS
+
+    async def _look_up(self) -> None:
+        """Wait a moment, unless something is said meanwhile."""
+        self._wake.clear()
+        try:
+            async with asyncio.timeout(_LOOK_SECONDS):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
     async def _write(self) -> None:
+        with self._urgency.urgent() if len(self._pressing) >= STORM else nullcontext():
+            await self._write_next()
+
+    async def _write_next(self) -> None:
         batches = self._next()
 
         def acknowledge(taken: list[Taken | None]) -> None:
@@ -97,7 +138,7 @@ class LinkHealthWriter:
     def _give_back(self, batches: Iterable[_Batch]) -> None:
         for batch in batches:
             batch.session.health.give_back(batch.reports)
-            self._changed[batch.session] = None
+            self._note(batch.session)
 
     async def _write_apart(self, batches: Sequence[_Batch]) -> None:
         """Write each host by itself, and only what fails even so record by record. Raises Unavailable."""
@@ -121,17 +162,26 @@ class LinkHealthWriter:
     def _next(self) -> list[_Batch]:
         batches: list[_Batch] = []
         room = _RECORDS_PER_WRITE
-        for session in list(self._changed):
+        for session in self._in_turn():
             if room <= 0:
                 break
+            if session in self._changed:
+                self._patient_since = self._store.clock.monotonic()
             inbox = session.health
             records = inbox.records(min(_RECORDS_OF_ONE_HOST, room))
             batches.append(
                 _Batch(session, inbox.spool_id, records, inbox.take_repairs(), self._may_keep(session.node_id, records))
             )
             room -= len(records) + 1
-            del self._changed[session]
+            self._pressing.pop(session, None)
+            self._changed.pop(session, None)
         return batches
+
+    def _in_turn(self) -> list[LinkSession]:
+        """Return whose turn it is. However much presses, nobody waits for ever."""
+        if self._has_waited_long():
+            return [*self._changed, *self._pressing]
+        return list(self._pressing) if self._has_to_wait() else [*self._pressing, *self._changed]
 
     async def _write_one_by_one(self, batch: _Batch) -> Taken | None:
         """Take each record in a transaction of its own: one that the books cannot take is left out, for good.

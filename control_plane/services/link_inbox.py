@@ -8,7 +8,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from control_plane.clock import Clock
 from control_plane.errors import InvalidArgument
+from control_plane.fleet.ladder import asks
 from control_plane.governor.health import Record
+from control_plane.model.health import HealthEvent, HealthEventKind
 from control_plane.model.ids import NodeId
 from control_plane.model.repair import RepairReport
 from control_plane.services.link_health import RECORDS_MAX, read_record, read_repair_report, read_spool_id
@@ -27,13 +29,15 @@ _REPAIRS_WAITING_MAX: Final = 16
 class HealthInbox:
     """Records in the order in which they came, and the newest report of each repair; belongs to one event loop."""
 
-    __slots__ = ("_bytes", "_clock", "_node_id", "_records", "live_from", "repairs", "spool_id")
+    __slots__ = ("_bytes", "_clock", "_node_id", "_records", "live_from", "pressing", "repairs", "spool_id")
 
     def __init__(self, node_id: NodeId, clock: Clock) -> None:
         self._node_id = node_id
         self._clock = clock
         self._records: list[tuple[Record, int]] = []  # a deque is 0.6 KB, and it is empty in nearly all
         self._bytes = 0
+        self.pressing = False
+        """Whether something waits that has gone wrong, not only what became of it."""
         self.spool_id = ""
         self.repairs: dict[str, RepairReport] = {}
         self.live_from: datetime | None = None
@@ -95,6 +99,7 @@ class HealthInbox:
             size = wire.ByteSize()
             self._records.append((record, size))
             self._bytes += size
+            self.pressing = self.pressing or _presses(record)
         return self._bytes <= _BYTES_WAITING_MAX
 
     def records(self, most: int) -> tuple[Record, ...]:
@@ -105,6 +110,7 @@ class HealthInbox:
         """Forget the oldest records: they are in the books."""
         self._bytes -= sum(size for _, size in self._records[:count])
         del self._records[:count]
+        self.pressing = self.pressing and any(_presses(record) for record, _ in self._records)
 
     def take_repairs(self) -> tuple[RepairReport, ...]:
         """Return the reports about repairs that wait, and forget them."""
@@ -115,3 +121,8 @@ class HealthInbox:
         """Keep reports that could not be written; what the host has said meanwhile is newer and stays."""
         for report in reports:
             self.repairs.setdefault(report.repair_id, report)
+
+
+def _presses(record: Record) -> bool:
+    event = record.content
+    return isinstance(event, HealthEvent) and event.kind is HealthEventKind.RAISED and asks(event.condition)

@@ -39,6 +39,7 @@ from control_plane.services.reader import hand_over
 from control_plane.store import audit, gpu_briefs, link_holders, nodes
 from control_plane.store.database import Store, Tx
 from control_plane.store.feed import EventFeed
+from control_plane.urgency import Urgency
 from orquanta.v1 import node_link_pb2
 
 log = structlog.get_logger()
@@ -68,6 +69,7 @@ class NodeLinks:
         nats_servers: Callable[[], Sequence[str]] = tuple,
         peers: LinkPeers | None = None,
         admission: LinkAdmission | None = None,
+        urgency: Urgency | None = None,
     ) -> None:
         self._store = store
         self._peers = peers
@@ -81,7 +83,7 @@ class NodeLinks:
         replica = "" if peers is None else peers.name
         self._writer = LinkWriter(store, ca, registry, self._claims, terms=terms, clock=clock, replica=replica)
         self._recorder = LinkRecorder(store, registry, self._claims, self._writer, clock=clock, replica=replica)
-        self._health = LinkHealthWriter(store)
+        self._health = LinkHealthWriter(store, urgency=urgency)
         self._verdicts = LinkVerdicts(store, grace_seconds=terms.verdict_seconds, clock=clock)
         elsewhere = (
             None

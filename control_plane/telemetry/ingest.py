@@ -3,7 +3,8 @@
 Batches are put aside as they come and taken in slices, between which everything else has its turn: what hosts say about
 their health never waits behind telemetry for longer than one slice. When more comes than can be taken, raw telemetry is
 what is given up first: batches that a newer one of the same host supersedes, then everything for some seconds, so that
-it is the broker that drops it: to read and drop it here would cost what everything else needs.
+it is the broker that drops it: to read and drop it here would cost what everything else needs. The same while many
+hosts have failed at once: what thousands of others measure in these seconds can wait less than their repairs.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from control_plane.errors import InvalidArgument, Unavailable
 from control_plane.model.ids import NodeId
 from control_plane.telemetry.reading import read_batch
 from control_plane.telemetry.windows import NODES_MAX, TelemetryWindows
+from control_plane.urgency import Urgency
 
 log = structlog.get_logger()
 
@@ -44,11 +46,36 @@ _BUSY_BATCHES: Final = 1_000
 
 _AWAY_SECONDS: Final = 1.0
 _LONGEST_AWAY_SECONDS: Final = 8.0
+_LOOK_SECONDS: Final = 0.1
 _STEADY_SECONDS: Final = 10.0
 """A pause that follows another one sooner than this is twice as long."""
 
+_GIVES_WAY_FROM: Final = 1_000
+"""Batches a second from which on telemetry stays away while something is urgent; fewer are in nobody's way."""
+_GIVES_WAY_SECONDS: Final = 10.0
+"""For so long at most; then it is taken for `_STEADY_SECONDS` at least, however long something is urgent."""
+
 _LOG_EVERY: Final = 1000  # refused batches
 _SHED_LOG_EVERY: Final = 10_000
+
+
+class _Rate:
+    """How many batches a second are taken, over the last second that is over."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._since = clock.monotonic()
+        self._count = 0
+        self.per_second = 0.0
+
+    def add(self, count: int) -> None:
+        """Count batches."""
+        self._count += count
+        seconds = self._clock.monotonic() - self._since
+        if seconds >= 1.0:
+            self.per_second = self._count / seconds
+            self._since += seconds
+            self._count = 0
 
 
 class TelemetryIngest:
@@ -61,7 +88,9 @@ class TelemetryIngest:
         *,
         clock: Clock | None = None,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        urgency: Urgency | None = None,
     ) -> None:
+        self._urgency = urgency or Urgency()
         self._bus = bus
         self._windows = windows
         self._clock = clock or SystemClock()
@@ -75,6 +104,7 @@ class TelemetryIngest:
         self._overrun = False
         self._away_seconds = _AWAY_SECONDS
         self._back_at = -_STEADY_SECONDS
+        self._rate = _Rate(self._clock)
         self._loop: asyncio.Task[None] | None = None
         self.counts = windows.counts
 
@@ -124,8 +154,11 @@ class TelemetryIngest:
                 await self._pause(wanted - self._clock.monotonic())
                 late_seconds = self._clock.monotonic() - wanted
                 seconds = min(max(SLICE_SECONDS, late_seconds / 2), LONGEST_SLICE_SECONDS)
+                self._rate.add(looked_at)
                 if self._is_behind(late_seconds, looked_at) or self._overrun:
                     await self._stay_away()
+                elif self._gives_way():
+                    await self._give_way()
 
     def _work_safely(self, seconds: float) -> int:
         """A batch that nobody foresaw costs those that wait with it, not telemetry as a whole."""
@@ -144,25 +177,46 @@ class TelemetryIngest:
         self._taken_while_late += batches
         return self._late_rounds >= _LATE_ROUNDS and self._taken_while_late >= _BUSY_BATCHES
 
+    def _gives_way(self) -> bool:
+        """Return whether there is so much telemetry that something urgent is better off without it."""
+        steady = self._clock.monotonic() - self._back_at >= _STEADY_SECONDS
+        return self._urgency.is_urgent and steady and self._rate.per_second >= _GIVES_WAY_FROM
+
+    async def _give_way(self) -> None:
+        """Have the broker drop telemetry while something is urgent."""
+        await self._leave("hosts that have failed come first", _GIVES_WAY_SECONDS)
+        until = self._clock.monotonic() + _GIVES_WAY_SECONDS
+        while self._urgency.is_urgent and self._clock.monotonic() < until:
+            await self._pause(_LOOK_SECONDS)
+        await self._come_back()
+
     async def _stay_away(self) -> None:
-        """Have the broker drop telemetry for a moment. What waits already is given up."""
+        """Have the broker drop telemetry for a moment."""
         self._late_rounds = self._taken_while_late = 0
         self._overrun = False
         again = self._clock.monotonic() - self._back_at < _STEADY_SECONDS
         self._away_seconds = min(2 * self._away_seconds, _LONGEST_AWAY_SECONDS) if again else _AWAY_SECONDS
+        await self._leave("more comes than can be taken", self._away_seconds)
+        await self._pause(self._away_seconds)
+        await self._come_back()
+
+    async def _leave(self, why: str, seconds: float) -> None:
+        """Take no more telemetry. What waits already is given up."""
         self.counts.pauses += 1
         self.counts.shed += len(self._waiting)
-        log.warning("telemetry.paused", seconds=self._away_seconds, shed=self.counts.shed, pauses=self.counts.pauses)
+        log.warning("telemetry.paused", why=why, seconds=seconds, shed=self.counts.shed, pauses=self.counts.pauses)
         self._waiting = []
         if self._subscription is not None:
             await self._subscription.close()
             self._subscription = None
+
+    async def _come_back(self) -> None:
         while self._subscription is None:
-            await self._pause(self._away_seconds)
             try:
                 self._subscription = await self._bus.subscribe(ALL_TELEMETRY, self.take)
             except Unavailable as error:
                 log.warning("telemetry.still_away", why=error.message)
+                await self._pause(self._away_seconds)
         self._back_at = self._clock.monotonic()
 
     def _shed(self) -> None:

@@ -1,10 +1,14 @@
-"""Follows the books and treats every node whose trouble has changed: the work grows with the changes, not the fleet."""
+"""Follows the books and treats every node whose trouble has changed: the work grows with the changes, not the fleet.
+
+Nodes about which nothing was open come first: in a storm each has its order before the end of another's repair is
+followed.
+"""
 
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import Final
+from itertools import islice
 
 import structlog
 from typing_extensions import override
@@ -13,7 +17,6 @@ from control_plane.agents.incidents.apply import Healer, Outcome
 from control_plane.agents.incidents.recall import Recall
 from control_plane.agents.incidents.views import NAME
 from control_plane.agents.loop import Agent
-from control_plane.agents.urgency import Urgency
 from control_plane.fleet.incident_steps import HealingPolicy
 from control_plane.governor.governor import Governor
 from control_plane.memory.contract import MemoryStore
@@ -23,6 +26,7 @@ from control_plane.model.record import Event, Noun
 from control_plane.store import conditions, incidents, nodes, repairs
 from control_plane.store.allocations import ASSIGNMENTS_CHANGED
 from control_plane.store.database import Store, Tx
+from control_plane.urgency import STORM, Urgency
 
 log = structlog.get_logger()
 
@@ -30,11 +34,13 @@ _LOOK_SECONDS = 1.0
 _NOUNS = (Noun.NODE, Noun.INCIDENT, Noun.ACTION)
 _TOGETHER = 128
 """Nodes that are looked at, and treated, in one transaction: others wait so long for the one thread that writes."""
-STORM: Final = 32
-"""Nodes with something to do about, from which on whoever can wait does so."""
 _TOLD_MAX = 8
 _RETRIED_AT_ONCE = 16
 """Of the nodes that wait for others to be back, how many are looked at each time; all have their turn."""
+_BATCHES_MAX = 64
+"""In one round."""
+_PATIENCE_SECONDS = 3.0
+"""So long at most one after the other of the fresh come first; then it is the turn of those that are followed."""
 _SAFETY_SECONDS = 60.0
 """How often a node about which something is open is looked at without any reason."""
 
@@ -57,7 +63,9 @@ class Incidents(Agent):
         self._healer = Healer(governor, policy or HealingPolicy(), recalls=memory is not None)
         self._recall = Recall(memory, store.clock)
         self._position: int | None = None
+        self._fresh: dict[NodeId, None] = {}
         self._dirty: dict[NodeId, None] = {}
+        self._followed_at = 0.0
         self._due: dict[NodeId, float] = {}
         self._blocked: dict[NodeId, None] = {}
         self._seen: dict[NodeId, int] = {}
@@ -71,24 +79,46 @@ class Incidents(Agent):
         await self._notice()
         self._add_due()
         done: list[str] = []
-        while self._dirty:
-            batch = list(self._dirty)[:_TOGETHER]
-            looked = await self._store.read(partial(self._healer.look_at, node_ids=batch))
-            todo = []
-            for node_id in batch:
-                self._dirty.pop(node_id, None)
-                something, outcome, _ = looked[node_id]
-                if something:
-                    todo.append(node_id)
-                else:
-                    self._note(node_id, outcome)
-            remembered = await self._recall.about({node_id: looked[node_id][2] for node_id in todo})
-            for node_id, treated in zip(todo, await self._treat(todo, remembered), strict=True):
-                if treated is not None:
-                    done.extend(treated.done)
-                    self._note(node_id, treated)
+        for _ in range(_BATCHES_MAX):
+            batch = self._next()
+            if not batch:
+                break
+            done += await self._treat_batch(batch)
+            if self._fresh or self._dirty:
+                await self._notice()  # what has gone wrong meanwhile comes first
         self.count("incident_steps", len(done))
         return _told(done)
+
+    def _next(self) -> list[NodeId]:
+        now = self._now()
+        if not self._dirty:
+            self._followed_at = now
+        first = self._fresh if now - self._followed_at < _PATIENCE_SECONDS else self._dirty
+        if not first:
+            first = self._dirty if first is self._fresh else self._fresh
+        if first is self._dirty:
+            self._followed_at = now
+        return list(islice(first, _TOGETHER))
+
+    async def _treat_batch(self, batch: list[NodeId]) -> list[str]:
+        """Do what is to be done about these nodes, and return it in words."""
+        done: list[str] = []
+        looked = await self._store.read(partial(self._healer.look_at, node_ids=batch))
+        todo = []
+        for node_id in batch:
+            self._fresh.pop(node_id, None)
+            self._dirty.pop(node_id, None)
+            something, outcome, _ = looked[node_id]
+            if something:
+                todo.append(node_id)
+            else:
+                self._note(node_id, outcome)
+        remembered = await self._recall.about({node_id: looked[node_id][2] for node_id in todo})
+        for node_id, treated in zip(todo, await self._treat(todo, remembered), strict=True):
+            if treated is not None:
+                done.extend(treated.done)
+                self._note(node_id, treated)
+        return done
 
     async def _treat(
         self, node_ids: list[NodeId], remembered: Mapping[NodeId, tuple[Memory, ...]]
@@ -182,7 +212,9 @@ class Incidents(Agent):
             self._seen.pop(node_id, None)
             open_here = node_id in self._due or node_id in self._blocked
             always = event.kind in (conditions.CHANGED, repairs.CHANGED, "node.draining")
-            if always or (open_here and (event.kind == ASSIGNMENTS_CHANGED or event.kind.startswith("node."))):
+            if event.kind == conditions.CHANGED and not open_here:
+                self._fresh[node_id] = None
+            elif always or (open_here and (event.kind == ASSIGNMENTS_CHANGED or event.kind.startswith("node."))):
                 self._dirty[node_id] = None
         elif event.noun is Noun.ACTION:
             # An approval or the kill switch: rare, and what is open is known here.

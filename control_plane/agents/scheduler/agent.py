@@ -12,7 +12,6 @@ from control_plane.agents.loop import Agent
 from control_plane.agents.scheduler.demand import Demand
 from control_plane.agents.scheduler.explaining import Explainer
 from control_plane.agents.scheduler.refusals import Refusals
-from control_plane.agents.urgency import Urgency
 from control_plane.errors import OrQuantaError, Unavailable
 from control_plane.fleet.placement.ranking import PackingPolicy
 from control_plane.fleet.queueing.model import Preemption, QueueTerms, Standing
@@ -27,6 +26,7 @@ from control_plane.store import actions, demand_history
 from control_plane.store.database import Store, Tx
 from control_plane.store.feed import Page
 from control_plane.store.pages import batched
+from control_plane.urgency import Urgency
 
 log = structlog.get_logger()
 

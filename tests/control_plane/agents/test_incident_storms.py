@@ -12,8 +12,7 @@ from sqlalchemy import event, update
 from sqlmodel import col
 from typing_extensions import override
 
-from control_plane.agents.incidents.agent import STORM, Incidents
-from control_plane.agents.urgency import Urgency
+from control_plane.agents.incidents.agent import Incidents
 from control_plane.governor import drains, health, holds
 from control_plane.governor import hosts as node_books
 from control_plane.governor.health import Record
@@ -27,6 +26,7 @@ from control_plane.store import audit, bounds, conditions, events, nodes
 from control_plane.store.database import Tx
 from control_plane.store.health_tables import IncidentRow
 from control_plane.store.tables import NodeRow
+from control_plane.urgency import STORM, Urgency
 from orquanta.ledger.chain import record_hash
 from tests.control_plane.clinic import POLICY, Clinic
 from tests.control_plane.world import World, gpus, inventory, spec

@@ -1,19 +1,22 @@
-"""Lets agents that can wait do so while one that cannot has much to do: all of them share one processor."""
+"""Lets what can wait do so while many hosts have failed at once: all of a control plane shares one interpreter."""
 
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-LONGEST_WAIT_SECONDS: Final = 2.0
+LONGEST_WAIT_SECONDS: Final = 5.0
 """How long the patient wait before each of their rounds, however long something is urgent."""
 
-LINGER_SECONDS: Final = 0.2
+STORM: Final = 32
+"""So many hosts with something to do about them at once are urgent."""
+
+LINGER_SECONDS: Final = 0.5
 """A storm's nodes come in several batches; between two of them it is not over."""
 
 
 class Urgency:
-    """What the agents of one control plane tell each other about it. Belongs to one event loop."""
+    """What the parts of one control plane tell each other about it. Belongs to one event loop."""
 
     def __init__(
         self, *, longest_wait_seconds: float = LONGEST_WAIT_SECONDS, linger_seconds: float = LINGER_SECONDS
@@ -24,6 +27,11 @@ class Urgency:
         self._calm = asyncio.Event()
         self._calm.set()
         self._ending: asyncio.TimerHandle | None = None
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether something is urgent now, or was a moment ago."""
+        return not self._calm.is_set()
 
     @contextmanager
     def urgent(self) -> Iterator[None]:

@@ -5,7 +5,7 @@ import asyncio
 from typing_extensions import override
 
 from control_plane.agents.loop import Agent
-from control_plane.agents.urgency import Urgency
+from control_plane.urgency import Urgency
 from tests.control_plane.world import World
 
 FOR_EVER = 3600.0
