@@ -31,6 +31,7 @@ from bench.scale_firehose import Firehose
 from bench.scale_simulation import Simulation, simulation
 from bench.scale_storm import OutOfService, cordons
 from bench.scale_use import Use
+from control_plane.services.link_terms import LinkTerms
 from orquanta.client import AsyncClient
 from orquanta.gameday.fleet import Fleet, free_port
 
@@ -38,8 +39,6 @@ MB_PER_HOST, BATCHES_PER_CORE_SECOND, EVENT_P99_MS = 0.05, 10_000, 100.0
 MOST_TAKEN = 0.95
 """This share of the telemetry that is sent must be taken; the rest is that sending and taking are not read at once."""
 LAST_CORDON_SECONDS, LAST_ORDER_SECONDS = 1.0, 3.0
-LEASE_SECONDS, LEASE_OF_MANY_SECONDS, MANY_HOSTS = 15.0, 30.0, 5_000
-"""As docs/operating.md says of many hosts: with a lease of 15 s ten thousand would beat 2,000 times a second."""
 SETTLE_SECONDS = 3.0
 STORM_AFTER_SECONDS = 15.0
 LINKS_SETTLE_SECONDS = 10.0
@@ -181,14 +180,13 @@ class Scale:
 async def measure(options: argparse.Namespace) -> dict[str, object]:
     """Return all figures."""
     nats_port = free_port()
-    lease_seconds = LEASE_OF_MANY_SECONDS if options.links > MANY_HOSTS else LEASE_SECONDS
-    settings = {"nats_address": f"127.0.0.1:{nats_port}", "lease_seconds": f"{lease_seconds:g}"}
+    settings = {"nats_address": f"127.0.0.1:{nats_port}"}
     settings |= {} if options.bounded else UNBOUNDED
     async with Fleet(settings) as fleet:
         client = await fleet.client()
         (fleet.directory / "key").write_text((await client.auth.create_api_key("sim")).secret)
         scale = Scale(fleet, client, options)
-        scale.figures["lease_seconds"] = lease_seconds
+        scale.figures["lease_seconds"] = LinkTerms().among(options.links).lease_seconds
         hose = Firehose(fleet, options.telemetry, nats_port)
         running = asyncio.create_task(hose.run())
         try:

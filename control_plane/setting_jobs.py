@@ -15,7 +15,7 @@ class JobSettings(SettingSection):
     """Jobs: when a host counts as lost, what needs approval, the queue, and the bounds of a job that names none."""
 
     lease_seconds: Seconds = 15.0
-    """A node silent for this long is lost: it gets no new jobs."""
+    """A node silent for this long is lost: it gets no new jobs. Thousands of nodes are given longer, by themselves."""
     heartbeat_seconds: Seconds = 3.0
     """How often a daemon says that it is alive, in seconds; shorter than the lease."""
     fence_seconds: Seconds = 300.0

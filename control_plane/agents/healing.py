@@ -6,7 +6,7 @@ is a lost node's work started elsewhere, so the same job never runs twice at onc
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
@@ -34,6 +34,11 @@ _RELOAD_SECONDS = 10.0
 
 class Links(Protocol):
     """Who was heard when; the link server knows."""
+
+    @property
+    def lease_seconds(self) -> float:
+        """The longest lease that a host was told; 0 if each was told the one that is set."""
+        ...
 
     def silent_for_seconds(self, node_id: NodeId) -> float:
         """Return how long a node has been silent, counted at most from when this control plane started."""
@@ -91,6 +96,8 @@ class Healing(Agent):
     async def round(self) -> str:
         """Mark silent nodes lost, and give up attempts on nodes that were silent for long enough."""
         now = self._clock.monotonic()
+        if self._links.lease_seconds > self._leases.lease_seconds:
+            self._leases = replace(self._leases, lease_seconds=self._links.lease_seconds)
         position, changed = await self._changed(None if now >= self._reload_at else self._position)
         view = await self._store.read(partial(_load, changed=changed))
         if view.is_all:

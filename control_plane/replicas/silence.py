@@ -33,6 +33,8 @@ class FleetSilence:
         self._from = self._clock.monotonic()
         self._looked_at = self._from
         self._stamps: dict[NodeId, datetime] = {}
+        self.lease_seconds = 0.0
+        """Where several control planes share the links, each host is told the lease that is set."""
         self._heard: dict[NodeId, float] = {}
 
     def silent_for_seconds(self, node_id: NodeId) -> float:

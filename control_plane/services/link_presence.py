@@ -33,7 +33,10 @@ _SUPERSEDED: Final = "CONTROL_PLANE_SUPERSEDED"
 
 
 class LinkPresence:
-    """Its loops are for all links; `superseded` is awaited when another control plane has taken over for good."""
+    """Its loops are for all links; `superseded` is awaited when another control plane has taken over for good.
+
+    `counted` is called when the number of hosts is known.
+    """
 
     def __init__(
         self,
@@ -45,6 +48,7 @@ class LinkPresence:
         clock: Clock,
         terms: LinkTerms,
         superseded: Callable[[], Awaitable[None]],
+        counted: Callable[[], object],
     ) -> None:
         self._store = store
         self._registry = registry
@@ -53,6 +57,7 @@ class LinkPresence:
         self._clock = clock
         self._terms = terms
         self._superseded = superseded
+        self._counted = counted
 
     async def run(self) -> None:
         """Run the loops until cancelled."""
@@ -105,7 +110,10 @@ class LinkPresence:
             except Unavailable as error:
                 log.debug("link.hosts_unknown", why=error.message)
             else:
-                self._registry.hosts = sum(number for state, number in counts.items() if state not in _GONE)
+                hosts = sum(number for state, number in counts.items() if state not in _GONE)
+                # Never fewer: who was told a long lease is not judged by a shorter one.
+                self._registry.hosts = max(self._registry.hosts, hosts)
+                self._counted()
             await asyncio.sleep(_COUNT_SECONDS)
 
     async def _stay_in_charge(self) -> None:

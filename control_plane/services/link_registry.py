@@ -1,5 +1,6 @@
 """Which hosts are linked now, and when each was last heard. In memory: a heartbeat costs no write."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from typing import Final, Protocol
@@ -63,7 +64,10 @@ class LinkRegistry:
         self._openings: dict[NodeId, Allowance] = {}
         self._hooks: list[ChangeHook] = []
         self.hosts = 0
-        """How many hosts may be linked in all: those that are not lost or revoked, as of a little while ago."""
+        """How many hosts may be linked in all: those that are not lost or revoked, the most since the start."""
+        self.lease_seconds = 0.0
+        """The longest lease that a host was told."""
+        self._in_charge_seconds = math.inf
 
     def connected(self, node_id: NodeId) -> bool:
         """Return whether the node's link is up."""
@@ -72,6 +76,14 @@ class LinkRegistry:
     def connected_nodes(self) -> tuple[NodeId, ...]:
         """Return every node whose link is up."""
         return tuple(self._links)
+
+    def note_lease(self, seconds: float, *, in_charge_seconds: float) -> None:
+        """Take note that hosts are told this lease from now on, and for how long this control plane is in charge.
+
+        The latter must not stretch with the lease: whoever takes over counts on the one that was set.
+        """
+        self.lease_seconds = max(self.lease_seconds, seconds)
+        self._in_charge_seconds = in_charge_seconds
 
     def note_in_charge(self, at: float) -> None:
         """Take note that at this monotonic time no other control plane had taken over."""
@@ -95,7 +107,7 @@ class LinkRegistry:
         could read that recently that the node was heard.
         """
         if not self._shared:
-            return self.in_charge_within(seconds)
+            return self.in_charge_within(min(seconds, self._in_charge_seconds))
         reported_at = self._reported.get(node_id)
         return reported_at is not None and self._clock.monotonic() - reported_at <= seconds
 

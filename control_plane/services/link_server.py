@@ -78,6 +78,7 @@ class NodeLinks:
         self._terms = terms
         self._nats_servers = nats_servers
         self._closing = False
+        self._among = terms
         self._claims = GpuClaims()
         self.registry = registry
         replica = "" if peers is None else peers.name
@@ -94,7 +95,14 @@ class NodeLinks:
             store, feed, registry, self._writer, policies, clock=clock, replica=replica, elsewhere=elsewhere
         )
         self._presence = LinkPresence(
-            store, registry, peers, self._admission, clock=clock, terms=terms, superseded=self._send_away
+            store,
+            registry,
+            peers,
+            self._admission,
+            clock=clock,
+            terms=terms,
+            superseded=self._send_away,
+            counted=self._terms_now,
         )
 
     async def start(self) -> None:
@@ -142,14 +150,15 @@ class NodeLinks:
         self, principal: NodePrincipal, requests: Requests, context: Context
     ) -> AsyncGenerator[node_link_pb2.ConnectResponse, None]:
         """Speak on one stream until it ends. Raises PermissionDenied for a node that may not connect."""
+        terms = self._terms_now()
         try:
-            session, results = await self._open(principal, requests)
+            session, results = await self._open(principal, requests, terms)
         except Rejected as rejected:
             yield rejected.message
             return
         try:
             # Not by yielding it: it would be kept for as long as the stream lasts.
-            await hand_over(context, self._welcome(session), first=True)
+            await hand_over(context, self._welcome(session, terms), first=True)
             session.welcomed = True
             await self._writer.acknowledge(session, results)
             del results
@@ -158,10 +167,19 @@ class NodeLinks:
         finally:
             self._forget(session)
 
-    def _welcome(self, session: LinkSession) -> node_link_pb2.ConnectResponse:
+    def _terms_now(self) -> LinkTerms:
+        """Return the terms of a stream that begins now; one object for all of them, until the fleet has grown."""
+        # Several control planes would have to know of each other's hosts: there the lease is as it was set.
+        among = self._terms.among(self.registry.hosts) if self._peers is None else self._terms
+        if among.lease_seconds > self._among.lease_seconds:
+            self._among = among
+        self.registry.note_lease(self._among.lease_seconds, in_charge_seconds=self._terms.lease_seconds)
+        return self._among
+
+    def _welcome(self, session: LinkSession, terms: LinkTerms) -> node_link_pb2.ConnectResponse:
         link_servers = () if self._peers is None else self._peers.link_servers()
         nats_servers = tuple(self._nats_servers())
-        return self._terms.welcome(
+        return terms.welcome(
             session.node_id,
             session.control_epoch,
             nats_servers,
@@ -170,7 +188,9 @@ class NodeLinks:
             hosts=self.registry.hosts,
         )
 
-    async def _open(self, principal: NodePrincipal, requests: Requests) -> tuple[LinkSession, list[Settled]]:
+    async def _open(
+        self, principal: NodePrincipal, requests: Requests, terms: LinkTerms
+    ) -> tuple[LinkSession, list[Settled]]:
         if self._closing:
             raise Rejected("the control plane is stopping", retry_after_seconds=1.0)
         if not self.registry.may_open(principal.node_id):
@@ -179,13 +199,15 @@ class NodeLinks:
         greeted = await hello(requests, self._terms.hello_seconds)
         try:
             async with self._admission.turn(principal.node_id):
-                return await self._greet(principal, greeted)
+                return await self._greet(principal, greeted, terms)
         except PutOff as put_off:
             counted = self.registry.counted_seconds_ago(principal.node_id, greeted.inventory.boot_id)
             put_off.let_jobs_run(self._terms.fence_of(counted))
             raise
 
-    async def _greet(self, principal: NodePrincipal, greeted: node_link_pb2.Hello) -> tuple[LinkSession, list[Settled]]:
+    async def _greet(
+        self, principal: NodePrincipal, greeted: node_link_pb2.Hello, terms: LinkTerms
+    ) -> tuple[LinkSession, list[Settled]]:
         # Told as a status, so that a host without rights learns nothing by keeping a stream open.
         allowed, epoch, holder = await self._store.read(lambda tx: self._standing(tx, principal))
         if not allowed:
@@ -195,12 +217,12 @@ class NodeLinks:
                 reason="NODE_NOT_ALLOWED",
             )
         greeting = checked(principal, greeted, epoch=epoch, now=self._clock.now())
-        await self._refuse_rival(principal, greeting.inventory.boot_id, holder)
+        await self._refuse_rival(principal, greeting.inventory.boot_id, holder, terms)
         session = LinkSession(
             principal,
             greeting.inventory.boot_id,
             clock=self._clock,
-            terms=self._terms,
+            terms=terms,
             registry=self.registry,
             changed=self._writer.changed,
             health_changed=self._health.changed,
@@ -220,8 +242,8 @@ class NodeLinks:
         allowed = nodes.is_allowed(tx, principal.node_id, principal.serial)
         return allowed, self._store.epoch_of_orders(tx), holder
 
-    async def _refuse_rival(self, principal: NodePrincipal, boot_id: str, holder: str) -> None:
-        alive_seconds = self._terms.alive_seconds_of(self.registry.hosts)
+    async def _refuse_rival(self, principal: NodePrincipal, boot_id: str, holder: str, terms: LinkTerms) -> None:
+        alive_seconds = terms.alive_seconds_of(self.registry.hosts)
         why = self.registry.rival(principal.node_id, boot_id, alive_seconds=alive_seconds)
         if not why and self._peers is not None:
             why = await self._peers.rival(holder, principal.node_id, boot_id)
@@ -244,7 +266,7 @@ class NodeLinks:
         raise Rejected(
             f"{why}. If this host was cloned, give it an identity of its own: `orquanta-node join --force` with a "
             "fresh join token",
-            retry_after_seconds=self._terms.lease_seconds,
+            retry_after_seconds=terms.lease_seconds,
         )
 
     def _forget(self, session: LinkSession) -> None:

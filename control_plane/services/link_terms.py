@@ -1,17 +1,19 @@
 """What a control plane and its hosts agree on when a stream begins."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Self
 
 from control_plane.fleet.faults import VERDICT_SECONDS
 from control_plane.model.ids import NodeId
 from orquanta.v1 import node_link_pb2
 
-BEATS_PER_SECOND: Final = 1_000
+BEATS_PER_SECOND: Final = 500
 """Heartbeats of all hosts together; where there are more hosts, each beats less often."""
 
 BEATS_IN_A_LEASE: Final = 3
+LONGEST_LEASE_SECONDS: Final = 120.0
+"""A lease does not stretch beyond that of twenty thousand hosts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,14 @@ class LinkTerms:
     hello_seconds: float = 10.0
     flush_seconds: float = 5.0
     verdict_seconds: float = VERDICT_SECONDS
+
+    def among(self, hosts: int) -> Self:
+        """Return the terms where one control plane has so many hosts: the lease has room for three beats of each.
+
+        It is never shorter than it was set, nor longer than the fence: for so long hosts would let their jobs run then.
+        """
+        room = min(hosts * BEATS_IN_A_LEASE / BEATS_PER_SECOND, LONGEST_LEASE_SECONDS, self.fence_seconds)
+        return self if room <= self.lease_seconds else replace(self, lease_seconds=room)
 
     def heartbeat_of(self, hosts: int) -> float:
         """Return how often a host beats where there are so many, in seconds: thrice in a lease is always enough.

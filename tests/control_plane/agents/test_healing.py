@@ -32,6 +32,7 @@ class FakeLinks:
     clock: Clock
     heard: dict[NodeId, float] = field(default_factory=dict)
     started: float = 0.0
+    lease_seconds: float = 0.0
 
     def silent_for_seconds(self, node_id: NodeId) -> float:
         return self.clock.monotonic() - self.heard.get(node_id, self.started)
@@ -72,6 +73,21 @@ async def test_a_node_is_lost_only_after_its_lease_and_gets_no_new_work(site: Si
     await site.scheduler.round()
     assert (await world.job("train")).state is JobState.QUEUED
     assert [record.action for record in await world.audit(node_id=alpha.id)][-1] == "node.lost"
+
+
+async def test_a_lease_that_has_stretched_is_waited_for_before_a_node_is_lost_or_given_up(site: Site) -> None:
+    world = site.world
+    user, alpha = await world.user(), await world.node("alpha")
+    await world.launch(user, spec("train"))
+    await site.scheduler.round()
+    site.links.lease_seconds = 60.0
+    await site.passes(60)
+    assert (await world.node_now(alpha)).state is not NodeState.LOST
+    assert "longer than its lease of 60 s" in await site.passes(1)
+    await site.passes(GIVE_UP - 61 + 45)
+    assert (await world.job("train")).state is JobState.PLACED
+    await site.passes(1)
+    assert (await world.job("train")).state is JobState.QUEUED
 
 
 async def test_many_silent_nodes_are_lost_in_one_write(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
