@@ -5,6 +5,7 @@ is a lost node's work started elsewhere, so the same job never runs twice at onc
 """
 
 import asyncio
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,8 +29,12 @@ from control_plane.store.readable import readable
 NAME = "healing_agent"
 _CHECK_SECONDS = 0.5
 _NOUNS = (Noun.NODE,)
-_RELOAD_SECONDS = 10.0
-"""How often all nodes are read again without a reason; else only those that events are about, twice a second."""
+_GONE = (NodeState.LOST, NodeState.REVOKED)
+_RELOAD_SECONDS = 60.0
+"""How often all nodes are read again without a reason; else only those that events are about, twice a second.
+
+To read ten thousand keeps one of four readers busy for half a second, and everything else waiting for its turn.
+"""
 
 
 class Links(Protocol):
@@ -92,6 +97,7 @@ class Healing(Agent):
         self._nodes: dict[NodeId, NodeStanding] = {}
         self._position: int | None = None
         self._reload_at = 0.0
+        self._silent_at = 0.0
 
     async def round(self) -> str:
         """Mark silent nodes lost, and give up attempts on nodes that were silent for long enough."""
@@ -105,7 +111,7 @@ class Healing(Agent):
             self._reload_at = now + _RELOAD_SECONDS
         self._nodes.update(view.nodes)
         self._position = position
-        done = await self._lose([node for node in self._nodes.values() if self._is_silent(node, view.rebooting)])
+        done = await self._lose(self._silent(view, now))
         if not view.stopped:
             states = {node.id: node.state for node in self._nodes.values()} if view.stranded else {}
             self._note_revoked(view, states)
@@ -124,10 +130,24 @@ class Healing(Agent):
             return max(page.position, self._store.feed.newest), None
         return page.position, {NodeId(event.id) for event in page.events}
 
-    def _is_silent(self, node: NodeStanding, rebooting: Collection[NodeId]) -> bool:
-        """Tell whether a node's lease has run out; that of one which was told to reboot is expected to."""
-        watched = node.state not in (NodeState.LOST, NodeState.REVOKED) and node.id not in rebooting
-        return watched and self._links.silent_for_seconds(node.id) > self._leases.lease_seconds
+    def _silent(self, view: _View, now: float) -> list[NodeStanding]:
+        """Return the nodes whose lease has run out; that of one which was told to reboot is expected to.
+
+        Silence grows no faster than time: until that of the longest silent can have run out, only those that have
+        changed are looked at.
+        """
+        if view.is_all or now >= self._silent_at:
+            looked_at, self._silent_at = tuple(self._nodes.values()), math.inf
+        else:
+            looked_at = tuple(view.nodes.values())
+        lease, silent = self._leases.lease_seconds, []
+        for node in looked_at:
+            if node.state not in _GONE:
+                left = lease - self._links.silent_for_seconds(node.id)
+                self._silent_at = min(self._silent_at, now + left)
+                if left < 0 and node.id not in view.rebooting:
+                    silent.append(node)
+        return silent
 
     async def _lose(self, silent: Sequence[NodeStanding]) -> list[str]:
         """Mark all of them in one transaction: a rack that goes dark is out of scheduling at once."""
@@ -138,7 +158,7 @@ class Healing(Agent):
         def write(tx: Tx) -> list[str]:
             done = []
             for node in nodes.states(tx, [node.id for node in silent]):
-                if node.state in (NodeState.LOST, NodeState.REVOKED):
+                if node.state in _GONE:
                     continue  # what was known of it was older
                 seconds = self._links.silent_for_seconds(node.id)
                 if seconds > lease:  # it may have been heard meanwhile

@@ -90,6 +90,19 @@ async def test_a_lease_that_has_stretched_is_waited_for_before_a_node_is_lost_or
     assert (await world.job("train")).state is JobState.QUEUED
 
 
+async def test_each_node_is_lost_in_the_round_after_its_own_lease_whoever_is_looked_at_in_between(site: Site) -> None:
+    heard_until = {(await site.world.node(name)).id: seconds for name, seconds in (("a", 3), ("b", 9), ("c", 20))}
+    lost_at: dict[NodeId, int] = {}
+    for second in range(1, 40):
+        if second == 5:
+            heard_until[(await site.world.node("d")).id] = 5
+        await site.passes(1, *(node_id for node_id, until in heard_until.items() if second <= until))
+        for node in await site.world.store.read(nodes.states):
+            if node.state is NodeState.LOST:
+                lost_at.setdefault(node.id, second)
+    assert lost_at == {node_id: until + 16 for node_id, until in heard_until.items()}
+
+
 async def test_many_silent_nodes_are_lost_in_one_write(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(30):
         await site.world.node(f"node-{number}", gpu=1)
