@@ -177,7 +177,7 @@ class ControlPlane:
 
             loops: list[Loop] = [
                 links.run,
-                Heap(self._clock).run,
+                Heap(self._clock, urgent=lambda: self._urgency.is_urgent).run,
                 made.toolbox.run,
                 LogIngest(
                     broker.bus, logs, store, clock=self._clock, replica=replication.name if replication else ""

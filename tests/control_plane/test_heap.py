@@ -12,7 +12,7 @@ from contextlib import suppress
 import pytest
 
 from control_plane.clock import SystemClock
-from control_plane.heap import SETTLED_MAX, Heap
+from control_plane.heap import SETTLED_MAX, STORM_YOUNG, Heap
 
 
 class Thing:
@@ -95,6 +95,34 @@ async def test_a_fleet_that_comes_up_is_left_alone_part_by_part() -> None:
                 kept += [[] for _ in range(1_000)]
                 await asyncio.sleep(0)
                 assert len(gc.get_objects(generation=2)) < 4 * SETTLED_MAX
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+
+
+async def test_what_a_storm_leaves_behind_is_looked_through_once_when_it_is_over_or_when_it_is_much() -> None:
+    gc.collect()
+    gc.freeze()
+    before, storm = gc.get_freeze_count(), True
+    running = asyncio.create_task(Heap(SystemClock(), urgent=lambda: storm).run())
+    kept: list[list[int]] = []
+    async with asyncio.timeout(30):
+        while gc.get_threshold()[0] != STORM_YOUNG:  # the first look at the youngest finds that there is a storm
+            kept += [[] for _ in range(1_000)]
+            await asyncio.sleep(0)
+        garbage = circle()
+        kept += [[] for _ in range(STORM_YOUNG // 2)]
+        assert garbage() is not None, "half of what makes a look was looked through"
+        kept += [[] for _ in range(STORM_YOUNG)]
+        assert garbage() is None, "what is much was not looked through"
+        assert gc.get_freeze_count() >= before + STORM_YOUNG - 1_000, "what was looked through was not left alone"
+        between = gc.get_freeze_count()
+        garbage = circle()
+        storm = False
+        while gc.get_threshold()[0] == STORM_YOUNG:  # noqa: ASYNC110 - the collector has no event for that
+            await asyncio.sleep(0.01)
+    assert garbage() is None
+    assert gc.get_freeze_count() > between
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
