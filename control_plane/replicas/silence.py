@@ -32,7 +32,7 @@ class FleetSilence:
         self._clock = store.clock
         self._from = self._clock.monotonic()
         self._looked_at = self._from
-        self._stamps: dict[NodeId, datetime] = {}
+        self._stamps: dict[NodeId, tuple[datetime, datetime | None]] = {}
         self.lease_seconds = 0.0
         """Where several control planes share the links, each host is told the lease that is set."""
         self._heard: dict[NodeId, float] = {}

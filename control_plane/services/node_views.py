@@ -20,8 +20,9 @@ _WATCHED_AT_ONCE = 200
 
 def one(tx: Tx, node: Node) -> NodeView:
     """Return a node with all that is told of it."""
+    (seen,) = nodes.with_sightings(tx, [node])
     return NodeView(
-        node=node,
+        node=seen,
         holders=gpu_holds.holders(tx, node_id=node.id),
         gpu_health=conditions.gpu_health(tx, node.id).get(node.id, {}),
         conditions=conditions.of_node(tx, node.id),
@@ -47,7 +48,7 @@ def many(tx: Tx, found: Sequence[Node]) -> list[NodeView]:
             repair=repaired.get(node.id),
             incident_id=open_ids.get(node.id),
         )
-        for node in found
+        for node in nodes.with_sightings(tx, found)
     ]
 
 

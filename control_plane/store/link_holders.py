@@ -65,7 +65,8 @@ def drop(tx: Tx, replica: str) -> tuple[NodeId, ...]:
     return dropped
 
 
-def last_seen(tx: Tx) -> dict[NodeId, datetime]:
-    """Return when each node was last heard, as whoever heard it wrote."""
+def last_seen(tx: Tx) -> dict[NodeId, tuple[datetime, datetime | None]]:
+    """Return when each node's link came up and when the node was heard since, as whoever heard it wrote."""
     query = select(col(NodeRow.id), col(NodeRow.last_seen_at)).where(col(NodeRow.last_seen_at).is_not(None))
-    return {NodeId(node_id): seen for node_id, seen in tx.session.execute(query) if seen is not None}
+    heard = nodes.sightings(tx)
+    return {NodeId(node_id): (up, heard.get(node_id)) for node_id, up in tx.session.execute(query) if up is not None}

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, String, cast, func, select
 from sqlalchemy import update as sql_update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col
 
 from control_plane.errors import NotFound
@@ -22,7 +23,7 @@ from control_plane.store.database import Tx
 from control_plane.store.documents import HOST_INVENTORY
 from control_plane.store.pages import Page, PageRequest, batched, by_key
 from control_plane.store.readable import Unreadable, readable, set_aside
-from control_plane.store.tables import NodeRow
+from control_plane.store.tables import NodeRow, SightingRow
 
 POOL = "pool"
 RACK = "rack"
@@ -268,10 +269,31 @@ def is_allowed(tx: Tx, node_id: NodeId, serial: CertificateSerial) -> bool:
 
 def seen(tx: Tx, node_ids: Sequence[NodeId], at: datetime) -> None:
     """Record when nodes were last heard, without an event: it is not a change of state."""
-    for node_id in node_ids:
-        tx.forget((_NODE, node_id))
-    tx.session.execute(sql_update(NodeRow).where(col(NodeRow.id).in_(node_ids)).values(last_seen_at=at))
-    bounds.recount(tx)
+    connection = tx.session.connection()
+    into = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    heard = into(SightingRow)
+    heard = heard.on_conflict_do_update(index_elements=["node_id"], set_={"heard_at": heard.excluded.heard_at})
+    if node_ids:
+        connection.execute(heard, [{"node_id": node_id, "heard_at": at} for node_id in node_ids])
+
+
+def sightings(tx: Tx, node_ids: Collection[NodeId] | None = None) -> dict[NodeId, datetime]:
+    """Return when each node, of all or of these, was last heard after its link had come up, as far as that is known."""
+    query = select(col(SightingRow.node_id), col(SightingRow.heard_at))
+    if node_ids is not None:
+        query = query.where(col(SightingRow.node_id).in_(node_ids))
+    return {NodeId(node_id): at for node_id, at in tx.session.execute(query)}
+
+
+def with_sightings(tx: Tx, found: Sequence[Node]) -> list[Node]:
+    """Return the same nodes as last seen when they were last heard, for people to see."""
+    heard = sightings(tx, [node.id for node in found])
+    return [
+        replace(node, last_seen_at=max(node.last_seen_at, at))
+        if (at := heard.get(node.id)) is not None and node.last_seen_at is not None
+        else node
+        for node in found
+    ]
 
 
 def disconnect_all(tx: Tx) -> None:

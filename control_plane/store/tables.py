@@ -82,7 +82,8 @@ class JoinTokenRow(Table, table=True):
 class NodeRow(Table, table=True):
     """A node. `previous_serial` stays good until the node has used its renewed certificate.
 
-    `pool` and `rack` are what the labels of these names say.
+    `pool` and `rack` are what the labels of these names say. `last_seen_at` is when its link last came up: for what was
+    heard since see `SightingRow`.
     """
 
     __tablename__ = "nodes"
@@ -116,6 +117,15 @@ class NodeRow(Table, table=True):
             postgresql_where=text("last_seen_at IS NOT NULL"),
         ),
     )
+
+
+class SightingRow(Table, table=True):
+    """When a node was last heard. It is written all the time, and the node's own row is kilobytes long."""
+
+    __tablename__ = "node_sightings"
+    node_id: str = Field(primary_key=True)
+    heard_at: datetime = Field(sa_type=UtcDateTime)
+    __table_args__ = ({"sqlite_with_rowid": False},)  # nodes whose ids are near each other are in one page
 
 
 class GoalRow(Table, table=True):

@@ -227,7 +227,7 @@ def _fits(host: NodeBrief, gpus: Sequence[GpuBrief], view: FleetView, wanted: Li
 
 async def _get(sources: Sources, _principal: Principal, wanted: GetNode) -> Found[NodeOut]:
     def read(tx: Tx) -> NodeOut:
-        node = nodes.resolve(tx, wanted.node)
+        (node,) = nodes.with_sightings(tx, [nodes.resolve(tx, wanted.node)])
         return _node_out(node, surroundings(tx, [node]), repairs.latest(tx, node.id))
 
     output = await sources.store.read(read)

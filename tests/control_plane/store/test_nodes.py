@@ -1,5 +1,8 @@
 """Nodes of a GPU model are found by the database itself."""
 
+from datetime import datetime, timedelta
+from functools import partial
+
 import pytest
 
 from control_plane.exposition import figures
@@ -33,6 +36,26 @@ async def test_a_page_of_a_model_has_its_hosts_and_no_others(any_world: World, g
 
     await any_world.store.read(read)
     assert sorted(names) == found
+
+
+async def test_a_node_was_last_seen_when_it_was_last_heard_or_its_link_came_up(any_world: World) -> None:
+    quiet, loud = await any_world.node("quiet"), await any_world.node("loud")
+    nobody = await any_world.node("nobody", ready=False)
+    at = any_world.clock.now() + timedelta(seconds=7)
+
+    def read(tx: Tx) -> list[datetime | None]:
+        found = nodes.with_sightings(tx, [nodes.resolve(tx, one.id) for one in (quiet, loud, nobody)])
+        return [node.last_seen_at for node in found]
+
+    assert await any_world.store.read(read) == [quiet.last_seen_at, loud.last_seen_at, None]
+    for seconds in (-60, 3, 7):
+        await any_world.store.write(
+            partial(nodes.seen, node_ids=[loud.id, nobody.id], at=at + timedelta(seconds=seconds - 7))
+        )
+    await any_world.store.write(partial(nodes.seen, node_ids=[], at=at))
+    assert await any_world.store.read(read) == [quiet.last_seen_at, at, None]
+    await any_world.store.write(partial(nodes.seen, node_ids=[loud.id], at=at - timedelta(hours=1)))
+    assert await any_world.store.read(read) == [quiet.last_seen_at, loud.last_seen_at, None]
 
 
 async def test_figures_are_read_from_either_database(any_world: World) -> None:
