@@ -14,6 +14,8 @@ STORM: Final = 32
 LINGER_SECONDS: Final = 0.5
 """A storm's nodes come in several batches; between two of them it is not over."""
 
+_COMING_SECONDS: Final = 0.5
+
 
 class Urgency:
     """What the parts of one control plane tell each other about it. Belongs to one event loop."""
@@ -24,6 +26,8 @@ class Urgency:
         self._longest_wait_seconds = longest_wait_seconds
         self._linger_seconds = linger_seconds
         self._under_way = 0
+        self._coming = 0
+        self._come = asyncio.Event()
         self._calm = asyncio.Event()
         self._calm.set()
         self._ending: asyncio.TimerHandle | None = None
@@ -32,6 +36,33 @@ class Urgency:
     def is_urgent(self) -> bool:
         """Whether something is urgent now, or was a moment ago."""
         return not self._calm.is_set()
+
+    @property
+    def more_to_come(self) -> bool:
+        """Whether hosts that have failed are just being written down."""
+        return self._coming > 0
+
+    @contextmanager
+    def coming(self) -> Iterator[None]:
+        """Be urgent, and have those wait who would rather know of all hosts that have failed."""
+        self._coming += 1
+        try:
+            with self.urgent():
+                yield
+        finally:
+            self._coming -= 1
+            if not self._coming:
+                self._come.set()
+                self._come = asyncio.Event()
+
+    async def all_come(self) -> None:
+        """Return once no more are being written down, or when that takes too long."""
+        if self._coming:
+            try:
+                async with asyncio.timeout(_COMING_SECONDS):
+                    await self._come.wait()
+            except TimeoutError:
+                pass
 
     @contextmanager
     def urgent(self) -> Iterator[None]:

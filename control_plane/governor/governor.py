@@ -4,11 +4,13 @@ Deciding and executing share one transaction, so two proposals can never spend t
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 
 from control_plane.errors import OrQuantaError, PreconditionFailed, ResourceExhausted
 from control_plane.fleet.prices import PriceTable
+from control_plane.governor import repair_execution
 from control_plane.governor.approvals import Approvals
 from control_plane.governor.carrying import carry_out, ended
 from control_plane.governor.defaults import JobDefaults, complete
@@ -17,11 +19,11 @@ from control_plane.governor.policy.book import PolicyBook
 from control_plane.governor.policy.model import PolicySet
 from control_plane.governor.recording import denials, follow_goal, lines, record, told
 from control_plane.governor.ruling import BLAST_RADIUS, Limits, Ruling
-from control_plane.model.action import Action, ActionState, KillSwitch, LaunchJobs, Proposal
+from control_plane.model.action import Action, ActionState, KillSwitch, LaunchJobs, Proposal, RepairNode
 from control_plane.model.effects import effect_hash, effect_kind, effect_to_json
 from control_plane.model.identity import Principal
-from control_plane.model.ids import ActionId
-from control_plane.store import actions, audit, policy_sets
+from control_plane.model.ids import ActionId, NodeId
+from control_plane.store import actions, audit, nodes, policy_sets
 from control_plane.store.database import Store, Tx
 
 NAME = "safety_governor"
@@ -116,6 +118,30 @@ class Governor:
         record(tx, action, proposal.reasoning, cost_impact)
         follow_goal(tx, action)
         return action
+
+    def take_out(self, tx: Tx, proposals: Sequence[Proposal]) -> tuple[NodeId, ...]:
+        """Have the nodes take no more jobs whose repairs may be carried out, before any of these is; return them.
+
+        Each is judged as its repair will be, which is still to be proposed, and counts for those after it. One record
+        tells of all of them.
+        """
+        taken: list[NodeId] = []
+        for proposal in proposals:
+            effect = proposal.effect
+            if isinstance(effect, RepairNode) and self.judge(tx, proposal).ruling is Ruling.ALLOW:
+                node = nodes.resolve(tx, effect.node_id)
+                repair_execution.take_out(tx, node, effect.rung, effect.reason, effect.incident_id)
+                taken.append(node.id)
+        if taken:
+            audit.append(
+                tx,
+                agent_name=proposals[0].proposer,
+                action="nodes.take_out",
+                reasoning=f"{len(taken)} nodes need repairs at once: they take no more jobs, and then each is repaired",
+                outcome="done",
+                payload={"node_ids": taken},
+            )
+        return tuple(taken)
 
     def judge(self, tx: Tx, proposal: Proposal) -> Judgement:
         """Return what every rule says about a proposal as things are now, as if nobody had approved it."""

@@ -85,10 +85,7 @@ def _repair(tx: Tx, proposal: Proposal, effect: RepairNode) -> str:
 
 def _clear_the_way(tx: Tx, node: Node, ordered: Repair, *, by: str) -> int:
     """Take the node out of service and have the jobs move that are in the way of a repair."""
-    if node.hold is not NodeHold.QUARANTINED:
-        node = holds.hold(tx, node, NodeHold.DRAINING, f"{ordered.rung.words}: {ordered.reason}")
-    if ordered.incident_id is not None:
-        _note_cordoned(tx, ordered.incident_id, action_id=ordered.action_id or "")
+    take_out(tx, node, ordered.rung, ordered.reason, ordered.incident_id, action_id=ordered.action_id or "")
     scope = in_the_way(ordered.rung, ordered.service)
     if scope is InTheWay.NONE:
         return 0
@@ -100,6 +97,17 @@ def _clear_the_way(tx: Tx, node: Node, ordered: Repair, *, by: str) -> int:
         incident_store.add_entry(tx, ordered.incident_id, "draining", f"{', '.join(moved)} move away")
         incident_store.update(tx, ordered.incident_id, status_reason=f"waits until {', '.join(moved)} moved away")
     return len(moved)
+
+
+def take_out(
+    tx: Tx, node: Node, rung: Rung, reason: str, incident_id: IncidentId | None, *, action_id: str = ""
+) -> None:
+    """Have a node take no more jobs because of a repair; `action_id`: the one that orders it, if there is one yet."""
+    why = f"{rung.words}: {reason}"
+    if node.hold is not NodeHold.QUARANTINED and (node.hold, node.status_reason) != (NodeHold.DRAINING, why):
+        holds.hold(tx, node, NodeHold.DRAINING, why)
+    if incident_id is not None:
+        _note_cordoned(tx, incident_id, action_id=action_id)
 
 
 def _note_cordoned(tx: Tx, incident_id: IncidentId, *, action_id: str) -> None:

@@ -116,7 +116,7 @@ class LinkHealthWriter:
             pass
 
     async def _write(self) -> None:
-        with self._urgency.urgent() if len(self._pressing) >= STORM else nullcontext():
+        with self._urgency.coming() if len(self._pressing) >= STORM else nullcontext():
             await self._write_next()
 
     async def _write_next(self) -> None:

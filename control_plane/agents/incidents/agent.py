@@ -1,23 +1,21 @@
-"""Follows the books and treats every node whose trouble has changed: the work grows with the changes, not the fleet.
-
-Nodes about which nothing was open come first: in a storm each has its order before the end of another's repair is
-followed.
-"""
+"""Follows the books and treats every node whose trouble has changed: the work grows with the changes, not the fleet."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
-from itertools import islice
 
 import structlog
 from typing_extensions import override
 
 from control_plane.agents.incidents.apply import Healer, Outcome
 from control_plane.agents.incidents.recall import Recall
+from control_plane.agents.incidents.turns import Turn, Turns
 from control_plane.agents.incidents.views import NAME
 from control_plane.agents.loop import Agent
+from control_plane.errors import Unavailable
 from control_plane.fleet.incident_steps import HealingPolicy
+from control_plane.fleet.remembered import Fault
 from control_plane.governor.governor import Governor
 from control_plane.memory.contract import MemoryStore
 from control_plane.model.ids import NodeId
@@ -32,15 +30,11 @@ log = structlog.get_logger()
 
 _LOOK_SECONDS = 1.0
 _NOUNS = (Noun.NODE, Noun.INCIDENT, Noun.ACTION)
-_TOGETHER = 128
-"""Nodes that are looked at, and treated, in one transaction: others wait so long for the one thread that writes."""
 _TOLD_MAX = 8
 _RETRIED_AT_ONCE = 16
 """Of the nodes that wait for others to be back, how many are looked at each time; all have their turn."""
 _BATCHES_MAX = 64
 """In one round."""
-_PATIENCE_SECONDS = 3.0
-"""So long at most one after the other of the fresh come first; then it is the turn of those that are followed."""
 _SAFETY_SECONDS = 60.0
 """How often a node about which something is open is looked at without any reason."""
 
@@ -63,9 +57,7 @@ class Incidents(Agent):
         self._healer = Healer(governor, policy or HealingPolicy(), recalls=memory is not None)
         self._recall = Recall(memory, store.clock)
         self._position: int | None = None
-        self._fresh: dict[NodeId, None] = {}
-        self._dirty: dict[NodeId, None] = {}
-        self._followed_at = 0.0
+        self._turns = Turns()
         self._due: dict[NodeId, float] = {}
         self._blocked: dict[NodeId, None] = {}
         self._seen: dict[NodeId, int] = {}
@@ -80,41 +72,63 @@ class Incidents(Agent):
         self._add_due()
         done: list[str] = []
         for _ in range(_BATCHES_MAX):
-            batch = self._next()
-            if not batch:
+            if not self._turns:
                 break
-            done += await self._treat_batch(batch)
-            if self._fresh or self._dirty:
+            done += await self._go_on()
+            if self._turns:
                 await self._notice()  # what has gone wrong meanwhile comes first
         self.count("incident_steps", len(done))
         return _told(done)
 
-    def _next(self) -> list[NodeId]:
-        now = self._now()
-        if not self._dirty:
-            self._followed_at = now
-        first = self._fresh if now - self._followed_at < _PATIENCE_SECONDS else self._dirty
-        if not first:
-            first = self._dirty if first is self._fresh else self._fresh
-        if first is self._dirty:
-            self._followed_at = now
-        return list(islice(first, _TOGETHER))
+    async def _go_on(self) -> list[str]:
+        """Do what comes next; return it in words."""
+        turn, node_ids = self._turns.next(self._now(), more_to_come=self._urgency.more_to_come)
+        match turn:
+            case Turn.TAKE_OUT:
+                await self._take_out(node_ids)
+            case Turn.TREAT:
+                remembered = self._turns.begin(node_ids)
+                return await self._treat_and_note(node_ids, remembered)
+            case Turn.LOOK:
+                return await self._look_and_treat(node_ids)
+            case Turn.WAIT:
+                await self._urgency.all_come()
+        return []
 
-    async def _treat_batch(self, batch: list[NodeId]) -> list[str]:
-        """Do what is to be done about these nodes, and return it in words."""
-        done: list[str] = []
-        looked = await self._store.read(partial(self._healer.look_at, node_ids=batch))
+    async def _take_out(self, node_ids: list[NodeId]) -> None:
+        """Have nodes take no more jobs; they are treated when all have been."""
+        faults: Mapping[NodeId, Fault | None] = {}
+        with self._urgency.urgent():
+            try:
+                faults = await self._store.write(partial(self._healer.take_out, node_ids=node_ids))
+            except Unavailable:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, each node is treated alone then
+                log.warning("incident.not_taken_out", nodes=len(node_ids), why=f"{type(error).__name__}: {error}")
+                self._turns.begin(node_ids)
+                self._turns.follow(node_ids)
+            remembered = await self._recall.about(faults)
+        for node_id in faults:
+            self._turns.taken_out(node_id, remembered.get(node_id, ()), self._now())
+
+    async def _look_and_treat(self, node_ids: list[NodeId]) -> list[str]:
+        """Do what is to be done about nodes of which it is not known yet whether there is anything."""
+        looked = await self._store.read(partial(self._healer.look_at, node_ids=node_ids))
+        self._turns.begin(node_ids)
         todo = []
-        for node_id in batch:
-            self._fresh.pop(node_id, None)
-            self._dirty.pop(node_id, None)
+        for node_id in node_ids:
             something, outcome, _ = looked[node_id]
             if something:
                 todo.append(node_id)
             else:
                 self._note(node_id, outcome)
-        remembered = await self._recall.about({node_id: looked[node_id][2] for node_id in todo})
-        for node_id, treated in zip(todo, await self._treat(todo, remembered), strict=True):
+        return await self._treat_and_note(todo, await self._recall.about({one: looked[one][2] for one in todo}))
+
+    async def _treat_and_note(
+        self, node_ids: list[NodeId], remembered: Mapping[NodeId, tuple[Memory, ...]]
+    ) -> list[str]:
+        done: list[str] = []
+        for node_id, treated in zip(node_ids, await self._treat(node_ids, remembered), strict=True):
             if treated is not None:
                 done.extend(treated.done)
                 self._note(node_id, treated)
@@ -180,11 +194,11 @@ class Incidents(Agent):
         now = self._now()
         for node_id in [node_id for node_id, at in self._due.items() if at <= now]:
             self._due[node_id] = now + _SAFETY_SECONDS
-            self._dirty[node_id] = None
+            self._turns.follow([node_id])
         for node_id in list(self._blocked)[:_RETRIED_AT_ONCE]:
             del self._blocked[node_id]
             self._blocked[node_id] = None  # to the end of the line
-            self._dirty[node_id] = None
+            self._turns.follow([node_id])
 
     async def _notice(self) -> None:
         """Take note of the nodes that the newest events are about."""
@@ -204,7 +218,7 @@ class Incidents(Agent):
 
     def _look(self, event: Event) -> None:
         if event.noun is Noun.INCIDENT and event.kind == incidents.ACKNOWLEDGED:
-            self._dirty[NodeId(event.parent_id)] = None
+            self._turns.follow([NodeId(event.parent_id)])
         elif event.noun is Noun.NODE:
             node_id = NodeId(event.id)
             if event.sequence <= self._seen.get(node_id, 0):
@@ -212,20 +226,22 @@ class Incidents(Agent):
             self._seen.pop(node_id, None)
             open_here = node_id in self._due or node_id in self._blocked
             always = event.kind in (conditions.CHANGED, repairs.CHANGED, "node.draining")
+            if self._turns.is_out(node_id):
+                return
             if event.kind == conditions.CHANGED and not open_here:
-                self._fresh[node_id] = None
+                self._turns.failed(node_id)
             elif always or (open_here and (event.kind == ASSIGNMENTS_CHANGED or event.kind.startswith("node."))):
-                self._dirty[node_id] = None
+                self._turns.follow([node_id])
         elif event.noun is Noun.ACTION:
             # An approval or the kill switch: rare, and what is open is known here.
-            self._dirty.update(dict.fromkeys((*self._due, *self._blocked)) if _matters(event) else {})
+            self._turns.follow((*self._due, *self._blocked) if _matters(event) else ())
 
     async def _load_all(self) -> None:
         await self._store.feed.catch_up()
         position = self._store.feed.newest
         now = self._now()
         for node_id in await self._store.read(_open):
-            self._dirty[node_id] = None
+            self._turns.follow([node_id])
             self._due[node_id] = now + _SAFETY_SECONDS
         self._position = position
 

@@ -96,6 +96,36 @@ class Healer:
         newest = events.newest(tx)
         return [_up_to(tx, node_id, one, newest) for node_id, one in zip(node_ids, outcomes, strict=True)]
 
+    def take_out(self, tx: Tx, node_ids: Sequence[NodeId]) -> dict[NodeId, Fault | None]:
+        """Have those of these nodes take no more jobs whose repairs would be ordered now; `treat` does all the rest.
+
+        Returns for each the fault to ask memory about. What fails for one cannot be undone alone, as in
+        `treat_together`.
+        """
+        load_many(tx, node_ids, self._policy)
+        with tx.together():
+            views = {node_id: self._opened(tx, node_id) for node_id in node_ids}
+            ordered = [(view, decide(view, tx.now, self._policy)) for view in views.values() if view is not None]
+            self._governor.take_out(
+                tx,
+                [
+                    _proposal(view, _effect(view, view.incident, step), view.incident.diagnosis)
+                    for view, step in ordered
+                    if isinstance(step, OrderRepair) and view.incident is not None
+                ],
+            )
+        faults = {view.node.id: fault_of(view.node, _asking(view)) for view, step in ordered if _asks_memory(step)}
+        return {node_id: faults.get(node_id) for node_id in node_ids}
+
+    def _opened(self, tx: Tx, node_id: NodeId) -> View | None:
+        """Return the view of a node once its incident, if it is to have one, is open."""
+        view = load(tx, node_id, self._policy)
+        step = None if view is None else decide(view, tx.now, self._policy)
+        if view is None or not isinstance(step, OpenIncident):
+            return view
+        observe(tx, view, step)
+        return load(tx, node_id, self._policy)
+
     def look(self, tx: Tx, node_id: NodeId) -> tuple[bool, Outcome, Fault | None]:
         """Tell, without writing, whether there is something to do about a node, and if not, when to look again.
 
@@ -110,7 +140,7 @@ class Healer:
         else:
             reason, outcome = _held_back(tx, view, step, ())
         told = view.incident is None or view.incident.status_reason == reason
-        fault = fault_of(view.node, _asking(view)) if isinstance(step, OpenIncident | OrderRepair) else None
+        fault = fault_of(view.node, _asking(view)) if _asks_memory(step) else None
         return not (reason and told), outcome, fault
 
     def treat(self, tx: Tx, node_id: NodeId, remembered: tuple[Memory, ...] | None = None) -> Outcome:
@@ -193,6 +223,11 @@ class Healer:
             done.append(action.outcome)
             return None
         return _refused(tx, view, action, done)
+
+
+def _asks_memory(step: Step | None) -> bool:
+    """Tell whether a repair may follow a step, so that memory is to be asked about its fault."""
+    return isinstance(step, OpenIncident | OrderRepair)
 
 
 def _asking(view: View) -> tuple[Condition, ...]:

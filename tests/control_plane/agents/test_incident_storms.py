@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -13,6 +14,7 @@ from sqlmodel import col
 from typing_extensions import override
 
 from control_plane.agents.incidents.agent import Incidents
+from control_plane.agents.incidents.apply import Healer
 from control_plane.governor import drains, health, holds
 from control_plane.governor import hosts as node_books
 from control_plane.governor.health import Record
@@ -29,9 +31,12 @@ from control_plane.store.tables import NodeRow
 from control_plane.urgency import STORM, Urgency
 from orquanta.ledger.chain import record_hash
 from tests.control_plane.clinic import POLICY, Clinic
+from tests.control_plane.governor.policy_texts import rule, under
 from tests.control_plane.world import World, gpus, inventory, spec
 
 HOSTS = 12
+SIZES = (HOSTS, STORM + 8)
+"""A few, which are treated at once, and so many that all of them are taken out of service first."""
 
 
 @pytest.fixture
@@ -62,6 +67,12 @@ async def breaks(clinic: Clinic, hosts: Sequence[Node]) -> None:
     await clinic.world.store.write(take)
 
 
+def clears(clinic: Clinic, host: Node, tx: Tx) -> None:
+    now = clinic.world.clock.now()
+    over = HealthEvent("event-2", HealthEventKind.CLEARED, clinic.trouble("gpu/xid-119", host), now)
+    health.take(tx, host.id, "spool-1", [Record(2, now, over)], live_from=None)
+
+
 def told(incident: Incident) -> list[tuple[str, str]]:
     """An incident's entries in words that are the same on every host."""
     own = {incident.id, incident.node_name, *(repair.id for repair in incident.repairs)}
@@ -74,13 +85,14 @@ def told(incident: Incident) -> list[tuple[str, str]]:
     return found
 
 
-async def test_each_host_of_a_storm_is_told_of_as_one_alone_is(any_clinic: Clinic) -> None:
+@pytest.mark.parametrize("number", SIZES)
+async def test_each_host_of_a_storm_is_told_of_as_one_alone_is(any_clinic: Clinic, number: int) -> None:
     clinic = any_clinic
     alone = await clinic.world.node("alone", gpu=2)
     await clinic.treat()
     await clinic.raised(alone, "gpu/xid-119")
     await clinic.treat()
-    hosts = await storm(clinic)
+    hosts = await storm(clinic, number)
     await clinic.treat()
     one = await clinic.incident(alone)
     assert [kind for kind, _ in told(one)] == ["detected", "cordoned", "drained", "repair.ordered"]
@@ -111,8 +123,9 @@ async def test_watchers_hear_the_same_of_each_host_of_a_storm_as_of_one_alone(cl
         assert of(host) == of(alone)
 
 
-async def test_the_audit_of_a_storm_is_one_unbroken_chain(any_clinic: Clinic) -> None:
-    hosts = await storm(any_clinic)
+@pytest.mark.parametrize("number", SIZES)
+async def test_the_audit_of_a_storm_is_one_unbroken_chain(any_clinic: Clinic, number: int) -> None:
+    hosts = await storm(any_clinic, number)
     await any_clinic.treat()
     records = await any_clinic.world.store.read(lambda tx: audit.ledger(tx, after_id=0, limit=10_000))
     for before, record in pairwise(records):
@@ -121,14 +134,15 @@ async def test_the_audit_of_a_storm_is_one_unbroken_chain(any_clinic: Clinic) ->
         assert record.hash == record_hash(before.hash, record.canonical)
     shown = [record.shown or {} for record in records]
     actions = Counter(one["action"] for one in shown)
-    assert (actions["incident.opened"], actions["repair_node.done"]) == (HOSTS, HOSTS)
+    assert (actions["incident.opened"], actions["repair_node.done"]) == (number, number)
     assert {one["node_id"] for one in shown} >= {host.id for host in hosts}
 
 
-async def test_no_bound_is_exceeded_by_a_storm_that_is_treated_together(any_clinic: Clinic) -> None:
+@pytest.mark.parametrize("number", SIZES)
+async def test_no_bound_is_exceeded_by_a_storm_that_is_treated_together(any_clinic: Clinic, number: int) -> None:
     await any_clinic.bound(BoundScope.FLEET, 5)
     await any_clinic.bound(BoundScope.RACK, 2)
-    hosts = await storm(any_clinic)
+    hosts = await storm(any_clinic, number)
     await any_clinic.treat()
     out = [host for host in hosts if await any_clinic.is_out(host)]
     assert len(out) == 5
@@ -272,15 +286,15 @@ async def test_a_condition_that_ends_and_comes_back_in_one_write_is_there_as_it_
         assert [one.summary for one in await any_clinic.conditions(host)] == ["it is back"]
 
 
-async def test_a_storm_takes_no_more_statements_than_a_few_hosts(clinic: Clinic) -> None:
+async def test_twice_as_many_hosts_take_no_more_statements(clinic: Clinic) -> None:
     engine = clinic.world.store._database.engine
     sent: list[str] = []
     event.listen(engine, "before_cursor_execute", lambda _c, _cursor, statement, *_: sent.append(statement))
-    await storm(clinic, 6)
+    await storm(clinic, STORM)
     sent.clear()
     await clinic.treat()
     few = len(sent)
-    more = [await clinic.world.node(f"more-{index:02}", gpu=2) for index in range(40)]
+    more = [await clinic.world.node(f"more-{index:02}", gpu=2) for index in range(2 * STORM)]
     await breaks(clinic, more)
     sent.clear()
     await clinic.treat()
@@ -304,9 +318,59 @@ async def test_a_storm_is_urgent_while_it_is_treated_and_hosts_that_wait_for_oth
     for number in range(STORM):
         await clinic.raised(await world.node(f"h{number}", gpu=2))
     await agent.round()
-    assert begun == ["urgent"]
+    assert begun
+    begun.clear()
     other = await world.node("other", gpu=2)
     for _ in range(3):
         await world.store.write(lambda tx: conditions.announce(tx, other.id, "nothing"))
         await agent.round()
-    assert begun == ["urgent"]
+    assert not begun
+
+
+async def test_all_of_many_hosts_are_out_of_service_before_the_first_is_ordered_its_repair(clinic: Clinic) -> None:
+    hosts = await storm(clinic, STORM + 8)
+    await clinic.treat()
+    heard = await clinic.world.store.read(lambda tx: events.after(tx, 0, limit=10_000))
+    out = [one.sequence for one in heard if one.kind == "node.draining"]
+    ordered = [one.sequence for one in heard if one.kind == "node.repair_changed"]
+    assert len(out) == len(ordered) == len(hosts)
+    assert max(out) < min(ordered)
+    records = await clinic.world.store.read(lambda tx: audit.ledger(tx, after_id=0, limit=10_000))
+    [taken] = [one.shown for one in records if (one.shown or {})["action"] == "nodes.take_out"]
+    assert taken is not None
+    assert taken["outcome"] == "done"
+
+
+async def test_hosts_taken_out_by_an_agent_that_was_gone_before_it_ordered_anything_are_repaired(
+    clinic: Clinic,
+) -> None:
+    hosts = await storm(clinic, 2)
+    world = clinic.world
+    healer = Healer(world.governor, POLICY)
+    ids = [host.id for host in hosts]
+    await world.store.write(lambda tx: healer.take_out(tx, ids))
+    assert {await clinic.state(host) for host in hosts} == {NodeState.DRAINING}
+    await Incidents(world.store, world.governor, POLICY).round()
+    for host in hosts:
+        assert await clinic.state(host) is NodeState.REPAIRING
+        assert (await clinic.repair(host)).sent_at is not None
+
+
+async def test_hosts_whose_trouble_is_over_before_anything_is_ordered_are_back_in_service(clinic: Clinic) -> None:
+    hosts = await storm(clinic, 2)
+    world = clinic.world
+    healer = Healer(world.governor, POLICY)
+    await world.store.write(lambda tx: healer.take_out(tx, [host.id for host in hosts]))
+    for host in hosts:
+        await clinic.world.store.write(partial(clears, clinic, host))
+    await clinic.treat()
+    for host in hosts:
+        assert await clinic.state(host) is NodeState.READY
+
+
+async def test_a_host_whose_repair_needs_approval_goes_on_until_it_is_given(clinic: Clinic) -> None:
+    [host] = await storm(clinic, 1)
+    under(clinic.world, rule("action.kind == 'repair_node'", "require_approval"))
+    healer = Healer(clinic.world.governor, POLICY)
+    await clinic.world.store.write(lambda tx: healer.take_out(tx, [host.id]))
+    assert await clinic.state(host) is NodeState.READY
