@@ -128,7 +128,7 @@ class Governor:
         taken: list[NodeId] = []
         for proposal in proposals:
             effect = proposal.effect
-            if isinstance(effect, RepairNode) and self.judge(tx, proposal).ruling is Ruling.ALLOW:
+            if isinstance(effect, RepairNode) and self._may_do(tx, proposal):
                 node = nodes.resolve(tx, effect.node_id)
                 repair_execution.take_out(tx, node, effect.rung, effect.reason, effect.incident_id)
                 taken.append(node.id)
@@ -146,6 +146,12 @@ class Governor:
     def judge(self, tx: Tx, proposal: Proposal) -> Judgement:
         """Return what every rule says about a proposal as things are now, as if nobody had approved it."""
         return self.examine(tx, proposal).judgement
+
+    def _may_do(self, tx: Tx, proposal: Proposal) -> bool:
+        """Tell whether a proposal would be carried out now; nothing is kept of why."""
+        policies = self.policies.current
+        found = examine(tx, proposal, limits=self._limits, prices=self.prices, policies=policies, kept=False)
+        return found.judgement.ruling is Ruling.ALLOW
 
     def examine(self, tx: Tx, proposal: Proposal, policies: PolicySet | None = None) -> Examined:
         """Return the same rule by rule; by other policies than those in force, if they are given."""

@@ -61,14 +61,20 @@ class Examined:
     outcomes: tuple[Outcome, ...]
 
 
-def examine(tx: Tx, proposal: Proposal, *, limits: Limits, prices: PriceTable, policies: PolicySet) -> Examined:
-    """Ask every rule about a proposal: the built-in ones, then those of the files. The strictest counts."""
+def examine(
+    tx: Tx, proposal: Proposal, *, limits: Limits, prices: PriceTable, policies: PolicySet, kept: bool = True
+) -> Examined:
+    """Ask every rule about a proposal: the built-in ones, then those of the files. The strictest counts.
+
+    Unless it is `kept`, nothing is gathered of what rules of files would be shown where there is none.
+    """
     facts = gather(tx, proposal, limits=limits, prices=prices, freezes=policies.freezes)
     verdicts = list(rules.judge(facts))
     document: dict[str, object] = {}
     outcomes: tuple[Outcome, ...] = ()
     try:
-        document = policy_input(tx, proposal, facts, effect_to_json(proposal.effect)).document()
+        if kept or policies.rules:
+            document = policy_input(tx, proposal, facts, effect_to_json(proposal.effect)).document()
         outcomes = judging.ask(policies, Values(document)) if policies.rules else ()
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         failed = f"the values for the rules of files could not be gathered: {type(error).__name__}"
