@@ -54,9 +54,8 @@ class HealthInbox:
 
     def note_clock(self, host_time: Timestamp) -> None:
         """A host's clock that was set back makes later records look older than its full state: believe the clock."""
-        now = read_time(host_time)
-        if now is not None and self.live_from is not None:
-            self.live_from = min(self.live_from, now)
+        if self.live_from is not None and (now := read_time(host_time)) is not None and now < self.live_from:
+            self.live_from = now
 
     def take(self, request: node_link_pb2.ConnectRequest) -> bool:
         """Keep what the host says; return False if too much waits already."""

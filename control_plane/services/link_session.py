@@ -3,8 +3,9 @@
 Reading never waits for the database, so a heartbeat is acknowledged even while the database is away.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -15,6 +16,7 @@ from control_plane.model.ids import NodeId
 from control_plane.model.job import AllocationState
 from control_plane.model.node import HostInventory
 from control_plane.model.report import MemberReport
+from control_plane.services import reader
 from control_plane.services.allowance import Allowance
 from control_plane.services.link_books import MemberKey
 from control_plane.services.link_inbox import HealthInbox
@@ -70,6 +72,8 @@ class LinkSession:
         "told_of",
         "welcomed",
         "withdrawn_at",
+        "writer",
+        "writing_since",
     )
 
     def __init__(
@@ -111,6 +115,11 @@ class LinkSession:
         self._renewals = 0
         self.listening_since: float | None = None
         """Since when its next message is waited for, by the event loop's clock; None while none is."""
+        self.writing_since = 0.0
+        """Since when gRPC has had the message that it was given last, by the event loop's clock."""
+        self.writer: asyncio.Task[Any] | None = None  # Any: of whatever gRPC runs
+        """Who waits for gRPC to take that message; None while nobody does, or once it was cancelled for waiting too
+        long."""
         self._messages = Allowance(clock, at_once=MESSAGES_AT_ONCE, per_second=MESSAGES_PER_SECOND)
         self._states = Allowance(clock, at_once=STATES_AT_ONCE, per_second=_STATES_PER_SECOND)
 
@@ -142,6 +151,12 @@ class LinkSession:
         since = self.listening_since
         if since is not None and now - since > self._terms.lease_seconds and not self.outbox.closed:
             self.end(f"silent for {self._terms.lease_seconds:g} seconds")
+
+    def end_if_unread(self, now: float) -> None:
+        """End the stream if its host does not take what it is told; `now`: by the event loop's clock."""
+        if self.writer is not None and now - self.writing_since > reader.SLOW_READER_SECONDS:
+            writer, self.writer = self.writer, None
+            writer.cancel()
 
     def _take(self, request: node_link_pb2.ConnectRequest) -> None:
         match request.WhichOneof("message"):
@@ -212,13 +227,15 @@ class LinkSession:
 
 
 def end_silent(links: Iterable[Link], *, pause_seconds: float, before: float, now: float) -> None:
-    """End the streams of which nothing has come for a lease; to be called after a pause of so many seconds.
+    """End the streams of which nothing has come for a lease, and those that are not read.
 
-    If that was twice as long as it should have been, the process stood still: what hosts have said meanwhile is read
-    before anybody counts as silent. `before`, `now`: when the pause began and ended, by the event loop's clock.
+    To be called after a pause of so many seconds. If that was twice as long as it should have been, the process stood
+    still: what hosts have said meanwhile is read before anybody counts as silent. `before`, `now`: when the pause began
+    and ended, by the event loop's clock.
     """
     if now - before > 2 * pause_seconds:
         return
     for link in links:
         if isinstance(link, LinkSession):
             link.end_if_silent(now)
+            link.end_if_unread(now)

@@ -13,7 +13,7 @@ import structlog
 from grpc import aio
 
 from control_plane.services.link_session import LinkSession
-from control_plane.services.reader import hand_over
+from control_plane.services.reader import too_slow
 from orquanta.v1 import node_link_pb2
 
 log = structlog.get_logger()
@@ -28,7 +28,7 @@ Context = aio.ServicerContext[Any, Any]
 class LinkStream:
     """Carries what a host and its session say to each other. `run` it in the task of the call."""
 
-    __slots__ = ("_context", "_error", "_listener", "_requests", "_session", "_speaking")
+    __slots__ = ("_context", "_error", "_listening", "_loop", "_requests", "_session", "_speaking", "_task")
 
     def __init__(
         self, session: LinkSession, requests: AsyncIterator[node_link_pb2.ConnectRequest], context: Context
@@ -36,7 +36,9 @@ class LinkStream:
         self._session = session
         self._requests = requests
         self._context = context
-        self._listener: asyncio.Task[Any] | None = None  # Any: of whatever gRPC runs
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[Any] | None = None  # Any: of whatever gRPC runs
+        self._listening = False
         self._speaking: asyncio.Task[None] | None = None
         self._error: Exception | None = None
 
@@ -46,6 +48,7 @@ class LinkStream:
         Raises what writing raises: Unavailable if the host does not read.
         """
         outbox = self._session.outbox
+        self._task = asyncio.current_task()
         outbox.on_news = self._speak_aside
         try:
             await self._speak()
@@ -73,15 +76,15 @@ class LinkStream:
     async def _next(self) -> node_link_pb2.ConnectRequest | None:
         """Return what the host says next; None if it says nothing more, or there is nothing more to say to it."""
         session = self._session
-        self._listener = listener = asyncio.current_task()
-        session.listening_since = asyncio.get_running_loop().time()
+        self._listening = True
+        session.listening_since = self._loop.time()
         try:
             return await anext(self._requests)
         except StopAsyncIteration:
             return None
         except asyncio.CancelledError:
             # Cancelled by us, if the stream is over; by gRPC, if the call is, or by both.
-            if self._listener is not None or listener is None or listener.uncancel() > 0:
+            if self._listening or self._task is None or self._task.uncancel() > 0:
                 raise
             return None
         except Exception as error:  # noqa: BLE001 - whatever breaks a stream ends this stream alone
@@ -89,7 +92,7 @@ class LinkStream:
             session.end(_UNREADABLE, retry_after_seconds=_COME_BACK_SECONDS)
             return None
         finally:
-            self._listener = None
+            self._listening = False
             session.listening_since = None
 
     def _take(self, request: node_link_pb2.ConnectRequest) -> None:
@@ -100,14 +103,27 @@ class LinkStream:
             self._session.end(_UNREADABLE, retry_after_seconds=_COME_BACK_SECONDS)
 
     async def _speak(self) -> None:
-        outbox = self._session.outbox
-        while outbox.waiting:
-            for response in outbox.take():
-                await hand_over(self._context, response, first=False)
+        """Say what is to be said; for how long gRPC takes no more is watched for all links at once, see `end_silent`.
+
+        Raises Unavailable if that was too long, and what gRPC raises.
+        """
+        session, outbox = self._session, self._session.outbox
+        writer = self._speaking or self._task
+        try:
+            while outbox.waiting:
+                for response in outbox.take():
+                    session.writer, session.writing_since = writer, self._loop.time()
+                    await self._context.write(response)
+        except asyncio.CancelledError:
+            if session.writer is not None or writer is None or writer.uncancel() > 0:
+                raise
+            raise too_slow() from None
+        finally:
+            session.writer = None
 
     def _speak_aside(self) -> None:
         """Have said what is to be said while the call's task listens; otherwise that one says it before it listens."""
-        if self._listener is not None and self._speaking is None:
+        if self._listening and self._speaking is None:
             self._speaking = asyncio.create_task(self._speak_and_end(), name="link")
 
     async def _speak_and_end(self) -> None:
@@ -119,6 +135,6 @@ class LinkStream:
             outbox.end()
         finally:
             self._speaking = None
-        listener, self._listener = self._listener, None if outbox.closed else self._listener
-        if outbox.closed and listener is not None:
-            listener.cancel()
+        if outbox.closed and self._listening and self._task is not None:
+            self._listening = False  # so that it knows who has cancelled it
+            self._task.cancel()

@@ -34,6 +34,7 @@ _EPOCH_MAX: Final = 1_000_000
 _RANK_MAX: Final = 65_535
 _SIGNALS: Final = range(1, 65)
 _EXIT_CODES: Final = range(-255, 256)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _OLDEST: Final = datetime(2020, 1, 1, tzinfo=UTC)
 _MIG_PROFILE: Final = re.compile("[A-Za-z0-9][A-Za-z0-9.+_-]{0,31}")
 _MIG_DEVICES_MAX: Final = 16
@@ -187,7 +188,7 @@ def read_time(wire: Timestamp) -> datetime | None:
     """Return a host's time, or None if it is none."""
     if not 0 < wire.seconds < _YEAR_9999_SECONDS or not 0 <= wire.nanos < _SECOND_NANOS:
         return None
-    return wire.ToDatetime(tzinfo=UTC)
+    return _EPOCH + timedelta(seconds=wire.seconds, microseconds=wire.nanos // 1_000)
 
 
 def clean(text: str, limit: int = _TEXT_MAX, *, lines: bool = False) -> str:

@@ -28,8 +28,13 @@ async def hand_over(context: Context, message: Any, *, first: bool) -> None:  # 
         async with asyncio.timeout(SLOW_READER_SECONDS):
             await context.write(message)
     except TimeoutError:
-        raise Unavailable(
-            f"this stream was not read for {SLOW_READER_SECONDS:g} s: read faster, or call again with the last "
-            "resume_token received and go on from there",
-            reason="READER_TOO_SLOW",
-        ) from None
+        raise too_slow() from None
+
+
+def too_slow() -> Unavailable:
+    """Return the error for a reader that has not taken the next message for SLOW_READER_SECONDS."""
+    return Unavailable(
+        f"this stream was not read for {SLOW_READER_SECONDS:g} s: read faster, or call again with the last "
+        "resume_token received and go on from there",
+        reason="READER_TOO_SLOW",
+    )

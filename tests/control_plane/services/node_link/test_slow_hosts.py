@@ -9,7 +9,7 @@ import grpc
 import pytest
 from grpc import aio
 
-from control_plane.services import reader
+from control_plane.services import link_server, reader
 from control_plane.services.link_session import LinkSession
 from orquanta.v1 import node_link_pb2
 from orquanta.v1.node_link_pb2_grpc import NodeLinkServiceStub
@@ -22,6 +22,7 @@ SMALL_WINDOW = (("grpc.http2.lookahead_bytes", 4_096), ("grpc.http2.bdp_probe", 
 async def test_a_host_that_does_not_read_is_sent_away_and_costs_no_more_than_its_newest_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(link_server, "_SILENCE_LOOKS", 0.01)
     async with running(tmp_path) as rig:
         host = await rig.join("a")
         credentials = grpc.ssl_channel_credentials(rig.ca.trust_pem, key_pem(host.key), host.certificate)

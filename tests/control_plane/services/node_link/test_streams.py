@@ -1,7 +1,7 @@
 """Streams of hosts: who may open one, what is answered, and what ends it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ from control_plane.model.ids import NODE, NodeId, new_id
 from control_plane.model.node import NodeState
 from control_plane.services.link_registry import LinkRegistry
 from control_plane.services.link_session import LinkSession, end_silent
+from control_plane.services.link_stream import LinkStream
 from control_plane.services.link_terms import LinkTerms
 from control_plane.store.database import Store, Tx
 from orquanta.v1 import node_link_pb2
@@ -149,23 +150,67 @@ async def test_silence_for_a_lease_ends_the_stream(tmp_path: Path) -> None:
         await rig.until_node(host.node_id, lambda node: not node.connected)
 
 
-def test_nobody_counts_as_silent_after_the_process_stood_still_before_what_was_said_meanwhile_is_read() -> None:
-    terms, clock = LinkTerms(lease_seconds=15.0), FakeClock()
-    principal = NodePrincipal(new_id(NODE), CertificateSerial("1"))
-    session = LinkSession(
-        principal,
+def alone() -> LinkSession:
+    """Return a session without a stream."""
+    clock = FakeClock()
+    return LinkSession(
+        NodePrincipal(new_id(NODE), CertificateSerial("1")),
         "boot",
         clock=clock,
-        terms=terms,
+        terms=LinkTerms(lease_seconds=15.0),
         registry=LinkRegistry(clock=clock),
         changed=lambda _: None,
         health_changed=lambda _: None,
     )
+
+
+def test_nobody_counts_as_silent_after_the_process_stood_still_before_what_was_said_meanwhile_is_read() -> None:
+    session = alone()
     session.listening_since = 100.0
     end_silent([session], pause_seconds=3.0, before=102.0, now=120.0)
     assert not session.outbox.closed
     end_silent([session], pause_seconds=3.0, before=120.0, now=123.0)
     assert session.outbox.closed
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Wait for something that nothing tells of."""
+    while not true():  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+
+class Stuck:
+    """What gRPC gives a call whose host does not read: each message waits for ever."""
+
+    async def write(self, _message: object) -> None:
+        await asyncio.Event().wait()
+
+
+async def silence() -> AsyncIterator[node_link_pb2.ConnectRequest]:
+    """Say nothing."""
+    await asyncio.Event().wait()
+    yield node_link_pb2.ConnectRequest()
+
+
+@pytest.mark.parametrize("listening", [False, True])
+async def test_a_stream_that_is_not_read_ends_whoever_has_waited_to_write(*, listening: bool) -> None:
+    session, loop = alone(), asyncio.get_running_loop()
+    if not listening:
+        session.outbox.put_heartbeat_ack(1)
+    context: Any = Stuck()  # Any: as much of gRPC's context as a stream uses
+    stream = asyncio.create_task(LinkStream(session, silence(), context).run())
+    async with asyncio.timeout(30):
+        await until(lambda: not listening or session.listening_since is not None)
+        session.outbox.put_heartbeat_ack(2)
+        await until(lambda: session.writer is not None)
+        assert (session.listening_since is not None) == listening
+        now = loop.time()
+        end_silent([session], pause_seconds=3.0, before=now + 10, now=now + 13)
+        assert session.writer is not None, "thirteen seconds are not long"
+        end_silent([session], pause_seconds=3.0, before=now + 29, now=now + 32)
+        with pytest.raises(Unavailable, match="was not read"):
+            await stream
+    assert session.writer is None
 
 
 async def test_what_cannot_be_taken_ends_the_stream_that_it_came_from_with_a_time_to_come_back(
