@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from control_plane.governor import books
 from control_plane.model.health import ConditionOrder
@@ -12,6 +13,9 @@ from control_plane.store import actions, conditions, link_holders, nodes, occupi
 from control_plane.store.database import Tx
 from control_plane.tracing import contexts
 
+MANY: Final = 16
+"""From so many nodes at once on nobody looks at what each is made of: it is half of what reading their orders costs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Orders:
@@ -20,7 +24,7 @@ class Orders:
     `members` are those that should run or stop there, `repair` is what it has to carry out, `said` what operators said
     about its conditions, `epoch` under which all of it is ordered,
     `holder` the replica that holds its link, if there are several, and `traceparents` the traces of its jobs. `unread`:
-    nobody can read what the books say the host is made of.
+    nobody can read what the books say the host is made of; False as well where many nodes were read at once.
     """
 
     state: NodeState | None
@@ -41,22 +45,30 @@ def of_nodes(
     Raises whatever comes of it if anything that is to be told one of the hosts cannot be read: half of it would be
     taken for all.
     """
-    if len(node_ids) > 1:
+    states: dict[NodeId, NodeState] = {}
+    if len(node_ids) >= MANY:
+        states = {one.id: one.state for one in nodes.states(tx, node_ids)}
+    elif len(node_ids) > 1:
         nodes.load(tx, node_ids)
+    if len(node_ids) > 1:
         occupied.load(tx, node_ids)
         repairs.load_unfinished(tx, node_ids)
         conditions.load_orders(tx, node_ids)
     stopped, in_force = actions.kill_switch(tx).engaged, epoch(tx)
     return {
-        node_id: _of_node(tx, node_id, stopped=stopped, epoch=in_force, replicated=replicated) for node_id in node_ids
+        node_id: _of_node(tx, node_id, states.get(node_id), stopped=stopped, epoch=in_force, replicated=replicated)
+        for node_id in node_ids
     }
 
 
-def _of_node(tx: Tx, node_id: NodeId, *, stopped: bool, epoch: int, replicated: bool) -> Orders:
-    node = nodes.get(tx, node_id)
+def _of_node(
+    tx: Tx, node_id: NodeId, state: NodeState | None, *, stopped: bool, epoch: int, replicated: bool
+) -> Orders:
+    """Return what the books say of a node; its `state`, if it is known already."""
+    node = nodes.get(tx, node_id) if state is None else None
     members = books.of_node(tx, node_id)
     return Orders(
-        None if node is None else node.state,
+        state if node is None else node.state,
         node is not None and bool(node.unread),
         members,
         _ordered(repairs.unfinished(tx, node_id), stopped=stopped),
