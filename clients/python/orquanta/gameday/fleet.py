@@ -59,7 +59,7 @@ class _Claims:
         """Claim a port until this process ends. Return whether nobody else has; True as well where no claim can be."""
         try:
             if self._file < 0:
-                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         except OSError:  # the file is another user's
             return True
         try:

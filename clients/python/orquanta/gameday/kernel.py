@@ -75,7 +75,7 @@ def kmsg_obstacle() -> str:
 @asynccontextmanager
 async def kmsg_alone() -> AsyncIterator[None]:
     """Wait until no other game day of this machine uses its kernel log."""
-    lock = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    lock = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     try:
         while True:
             try:
