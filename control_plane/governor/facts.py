@@ -1,8 +1,8 @@
 """Gathers what the rules look at, from the store, inside the transaction that decides."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 
 from control_plane.fleet.cost import estimate_usd, placed_usd
 from control_plane.fleet.preemption import protected_until
@@ -41,13 +41,15 @@ def gather(
     """Return the facts of a proposal as they are now. `freezes` are windows beside those of the settings."""
     effect = proposal.effect
     touched = touched_nodes(tx, effect)
+    user = None if proposal.user_id is None else users.get(tx, proposal.user_id)
     freeze = frozen((*limits.freezes, *freezes), tx.now)
-    facts = Facts(
+    facts = partial(
+        Facts,
         effect,
         is_person=proposal.is_person,
         kill_switch=actions.kill_switch(tx),
         limits=limits,
-        user=None if proposal.user_id is None else users.get(tx, proposal.user_id),
+        user=user,
         invalid=invalid(tx, effect, proposal.user_id),
         nodes=touched,
         protected=tuple(node.name for node in touched if is_protected(node, limits)),
@@ -57,13 +59,12 @@ def gather(
     )
     if isinstance(effect, DrainNode | RepairNode | QuarantineNode):
         if bounds.is_out(tx, effect.node_id) or (isinstance(effect, RepairNode) and effect.dry_run):
-            return facts
-        return replace(facts, levels=bounds.levels(tx, effect.node_id), bounds=bounds.load(tx))
+            return facts()
+        return facts(levels=bounds.levels(tx, effect.node_id), bounds=bounds.load(tx))
     if isinstance(effect, LaunchJobs):
         largest = max((job.spec.resources.gpus for job in effect.jobs), default=0.0)
-        return replace(
-            facts,
-            teams=_teams(tx, "" if facts.user is None else facts.user.team),
+        return facts(
+            teams=_teams(tx, "" if user is None else user.team),
             estimate_usd=sum((estimate_usd(job.spec, prices) for job in effect.jobs), Decimal(0)),
             goal_committed_usd=jobs.reserved_of_goal(tx, effect.goal_id) if effect.goal_id else Decimal(0),
             largest_gpus=largest,
@@ -71,8 +72,7 @@ def gather(
     if isinstance(effect, PlaceJob):
         job = jobs.get(tx, effect.job_id)
         owner = None if job is None else users.get(tx, job.user_id)
-        return replace(
-            facts,
+        return facts(
             user=owner,
             estimate_usd=_missing_usd(job, effect, prices),
             held_gpus=gpu_holds.held_by_user(tx, owner.id) if owner else 0,
@@ -82,15 +82,14 @@ def gather(
     if isinstance(effect, PreemptJob):
         allocation = allocations.get(tx, effect.allocation_id)
         others = (count for job_id, count in allocations.preempting(tx).items() if job_id != effect.for_job_id)
-        return replace(
-            facts,
+        return facts(
             making_way=sum(others),
             safe_until=None
             if allocation is None
             else protected_until(allocation, limits.preemption_min_runtime_seconds),
             now=tx.now,
         )
-    return facts
+    return facts()
 
 
 def touched_nodes(tx: Tx, effect: Effect) -> tuple[Node, ...]:

@@ -64,7 +64,7 @@ class Governor:
         if isinstance(proposal.effect, LaunchJobs):
             proposal = replace(proposal, effect=complete(proposal.effect, self._defaults))
         frozen = effect_to_json(proposal.effect)
-        judgement = self.judge(tx, proposal)
+        judgement = self._examine(tx, proposal, self.policies.current, frozen).judgement
         action = Action(
             id=proposal.id,
             kind=effect_kind(proposal.effect),
@@ -155,8 +155,11 @@ class Governor:
 
     def examine(self, tx: Tx, proposal: Proposal, policies: PolicySet | None = None) -> Examined:
         """Return the same rule by rule; by other policies than those in force, if they are given."""
+        return self._examine(tx, proposal, policies or self.policies.current)
+
+    def _examine(self, tx: Tx, proposal: Proposal, policies: PolicySet, frozen_json: str = "") -> Examined:
         return examine(
-            tx, proposal, limits=self._limits, prices=self.prices, policies=policies or self.policies.current
+            tx, proposal, limits=self._limits, prices=self.prices, policies=policies, frozen_json=frozen_json
         )
 
     async def approve(self, action_id: ActionId, *, approver: Principal, hash: str, reason: str) -> Action:  # noqa: A002 - the field's own name

@@ -45,6 +45,6 @@ def order_owed(tx: Tx, node: Node) -> None:
 
 
 def _owed_for(tx: Tx, node: Node) -> ActionId | None:
-    if node.hold is not NodeHold.QUARANTINED or repair_store.unfinished(tx, node.id) is not None:
+    if node.hold is not NodeHold.QUARANTINED or repair_store.is_unfinished(tx, node.id):
         return None
     return repair_store.without_hand_off(tx, node.id)

@@ -1,5 +1,7 @@
 """Takes nodes out of service and puts them back: what state a node shows follows its hold, its cordon and its link."""
 
+from functools import cache
+
 from control_plane.fleet import lifecycle
 from control_plane.model.node import Node, NodeHold, NodeState
 from control_plane.store import nodes
@@ -35,7 +37,12 @@ def _settle(tx: Tx, node: Node, why: NodeHold | None, reason: str) -> Node:
         keep = node.status_reason if node.state is NodeState.LOST else reason
         return nodes.set_hold(tx, node.id, why, state=node.state, status_reason=keep)
     wanted = why.state if why else NodeState.CORDONED if node.cordoned else NodeState.READY
-    way = lifecycle.NODE.path(node.state, wanted, through=_PRESENT)
-    for state in way[:-1]:
+    for state in _between(node.state, wanted):
         nodes.update(tx, node.id, state=state, status_reason=reason)
     return nodes.set_hold(tx, node.id, why, state=wanted, status_reason=reason)
+
+
+@cache
+def _between(before: NodeState, wanted: NodeState) -> tuple[NodeState, ...]:
+    """Return the states that a node passes on its way. Raises LifecycleError if there is none."""
+    return lifecycle.NODE.path(before, wanted, through=_PRESENT)[:-1]

@@ -1,6 +1,5 @@
 """What all rules together say about a proposal as things are now, and which approvals it needs."""
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -11,6 +10,7 @@ from control_plane.governor.facts import gather
 from control_plane.governor.needs import DEFAULT_NEED, NOBODY, combined
 from control_plane.governor.policy import judging
 from control_plane.governor.policy.expression import Values
+from control_plane.governor.policy.inputs import PolicyInput
 from control_plane.governor.policy.model import Outcome, PolicySet
 from control_plane.governor.policy_input import policy_input
 from control_plane.governor.ruling import POLICY, Facts, Limits, Ruling, Verdict, ruling
@@ -53,29 +53,49 @@ Judge = Callable[[Tx, Proposal], Judgement]
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """The same, rule by rule: the facts, what was shown to the rules of files, and what each of them said."""
+    """The same, rule by rule: the facts, what the rules of files could look at, and what each of them said.
+
+    `shown` is None if it could not be gathered.
+    """
 
     judgement: Judgement
     facts: Facts
-    document: dict[str, object]
+    shown: PolicyInput | None
     outcomes: tuple[Outcome, ...]
+
+    @property
+    def document(self) -> dict[str, object]:
+        """What the rules of files could look at, as JSON values."""
+        return {} if self.shown is None else self.shown.document()
 
 
 def examine(
-    tx: Tx, proposal: Proposal, *, limits: Limits, prices: PriceTable, policies: PolicySet, kept: bool = True
+    tx: Tx,
+    proposal: Proposal,
+    *,
+    limits: Limits,
+    prices: PriceTable,
+    policies: PolicySet,
+    frozen_json: str = "",
+    kept: bool = True,
 ) -> Examined:
     """Ask every rule about a proposal: the built-in ones, then those of the files. The strictest counts.
 
-    Unless it is `kept`, nothing is gathered of what rules of files would be shown where there is none.
+    `frozen_json` is the frozen effect, if it is known already. Unless it is `kept`, nothing is gathered of what rules
+    of files would be shown where there is none.
     """
     facts = gather(tx, proposal, limits=limits, prices=prices, freezes=policies.freezes)
     verdicts = list(rules.judge(facts))
-    document: dict[str, object] = {}
+    shown: PolicyInput | None = None
+    input_json = ""
     outcomes: tuple[Outcome, ...] = ()
     try:
         if kept or policies.rules:
-            document = policy_input(tx, proposal, facts, effect_to_json(proposal.effect)).document()
-        outcomes = judging.ask(policies, Values(document)) if policies.rules else ()
+            shown = policy_input(tx, proposal, facts, frozen_json or effect_to_json(proposal.effect))
+        if shown is not None and kept:
+            input_json = shown.kept_json()
+        if shown is not None and policies.rules:
+            outcomes = judging.ask(policies, Values(shown.document()))
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         failed = f"the values for the rules of files could not be gathered: {type(error).__name__}"
         verdicts.append(Verdict(Ruling.DENY, "POLICY_FAILED", failed))
@@ -90,10 +110,10 @@ def examine(
         facts.estimate_usd,
         need,
         policies.version,
-        _kept(document),
+        input_json,
         judging.strictest(outcomes),
     )
-    return Examined(judgement, facts, document, outcomes)
+    return Examined(judgement, facts, shown, outcomes)
 
 
 def as_denial(judgement: Judgement) -> Judgement:
@@ -118,12 +138,3 @@ def _verdicts(outcomes: Iterable[Outcome]) -> Iterable[Verdict]:
 
 def _need(verdicts: Iterable[Verdict]) -> ApprovalNeed | None:
     return combined(verdict.need or DEFAULT_NEED for verdict in verdicts if verdict.ruling is Ruling.REQUIRE_APPROVAL)
-
-
-def _kept(document: dict[str, object]) -> str:
-    """Return the values as JSON without the arguments, which stand with the action."""
-    action = document.get("action")
-    if not isinstance(action, dict):
-        return ""
-    kept = {**document, "action": {name: value for name, value in action.items() if name != "arguments"}}
-    return json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

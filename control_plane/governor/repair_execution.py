@@ -1,5 +1,6 @@
 """Carries out what takes nodes out of service, repairs them and puts them back."""
 
+from control_plane.errors import NotFound
 from control_plane.fleet.ladder import InTheWay, in_the_way
 from control_plane.governor import drains, hand_offs, holds, incidents, repairs
 from control_plane.model.action import DrainNode, Proposal, QuarantineNode, ReleaseNode, RepairNode, UpdateCondition
@@ -11,7 +12,6 @@ from control_plane.store import conditions, nodes
 from control_plane.store import incidents as incident_store
 from control_plane.store import repairs as repair_store
 from control_plane.store.database import Tx
-from control_plane.store.incidents import Parts
 
 
 def execute(
@@ -111,7 +111,9 @@ def take_out(
 
 
 def _note_cordoned(tx: Tx, incident_id: IncidentId, *, action_id: str) -> None:
-    incident = incident_store.require(tx, incident_id, Parts.NONE)
+    incident = incident_store.standing(tx, incident_id)
+    if incident is None:
+        raise NotFound(f"there is no incident {incident_id}", reason="INCIDENT_NOT_FOUND")
     if incident.cordoned_at is None and not incident.state.ended:
         incident_store.update(tx, incident_id, cordoned_at=tx.now)
         incident_store.add_entry(tx, incident_id, "cordoned", "the node takes no more jobs", action_id=action_id)

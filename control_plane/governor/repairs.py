@@ -16,7 +16,6 @@ from control_plane.model.repair import Repair, RepairOrigin, RepairReport, Repai
 from control_plane.store import actions, audit, conditions, nodes, repairs
 from control_plane.store import incidents as incident_store
 from control_plane.store.database import Tx
-from control_plane.store.incidents import Parts
 
 log = structlog.get_logger()
 
@@ -197,16 +196,16 @@ def _show(tx: Tx, repair: Repair) -> None:
             holds.hold(tx, node, wanted, f"{repair.rung.words} ({repair.id})")
     if repair.incident_id is None:
         return
-    incident = incident_store.get(tx, repair.incident_id, Parts.NONE)
+    incident = incident_store.standing(tx, repair.incident_id)
     if incident is None or incident.state.ended:
         return
     reason = f"{repair.rung.words}: {repair.state.value}"
     if incident.state is IncidentState.OPEN:
-        incident_store.update(tx, incident.id, state=IncidentState.REPAIRING, status_reason=reason)
+        incident_store.update(tx, repair.incident_id, state=IncidentState.REPAIRING, status_reason=reason)
     state = IncidentState.VERIFYING if verifying else IncidentState.REPAIRING
-    incident_store.update(tx, incident.id, state=state, status_reason=reason)
+    incident_store.update(tx, repair.incident_id, state=state, status_reason=reason)
     if incident.cordoned_at is None:
-        incident_store.update(tx, incident.id, cordoned_at=tx.now, drained_at=tx.now)
+        incident_store.update(tx, repair.incident_id, cordoned_at=tx.now, drained_at=tx.now)
 
 
 def start_if_clear(tx: Tx, repair: Repair) -> bool:
@@ -250,8 +249,8 @@ def _given(tx: Tx, repair: Repair) -> Repair:
 
 
 def _note_drained(tx: Tx, incident_id: IncidentId) -> None:
-    incident = incident_store.require(tx, incident_id, Parts.NONE)
-    if incident.drained_at is None and not incident.state.ended:
+    incident = incident_store.standing(tx, incident_id)
+    if incident is not None and incident.drained_at is None and not incident.state.ended:
         incident_store.update(tx, incident_id, drained_at=tx.now)
         incident_store.add_entry(tx, incident_id, "drained", "nothing stands in the way of the repair")
 

@@ -56,6 +56,7 @@ _NAMES: Mapping[type, str] = {
 }
 
 
+_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 EFFECT_KINDS: Final = frozenset(_KINDS)
 """The names of all effects."""
 
@@ -69,7 +70,7 @@ def effect_to_json(effect: Effect) -> str:
     """Return the effect as JSON with sorted keys and no spaces: equal effects give equal bytes."""
     kind = effect_kind(effect)
     arguments = _KINDS[kind].dump_python(effect, mode="json")
-    return json.dumps({"kind": kind, "arguments": arguments}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _ENCODER.encode({"kind": kind, "arguments": arguments})
 
 
 def effect_from_json(text: str) -> Effect:

@@ -40,7 +40,10 @@ def _model(tx: Tx, row: ConditionRow) -> Condition:
 
 
 def _worst_first(conditions: Iterable[Condition]) -> tuple[Condition, ...]:
-    return tuple(sorted(conditions, key=lambda one: (-one.severity, one.first_seen_at, one.id)))
+    found = tuple(conditions)
+    if len(found) < 2:  # noqa: PLR2004 - one alone is in order
+        return found
+    return tuple(sorted(found, key=lambda one: (-one.severity, one.first_seen_at, one.id)))
 
 
 def load(tx: Tx, node_ids: Collection[NodeId]) -> None:

@@ -1,6 +1,8 @@
 """Incidents as rows: what a column holds of each, and back."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from control_plane.fleet.timings import timings
@@ -10,44 +12,60 @@ from control_plane.model.incident import Incident, IncidentEntry, IncidentState
 from control_plane.model.repair import Repair
 from control_plane.store.documents import CONDITION
 from control_plane.store.health_tables import IncidentRow
+from control_plane.store.rows import columns
 from control_plane.store.transaction import Tx
 
 _CONDITIONS: Final = "incident_rows.conditions"
 """Under this, with an incident's id, a transaction remembers its conditions."""
 
 
+@dataclass(frozen=True, slots=True)
+class IncidentStanding:
+    """How far an incident is, without what it is about."""
+
+    state: IncidentState
+    cordoned_at: datetime | None
+    drained_at: datetime | None
+
+
+def standing(row: IncidentRow) -> IncidentStanding:
+    """Return how far the incident of a row is."""
+    return IncidentStanding(IncidentState(row.state), row.cordoned_at, row.drained_at)
+
+
 def model(tx: Tx, row: IncidentRow, repairs: tuple[Repair, ...], entries: tuple[IncidentEntry, ...]) -> Incident:
     """Return the incident of a row, with the parts that were read with it."""
+    held = columns(row)
     return Incident(
-        id=IncidentId(row.id),
-        node_id=NodeId(row.node_id),
-        node_name=row.node_name,
-        state=IncidentState(row.state),
-        summary=row.summary,
-        diagnosis=row.diagnosis,
-        status_reason=row.status_reason,
-        observed_at=row.observed_at,
-        opened_at=row.created_at,
-        version=row.version,
-        conditions=tx.parsed((_CONDITIONS, row.id), row.conditions, _conditions),
-        active_ids=frozenset(row.active_ids),
-        gpu_uuids=tuple(row.gpu_uuids),
+        id=IncidentId(held["id"]),
+        node_id=NodeId(held["node_id"]),
+        node_name=held["node_name"],
+        state=IncidentState(held["state"]),
+        summary=held["summary"],
+        diagnosis=held["diagnosis"],
+        status_reason=held["status_reason"],
+        observed_at=held["observed_at"],
+        opened_at=held["created_at"],
+        version=held["version"],
+        conditions=tx.parsed((_CONDITIONS, held["id"]), held["conditions"], _conditions),
+        active_ids=frozenset(held["active_ids"]),
+        gpu_uuids=tuple(held["gpu_uuids"]),
         repairs=repairs,
         entries=entries,
         timings=timings(
-            observed_at=row.observed_at,
-            opened_at=row.created_at,
-            cordoned_at=row.cordoned_at,
-            drained_at=row.drained_at,
-            closed_at=row.closed_at,
+            observed_at=held["observed_at"],
+            opened_at=held["created_at"],
+            cordoned_at=held["cordoned_at"],
+            drained_at=held["drained_at"],
+            closed_at=held["closed_at"],
             repairs=repairs,
         ),
-        acknowledged_by=row.acknowledged_by,
-        taken_over=row.taken_over,
-        requested_by=row.requested_by,
-        cordoned_at=row.cordoned_at,
-        drained_at=row.drained_at,
-        closed_at=row.closed_at,
+        acknowledged_by=held["acknowledged_by"],
+        taken_over=held["taken_over"],
+        requested_by=held["requested_by"],
+        cordoned_at=held["cordoned_at"],
+        drained_at=held["drained_at"],
+        closed_at=held["closed_at"],
     )
 
 

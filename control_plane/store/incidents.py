@@ -102,6 +102,12 @@ def get(tx: Tx, incident_id: IncidentId, parts: Parts = Parts.ALL) -> Incident |
     return bare
 
 
+def standing(tx: Tx, incident_id: IncidentId) -> incident_rows.IncidentStanding | None:
+    """Return how far the incident is, or None; far cheaper than the incident."""
+    row = tx.row(IncidentRow, incident_id)
+    return None if row is None else incident_rows.standing(row)
+
+
 def require(tx: Tx, incident_id: IncidentId, parts: Parts = Parts.ALL) -> Incident:
     """Return the incident. Raises NotFound."""
     incident = get(tx, incident_id, parts)

@@ -1,7 +1,7 @@
 """Nodes in the database."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -23,6 +23,7 @@ from control_plane.store.database import Tx
 from control_plane.store.documents import HOST_INVENTORY
 from control_plane.store.pages import Page, PageRequest, batched, by_key
 from control_plane.store.readable import Unreadable, readable, set_aside
+from control_plane.store.rows import change, columns
 from control_plane.store.tables import NodeRow, SightingRow
 
 POOL = "pool"
@@ -54,22 +55,23 @@ _NODE = "nodes.node"
 
 def _model(tx: Tx, row: NodeRow) -> Node:
     inventory, unread = _inventory(tx, row)
+    held = columns(row)
     return Node(
-        id=NodeId(row.id),
-        name=row.name,
-        state=NodeState(row.state),
-        status_reason=row.status_reason,
-        cordoned=row.cordoned,
-        connected=row.connected,
+        id=NodeId(held["id"]),
+        name=held["name"],
+        state=NodeState(held["state"]),
+        status_reason=held["status_reason"],
+        cordoned=held["cordoned"],
+        connected=held["connected"],
         inventory=inventory,
-        labels=dict(row.labels),
-        certificate_serial=CertificateSerial(row.certificate_serial),
-        certificate_expires_at=row.certificate_expires_at,
-        last_seen_at=row.last_seen_at,
-        created_at=row.created_at,
-        version=row.version,
-        lost_at=row.lost_at,
-        hold=NodeHold(row.hold) if row.hold else None,
+        labels=dict(held["labels"]),
+        certificate_serial=CertificateSerial(held["certificate_serial"]),
+        certificate_expires_at=held["certificate_expires_at"],
+        last_seen_at=held["last_seen_at"],
+        created_at=held["created_at"],
+        version=held["version"],
+        lost_at=held["lost_at"],
+        hold=NodeHold(held["hold"]) if held["hold"] else None,
         unread=unread,
     )
 
@@ -209,15 +211,13 @@ def update(
             _set_state(tx, row, state)
         if last_seen_at is not None:
             row.last_seen_at = last_seen_at
-    if status_reason is not None:
-        row.status_reason = status_reason
-    if cordoned is not None:
-        row.cordoned = cordoned
-    if connected is not None:
-        row.connected = connected
-    if inventory is not None:
-        row.inventory = HOST_INVENTORY.dump(inventory)
-    return _changed(tx, row)
+    values = {
+        "status_reason": status_reason,
+        "cordoned": cordoned,
+        "connected": connected,
+        "inventory": None if inventory is None else HOST_INVENTORY.dump(inventory),
+    }
+    return _changed(tx, row, {name: value for name, value in values.items() if value is not None})
 
 
 def _row(tx: Tx, node_id: NodeId) -> NodeRow:
@@ -230,12 +230,11 @@ def _row(tx: Tx, node_id: NodeId) -> NodeRow:
 def _set_state(tx: Tx, row: NodeRow, state: NodeState) -> None:
     if state.value != row.state:
         lifecycle.NODE.check(NodeState(row.state), state)
-        row.state = state.value
-        row.lost_at = tx.now if state is NodeState.LOST else None
+        change(row, {"state": state.value, "lost_at": tx.now if state is NodeState.LOST else None})
 
 
-def _changed(tx: Tx, row: NodeRow) -> Node:
-    row.version += 1
+def _changed(tx: Tx, row: NodeRow, values: Mapping[str, Any]) -> Node:  # Any: a column's value
+    change(row, {**values, "version": row.version + 1})
     _emit(tx, row)
     return _known(tx, row)
 
@@ -245,18 +244,19 @@ def set_hold(tx: Tx, node_id: NodeId, hold: NodeHold | None, *, state: NodeState
     row = _row(tx, node_id)
     with bounds.counted(tx, row):
         _set_state(tx, row, state)
-        row.hold = hold.value if hold else ""
-    row.status_reason = status_reason
-    return _changed(tx, row)
+        change(row, {"hold": hold.value if hold else ""})
+    return _changed(tx, row, {"status_reason": status_reason})
 
 
 def renew_certificate(tx: Tx, node_id: NodeId, serial: CertificateSerial, expires_at: datetime) -> None:
     """Record a fresh certificate; the one before stays good until it runs out."""
     row = _row(tx, node_id)
-    row.previous_serial = row.certificate_serial
-    row.certificate_serial = serial
-    row.certificate_expires_at = expires_at
-    _changed(tx, row)
+    renewed = {
+        "previous_serial": row.certificate_serial,
+        "certificate_serial": serial,
+        "certificate_expires_at": expires_at,
+    }
+    _changed(tx, row, renewed)
 
 
 def is_allowed(tx: Tx, node_id: NodeId, serial: CertificateSerial) -> bool:

@@ -6,37 +6,39 @@ from control_plane.model.ids import ActionId, IncidentId, NodeId, RepairId
 from control_plane.model.repair import Repair, RepairOrigin, RepairState, Rung
 from control_plane.store.documents import REPAIR_STEP, VERIFICATION_CHECK
 from control_plane.store.health_tables import RepairRow
+from control_plane.store.rows import columns
 
 
 def model(row: RepairRow) -> Repair:
     """Return the repair of a row."""
+    held = columns(row)
     return Repair(
-        id=RepairId(row.id),
-        node_id=NodeId(row.node_id),
-        incident_id=None if row.incident_id is None else IncidentId(row.incident_id),
-        action_id=None if row.action_id is None else ActionId(row.action_id),
-        origin=RepairOrigin(row.origin),
-        rung=Rung(row.rung),
-        state=RepairState(row.state),
-        reason=row.reason,
-        ordered_at=row.ordered_at,
-        gpu_uuids=tuple(row.gpu_uuids),
-        service=row.service,
-        process_ids=tuple(row.process_ids),
-        dry_run=row.dry_run,
-        condition_ids=tuple(row.condition_ids),
-        not_after=row.not_after,
-        sent_at=row.sent_at,
-        verifying_at=row.verifying_at,
-        closed_at=row.closed_at,
-        message=row.message,
-        steps=tuple(REPAIR_STEP.load(step) for step in row.steps),
-        checks=tuple(VERIFICATION_CHECK.load(check) for check in row.checks),
-        started_at=row.started_at,
-        ended_at=row.ended_at,
-        handoff_json=row.handoff_json,
-        policy_version=row.policy_version,
-        host_repair_id=row.host_repair_id,
+        id=RepairId(held["id"]),
+        node_id=NodeId(held["node_id"]),
+        incident_id=None if held["incident_id"] is None else IncidentId(held["incident_id"]),
+        action_id=None if held["action_id"] is None else ActionId(held["action_id"]),
+        origin=RepairOrigin(held["origin"]),
+        rung=Rung(held["rung"]),
+        state=RepairState(held["state"]),
+        reason=held["reason"],
+        ordered_at=held["ordered_at"],
+        gpu_uuids=tuple(held["gpu_uuids"]),
+        service=held["service"],
+        process_ids=tuple(held["process_ids"]),
+        dry_run=held["dry_run"],
+        condition_ids=tuple(held["condition_ids"]),
+        not_after=held["not_after"],
+        sent_at=held["sent_at"],
+        verifying_at=held["verifying_at"],
+        closed_at=held["closed_at"],
+        message=held["message"],
+        steps=tuple(REPAIR_STEP.load(step) for step in held["steps"]),
+        checks=tuple(VERIFICATION_CHECK.load(check) for check in held["checks"]),
+        started_at=held["started_at"],
+        ended_at=held["ended_at"],
+        handoff_json=held["handoff_json"],
+        policy_version=held["policy_version"],
+        host_repair_id=held["host_repair_id"],
     )
 
 

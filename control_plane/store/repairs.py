@@ -91,14 +91,31 @@ def require(tx: Tx, repair_id: RepairId) -> Repair:
 
 def unfinished(tx: Tx, node_id: NodeId) -> Repair | None:
     """Return the repair of the node that has not ended; an order goes before what a host does by itself."""
+    row = _unfinished_row(tx, node_id)
+    return None if row is None else repair_rows.model(row)
+
+
+def is_unfinished(tx: Tx, node_id: NodeId) -> bool:
+    """Tell whether `unfinished` has anything to return."""
+    return _unfinished_row(tx, node_id) is not None
+
+
+def is_given(tx: Tx, node_id: NodeId) -> bool:
+    """Tell whether what `unfinished` returns was given to its host."""
+    row = _unfinished_row(tx, node_id)
+    return row is not None and row.sent_at is not None
+
+
+def _unfinished_row(tx: Tx, node_id: NodeId) -> RepairRow | None:
     known: tuple[datetime, list[RepairRow]] | None = tx.known((_RECENT, node_id))
     if known is None:
         query = select(RepairRow).where(col(RepairRow.node_id) == node_id, col(RepairRow.closed_at).is_(None))
         rows = list(tx.session.execute(query).scalars())
     else:
         rows = [row for row in known[1] if row.closed_at is None]
-    rows.sort(key=lambda row: (row.origin != RepairOrigin.CONTROL_PLANE.value, row.ordered_at, row.id))
-    return repair_rows.model(rows[0]) if rows else None
+    if len(rows) > 1:
+        rows.sort(key=lambda row: (row.origin != RepairOrigin.CONTROL_PLANE.value, row.ordered_at, row.id))
+    return rows[0] if rows else None
 
 
 def latest(tx: Tx, node_id: NodeId) -> Repair | None:

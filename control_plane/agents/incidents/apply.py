@@ -255,14 +255,13 @@ def _proposal(view: View, effect: Effect, reasoning: str) -> Proposal:
 
 def _ordered(tx: Tx, view: View, done: list[str]) -> Outcome:
     """Return what follows an order: what its host says of it; or, if it was not given to it, why, or the next step."""
-    ordered = repair_store.unfinished(tx, view.node.id)
-    given = ordered is not None and ordered.sent_at is not None
+    given = repair_store.is_given(tx, view.node.id)
     return Outcome(tuple(done), ANSWER_SECONDS if given else BLOCKED_SECONDS, watched=True)
 
 
 def _up_to(tx: Tx, node_id: NodeId, outcome: Outcome, newest: int) -> Outcome:
     """Say of an order that goes on that what this transaction tells of it is known."""
-    goes_on = outcome.seconds == ANSWER_SECONDS and repair_store.unfinished(tx, node_id) is not None
+    goes_on = outcome.seconds == ANSWER_SECONDS and repair_store.is_unfinished(tx, node_id)
     return replace(outcome, seen=newest) if goes_on else outcome
 
 

@@ -4,10 +4,12 @@ Every field is always there; what does not apply is empty, zero or false. These 
 variables in `docs/policies.md`.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime
 from functools import cache
+from operator import attrgetter
 from typing import Any, Final
 
 from control_plane.model.freeze import WEEKDAYS
@@ -172,6 +174,10 @@ class PolicyInput:
         found["time"]["now"] = self.time.now.astimezone(UTC).isoformat()
         return found
 
+    def kept_json(self) -> str:
+        """Return the document as JSON with sorted keys and no spaces, without the arguments, which the action has."""
+        return _ENCODER.encode(self)
+
 
 def _plain(value: Any) -> Any:  # Any: nested values of all kinds in, nested JSON out
     """Do what `dataclasses.asdict` does, without copying what nobody can change: it is asked for with each proposal."""
@@ -190,6 +196,25 @@ def _plain(value: Any) -> Any:  # Any: nested values of all kinds in, nested JSO
 @cache
 def _names(kind: type) -> tuple[str, ...]:
     return tuple(field.name for field in fields(kind))
+
+
+def _shown(value: object) -> object:
+    """Return what JSON has in place of a moment, or of one of the classes here."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    kind: type = type(value)
+    names, read = _read(kind)
+    return dict(zip(names, read(value), strict=True))
+
+
+@cache
+def _read(kind: type) -> tuple[tuple[str, ...], Callable[[object], Sequence[object]]]:
+    """Return the names of a class's fields and what reads them, without the arguments of an action."""
+    names = tuple(sorted(name for name in _names(kind) if name != "arguments"))
+    return names, attrgetter(*names)
+
+
+_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_shown)
 
 
 def time_input(now: datetime) -> TimeInput:
