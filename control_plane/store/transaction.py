@@ -4,12 +4,13 @@ import sqlite3
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cache
 from typing import Any, Final, TypeAlias, TypeVar
 
 import structlog
 from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-from sqlalchemy.orm import ORMExecuteState
+from sqlalchemy.orm import ORMExecuteState, make_transient_to_detached
 from sqlmodel import Session, SQLModel
 
 from control_plane.errors import Conflict, OrQuantaError, Unavailable
@@ -47,6 +48,7 @@ class Tx:
         """The events of it that are written and have not been undone, in their order."""
         self._telling: dict[tuple[Noun, str, str], Emitted] = {}
         self._waiting: dict[type[Table], list[dict[str, Any]]] = {}  # Any: a column's value
+        self._unwritten: dict[type[SQLModel], list[SQLModel]] = {}
         self._rows: dict[tuple[type[SQLModel], str], Any] = {}  # Any: the row, of that type
         self._known: dict[Hashable, Any] = {}  # Any: whatever belongs to the key
         self._together = False
@@ -73,6 +75,7 @@ class Tx:
         """
         if self._refused is not None:
             raise self._refused
+        self._write_rows()
         self.session.flush()
         for told in self._telling.values():
             self.emitted.append(told)
@@ -80,13 +83,38 @@ class Tx:
         self._telling.clear()
         if self._waiting:
             waiting, self._waiting = self._waiting, {}
-            connection = self.session.connection()
-            try:
-                for table, rows in waiting.items():
-                    connection.execute(table.__table__.insert(), rows)  # type: ignore[attr-defined] # SQLModel adds it
-            except SQLAlchemyError as error:
-                self._refused = error
-                raise
+            for table, rows in waiting.items():
+                self._insert(table, rows)
+
+    def _write_rows(self) -> None:
+        """Write the rows that `add` has kept back, in bulk; from then on the session follows their changes as ever."""
+        if not self._unwritten:
+            return
+        if self.session.new:  # which may refer to them, or they to it: the session finds the order
+            self.hand_over()
+            return
+        unwritten, self._unwritten = self._unwritten, {}
+        self.session.flush()  # one of them may take the place of what ends with this
+        for table in sorted(unwritten, key=_depth):
+            rows = unwritten[table]
+            names = tuple(table.model_fields)
+            self._insert(table, [{name: held[name] for name in names} for held in map(vars, rows)])
+            for row in rows:
+                make_transient_to_detached(row)
+            self.session.add_all(rows)
+
+    def hand_over(self) -> None:
+        """Leave the rows that `add` has kept back to the session."""
+        for rows in self._unwritten.values():
+            self.session.add_all(rows)
+        self._unwritten.clear()
+
+    def _insert(self, table: type[SQLModel], rows: list[dict[str, Any]]) -> None:  # Any: a column's value
+        try:
+            self.session.connection().execute(table.__table__.insert(), rows)  # type: ignore[attr-defined] # SQLModel adds it
+        except SQLAlchemyError as error:
+            self._refused = error
+            raise
 
     def row(self, table: type[R], key: str) -> R | None:
         """Return the row with this key, also one that is not written yet. For tables whose rows nobody deletes here."""
@@ -98,7 +126,14 @@ class Tx:
         return found
 
     def add(self, row: SQLModel, key: str = "") -> None:
-        """Add a row; with its key, `row` finds it at once."""
+        """Add a row; with its key, `row` finds it at once.
+
+        Inside of `together` those with a key, of `fresh`, are written in bulk before the next statement or at its end.
+        """
+        if key and self._together:
+            self._unwritten.setdefault(type(row), []).append(row)
+            self._rows[type(row), key] = row
+            return
         if self.session.deleted:
             # What comes in the place of a deleted row would be taken for a change of that one.
             self.session.flush()
@@ -134,8 +169,10 @@ class Tx:
         self._together = True
         try:
             yield
+            self._write_rows()
         finally:
             self._together = False
+            self._unwritten.clear()
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -163,6 +200,7 @@ class Tx:
                 raise unavailable(trouble) from error
             self.session.expire_all()
             self._waiting.clear()
+            self._unwritten.clear()
             self._telling.clear()
             del self.emitted[emitted:]
             self._refused = None
@@ -186,6 +224,12 @@ def _event_row(told: Emitted) -> dict[str, Any]:  # Any: a column's value
     }
 
 
+@cache
+def _depth(table: type[SQLModel]) -> int:
+    """Return where a table stands among all: behind those that its rows refer to."""
+    return table.metadata.sorted_tables.index(table.__table__)  # type: ignore[attr-defined] # SQLModel adds it
+
+
 def settle_before_statements(session: Session) -> None:
     """Have what waits in a session's transaction written before each of its statements, so that they see it."""
 
@@ -194,7 +238,13 @@ def settle_before_statements(session: Session) -> None:
         if tx is not None:
             tx.settle()
 
+    def hand_over(flushed: Session, *_: object) -> None:
+        tx: Tx | None = flushed.info.get(_CURRENT)
+        if tx is not None:
+            tx.hand_over()
+
     event.listen(session, "do_orm_execute", settle)
+    event.listen(session, "before_flush", hand_over)
 
 
 def domain_error(error: Exception) -> OrQuantaError:

@@ -25,6 +25,7 @@ from control_plane.model.repair import (
     VerificationCheck,
 )
 from control_plane.store import bounds, conditions, incident_entries, incidents, nodes, policies, repairs, spools
+from control_plane.store.database import Tx
 from control_plane.store.incidents import IncidentFilter, Parts
 from control_plane.store.pages import PageRequest
 from tests.control_plane.clinic import condition
@@ -143,6 +144,30 @@ async def test_the_database_refuses_a_second_open_incident_of_a_node(any_world: 
     await store.write(lambda tx: incidents.insert(tx, incident(any_world, alpha)))
     with pytest.raises(LifecycleError):
         await store.write(lambda tx: incidents.update(tx, first.id, state=IncidentState.OPEN))
+
+
+async def test_what_is_kept_back_for_many_is_seen_by_statements_takes_others_places_and_can_change(
+    any_world: World,
+) -> None:
+    alpha, store = await any_world.node("alpha"), any_world.store
+    first, second = incident(any_world, alpha), incident(any_world, alpha)
+    ordered = repair(any_world, alpha, second.id)
+    await store.write(lambda tx: incidents.insert(tx, first))
+
+    def write(tx: Tx) -> int:
+        with tx.together():
+            incidents.update(tx, first.id, state=IncidentState.RESOLVED)
+            repairs.insert(tx, ordered)
+            incidents.insert(tx, second)
+            incidents.update(tx, second.id, status_reason="before")
+            seen = len(incidents.unended(tx))
+            incidents.update(tx, second.id, status_reason="after")
+        incidents.update(tx, second.id, diagnosis="at last")
+        return seen
+
+    assert await store.write(write) == 1
+    kept = await store.read(lambda tx: incidents.require(tx, second.id))
+    assert (kept.status_reason, kept.diagnosis, kept.repairs) == ("after", "at last", (ordered,))
 
 
 async def test_the_database_refuses_a_second_order_to_a_node(any_world: World) -> None:
