@@ -1,5 +1,7 @@
 """Nested values as JSON columns: typed on the way in and validated on the way out."""
 
+import json
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -10,6 +12,7 @@ from control_plane.model.node import HostInventory
 from control_plane.model.plan import Plan
 from control_plane.model.repair import RepairStep, VerificationCheck
 from control_plane.store.readable import Unreadable
+from control_plane.store.types import LASTING_MAX, FromText
 
 T = TypeVar("T")
 
@@ -44,3 +47,13 @@ PLAN = Document(TypeAdapter(Plan), "the goal's plan")
 CONDITION = Document(TypeAdapter(Condition), "the condition")
 REPAIR_STEP = Document(TypeAdapter(RepairStep), "a step of the repair")
 VERIFICATION_CHECK = Document(TypeAdapter(VerificationCheck), "a check of the repair")
+
+
+def host_inventory(source: dict[str, Any]) -> HostInventory:  # Any: nested JSON
+    """Return what a host is made of; what was read of late is not read again. Raises Unreadable."""
+    return _inventory_of(source.text) if isinstance(source, FromText) else HOST_INVENTORY.load(source)
+
+
+@lru_cache(maxsize=LASTING_MAX)
+def _inventory_of(text: str) -> HostInventory:
+    return HOST_INVENTORY.load(json.loads(text))

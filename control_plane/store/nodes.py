@@ -20,7 +20,7 @@ from control_plane.model.node import HostInventory, Node, NodeHold, NodeState
 from control_plane.model.record import Noun
 from control_plane.store import bounds
 from control_plane.store.database import Tx
-from control_plane.store.documents import HOST_INVENTORY
+from control_plane.store.documents import HOST_INVENTORY, host_inventory
 from control_plane.store.pages import Page, PageRequest, batched, by_key
 from control_plane.store.readable import Unreadable, readable, set_aside
 from control_plane.store.rows import change, columns
@@ -81,7 +81,7 @@ def _inventory(tx: Tx, row: NodeRow) -> tuple[HostInventory | None, str]:
     if row.inventory is None:
         return None, ""
     try:
-        return tx.parsed((_INVENTORY, row.id), row.inventory, HOST_INVENTORY.load), ""
+        return tx.parsed((_INVENTORY, row.id), row.inventory, host_inventory), ""
     except Unreadable as error:
         set_aside(tx, f"what node {row.name} ({row.id}) is made of", error)
         return None, error.message

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
-from sqlalchemy import BigInteger, DateTime, Integer
+from sqlalchemy import JSON, BigInteger, DateTime, Integer
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 from typing_extensions import override
 
-_SQLITE_CHARACTERS = len("2026-01-31 23:59:59.999999")
+LASTING_MAX: Final = 512
+"""Values of one kind that are remembered in memory; that of a host of eight GPUs takes about 20 KB."""
+_SQLITE_CHARACTERS: Final = len("2026-01-31 23:59:59.999999")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -72,6 +75,38 @@ def _to_sqlite() -> Callable[[datetime | None], str | None]:
 
 def _from_sqlite(value: str | None) -> datetime | None:
     return None if value is None else datetime.fromisoformat(f"{value}Z")
+
+
+class FromText(dict[str, Any]):  # Any: nested JSON
+    """What a column of SQLite says, with its text. Others have the very same one, so nobody changes it."""
+
+    __slots__ = ("text",)
+    text: str
+
+
+class LastingJson(TypeDecorator[Any]):  # Any: nested JSON
+    """JSON that is long, often read and seldom changed: what was read last is remembered by its text, on SQLite."""
+
+    impl = JSON
+    cache_ok = True
+    should_evaluate_none = True  # as JSON itself has it
+
+    @override
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:  # Any: as above
+        read = super().result_processor(dialect, coltype)
+        if dialect.name != "sqlite" or read is None:
+            return read
+
+        @lru_cache(maxsize=LASTING_MAX)
+        def remembered(text: str | None) -> Any:  # Any: nested JSON
+            value = read(text)
+            if not isinstance(value, dict) or text is None:
+                return value
+            found = FromText(value)
+            found.text = text
+            return found
+
+        return remembered
 
 
 # SQLite numbers rows by itself only in a column declared INTEGER.
