@@ -26,7 +26,10 @@ log = structlog.get_logger()
 AGAIN_LEAST: Final = 256
 """Events that are announced once more at least, however old they look."""
 
-_BATCH = 256
+_BATCH: Final = 256
+_BATCH_WHILE_URGENT: Final = 2_048
+"""So many at once, and then a wait, as long as something is urgent: also of what was left over by the round before."""
+
 _RETRY_SECONDS = 0.5
 _TRACED = (Noun.GOAL, Noun.JOB)
 _NOUNS = {
@@ -79,8 +82,9 @@ class Announcer:
         try:
             if self._store.feed.newest <= position:
                 await self._store.feed.beyond(position)
-                await self._urgency.calm()  # once for all that has come meanwhile
-            page = await self._store.feed.since(position, limit=_BATCH)
+            await self._urgency.calm()  # once for all that has come meanwhile
+            limit = _BATCH_WHILE_URGENT if self._urgency.is_urgent else _BATCH
+            page = await self._store.feed.since(position, limit=limit)
             batch = await self._with_headers(page.events)
         except Unavailable as error:
             log.warning("announcer.waiting", sequence=position, reason=error.reason)

@@ -16,6 +16,7 @@ from control_plane.model.ids import NodeId
 from control_plane.model.record import Noun
 from control_plane.store.database import Store, Tx
 from control_plane.store.feed import EventFeed
+from control_plane.urgency import Urgency
 from tests.fake_clock import FakeClock
 
 
@@ -67,6 +68,35 @@ async def test_the_announcer_announces_what_was_committed_while_the_database_cou
     async with asyncio.timeout(30):
         await failing.failed.wait()
         assert await bus.subjects.get() == "orq.event.node.n-000000000001"
+    running.cancel()
+
+
+async def test_the_announcer_waits_for_what_is_urgent_before_each_part_of_what_there_is_to_announce(
+    store: Store,
+) -> None:
+    class Counted(Urgency):
+        """Counts how often somebody asks whether it is calm."""
+
+        asked = 0
+
+        async def calm(self) -> None:
+            self.asked += 1
+            await super().calm()
+
+    bus, urgency = _Heard(), Counted(longest_wait_seconds=0.01)
+    running = asyncio.ensure_future(Announcer(store, bus, urgency=urgency).run())
+    await asyncio.sleep(0)
+
+    def write(tx: Tx) -> None:
+        for number in range(3_000):
+            tx.emit(Noun.NODE, f"n-{number:012}", "node.revoked", "stolen")
+
+    with urgency.urgent():
+        await store.write(write)
+        async with asyncio.timeout(30):
+            for number in range(3_000):
+                assert await bus.subjects.get() == f"orq.event.node.n-{number:012}"
+        assert urgency.asked == 2
     running.cancel()
 
 
