@@ -30,8 +30,9 @@ _NEVER: Final = 1_000_000_000
 SETTLED_MAX: Final = 6_000
 """Objects that have survived, beyond which they are looked through and left alone: 10 to 25 ms, 2 µs for each."""
 
-STORM_YOUNG: Final = 100_000
-"""In place of `_YOUNG` while many hosts fail at once: up to 80 ms each, and perhaps 20 MB of garbage meanwhile."""
+STORM_YOUNG: Final = 200_000
+"""In place of `_YOUNG` while many hosts fail at once: more than what a thousand leave behind. Up to 150 ms
+each, and some megabytes of garbage meanwhile."""
 _CALM_LOOK_SECONDS: Final = 0.2
 _CALM_LOOKS_MAX: Final = 300
 """After a minute, however many still fail, everything is as always for at least one look."""

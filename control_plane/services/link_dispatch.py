@@ -31,7 +31,8 @@ from orquanta.v1 import node_link_pb2
 
 log = structlog.get_logger()
 
-_NODES_PER_READ: Final = 64
+_NODES_PER_READ: Final = 128
+"""As many as are treated in one transaction in a storm."""
 _PAUSE_SECONDS: Final = 0.5
 _CHECK_SECONDS: Final = 1.0
 _AGAIN_SECONDS: Final = 60.0
