@@ -217,9 +217,10 @@ def start_if_clear(tx: Tx, repair: Repair) -> bool:
         return False
     if repair.incident_id is not None and not repair.dry_run:
         _note_drained(tx, repair.incident_id)
-    started = _given(tx, repair)
     if repair.rung is Rung.MOVE_JOB:
-        moved = replace(started, state=RepairState.SUCCEEDED, message="its jobs go on elsewhere", ended_at=tx.now)
+        moved = replace(
+            _given(tx, repair), state=RepairState.SUCCEEDED, message="its jobs go on elsewhere", ended_at=tx.now
+        )
         _show(tx, replace(repair, state=RepairState.RUNNING))
         record_state(tx, repairs.update(tx, repair, moved))
         return True

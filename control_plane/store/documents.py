@@ -1,8 +1,7 @@
 """Nested values as JSON columns: typed on the way in and validated on the way out."""
 
-import json
 from functools import lru_cache
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -11,10 +10,12 @@ from control_plane.model.job import JobSpec, ResourceRequest
 from control_plane.model.node import HostInventory
 from control_plane.model.plan import Plan
 from control_plane.model.repair import RepairStep, VerificationCheck
-from control_plane.store.readable import Unreadable
-from control_plane.store.types import LASTING_MAX, FromText
+from control_plane.store.readable import Unreadable, from_json
 
 T = TypeVar("T")
+
+_INVENTORIES_MAX: Final = 4096
+"""What so many hosts are made of is remembered by its text: some 7 KB for each with eight GPUs."""
 
 
 class Document(Generic[T]):
@@ -49,11 +50,12 @@ REPAIR_STEP = Document(TypeAdapter(RepairStep), "a step of the repair")
 VERIFICATION_CHECK = Document(TypeAdapter(VerificationCheck), "a check of the repair")
 
 
-def host_inventory(source: dict[str, Any]) -> HostInventory:  # Any: nested JSON
+def host_inventory(source: dict[str, Any] | str) -> HostInventory:  # Any: nested JSON
     """Return what a host is made of; what was read of late is not read again. Raises Unreadable."""
-    return _inventory_of(source.text) if isinstance(source, FromText) else HOST_INVENTORY.load(source)
+    return _inventory_of(source) if isinstance(source, str) else HOST_INVENTORY.load(source)
 
 
-@lru_cache(maxsize=LASTING_MAX)
+@lru_cache(maxsize=_INVENTORIES_MAX)
 def _inventory_of(text: str) -> HostInventory:
-    return HOST_INVENTORY.load(json.loads(text))
+    said: Any = from_json(text)  # Any: nested JSON
+    return HOST_INVENTORY.load(said)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import JSON, select, type_coerce
 from sqlmodel import col
 
 from control_plane.model.node import NodeState
@@ -20,7 +20,7 @@ _GONE = (NodeState.LOST.value, NodeState.REVOKED.value)
 
 def read(tx: Tx) -> Mapping[HostShape, int]:
     """Return how many hosts of each make there are, without those that are lost or revoked."""
-    query = select(col(NodeRow.inventory)).where(col(NodeRow.state).not_in(_GONE))
+    query = select(type_coerce(col(NodeRow.inventory), JSON)).where(col(NodeRow.state).not_in(_GONE))
     found = (inventory for inventory in tx.session.execute(query).scalars() if inventory is not None)
     return Counter(readable(tx, found, _shape, "what a node is made of"))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sys import intern
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import JSON, select, type_coerce
 from sqlmodel import col
 
 from control_plane.model.ids import NodeId
@@ -66,7 +66,8 @@ def _documents(
     tx: Tx, node_ids: Collection[NodeId] | None
 ) -> Iterator[tuple[NodeId, Sequence[Mapping[str, Any]]]]:  # Any: nested JSON
     """Yield what each node's inventory says of its GPUs, as it was written; nothing where that is no list."""
-    query = select(col(NodeRow.id), col(NodeRow.inventory)).where(col(NodeRow.state) != NodeState.REVOKED.value)
+    said = type_coerce(col(NodeRow.inventory), JSON)
+    query = select(col(NodeRow.id), said).where(col(NodeRow.state) != NodeState.REVOKED.value)
     parts = [query] if node_ids is None else [query.where(col(NodeRow.id).in_(ids)) for ids in batched(node_ids)]
     for part in parts:
         for node_id, inventory in tx.session.execute(part):

@@ -69,6 +69,11 @@ def model(tx: Tx, row: IncidentRow, repairs: tuple[Repair, ...], entries: tuple[
     )
 
 
+def know(tx: Tx, row: IncidentRow, incident: Incident) -> None:
+    """Remember of which incident a row was made."""
+    tx.know((_CONDITIONS, row.id), (row.conditions, incident.conditions))
+
+
 def _conditions(documents: Sequence[dict[str, Any]]) -> tuple[Condition, ...]:  # Any: nested JSON
     return tuple(CONDITION.load(one) for one in documents)
 

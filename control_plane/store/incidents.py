@@ -178,6 +178,7 @@ def escalated(tx: Tx, node_id: NodeId, *, limit: int = 500) -> tuple[Incident, .
 def insert(tx: Tx, incident: Incident) -> None:
     """Record an incident. A second open one of a node raises the database's own error."""
     row = fresh(IncidentRow, incident_rows.values(incident))
+    incident_rows.know(tx, row, incident)
     tx.add(row, incident.id)
     repairs.begin_incident(tx, incident.id)
     known: list[IncidentRow] | None = tx.known((_OPEN, incident.node_id))

@@ -211,12 +211,13 @@ def update(
             _set_state(tx, row, state)
         if last_seen_at is not None:
             row.last_seen_at = last_seen_at
-    values = {
+    values: dict[str, object] = {
         "status_reason": status_reason,
         "cordoned": cordoned,
         "connected": connected,
-        "inventory": None if inventory is None else HOST_INVENTORY.dump(inventory),
     }
+    if inventory is not None and inventory != _inventory(tx, row)[0]:
+        values["inventory"] = HOST_INVENTORY.dump(inventory)
     return _changed(tx, row, {name: value for name, value in values.items() if value is not None})
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Column, Index, MetaData, Tex
 from sqlalchemy.types import JSON
 from sqlmodel import Field, SQLModel
 
-from control_plane.store.types import LastingJson, Sequence, UtcDateTime
+from control_plane.store.types import Sequence, UnreadJson, UtcDateTime
 
 metadata = MetaData()
 
@@ -96,7 +96,7 @@ class NodeRow(Table, table=True):
     pool: str = Field(default="", index=True)
     rack: str = Field(default="", index=True)
     connected: bool = False
-    inventory: dict[str, Any] | None = Field(default=None, sa_column=Column(LastingJson))  # Any: nested JSON
+    inventory: dict[str, Any] | str | None = Field(default=None, sa_column=Column(UnreadJson))  # Any: nested JSON
     labels: dict[str, str] = Field(sa_column=_json())
     certificate_serial: str
     previous_serial: str = ""

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import JSON, BigInteger, DateTime, Integer
@@ -10,8 +9,6 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 from typing_extensions import override
 
-LASTING_MAX: Final = 512
-"""Values of one kind that are remembered in memory; that of a host of eight GPUs takes about 20 KB."""
 _SQLITE_CHARACTERS: Final = len("2026-01-31 23:59:59.999999")
 
 
@@ -77,15 +74,14 @@ def _from_sqlite(value: str | None) -> datetime | None:
     return None if value is None else datetime.fromisoformat(f"{value}Z")
 
 
-class FromText(dict[str, Any]):  # Any: nested JSON
-    """What a column of SQLite says, with its text. Others have the very same one, so nobody changes it."""
+class JsonText(str):
+    """JSON that nobody has read yet."""
 
-    __slots__ = ("text",)
-    text: str
+    __slots__ = ()
 
 
-class LastingJson(TypeDecorator[Any]):  # Any: nested JSON
-    """JSON that is long, often read and seldom changed: what was read last is remembered by its text, on SQLite."""
+class UnreadJson(TypeDecorator[Any]):  # Any: nested JSON
+    """JSON that is long and seldom looked into: on SQLite it comes as `JsonText`, on PostgreSQL as what it says."""
 
     impl = JSON
     cache_ok = True
@@ -93,20 +89,11 @@ class LastingJson(TypeDecorator[Any]):  # Any: nested JSON
 
     @override
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:  # Any: as above
-        read = super().result_processor(dialect, coltype)
-        if dialect.name != "sqlite" or read is None:
-            return read
+        return _unread if dialect.name == "sqlite" else super().result_processor(dialect, coltype)
 
-        @lru_cache(maxsize=LASTING_MAX)
-        def remembered(text: str | None) -> Any:  # Any: nested JSON
-            value = read(text)
-            if not isinstance(value, dict) or text is None:
-                return value
-            found = FromText(value)
-            found.text = text
-            return found
 
-        return remembered
+def _unread(value: str | None) -> JsonText | None:
+    return None if value is None or value == "null" else JsonText(value)
 
 
 # SQLite numbers rows by itself only in a column declared INTEGER.

@@ -81,6 +81,8 @@ def _returns(tx: Tx, incident: Incident, policy: HealingPolicy) -> dict[str, int
     if escalated_at is not None:
         since = max(since, escalated_at)
     late = [one for one in repairs.since(tx, incident.node_id, since) if one.rung is not Rung.QUARANTINE]
+    if not late:
+        return {}
     ended = [one for one in late if _has_ended_it(one)]
     told = {(one.incident_id, condition_id) for one in ended for condition_id in one.condition_ids}
     others = {

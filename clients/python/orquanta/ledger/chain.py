@@ -11,10 +11,12 @@ HASH_BYTES = 32
 GENESIS = bytes(HASH_BYTES)
 """What stands for the hash of the record before the first."""
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
 
 def canonical_json(document: object) -> str:
     """Return the one spelling of a JSON document: keys sorted, no spaces, no NaN. Raises ValueError for NaN."""
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _ENCODER.encode(document)
 
 
 def record_hash(previous: bytes, canonical: str) -> bytes:
@@ -24,7 +26,7 @@ def record_hash(previous: bytes, canonical: str) -> bytes:
 
 def private_hash(key: bytes, document: str) -> str:
     """Return HMAC-SHA256 of the words kept apart, in hex. Without the key nobody can guess words and compare."""
-    return hmac.new(key, _bytes(document), hashlib.sha256).hexdigest()
+    return hmac.digest(key, _bytes(document), "sha256").hex()
 
 
 def _bytes(text: str) -> bytes:
