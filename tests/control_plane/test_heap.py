@@ -128,6 +128,22 @@ async def test_what_a_storm_leaves_behind_is_looked_through_once_when_it_is_over
         await running
 
 
+async def test_what_is_young_is_looked_at_soon_though_as_much_is_freed_as_is_made() -> None:
+    gc.collect()
+    gc.freeze()
+    kept: list[list[int]] = [[] for _ in range(1_000)]
+    running = asyncio.create_task(Heap(SystemClock()).run())
+    await asyncio.sleep(0)
+    garbage = circle()
+    async with asyncio.timeout(30):
+        while garbage() is not None:
+            kept[:] = [[] for _ in kept]  # to the collector's count this is nothing
+            await asyncio.sleep(0.01)
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+
+
 async def test_the_collector_is_on_its_own_again_when_the_loop_ends() -> None:
     before, callbacks = gc.get_threshold(), list(gc.callbacks)
     running = asyncio.create_task(Heap(SystemClock()).run())
