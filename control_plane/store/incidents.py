@@ -64,6 +64,7 @@ def load_open(tx: Tx, node_ids: Collection[NodeId]) -> dict[IncidentId, datetime
         query = select(IncidentRow).where(col(IncidentRow.node_id).in_(ids), col(IncidentRow.closed_at).is_(None))
         for row in tx.session.execute(query.order_by(col(IncidentRow.created_at), col(IncidentRow.id))).scalars():
             unended_of[NodeId(row.node_id)].append(row)
+            tx.keep(row, row.id)
     grown = [IncidentId(row.id) for rows in unended_of.values() for row in rows if row.version >= _COUNTED_FROM - 1]
     incident_entries.count(tx, grown)
     for node_id, rows in unended_of.items():

@@ -91,7 +91,7 @@ def load(tx: Tx, node_ids: Collection[NodeId]) -> None:
     """Read many nodes at once: `get`, `resolve` and `update` look at them."""
     for ids in batched(node_ids):
         for row in tx.session.execute(select(NodeRow).where(col(NodeRow.id).in_(ids))).scalars():
-            tx.row(NodeRow, row.id)
+            tx.keep(row, row.id)
 
 
 def get(tx: Tx, node_id: NodeId) -> Node | None:

@@ -61,13 +61,15 @@ def _load(tx: Tx, node_ids: Collection[NodeId], which: ColumnElement[bool], ende
             found[row.node_id].append(row)
     for node_id, rows in found.items():
         tx.know((_RECENT, node_id), (ended_after, rows))
+        for row in rows:
+            tx.keep(row, row.id)
 
 
 def load_rows(tx: Tx, repair_ids: Collection[RepairId]) -> None:
     """Read what `get` looks at for many repairs at once."""
     for ids in batched(repair_ids):
         for row in tx.session.execute(select(RepairRow).where(col(RepairRow.id).in_(ids))).scalars():
-            tx.row(RepairRow, row.id)
+            tx.keep(row, row.id)
 
 
 def begin_incident(tx: Tx, incident_id: IncidentId) -> None:

@@ -125,6 +125,10 @@ class Tx:
                 self._rows[table, key] = found
         return found
 
+    def keep(self, row: SQLModel, key: str) -> None:
+        """Have `row` find at once a row that was just read."""
+        self._rows[type(row), key] = row
+
     def add(self, row: SQLModel, key: str = "") -> None:
         """Add a row; with its key, `row` finds it at once.
 
