@@ -40,6 +40,14 @@ class Document(Generic[T]):
             place = ".".join(str(part) for part in first["loc"]) or "the whole"
             raise Unreadable(self._what or error.title, f"{place}: {first['msg']}") from None
 
+    def load_text(self, text: str) -> T:
+        """Return the value of a column that was not read yet. Raises Unreadable if it does not hold one."""
+        try:
+            return self._adapter.validate_json(text)
+        except ValidationError:
+            said: Any = from_json(text)  # Any: nested JSON
+            return self.load(said)  # which tells why it cannot be read
+
 
 RESOURCES = Document(TypeAdapter(ResourceRequest), "what the job asks for")
 JOB_SPEC = Document(TypeAdapter(JobSpec), "the job's specification")
@@ -57,5 +65,4 @@ def host_inventory(source: dict[str, Any] | str) -> HostInventory:  # Any: neste
 
 @lru_cache(maxsize=_INVENTORIES_MAX)
 def _inventory_of(text: str) -> HostInventory:
-    said: Any = from_json(text)  # Any: nested JSON
-    return HOST_INVENTORY.load(said)
+    return HOST_INVENTORY.load_text(text)
