@@ -10,7 +10,7 @@ from control_plane.model.ids import NodeId
 from control_plane.store.database import Tx
 from control_plane.store.health_tables import HealthEventRow, SpoolRow
 from control_plane.store.pages import batched
-from control_plane.store.rows import fresh
+from control_plane.store.rows import change, fresh
 
 _SPOOLS_MAX = 8
 """Spools remembered of one host; it starts one anew only when it has lost the one before."""
@@ -102,7 +102,10 @@ def advance(
         known: list[SpoolRow] | None = tx.known((_SPOOLS, node_id))
         if known is not None:
             tx.know((_SPOOLS, node_id), [row, *known[: _SPOOLS_MAX - 1]])
-    row.sequence = max(row.sequence, sequence)
-    row.lost_records = min(row.lost_records + lost_records, _LOST_MAX)
-    row.lost_samples = min(row.lost_samples + lost_samples, _LOST_MAX)
-    row.changed_at = tx.now
+    moved = {
+        "sequence": max(row.sequence, sequence),
+        "lost_records": min(row.lost_records + lost_records, _LOST_MAX),
+        "lost_samples": min(row.lost_samples + lost_samples, _LOST_MAX),
+        "changed_at": tx.now,
+    }
+    change(row, moved)
