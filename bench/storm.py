@@ -273,6 +273,7 @@ async def measure(url: str, options: argparse.Namespace) -> dict[str, object]:
         )
     ]
     await asyncio.sleep(2.0)  # so that what begins with a process is behind it
+    await store.write(_profile_anew)  # without how the hosts were made
     cpu, began = Cpu(), time.monotonic()
     fleet.begin()
     waits = [asyncio.create_task(fleet.ordered(node_id)) for node_id in fleet.names]
@@ -300,18 +301,30 @@ async def measure(url: str, options: argparse.Namespace) -> dict[str, object]:
     }
 
 
+_PROFILES: dict[int, cProfile.Profile] = {}
+"""By thread."""
+
+
+def _profile_anew(_: Tx) -> None:
+    """Forget where the time of this thread has gone so far."""
+    profile = _PROFILES.get(threading.get_ident())
+    if profile is not None:
+        profile.disable()
+        profile.clear()
+        profile.enable()
+
+
 @contextmanager
 def profiled(wanted: str) -> Iterator[None]:
     """Say at the end where the time of the threads has gone that begin inside and whose name begins so."""
     if not wanted:
         yield
         return
-    made: list[cProfile.Profile] = []
 
     def begin(*_: object) -> None:
         if threading.current_thread().name.startswith(wanted):
             profile = cProfile.Profile()
-            made.append(profile)
+            _PROFILES[threading.get_ident()] = profile
             profile.enable()
 
     threading.setprofile(begin)
@@ -320,7 +333,7 @@ def profiled(wanted: str) -> Iterator[None]:
     finally:
         threading.setprofile(None)
         for order in ("cumulative", "tottime"):
-            pstats.Stats(*made).sort_stats(order).print_stats(90)
+            pstats.Stats(*_PROFILES.values()).sort_stats(order).print_stats(90)
 
 
 def main() -> int:
