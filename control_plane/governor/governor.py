@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from control_plane.errors import OrQuantaError, PreconditionFailed, ResourceExhausted
 from control_plane.fleet.prices import PriceTable
-from control_plane.governor import repair_execution
+from control_plane.governor import holds, repair_execution
 from control_plane.governor.approvals import Approvals
 from control_plane.governor.carrying import carry_out, ended
 from control_plane.governor.defaults import JobDefaults, complete
@@ -22,8 +22,8 @@ from control_plane.governor.ruling import BLAST_RADIUS, Limits, Ruling
 from control_plane.model.action import Action, ActionState, KillSwitch, LaunchJobs, Proposal, RepairNode
 from control_plane.model.effects import effect_hash, effect_kind, effect_to_json
 from control_plane.model.identity import Principal
-from control_plane.model.ids import ActionId, NodeId
-from control_plane.store import actions, audit, nodes, policy_sets
+from control_plane.model.ids import ActionId, IncidentId, NodeId
+from control_plane.store import actions, audit, incidents, nodes, policy_sets
 from control_plane.store.database import Store, Tx
 
 NAME = "safety_governor"
@@ -123,8 +123,11 @@ class Governor:
         """Have the nodes take no more jobs whose repairs may be carried out, before any of these is; return them.
 
         Each is judged as its repair will be, which is still to be proposed, and counts for those after it. One record
-        tells of all of them.
+        tells of all of them. Where there are rules of files, none is taken out: they may look at how many are, and
+        would see another fleet when the repair is proposed.
         """
+        if self.policies.current.rules:
+            return ()
         taken: list[NodeId] = []
         for proposal in proposals:
             effect = proposal.effect
@@ -142,6 +145,19 @@ class Governor:
                 payload={"node_ids": taken},
             )
         return tuple(taken)
+
+    def give_back(self, tx: Tx, node_id: NodeId, incident_id: IncidentId, proposer: str) -> None:
+        """Have a node take jobs again that `take_out` has taken out, as its repair is not to be carried out now."""
+        holds.release(tx, nodes.resolve(tx, node_id))
+        incidents.add_entry(tx, incident_id, "released", "the node takes jobs again: its repair is not allowed now")
+        audit.append(
+            tx,
+            agent_name=proposer,
+            action="node.give_back",
+            reasoning="its repair is not allowed now",
+            outcome="done",
+            node_id=node_id,
+        )
 
     def judge(self, tx: Tx, proposal: Proposal) -> Judgement:
         """Return what every rule says about a proposal as things are now, as if nobody had approved it."""

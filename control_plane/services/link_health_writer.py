@@ -34,7 +34,8 @@ _EVENTS_AT_ONCE: Final = 100_000  # a spool that was filled for a week
 _EVENTS_PER_SECOND: Final = 2.0
 """Changes of conditions of one host whose history is kept; beyond, only what they mean now is."""
 _PATIENCE_SECONDS: Final = 3.0
-"""What does not press waits so long at most; then as much of it as one write takes has its turn."""
+"""What does not press waits so long at most; then all of it that has waited has its turn."""
+_RECORDS_OF_A_PATIENT_HOST: Final = 16  # in one write, while others press; reports of repairs all the same
 _LOOK_SECONDS: Final = 0.05
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 5.0
@@ -61,6 +62,7 @@ class LinkHealthWriter:
         self._pressing: dict[LinkSession, None] = {}
         self._changed: dict[LinkSession, None] = {}
         self._patient_since = 0.0
+        self._owed = 0
         self._wake = asyncio.Event()
         self._audited: set[NodeId] = set()
         self._kept: dict[NodeId, Allowance] = {}
@@ -76,6 +78,7 @@ class LinkHealthWriter:
             self._pressing[session] = None
         elif session not in self._pressing:
             if not self._changed:
+                self._owed = 0
                 self._patient_since = self._store.clock.monotonic()
             self._changed[session] = None
 
@@ -101,10 +104,12 @@ class LinkHealthWriter:
 
     def _has_to_wait(self) -> bool:
         """Tell whether what does not press has to wait for what does."""
-        return (len(self._pressing) >= STORM or self._urgency.is_urgent) and not self._has_waited_long()
+        waited = self._store.clock.monotonic() - self._patient_since
+        return self._is_urgent and not self._owed and waited < _PATIENCE_SECONDS
 
-    def _has_waited_long(self) -> bool:
-        return self._store.clock.monotonic() - self._patient_since >= _PATIENCE_SECONDS
+    @property
+    def _is_urgent(self) -> bool:
+        return len(self._pressing) >= STORM or self._urgency.is_urgent
 
     async def _look_up(self) -> None:
         """Wait a moment, unless something is said meanwhile."""
@@ -161,27 +166,33 @@ class LinkHealthWriter:
 
     def _next(self) -> list[_Batch]:
         batches: list[_Batch] = []
-        room = _RECORDS_PER_WRITE
+        room, now = _RECORDS_PER_WRITE, self._store.clock.monotonic()
         for session in self._in_turn():
             if room <= 0:
                 break
-            if session in self._changed:
-                self._patient_since = self._store.clock.monotonic()
-            inbox = session.health
-            records = inbox.records(min(_RECORDS_OF_ONE_HOST, room))
+            inbox, patient = session.health, session in self._changed
+            most = _RECORDS_OF_A_PATIENT_HOST if patient and self._is_urgent else _RECORDS_OF_ONE_HOST
+            records = inbox.records(min(most, room))
             batches.append(
                 _Batch(session, inbox.spool_id, records, inbox.take_repairs(), self._may_keep(session.node_id, records))
             )
             room -= len(records) + 1
-            self._pressing.pop(session, None)
-            self._changed.pop(session, None)
+            if patient:
+                self._patient_since = now
+                self._owed = max(0, self._owed - 1)
+                del self._changed[session]
+            else:
+                del self._pressing[session]
         return batches
 
     def _in_turn(self) -> list[LinkSession]:
-        """Return whose turn it is. However much presses, nobody waits for ever."""
-        if self._has_waited_long():
+        """Return whose turn it is. Whoever has waited for long comes before all that presses, and once at least."""
+        if not self._owed and self._store.clock.monotonic() - self._patient_since >= _PATIENCE_SECONDS:
+            self._owed = len(self._changed)
+        if self._owed:
             return [*self._changed, *self._pressing]
-        return list(self._pressing) if self._has_to_wait() else [*self._pressing, *self._changed]
+        # The room that is left costs little more: the write has to be made anyhow.
+        return [*self._pressing, *self._changed] if self._pressing or not self._is_urgent else []
 
     async def _write_one_by_one(self, batch: _Batch) -> Taken | None:
         """Take each record in a transaction of its own: one that the books cannot take is left out, for good.

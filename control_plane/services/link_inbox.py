@@ -98,7 +98,7 @@ class HealthInbox:
             size = wire.ByteSize()
             self._records.append((record, size))
             self._bytes += size
-            self.pressing = self.pressing or _presses(record)
+            self.pressing = self.pressing or self._presses(record)
         return self._bytes <= _BYTES_WAITING_MAX
 
     def records(self, most: int) -> tuple[Record, ...]:
@@ -109,7 +109,7 @@ class HealthInbox:
         """Forget the oldest records: they are in the books."""
         self._bytes -= sum(size for _, size in self._records[:count])
         del self._records[:count]
-        self.pressing = self.pressing and any(_presses(record) for record, _ in self._records)
+        self.pressing = self.pressing and any(self._presses(record) for record, _ in self._records)
 
     def take_repairs(self) -> tuple[RepairReport, ...]:
         """Return the reports about repairs that wait, and forget them."""
@@ -121,7 +121,9 @@ class HealthInbox:
         for report in reports:
             self.repairs.setdefault(report.repair_id, report)
 
-
-def _presses(record: Record) -> bool:
-    event = record.content
-    return isinstance(event, HealthEvent) and event.kind is HealthEventKind.RAISED and asks(event.condition)
+    def _presses(self, record: Record) -> bool:
+        """Tell whether a record says that something is wrong now; of what was before, the full state has told."""
+        event = record.content
+        if self.live_from is not None and record.recorded_at < self.live_from:
+            return False
+        return isinstance(event, HealthEvent) and event.kind is HealthEventKind.RAISED and asks(event.condition)

@@ -78,6 +78,7 @@ class NodeLinks:
         self._terms = terms
         self._nats_servers = nats_servers
         self._closing = False
+        self._sessions: set[LinkSession] = set()
         self._among = terms
         self._claims = GpuClaims()
         self.registry = registry
@@ -129,12 +130,15 @@ class NodeLinks:
                 tasks.create_task(self._verdicts.run())
 
     async def _end_silent(self) -> None:
-        """End streams of which nothing has come for a lease: one look at all of them instead of a timer for each."""
+        """End streams of which nothing has come for a lease, or that are not read, also those that were replaced.
+
+        One look at all of them instead of a timer for each.
+        """
         loop, pause = asyncio.get_running_loop(), self._terms.lease_seconds * _SILENCE_LOOKS
         while True:
             before = loop.time()
             await asyncio.sleep(pause)
-            end_silent(self.registry.links(), pause_seconds=pause, before=before, now=loop.time())
+            end_silent(tuple(self._sessions), pause_seconds=pause, before=before, now=loop.time())
 
     async def _send_away(self) -> None:
         if not self._closing:
@@ -156,6 +160,7 @@ class NodeLinks:
         except Rejected as rejected:
             yield rejected.message
             return
+        self._sessions.add(session)
         try:
             # Not by yielding it: it would be kept for as long as the stream lasts.
             await hand_over(context, self._welcome(session, terms), first=True)
@@ -271,6 +276,7 @@ class NodeLinks:
 
     def _forget(self, session: LinkSession) -> None:
         session.outbox.end()
+        self._sessions.discard(session)
         if self.registry.remove(session):
             log.info("link.down", node_id=session.node_id)
             self._writer.gone(session.node_id)

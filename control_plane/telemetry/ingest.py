@@ -53,7 +53,7 @@ _STEADY_SECONDS: Final = 10.0
 _GIVES_WAY_FROM: Final = 1_000
 """Batches a second from which on telemetry stays away while something is urgent; fewer are in nobody's way."""
 _GIVES_WAY_SECONDS: Final = 10.0
-"""For so long at most; then it is taken for `_STEADY_SECONDS` at least, however long something is urgent."""
+"""For so long at most; then it does not give way again for `_STEADY_SECONDS`, however long something is urgent."""
 
 _LOG_EVERY: Final = 1000  # refused batches
 _SHED_LOG_EVERY: Final = 10_000

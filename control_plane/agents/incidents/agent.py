@@ -96,20 +96,22 @@ class Incidents(Agent):
         return []
 
     async def _take_out(self, node_ids: list[NodeId]) -> None:
-        """Have nodes take no more jobs; they are treated when all have been."""
+        """Have nodes that need repairs take no more jobs; they are treated when all have been, others are looked at."""
         faults: Mapping[NodeId, Fault | None] = {}
-        with self._urgency.urgent():
-            try:
-                faults = await self._store.write(partial(self._healer.take_out, node_ids=node_ids))
-            except Unavailable:
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, each node is treated alone then
-                log.warning("incident.not_taken_out", nodes=len(node_ids), why=f"{type(error).__name__}: {error}")
-                self._turns.begin(node_ids)
-                self._turns.follow(node_ids)
-            remembered = await self._recall.about(faults)
-        for node_id in faults:
+        try:
+            faults = await self._store.write(partial(self._healer.take_out, node_ids=node_ids))
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, each node is treated alone then
+            log.warning("incident.not_taken_out", nodes=len(node_ids), why=f"{type(error).__name__}: {error}")
+        wanted = {node_id: fault for node_id, fault in faults.items() if fault is not None}
+        with self._urgency.urgent() if len(wanted) >= STORM else nullcontext():
+            remembered = await self._recall.about(wanted)
+        for node_id in wanted:
             self._turns.taken_out(node_id, remembered.get(node_id, ()), self._now())
+        others = [node_id for node_id in node_ids if node_id not in wanted]
+        self._turns.begin(others)
+        self._turns.follow(others)
 
     async def _look_and_treat(self, node_ids: list[NodeId]) -> list[str]:
         """Do what is to be done about nodes of which it is not known yet whether there is anything."""

@@ -203,6 +203,8 @@ class Healer:
         refused = self._propose(tx, view, _effect(view, incident, step), reasoning, done)
         if told and refused is None:
             incidents.add_entry(tx, incident.id, REMEMBERED, told)
+        if refused is not None and _is_out_in_vain(view, incident):
+            self._governor.give_back(tx, view.node.id, incident.id, NAME)
         return refused
 
     def _escalate(self, tx: Tx, view: View, incident: Incident, step: Escalate, done: list[str]) -> Outcome | None:
@@ -223,6 +225,11 @@ class Healer:
             done.append(action.outcome)
             return None
         return _refused(tx, view, action, done)
+
+
+def _is_out_in_vain(view: View, incident: Incident) -> bool:
+    """Tell whether a node was taken out of service for this incident by `take_out`, and nothing has come of it yet."""
+    return view.node.hold is NodeHold.DRAINING and incident.id in view.node.status_reason and not incident.repairs
 
 
 def _asks_memory(step: Step | None) -> bool:

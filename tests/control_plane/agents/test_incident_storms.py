@@ -18,8 +18,9 @@ from control_plane.agents.incidents.apply import Healer
 from control_plane.governor import drains, health, holds
 from control_plane.governor import hosts as node_books
 from control_plane.governor.health import Record
+from control_plane.governor.policy.book import EMPTY
 from control_plane.model.bounds import BoundScope
-from control_plane.model.health import HealthEvent, HealthEventKind
+from control_plane.model.health import ConditionSeverity, HealthEvent, HealthEventKind
 from control_plane.model.identity import Role
 from control_plane.model.incident import Incident
 from control_plane.model.node import Node, NodeHold, NodeState
@@ -374,3 +375,50 @@ async def test_a_host_whose_repair_needs_approval_goes_on_until_it_is_given(clin
     healer = Healer(clinic.world.governor, POLICY)
     await clinic.world.store.write(lambda tx: healer.take_out(tx, [host.id]))
     assert await clinic.state(host) is NodeState.READY
+
+
+async def test_where_rules_of_files_look_at_the_fleet_a_storm_is_repaired_up_to_what_they_allow(clinic: Clinic) -> None:
+    under(clinic.world, rule("action.kind == 'repair_node' && fleet.share > 0.2", "deny"))
+    hosts = await storm(clinic, STORM + 8)
+    await clinic.treat()
+    out = [host for host in hosts if await clinic.is_out(host)]
+    assert out
+    assert all([(await clinic.repair(host)).sent_at is not None for host in out])
+
+
+async def test_a_host_that_was_taken_out_in_vain_is_given_back(clinic: Clinic) -> None:
+    [host] = await storm(clinic, 1)
+    world = clinic.world
+    healer = Healer(world.governor, POLICY)
+    await world.store.write(lambda tx: healer.take_out(tx, [host.id]))
+    assert await clinic.state(host) is NodeState.DRAINING
+    under(world, rule("action.kind == 'repair_node'", "deny"))
+    await clinic.treat()
+    assert await clinic.state(host) is NodeState.READY
+    incident = await clinic.incident(host)
+    assert not incident.state.ended
+    assert [kind for kind, _ in told(incident)] == ["detected", "cordoned", "released"]
+    world.governor.policies.put(EMPTY)
+    await clinic.passes(120)
+    assert await clinic.state(host) is NodeState.REPAIRING
+
+
+async def test_many_changes_that_ask_for_nothing_are_not_urgent(world: World) -> None:
+    clinic = Clinic.of(world)
+    agent = Incidents(world.store, world.governor, POLICY, urgency=world_is_calm())
+    await agent.round()
+    for number in range(STORM):
+        host = await world.node(f"h{number}", gpu=2)
+        await clinic.raised(host, severity=ConditionSeverity.INFO, repair=None)
+    await agent.round()
+
+
+def world_is_calm() -> Urgency:
+    class Calm(Urgency):
+        @override
+        @contextmanager
+        def urgent(self) -> Iterator[None]:
+            raise AssertionError("nothing is urgent")
+            yield
+
+    return Calm()

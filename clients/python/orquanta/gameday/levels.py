@@ -12,7 +12,8 @@ OUT_OF_SERVICE = frozenset(
 )
 
 _HELD = frozenset({"repair_node.done", "drain_node.done", "quarantine_node.done", "repair.local"})
-_RELEASED = "release_node.done"
+_HELD_TOGETHER = "nodes.take_out"
+_RELEASED = frozenset({"release_node.done", "node.give_back"})
 _DRY_RUN = "say what this would do"
 """How the summary of an action begins that changes nothing."""
 _LOST = "node.lost"
@@ -44,7 +45,9 @@ def audited(records: Iterable[AuditRecord]) -> int:
     for record in records:
         if record.action in _HELD and not _is_dry_run(record):
             held.add(record.node_id)
-        elif record.action == _RELEASED:
+        elif record.action == _HELD_TOGETHER:
+            held.update(json.loads(record.payload_json)["node_ids"])
+        elif record.action in _RELEASED:
             held.discard(record.node_id)
         elif record.action == _LOST:
             lost.add(record.node_id)

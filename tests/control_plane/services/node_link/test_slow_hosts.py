@@ -45,3 +45,29 @@ async def test_a_host_that_does_not_read_is_sent_away_and_costs_no_more_than_its
         monkeypatch.setattr(reader, "SLOW_READER_SECONDS", 30.0)
         async with host.connect():
             pass
+
+
+async def test_a_stream_that_is_not_read_ends_also_once_another_has_replaced_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_server, "_SILENCE_LOOKS", 0.01)
+    async with running(tmp_path) as rig:
+        host = await rig.join("a")
+        credentials = grpc.ssl_channel_credentials(rig.ca.trust_pem, key_pem(host.key), host.certificate)
+        async with aio.secure_channel(rig.nodes_address, credentials, options=SMALL_WINDOW) as channel:
+            call: Any = NodeLinkServiceStub(channel).Connect()  # Any: the stub's call is a union over API styles
+            await call.write(node_link_pb2.ConnectRequest(hello=host.hello()))
+            await call.read()
+            session = rig.registry.link(host.node_id)
+            assert isinstance(session, LinkSession)
+            order = node_link_pb2.DesiredState(members=[node_link_pb2.MemberAssignment(allocation_id="x" * 16_000)])
+            async with asyncio.timeout(30):
+                stuck_since = 0.0
+                while session.writer is None or session.writing_since != stuck_since:
+                    stuck_since = session.writing_since
+                    session.outbox.put_desired(order)
+                    await asyncio.sleep(0.1)
+                async with host.connect():
+                    monkeypatch.setattr(reader, "SLOW_READER_SECONDS", 0.3)
+                    while session.writer is not None:
+                        await asyncio.sleep(0.05)
