@@ -14,8 +14,9 @@ from control_plane.store.readable import Unreadable, from_json
 
 T = TypeVar("T")
 
-_INVENTORIES_MAX: Final = 4096
-"""What so many hosts are made of is remembered by its text: some 7 KB for each with eight GPUs."""
+_INVENTORIES_MAX: Final = 1024
+_INVENTORY_CHARACTERS_MAX: Final = 16 << 10
+"""Inventories that are remembered, of a storm's hosts, and the longest of them; one of 8 GPUs has 3,000."""
 
 
 class Document(Generic[T]):
@@ -60,7 +61,9 @@ VERIFICATION_CHECK = Document(TypeAdapter(VerificationCheck), "a check of the re
 
 def host_inventory(source: dict[str, Any] | str) -> HostInventory:  # Any: nested JSON
     """Return what a host is made of; what was read of late is not read again. Raises Unreadable."""
-    return _inventory_of(source) if isinstance(source, str) else HOST_INVENTORY.load(source)
+    if not isinstance(source, str):
+        return HOST_INVENTORY.load(source)
+    return _inventory_of(source) if len(source) <= _INVENTORY_CHARACTERS_MAX else HOST_INVENTORY.load_text(source)
 
 
 @lru_cache(maxsize=_INVENTORIES_MAX)
