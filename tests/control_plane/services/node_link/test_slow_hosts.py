@@ -69,5 +69,5 @@ async def test_a_stream_that_is_not_read_ends_also_once_another_has_replaced_it(
                     await asyncio.sleep(0.1)
                 async with host.connect():
                     monkeypatch.setattr(reader, "SLOW_READER_SECONDS", 0.3)
-                    while session.writer is not None:
+                    while session.writer is not None:  # noqa: ASYNC110 - it is no event for anybody
                         await asyncio.sleep(0.05)
