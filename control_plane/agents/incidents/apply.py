@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from control_plane.agents.incidents.observing import observe
-from control_plane.agents.incidents.views import NAME, load, load_many
+from control_plane.agents.incidents.views import NAME, just_opened, load, load_many
 from control_plane.fleet.bounds import exceeded
 from control_plane.fleet.incident_rules import decide
 from control_plane.fleet.incident_steps import (
@@ -124,7 +124,7 @@ class Healer:
         if view is None or not isinstance(step, OpenIncident):
             return view
         observe(tx, view, step)
-        return load(tx, node_id, self._policy)
+        return just_opened(tx, view, self._policy)
 
     def look(self, tx: Tx, node_id: NodeId) -> tuple[bool, Outcome, Fault | None]:
         """Tell, without writing, whether there is something to do about a node, and if not, when to look again.

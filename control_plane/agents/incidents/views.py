@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import timedelta
 
 from control_plane.fleet.incident_steps import HealingPolicy, View
@@ -67,6 +68,12 @@ def load(tx: Tx, node_id: NodeId, policy: HealingPolicy, remembered: tuple[Memor
         owes_hand_off=hand_offs.is_owed(tx, node),
         remembered=remembered,
     )
+
+
+def just_opened(tx: Tx, view: View, policy: HealingPolicy) -> View:
+    """Return the view of a node again whose incident was opened in this transaction, and of which all else is known."""
+    incident = incidents.open_of(tx, view.node.id, Parts.REPAIRS)
+    return replace(view, incident=incident, returns=None if incident is None else _returns(tx, incident, policy))
 
 
 def _returns(tx: Tx, incident: Incident, policy: HealingPolicy) -> dict[str, int]:
