@@ -8,7 +8,8 @@ from functools import partial
 import structlog
 from typing_extensions import override
 
-from control_plane.agents.incidents.apply import Healer, Outcome
+from control_plane.agents.incidents.apply import Healer
+from control_plane.agents.incidents.outcomes import Outcome
 from control_plane.agents.incidents.recall import Recall
 from control_plane.agents.incidents.turns import Turn, Turns
 from control_plane.agents.incidents.views import NAME

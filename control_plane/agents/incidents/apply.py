@@ -1,13 +1,21 @@
 """Carries out the steps about one node, in one transaction: what takes effect passes the governor."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 
 import structlog
 
 from control_plane.agents.incidents.observing import observe
+from control_plane.agents.incidents.outcomes import (
+    BLOCKED_SECONDS,
+    Outcome,
+    after_order,
+    after_refusal,
+    explain,
+    held_back,
+    idle,
+    up_to,
+)
 from control_plane.agents.incidents.views import NAME, just_opened, load, load_many
-from control_plane.fleet.bounds import exceeded
 from control_plane.fleet.incident_rules import decide
 from control_plane.fleet.incident_steps import (
     Escalate,
@@ -19,19 +27,18 @@ from control_plane.fleet.incident_steps import (
     View,
     Wait,
 )
-from control_plane.fleet.ladder import ANSWER_SECONDS, asks
+from control_plane.fleet.ladder import asks
 from control_plane.fleet.remembered import Fault, fault_of
 from control_plane.governor import incidents as keeper
 from control_plane.governor.governor import Governor
 from control_plane.governor.ruling import Ruling
-from control_plane.model.action import Action, ActionState, Effect, Proposal, QuarantineNode, ReleaseNode, RepairNode
+from control_plane.model.action import ActionState, Effect, Proposal, QuarantineNode, ReleaseNode, RepairNode
 from control_plane.model.health import Condition
 from control_plane.model.ids import ACTION, NodeId, new_id
 from control_plane.model.incident import Incident, IncidentState
 from control_plane.model.memory import Memory
 from control_plane.model.node import NodeHold
-from control_plane.store import bounds, events, incidents
-from control_plane.store import repairs as repair_store
+from control_plane.store import events, incidents
 from control_plane.store.database import Tx
 
 log = structlog.get_logger()
@@ -41,26 +48,6 @@ REMEMBERED = "remembered"
 
 _STEPS_MAX = 8
 """Steps about one node in one transaction; what is left comes with the next look."""
-
-BLOCKED_SECONDS = 1.0
-_REFUSED_SECONDS = 60.0
-"""After a denial that was not foreseen: each is on record for good, so it is not asked for often."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What was done about a node.
-
-    `seconds`: look again then at the latest, None if only a change can matter. `watched`: something is open about it.
-    `blocked`: it waits for others to be back in service. `seen`: nothing that is told by an event up to this one is a
-    reason to look again, 0 if any is.
-    """
-
-    done: tuple[str, ...] = ()
-    seconds: float | None = None
-    watched: bool = False
-    blocked: bool = False
-    seen: int = 0
 
 
 class Healer:
@@ -94,7 +81,7 @@ class Healer:
         with tx.together():
             outcomes = [self._treat(tx, node_id, remembered.get(node_id)) for node_id in node_ids]
         newest = events.newest(tx)
-        return [_up_to(tx, node_id, one, newest) for node_id, one in zip(node_ids, outcomes, strict=True)]
+        return [up_to(tx, node_id, one, newest) for node_id, one in zip(node_ids, outcomes, strict=True)]
 
     def take_out(self, tx: Tx, node_ids: Sequence[NodeId]) -> dict[NodeId, Fault | None]:
         """Have those of these nodes take no more jobs whose repairs would be ordered now; `treat` does all the rest.
@@ -134,11 +121,11 @@ class Healer:
         view = load(tx, node_id, self._policy)
         step = None if view is None else decide(view, tx.now, self._policy)
         if view is None or step is None:
-            return False, _idle(view, ()), None
+            return False, idle(view, ()), None
         if isinstance(step, Wait):
             reason, outcome = step.reason, Outcome((), step.seconds, watched=True)
         else:
-            reason, outcome = _held_back(tx, view, step, ())
+            reason, outcome = held_back(tx, view, step, ())
         told = view.incident is None or view.incident.status_reason == reason
         fault = fault_of(view.node, _asking(view)) if _asks_memory(step) else None
         return not (reason and told), outcome, fault
@@ -147,7 +134,7 @@ class Healer:
         """Do what is to be done about a node now. `remembered` is None if memory was not asked about it."""
         load_many(tx, [node_id], self._policy)
         outcome = self._treat(tx, node_id, remembered)
-        return _up_to(tx, node_id, outcome, events.newest(tx))
+        return up_to(tx, node_id, outcome, events.newest(tx))
 
     def _treat(self, tx: Tx, node_id: NodeId, remembered: tuple[Memory, ...] | None) -> Outcome:
         done: list[str] = []
@@ -155,18 +142,18 @@ class Healer:
             view = load(tx, node_id, self._policy, remembered or ())
             step = None if view is None else decide(view, tx.now, self._policy)
             if view is None or step is None:
-                return _idle(view, tuple(done))
+                return idle(view, tuple(done))
             if isinstance(step, OrderRepair) and self._recalls and remembered is None:
                 return Outcome(tuple(done), 0.0, watched=True)  # the next look asks memory first
             if isinstance(step, Wait):
-                _explain(tx, view.incident, step.reason)
+                explain(tx, view.incident, step.reason)
                 return Outcome(tuple(done), step.seconds, watched=True)
             if isinstance(step, OrderRepair | Release | Escalate):
                 refused = self._govern(tx, view, step, done)
                 if refused is not None:
                     return refused
                 if isinstance(step, OrderRepair):
-                    return _ordered(tx, view, done)
+                    return after_order(tx, view, done)
             else:
                 done.append(observe(tx, view, step))
         return Outcome(tuple(done), BLOCKED_SECONDS, watched=True)
@@ -174,10 +161,10 @@ class Healer:
     def _govern(self, tx: Tx, view: View, step: OrderRepair | Release | Escalate, done: list[str]) -> Outcome | None:
         """Take a step that takes effect; return what follows if the governor does not carry it out."""
         incident = view.incident
-        reason, outcome = _held_back(tx, view, step, tuple(done))
+        reason, outcome = held_back(tx, view, step, tuple(done))
         if reason:
             # Proposing in vain would flood the books; the governor would say the same.
-            _explain(tx, incident, reason)
+            explain(tx, incident, reason)
             return outcome
         if isinstance(step, Release):
             effect = ReleaseNode(view.node.id, step.reason, None if incident is None else incident.id)
@@ -224,7 +211,7 @@ class Healer:
         if action.state is ActionState.DONE:
             done.append(action.outcome)
             return None
-        return _refused(tx, view, action, done)
+        return after_refusal(tx, view, action, done)
 
 
 def _is_out_in_vain(view: View, incident: Incident) -> bool:
@@ -258,51 +245,3 @@ def _proposal(view: View, effect: Effect, reasoning: str) -> Proposal:
     return Proposal(
         id=new_id(ACTION), effect=effect, proposer=NAME, reasoning=reasoning, is_person=False, node_id=view.node.id
     )
-
-
-def _ordered(tx: Tx, view: View, done: list[str]) -> Outcome:
-    """Return what follows an order: what its host says of it; or, if it was not given to it, why, or the next step."""
-    given = repair_store.is_given(tx, view.node.id)
-    return Outcome(tuple(done), ANSWER_SECONDS if given else BLOCKED_SECONDS, watched=True)
-
-
-def _up_to(tx: Tx, node_id: NodeId, outcome: Outcome, newest: int) -> Outcome:
-    """Say of an order that goes on that what this transaction tells of it is known."""
-    goes_on = outcome.seconds == ANSWER_SECONDS and repair_store.is_unfinished(tx, node_id)
-    return replace(outcome, seen=newest) if goes_on else outcome
-
-
-def _idle(view: View | None, done: tuple[str, ...]) -> Outcome:
-    watched = view is not None and (view.incident is not None or view.node.hold is not None)
-    return Outcome(done, None, watched=watched)
-
-
-def _refused(tx: Tx, view: View, action: Action, done: list[str]) -> Outcome:
-    if action.state is ActionState.AWAITING_APPROVAL:
-        _explain(tx, view.incident, f"{action.id} needs approval: orquanta action approve {action.id}")
-        return Outcome(tuple(done), None, watched=True)
-    _explain(tx, view.incident, f"waits: {action.outcome}")
-    return Outcome(tuple(done), _REFUSED_SECONDS, watched=True)
-
-
-def _held_back(tx: Tx, view: View, step: Step, done: tuple[str, ...]) -> tuple[str, Outcome]:
-    """Return why a step that takes effect has to wait, or nothing, and what follows from it."""
-    if isinstance(step, Escalate) and view.node.hold is NodeHold.QUARANTINED:
-        return "", Outcome(done, watched=True)
-    if view.stopped and isinstance(step, OrderRepair | Release | Escalate):
-        return "waits: all effects are stopped", Outcome(done, None, watched=True)
-    if isinstance(step, OrderRepair | Escalate):
-        return _too_many(tx, view), Outcome(done, BLOCKED_SECONDS, watched=True, blocked=True)
-    return "", Outcome(done, watched=True)
-
-
-def _too_many(tx: Tx, view: View) -> str:
-    if bounds.is_out(tx, view.node.id):
-        return ""
-    text = exceeded(bounds.levels(tx, view.node.id), bounds.load(tx))
-    return f"waits: {text}" if text else ""
-
-
-def _explain(tx: Tx, incident: Incident | None, reason: str) -> None:
-    if incident is not None and incident.status_reason != reason:
-        incidents.update(tx, incident.id, status_reason=reason)
