@@ -2,40 +2,32 @@
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from itertools import pairwise
 
 import pytest
 from sqlalchemy import event, update
 from sqlmodel import col
-from typing_extensions import override
 
-from control_plane.agents.incidents.agent import Incidents
-from control_plane.agents.incidents.apply import Healer
 from control_plane.governor import drains, health, holds
 from control_plane.governor import hosts as node_books
 from control_plane.governor.health import Record
-from control_plane.governor.policy.book import EMPTY
 from control_plane.model.bounds import BoundScope
-from control_plane.model.health import ConditionSeverity, HealthEvent, HealthEventKind
+from control_plane.model.health import HealthEvent, HealthEventKind
 from control_plane.model.identity import Role
-from control_plane.model.incident import Incident
 from control_plane.model.node import Node, NodeHold, NodeState
 from control_plane.model.repair import RepairState
-from control_plane.store import audit, bounds, conditions, events, nodes
+from control_plane.store import audit, bounds, events, nodes
 from control_plane.store.database import Tx
 from control_plane.store.health_tables import IncidentRow
 from control_plane.store.tables import NodeRow
-from control_plane.urgency import STORM, Urgency
+from control_plane.urgency import STORM
 from orquanta.ledger.chain import record_hash
 from tests.control_plane.clinic import POLICY, Clinic
-from tests.control_plane.governor.policy_texts import rule, under
+from tests.control_plane.storms import HOSTS, breaks, storm, told
 from tests.control_plane.world import World, gpus, inventory, spec
 
-HOSTS = 12
 SIZES = (HOSTS, STORM + 8)
 """A few, which are treated at once, and so many that all of them are taken out of service first."""
 
@@ -43,47 +35,6 @@ SIZES = (HOSTS, STORM + 8)
 @pytest.fixture
 def any_clinic(any_world: World) -> Clinic:
     return Clinic.of(any_world, POLICY)
-
-
-async def storm(clinic: Clinic, number: int = HOSTS) -> list[Node]:
-    """Hosts that all say at the same moment that they are in trouble; nothing is done about it yet."""
-    await clinic.treat()
-    hosts = [
-        await clinic.world.node(f"host-{index:02}", gpu=2, labels={"rack": f"rack-{index % 3}", "pool": "train"})
-        for index in range(number)
-    ]
-    await breaks(clinic, hosts)
-    return hosts
-
-
-async def breaks(clinic: Clinic, hosts: Sequence[Node]) -> None:
-    now = clinic.world.clock.now()
-
-    def take(tx: Tx) -> None:
-        health.load(tx, [host.id for host in hosts])
-        for host in hosts:
-            raised = HealthEvent("event-1", HealthEventKind.RAISED, clinic.trouble("gpu/xid-119", host), now)
-            health.take(tx, host.id, "spool-1", [Record(1, now, raised)], live_from=None)
-
-    await clinic.world.store.write(take)
-
-
-def clears(clinic: Clinic, host: Node, tx: Tx) -> None:
-    now = clinic.world.clock.now()
-    over = HealthEvent("event-2", HealthEventKind.CLEARED, clinic.trouble("gpu/xid-119", host), now)
-    health.take(tx, host.id, "spool-1", [Record(2, now, over)], live_from=None)
-
-
-def told(incident: Incident) -> list[tuple[str, str]]:
-    """An incident's entries in words that are the same on every host."""
-    own = {incident.id, incident.node_name, *(repair.id for repair in incident.repairs)}
-    found = []
-    for entry in incident.entries:
-        message = entry.message
-        for name in own:
-            message = message.replace(name, "…")
-        found.append((entry.kind, message))
-    return found
 
 
 @pytest.mark.parametrize("number", SIZES)
@@ -300,125 +251,3 @@ async def test_twice_as_many_hosts_take_no_more_statements(clinic: Clinic) -> No
     sent.clear()
     await clinic.treat()
     assert len(sent) <= few + 4
-
-
-async def test_a_storm_is_urgent_while_it_is_treated_and_hosts_that_wait_for_others_are_not(world: World) -> None:
-    clinic, begun = Clinic.of(world), list[str]()
-
-    class Noted(Urgency):
-        @override
-        @contextmanager
-        def urgent(self) -> Iterator[None]:
-            begun.append("urgent")
-            with super().urgent():
-                yield
-
-    agent = Incidents(world.store, world.governor, POLICY, urgency=Noted())
-    await agent.round()
-    await clinic.bound(BoundScope.FLEET, 0)
-    for number in range(STORM):
-        await clinic.raised(await world.node(f"h{number}", gpu=2))
-    await agent.round()
-    assert begun
-    begun.clear()
-    other = await world.node("other", gpu=2)
-    for _ in range(3):
-        await world.store.write(lambda tx: conditions.announce(tx, other.id, "nothing"))
-        await agent.round()
-    assert not begun
-
-
-async def test_all_of_many_hosts_are_out_of_service_before_the_first_is_ordered_its_repair(clinic: Clinic) -> None:
-    hosts = await storm(clinic, STORM + 8)
-    await clinic.treat()
-    heard = await clinic.world.store.read(lambda tx: events.after(tx, 0, limit=10_000))
-    out = [one.sequence for one in heard if one.kind == "node.draining"]
-    ordered = [one.sequence for one in heard if one.kind == "node.repair_changed"]
-    assert len(out) == len(ordered) == len(hosts)
-    assert max(out) < min(ordered)
-    records = await clinic.world.store.read(lambda tx: audit.ledger(tx, after_id=0, limit=10_000))
-    [taken] = [one.shown for one in records if (one.shown or {})["action"] == "nodes.take_out"]
-    assert taken is not None
-    assert taken["outcome"] == "done"
-
-
-async def test_hosts_taken_out_by_an_agent_that_was_gone_before_it_ordered_anything_are_repaired(
-    clinic: Clinic,
-) -> None:
-    hosts = await storm(clinic, 2)
-    world = clinic.world
-    healer = Healer(world.governor, POLICY)
-    ids = [host.id for host in hosts]
-    await world.store.write(lambda tx: healer.take_out(tx, ids))
-    assert {await clinic.state(host) for host in hosts} == {NodeState.DRAINING}
-    await Incidents(world.store, world.governor, POLICY).round()
-    for host in hosts:
-        assert await clinic.state(host) is NodeState.REPAIRING
-        assert (await clinic.repair(host)).sent_at is not None
-
-
-async def test_hosts_whose_trouble_is_over_before_anything_is_ordered_are_back_in_service(clinic: Clinic) -> None:
-    hosts = await storm(clinic, 2)
-    world = clinic.world
-    healer = Healer(world.governor, POLICY)
-    await world.store.write(lambda tx: healer.take_out(tx, [host.id for host in hosts]))
-    for host in hosts:
-        await clinic.world.store.write(partial(clears, clinic, host))
-    await clinic.treat()
-    for host in hosts:
-        assert await clinic.state(host) is NodeState.READY
-
-
-async def test_a_host_whose_repair_needs_approval_goes_on_until_it_is_given(clinic: Clinic) -> None:
-    [host] = await storm(clinic, 1)
-    under(clinic.world, rule("action.kind == 'repair_node'", "require_approval"))
-    healer = Healer(clinic.world.governor, POLICY)
-    await clinic.world.store.write(lambda tx: healer.take_out(tx, [host.id]))
-    assert await clinic.state(host) is NodeState.READY
-
-
-async def test_where_rules_of_files_look_at_the_fleet_a_storm_is_repaired_up_to_what_they_allow(clinic: Clinic) -> None:
-    under(clinic.world, rule("action.kind == 'repair_node' && fleet.share > 0.2", "deny"))
-    hosts = await storm(clinic, STORM + 8)
-    await clinic.treat()
-    out = [host for host in hosts if await clinic.is_out(host)]
-    assert out
-    assert all([(await clinic.repair(host)).sent_at is not None for host in out])
-
-
-async def test_a_host_that_was_taken_out_in_vain_is_given_back(clinic: Clinic) -> None:
-    [host] = await storm(clinic, 1)
-    world = clinic.world
-    healer = Healer(world.governor, POLICY)
-    await world.store.write(lambda tx: healer.take_out(tx, [host.id]))
-    assert await clinic.state(host) is NodeState.DRAINING
-    under(world, rule("action.kind == 'repair_node'", "deny"))
-    await clinic.treat()
-    assert await clinic.state(host) is NodeState.READY
-    incident = await clinic.incident(host)
-    assert not incident.state.ended
-    assert [kind for kind, _ in told(incident)] == ["detected", "cordoned", "released"]
-    world.governor.policies.put(EMPTY)
-    await clinic.passes(120)
-    assert await clinic.state(host) is NodeState.REPAIRING
-
-
-async def test_many_changes_that_ask_for_nothing_are_not_urgent(world: World) -> None:
-    clinic = Clinic.of(world)
-    agent = Incidents(world.store, world.governor, POLICY, urgency=world_is_calm())
-    await agent.round()
-    for number in range(STORM):
-        host = await world.node(f"h{number}", gpu=2)
-        await clinic.raised(host, severity=ConditionSeverity.INFO, repair=None)
-    await agent.round()
-
-
-def world_is_calm() -> Urgency:
-    class Calm(Urgency):
-        @override
-        @contextmanager
-        def urgent(self) -> Iterator[None]:
-            raise AssertionError("nothing is urgent")
-            yield
-
-    return Calm()
