@@ -23,12 +23,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from uuid import NAMESPACE_DNS, uuid5
 
 from bench.figures import report
+from bench.storm_hosts import fault, inventory, node
 from control_plane.agents.incidents.agent import Incidents
 from control_plane.clock import Clock, SystemClock
 from control_plane.fleet.prices import PriceTable
@@ -40,7 +39,6 @@ from control_plane.heap import Heap
 from control_plane.model.bounds import Bound, BoundScope
 from control_plane.model.identity import CertificateSerial, NodePrincipal
 from control_plane.model.ids import NODE, NodeId, derived_id
-from control_plane.model.node import GpuInventory, HostInventory, Node, NodeState
 from control_plane.model.record import Noun
 from control_plane.services.link_dispatch import LinkDispatch
 from control_plane.services.link_health_writer import LinkHealthWriter
@@ -50,13 +48,11 @@ from control_plane.services.link_terms import LinkTerms
 from control_plane.store import bounds, nodes
 from control_plane.store.database import Store, Tx
 from control_plane.store.feed import EventFeed
-from orquanta.v1 import health_pb2, node_link_pb2, repair_pb2
+from control_plane.urgency import Urgency
 
 CPU_MS_PER_NODE = 2.0
-GPUS, HOSTS_PER_RACK = 8, 32
 PATIENCE_SECONDS = 60.0
 BOUNDED_SECONDS = 10.0
-HOURS = timedelta(hours=24)
 FREE = {scope: Bound(1_000_000, 100.0) for scope in BoundScope}
 DEFAULTS = {
     BoundScope.FLEET: Bound(50, 10.0),
@@ -70,13 +66,13 @@ DEFAULTS = {
 class Fleet:
     """Hosts whose links are up, and what the control plane has for them."""
 
-    def __init__(self, store: Store, clock: Clock, number: int) -> None:
+    def __init__(self, store: Store, clock: Clock, number: int, urgency: Urgency) -> None:
         self._store = store
         self._clock = clock
         self.names = {derived_id(NODE, f"host-{index}"): f"host-{index}" for index in range(number)}
         self.sessions: dict[NodeId, LinkSession] = {}
         self.registry = LinkRegistry(clock=clock)
-        self.health = LinkHealthWriter(store)
+        self.health = LinkHealthWriter(store, urgency=urgency)
 
     async def join(self, limits: dict[BoundScope, Bound]) -> None:
         """Put every host into the books, and its link into the registry."""
@@ -84,8 +80,8 @@ class Fleet:
         def write(tx: Tx) -> None:
             bounds.save(tx, limits, changed_by="bench")
             for index, (node_id, name) in enumerate(self.names.items()):
-                nodes.insert(tx, _node(node_id, name, index, self._clock.now()))
-                hosts.node_connected(tx, node_id, _inventory(name), zombies=0)
+                nodes.insert(tx, node(node_id, name, index, self._clock.now()))
+                hosts.node_connected(tx, node_id, inventory(name), zombies=0)
 
         await self._store.write(write)
         for node_id in self.names:
@@ -105,7 +101,7 @@ class Fleet:
     def begin(self) -> None:
         """Have all hosts say what is wrong with them."""
         for node_id, session in self.sessions.items():
-            session.take(_fault(self.names[node_id], self._clock.now()))
+            session.take(fault(self.names[node_id], self._clock.now()))
 
     async def ordered(self, node_id: NodeId) -> float:
         """Wait until an order is to be sent to a host; return when that was."""
@@ -118,83 +114,6 @@ class Fleet:
                     return time.monotonic()
             await news.wait()
         raise ConnectionError(f"the link of {self.names[node_id]} has ended")
-
-
-def _uuid(name: str, index: int) -> str:
-    return f"GPU-{uuid5(NAMESPACE_DNS, f'{index}.{name}')}"
-
-
-def _node(node_id: NodeId, name: str, index: int, now: datetime) -> Node:
-    return Node(
-        id=node_id,
-        name=name,
-        state=NodeState.JOINING,
-        status_reason="",
-        cordoned=False,
-        connected=False,
-        inventory=None,
-        labels={"pool": "train", "rack": f"rack-{index // HOSTS_PER_RACK}"},
-        certificate_serial=CertificateSerial("1"),
-        certificate_expires_at=now + HOURS,
-        last_seen_at=None,
-        created_at=now,
-        version=1,
-    )
-
-
-def _inventory(name: str) -> HostInventory:
-    return HostInventory(
-        hostname=name,
-        boot_id=f"boot-{name}",
-        agent_version="1.0",
-        gpus=tuple(
-            GpuInventory(
-                index=index,
-                uuid=_uuid(name, index),
-                gpu_type="H100",
-                product_name="NVIDIA H100 80GB HBM3",
-                memory_bytes=80 * 10**9,
-                pci_bus_id=f"00000000:{index:02x}:00.0",
-                serial=f"{name}-{index}",
-            )
-            for index in range(GPUS)
-        ),
-        cpu_count=192,
-        memory_bytes=2 << 40,
-        address=f"{name}.example",
-    )
-
-
-def _fault(name: str, now: datetime) -> node_link_pb2.ConnectRequest:
-    uuid = _uuid(name, 0)
-    condition = health_pb2.Condition(
-        id=f"gpu/{uuid}/xid-119",
-        scope=health_pb2.CONDITION_SCOPE_GPU,
-        subject=uuid,
-        kind="XID",
-        code=119,
-        severity=health_pb2.CONDITION_SEVERITY_FATAL,
-        summary="XID 119: the GPU's system processor does not answer",
-        gpu_uuid=uuid,
-        repair=repair_pb2.REPAIR_RUNG_RESET_GPU,
-        authority=health_pb2.AUTHORITY_CATALOGUE,
-        count=1,
-        evidence=[
-            health_pb2.ConditionEvidence(
-                id="ev-1",
-                source=health_pb2.EVIDENCE_SOURCE_KERNEL,
-                text="NVRM: Xid (PCI:0000:00:00): 119, Timeout after 6s of waiting for RPC response from GPU0 GSP!",
-            )
-        ],
-    )
-    condition.first_seen_at.FromDatetime(now)
-    condition.last_seen_at.FromDatetime(now)
-    condition.evidence[0].observed_at.FromDatetime(now)
-    event = health_pb2.HealthEvent(id="event-1", kind=health_pb2.HEALTH_EVENT_KIND_RAISED, condition=condition)
-    event.occurred_at.FromDatetime(now)
-    record = node_link_pb2.SpoolRecord(sequence=1, health_event=event)
-    record.recorded_at.FromDatetime(now)
-    return node_link_pb2.ConnectRequest(spool=node_link_pb2.SpoolBatch(spool_id="spool-1", records=[record]))
 
 
 class Books:
@@ -251,7 +170,8 @@ async def measure(url: str, options: argparse.Namespace) -> dict[str, object]:
     """Return the figures of one storm."""
     clock = SystemClock()
     store = await Store.open(url, clock=clock)
-    fleet = Fleet(store, clock, options.hosts)
+    urgency = Urgency()  # of all parts together, as in a control plane
+    fleet = Fleet(store, clock, options.hosts, urgency)
     await fleet.join(DEFAULTS if options.bounded else FREE)
     governor = Governor(
         store,
@@ -265,10 +185,10 @@ async def measure(url: str, options: argparse.Namespace) -> dict[str, object]:
     running = [
         asyncio.create_task(one)
         for one in (
-            Heap(clock).run(),
+            Heap(clock, urgent=lambda: urgency.is_urgent).run(),
             fleet.health.run(),
             dispatch.run(),
-            Incidents(store, governor).run(),
+            Incidents(store, governor, urgency=urgency).run(),
             books.follow(),
         )
     ]
