@@ -72,10 +72,10 @@ def count(tx: Tx) -> None:
     state, hold, rack, pool = (col(one) for one in (NodeRow.state, NodeRow.hold, NodeRow.rack, NodeRow.pool))
     counts: _Counts = {}
     # In the order of the index `nodes_in_fleet`, so that it alone is read: the nodes themselves are long.
-    alike = select(state, hold, rack, pool, func.count()).where(col(NodeRow.last_seen_at).is_not(None))
-    for in_state, held, racked, named, total in tx.session.execute(alike.group_by(state, hold, rack, pool)):
-        if in_state != NodeState.REVOKED.value:
-            _add(counts, named, racked, int(total), int(total) if _means_out(in_state, held) else 0)
+    for in_state, held, racked, named, total in tx.session.execute(
+        select(state, hold, rack, pool, func.count()).where(_in_fleet()).group_by(state, hold, rack, pool)
+    ):
+        _add(counts, named, racked, int(total), int(total) if _means_out(in_state, held) else 0)
     tx.know(_COUNTS, counts)
 
 

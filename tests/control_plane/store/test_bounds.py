@@ -46,4 +46,5 @@ async def test_the_count_reads_one_index_and_no_node(world: World) -> None:
         ((statement, parameters),) = asked
         return [str(row[-1]) for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
 
-    assert await world.store.read(plan) == ["SCAN nodes USING INDEX nodes_in_fleet"]
+    (step,) = await world.store.read(plan)
+    assert step.endswith(" INDEX nodes_in_fleet")  # what stands before it depends on SQLite's version
