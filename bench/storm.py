@@ -40,6 +40,7 @@ from control_plane.model.bounds import Bound, BoundScope
 from control_plane.model.identity import CertificateSerial, NodePrincipal
 from control_plane.model.ids import NODE, NodeId, derived_id
 from control_plane.model.record import Noun
+from control_plane.services.link_answers import LateAnswers
 from control_plane.services.link_dispatch import LinkDispatch
 from control_plane.services.link_health_writer import LinkHealthWriter
 from control_plane.services.link_registry import LinkRegistry
@@ -72,7 +73,8 @@ class Fleet:
         self.names = {derived_id(NODE, f"host-{index}"): f"host-{index}" for index in range(number)}
         self.sessions: dict[NodeId, LinkSession] = {}
         self.registry = LinkRegistry(clock=clock)
-        self.health = LinkHealthWriter(store, urgency=urgency)
+        self.answers = LateAnswers(urgency)
+        self.health = LinkHealthWriter(store, self.answers, urgency=urgency)
 
     async def join(self, limits: dict[BoundScope, Bound]) -> None:
         """Put every host into the books, and its link into the registry."""
@@ -91,6 +93,7 @@ class Fleet:
                 clock=self._clock,
                 terms=LinkTerms(lease_seconds=3600.0),
                 registry=self.registry,
+                answers=self.answers,
                 changed=lambda _: None,
                 health_changed=self.health.changed,
             )
@@ -187,6 +190,7 @@ async def measure(url: str, options: argparse.Namespace) -> dict[str, object]:
         for one in (
             Heap(clock, urgent=lambda: urgency.is_urgent).run(),
             fleet.health.run(),
+            fleet.answers.run(),
             dispatch.run(),
             Incidents(store, governor, urgency=urgency).run(),
             books.follow(),

@@ -20,6 +20,7 @@ from control_plane.model.health import HealthEvent
 from control_plane.model.ids import NodeId, RepairId
 from control_plane.model.repair import RepairReport
 from control_plane.services.allowance import Allowance
+from control_plane.services.link_answers import LateAnswers
 from control_plane.services.link_session import LinkSession
 from control_plane.store import audit
 from control_plane.store.database import Store, Tx
@@ -56,9 +57,10 @@ class _Batch:
 class LinkHealthWriter:
     """The one loop that writes health for all links; `run` it in a task group."""
 
-    def __init__(self, store: Store, *, urgency: Urgency | None = None) -> None:
+    def __init__(self, store: Store, answers: LateAnswers, *, urgency: Urgency) -> None:
         self._store = store
-        self._urgency = urgency or Urgency()
+        self._answers = answers
+        self._urgency = urgency
         self._pressing: dict[LinkSession, None] = {}
         self._changed: dict[LinkSession, None] = {}
         self._patient_since = 0.0
@@ -225,7 +227,7 @@ class LinkHealthWriter:
         session.health.written(len(batch.records))
         if taken is not None:
             if batch.records:
-                session.outbox.put_spool_ack(batch.spool_id, taken.sequence)
+                self._answers.spool(session.outbox, batch.spool_id, taken.sequence)
             if taken.foreign and session.node_id not in self._audited:
                 self._audited.add(session.node_id)
                 log.warning("link.foreign_repair", node_id=session.node_id)

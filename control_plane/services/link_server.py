@@ -12,6 +12,7 @@ from control_plane.identity.ca import CertificateAuthority
 from control_plane.model.identity import NodePrincipal
 from control_plane.model.ids import AllocationId
 from control_plane.services.link_admission import LinkAdmission
+from control_plane.services.link_answers import LateAnswers
 from control_plane.services.link_books import Settled
 from control_plane.services.link_claims import GpuClaims
 from control_plane.services.link_dispatch import LinkDispatch
@@ -71,6 +72,7 @@ class NodeLinks:
         admission: LinkAdmission | None = None,
         urgency: Urgency | None = None,
     ) -> None:
+        urgency = urgency or Urgency()
         self._store = store
         self._peers = peers
         self._admission = admission or LinkAdmission(clock)
@@ -85,7 +87,8 @@ class NodeLinks:
         replica = "" if peers is None else peers.name
         self._writer = LinkWriter(store, ca, registry, self._claims, terms=terms, clock=clock, replica=replica)
         self._recorder = LinkRecorder(store, registry, self._claims, self._writer, clock=clock, replica=replica)
-        self._health = LinkHealthWriter(store, urgency=urgency)
+        self._answers = LateAnswers(urgency)
+        self._health = LinkHealthWriter(store, self._answers, urgency=urgency)
         self._verdicts = LinkVerdicts(store, grace_seconds=terms.verdict_seconds, clock=clock)
         elsewhere = (
             None
@@ -123,6 +126,7 @@ class NodeLinks:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._writer.run())
             tasks.create_task(self._health.run())
+            tasks.create_task(self._answers.run())
             tasks.create_task(self._dispatch.run())
             tasks.create_task(self._presence.run())
             tasks.create_task(self._end_silent())
@@ -229,6 +233,7 @@ class NodeLinks:
             clock=self._clock,
             terms=terms,
             registry=self.registry,
+            answers=self._answers,
             changed=self._writer.changed,
             health_changed=self._health.changed,
         )

@@ -18,6 +18,7 @@ from control_plane.model.node import HostInventory
 from control_plane.model.report import MemberReport
 from control_plane.services import reader
 from control_plane.services.allowance import Allowance
+from control_plane.services.link_answers import LateAnswers
 from control_plane.services.link_books import MemberKey
 from control_plane.services.link_inbox import HealthInbox
 from control_plane.services.link_outbox import Outbox
@@ -46,6 +47,7 @@ class LinkSession:
     """The state of one stream. `changed` is called when something waits for the writer."""
 
     __slots__ = (
+        "_answers",
         "_boot_id",
         "_changed",
         "_clock",
@@ -84,6 +86,7 @@ class LinkSession:
         clock: Clock,
         terms: LinkTerms,
         registry: LinkRegistry,
+        answers: LateAnswers,
         changed: Callable[["LinkSession"], None],
         health_changed: Callable[["LinkSession"], None],
     ) -> None:
@@ -110,6 +113,7 @@ class LinkSession:
         self._clock = clock
         self._terms = terms
         self._registry = registry
+        self._answers = answers
         self._changed = changed
         self._health_changed = health_changed
         self._renewals = 0
@@ -165,8 +169,9 @@ class LinkSession:
             case "heartbeat":
                 self.health.note_clock(request.heartbeat.host_time)
                 # A host without an answer finds who is in charge, or stops its jobs before they start elsewhere.
-                if self._registry.may_acknowledge(self.node_id, self._terms.lease_seconds):
-                    self.outbox.put_heartbeat_ack(request.heartbeat.sequence)
+                lease_seconds = self._terms.lease_seconds
+                if self._registry.may_acknowledge(self.node_id, lease_seconds):
+                    self._answers.heartbeat(self.outbox, request.heartbeat.sequence, lease_seconds=lease_seconds)
             case "member_report":
                 self._take_report(request.member_report)
             case "inventory":

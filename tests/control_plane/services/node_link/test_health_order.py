@@ -8,6 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from control_plane.model.identity import CertificateSerial, NodePrincipal
 from control_plane.model.ids import NodeId
+from control_plane.services.link_answers import LateAnswers
 from control_plane.services.link_health_writer import LinkHealthWriter
 from control_plane.services.link_registry import LinkRegistry
 from control_plane.services.link_session import LinkSession
@@ -26,7 +27,8 @@ class Desk:
         self.clock = FakeClock()
         self.urgency = Urgency(linger_seconds=3600.0)
         store = SimpleNamespace(clock=self.clock)
-        self.writer = LinkHealthWriter(store, urgency=self.urgency)  # type: ignore[arg-type] # nothing is stored
+        self.answers = LateAnswers(self.urgency)
+        self.writer = LinkHealthWriter(store, self.answers, urgency=self.urgency)  # type: ignore[arg-type] # nothing is stored
         self.registry = LinkRegistry(clock=self.clock)
 
     def host(self, name: str) -> LinkSession:
@@ -36,6 +38,7 @@ class Desk:
             clock=self.clock,
             terms=LinkTerms(),
             registry=self.registry,
+            answers=self.answers,
             changed=lambda _: None,
             health_changed=self.writer.changed,
         )

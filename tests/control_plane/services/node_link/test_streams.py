@@ -17,12 +17,14 @@ from control_plane.model.action import RevokeNode
 from control_plane.model.identity import CertificateSerial, NodePrincipal
 from control_plane.model.ids import NODE, NodeId, new_id
 from control_plane.model.node import NodeState
+from control_plane.services.link_answers import LateAnswers
 from control_plane.services.link_registry import LinkRegistry
 from control_plane.services.link_session import LinkSession, end_silent
 from control_plane.services.link_stream import LinkStream
 from control_plane.services.link_terms import LinkTerms
 from control_plane.store import nodes
 from control_plane.store.database import Store, Tx
+from control_plane.urgency import Urgency
 from orquanta.v1 import node_link_pb2
 from tests.control_plane.services.node_link.hosts import key_pem, signing_request
 from tests.control_plane.services.node_link.rig import Rig, running
@@ -160,6 +162,7 @@ def alone() -> LinkSession:
         clock=clock,
         terms=LinkTerms(lease_seconds=15.0),
         registry=LinkRegistry(clock=clock),
+        answers=LateAnswers(Urgency()),
         changed=lambda _: None,
         health_changed=lambda _: None,
     )
