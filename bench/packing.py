@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 
 from bench.figures import machine
@@ -33,19 +33,23 @@ DEFAULT_LIST = "openb_pod_list_default"
 PUBLISHED_FILE = "fgd_published_results.csv"
 PUBLISHED_NAMES = {"fgd": "FGD", "bestfit": "BestFit", "random": "Random"}
 SEEDS = tuple(range(42, 52))
+DRAWS = {"random": 6}
+"""Runs of a seed of what goes by chance: a single one is 0.3 points beside their mean."""
 MAX_SEEDS = 1_000
 PROCESSES = 2
 REHEARSALS = 40
 TARGET_DEFAULT_PERCENT = 96.1
 TARGET_OVER_FGD_POINTS = 0.4
 TARGET_FROM_PUBLISHED_POINTS = 0.15
+DEVIATIONS = 3.0
+"""So many standard errors a published mean of runs by chance may be from the true one."""
 MAX_DECISION_MS = 0.5
 _LAST = len(MARKS) - 1  # the mark at the end of the protocol
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """The runs of one policy on one list, one a seed."""
+    """The runs of one policy on one list, one a seed; of what goes by chance, several."""
 
     runs: tuple[Run, ...]
 
@@ -72,15 +76,15 @@ def _tasks(path: Path) -> list[Task]:
     return read_tasks(path)
 
 
-def run_one(work: tuple[Path, Path, str, int, str, Values | None]) -> Run:
+def run_one(work: tuple[Path, Path, str, int, str, Values | None, int]) -> Run:
     """One replay, in whatever process this is."""
-    nodes, pods, policy, seed, through, values = work
-    return replay(_nodes(nodes), _tasks(pods), policy, seed, through, values)
+    nodes, pods, policy, seed, through, values, draw = work
+    return replay(_nodes(nodes), _tasks(pods), policy, seed, through, values, draw)
 
 
 def rehearsal(nodes: Path, pods: Path, seed: int, values: Values) -> float:
     """Allocated percent of one rehearsed order, in the mean of MARKS: what fills up late must not fail tasks early."""
-    marks = run_one((nodes, pods, OURS, seed, "arrays", values)).allocated
+    marks = run_one((nodes, pods, OURS, seed, "arrays", values, 0)).allocated
     return statistics.fmean(percent for percent in marks if not math.isnan(percent))
 
 
@@ -95,14 +99,20 @@ def measure(pool: ProcessPoolExecutor, pods: Path, options: argparse.Namespace) 
         values = rehearse(_tasks(pods), partial(rehearsal, nodes, pods), pool, options.rehearsals).values
         print(f"{pods.stem}: rehearsed in {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
     works = [
-        (nodes, pods, policy, seed, options.through if policy == OURS else "arrays", values if policy == OURS else None)
-        for policy, seed in product(policies, seeds)
+        (
+            nodes,
+            pods,
+            policy,
+            seed,
+            options.through if policy == OURS else "arrays",
+            values if policy == OURS else None,
+            draw,
+        )
+        for policy in policies
+        for seed, draw in product(seeds, range(DRAWS.get(policy, 1)))
     ]
-    runs = list(pool.map(run_one, works))
-    return {
-        policy: Column(tuple(runs[number * len(seeds) : (number + 1) * len(seeds)]))
-        for number, policy in enumerate(policies)
-    }
+    runs = pool.map(run_one, works)
+    return {policy: Column(tuple(islice(runs, len(seeds) * DRAWS.get(policy, 1)))) for policy in policies}
 
 
 def read_published(directory: Path) -> dict[tuple[str, str], tuple[tuple[float, float], ...]]:
@@ -156,11 +166,14 @@ def missed(
         misses.append(f"{name}: ours is not {TARGET_OVER_FGD_POINTS} points above FGD")
     if ours and ours.decision_ms() > MAX_DECISION_MS:
         misses.append(f"{name}: a decision of ours takes more than {MAX_DECISION_MS} ms")
-    for policy in ("fgd", "bestfit"):
+    for policy in ("fgd", "bestfit", "random"):
         column, known = columns.get(policy), published.get((name, PUBLISHED_NAMES[policy]))
         if column and known and len(column.runs) >= len(SEEDS):
-            apart = column.mean(_LAST) - known[_LAST][0]
-            if abs(apart) > TARGET_FROM_PUBLISHED_POINTS:
+            mean, deviation = known[_LAST]
+            apart = column.mean(_LAST) - mean
+            # The published mean of Random is itself a matter of chance, of ten runs.
+            chance = DEVIATIONS * deviation / math.sqrt(len(SEEDS)) if policy in DRAWS else 0.0
+            if abs(apart) > max(TARGET_FROM_PUBLISHED_POINTS, chance):
                 misses.append(f"{name}: {policy} is {apart:+.2f} from the published mean")
     return misses
 

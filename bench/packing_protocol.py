@@ -113,7 +113,9 @@ def _milli(task: Task) -> int:
     return task.demand.gpu_count * task.demand.gpu_milli
 
 
-def make_policy(name: str, tasks: list[Task], state: ClusterState, seed: int, values: Values | None) -> Policy:
+def make_policy(
+    name: str, tasks: list[Task], state: ClusterState, seed: tuple[int, int], values: Values | None
+) -> Policy:
     """The policy of this name; what it may know is the list of tasks, not their order."""
     match name:
         case "value":
@@ -141,7 +143,9 @@ class Placer(Protocol):
 class StatePlacer:
     """Places by a policy on a ClusterState; the policy may know the list of tasks, not their order."""
 
-    def __init__(self, nodes: list[Node], tasks: list[Task], policy: str, seed: int, values: Values | None) -> None:
+    def __init__(
+        self, nodes: list[Node], tasks: list[Task], policy: str, seed: tuple[int, int], values: Values | None
+    ) -> None:
         self._state = ClusterState(nodes)
         self._policy = make_policy(policy, tasks, self._state, seed, values)
 
@@ -155,14 +159,14 @@ class StatePlacer:
 
 
 def make_placer(
-    through: str, nodes: list[Node], tasks: list[Task], policy: str, seed: int, values: Values | None
+    through: str, nodes: list[Node], tasks: list[Task], policy: str, seed: tuple[int, int], values: Values | None
 ) -> Placer:
     """What places the tasks. Raises TraceError if there is no such thing."""
     match through:
         case "arrays":
             return StatePlacer(nodes, tasks, policy, seed, values)
         case "hosts":
-            return HostsPlacer(nodes, policy, seed)
+            return HostsPlacer(nodes, policy, seed[0])
         case _:
             raise TraceError(f"tasks are not placed through {through!r}; choose from {', '.join(THROUGH)}")
 
@@ -174,17 +178,19 @@ def replay(
     seed: int,
     through: str = "arrays",
     values: Values | None = None,
+    draw: int = 0,
 ) -> Run:
     """One run: nothing departs, and what finds no room is dropped for good. Policies of a seed see the same order.
 
-    `values` of shares are those that ours goes by; without them, it computes its own.
+    `values` of shares are those that ours goes by; without them, it computes its own. `draw`: which of the runs of a
+    seed this is, of a policy that goes by chance.
     """
     chance = np.random.default_rng(seed)
     capacity = sum(node.gpu_count for node in nodes) * WHOLE_GPU_MILLI
     coming = list(arrivals(tasks, capacity, chance))
     # Ties go to the first node, so one order of the nodes, drawn for the run, decides all of them.
     ordered = [nodes[number] for number in chance.permutation(len(nodes))]
-    placer = make_placer(through, ordered, tasks, policy_name, seed, values)
+    placer = make_placer(through, ordered, tasks, policy_name, (seed, draw), values)
     totals, counts = [0.0] * len(MARKS), [0] * len(MARKS)
     asked = taken = 0
     began = time.process_time()

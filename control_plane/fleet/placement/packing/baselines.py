@@ -1,5 +1,7 @@
 """BestFit and Random, the plain policies that others are measured against."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from control_plane.fleet.placement.packing.model import Assignment, Demand, Task
@@ -32,7 +34,7 @@ def best_fit() -> ScoredPolicy:
 class RandomPolicy:
     """A node with room, and on it a GPU with room, each by chance from the seed."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int | Sequence[int]) -> None:
         self._chance = np.random.default_rng(seed)
 
     def choose(self, state: ClusterState, task: Task) -> Assignment | None:
