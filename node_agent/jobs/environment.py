@@ -38,12 +38,22 @@ def marks(name: str, jobs_dir: Path) -> dict[str, str]:
     return {MARKER: name, STATE_MARKER: state_mark(jobs_dir)}
 
 
+def cgroup_name(name: str, jobs_dir: Path) -> str:
+    """Return what the cgroups of the member with this name are called, beside those of other daemons on its host."""
+    return f"{name}@{state_mark(jobs_dir)}"
+
+
 def is_marked(entries: Collection[bytes], name: str, mark: str) -> bool:
     """Tell whether a process with this environment belongs to the member. Older daemons marked theirs by name alone."""
     if f"{MARKER}={name}".encode() not in entries:
         return False
     state = f"{STATE_MARKER}=".encode()
     return f"{STATE_MARKER}={mark}".encode() in entries or not any(entry.startswith(state) for entry in entries)
+
+
+def is_anothers(entries: Collection[bytes], name: str, mark: str) -> bool:
+    """Tell whether a process with this environment belongs to another daemon's member of the same name."""
+    return f"{MARKER}={name}".encode() in entries and not is_marked(entries, name, mark)
 
 
 def host_environment(work_dir: str, temporary_dir: str, user_name: str, extra: Mapping[str, str]) -> dict[str, str]:

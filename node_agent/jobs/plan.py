@@ -37,6 +37,7 @@ def make(spec: MemberSpec, settings: RunnerSettings, directory: Path) -> tuple[d
         "gpu_share_enforced": bool(spec.gpu_milli) and settings.mps_pipe_directory is not None,
         "fence_grace_seconds": settings.fence_grace_seconds,
         "cgroup_parent": settings.cgroup_parent,
+        "cgroup_name": environment.cgroup_name(str(spec.key), settings.jobs_dir),
         "isolate": settings.isolate_pids,
         "limits": {
             "memory_bytes": spec.memory_limit_bytes,

@@ -14,7 +14,7 @@ import structlog
 
 from node_agent.jobs import proc
 from node_agent.jobs.directory import SUPERVISOR_CODE, MemberDirectory
-from node_agent.jobs.environment import STATE_MARKER, is_marked, state_mark
+from node_agent.jobs.environment import STATE_MARKER, cgroup_name, is_anothers, is_marked, state_mark
 from node_agent.jobs.spec import MemberKey
 from node_agent.jobs.status import Outcome
 from node_agent.jobs.supervisor.cgroups import Cgroup
@@ -60,7 +60,7 @@ async def recover(
         "runtime_seconds": max(0.0, ended_at - started_at) if started_at is not None else 0.0,
     }
     if same_boot and plan["cgroup_parent"] is not None:
-        group = Cgroup.find(plan["cgroup_parent"], plan["name"])
+        group = _cgroups(directory, plan)
         fields["peak_memory_bytes"] = group.peak_memory_bytes()
         await asyncio.to_thread(group.remove)
     return await asyncio.to_thread(directory.bury, fields)
@@ -72,7 +72,7 @@ async def destroy(directory: MemberDirectory, name: str, cgroup_parent: str | No
     if supervisor is not None and supervisor.alive:
         with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
             os.kill(supervisor.pid, signal.SIGKILL)
-    await _kill_all(directory, {"name": name, "cgroup_parent": cgroup_parent})
+    await _clear(directory, name, cgroup_parent)
 
 
 def orphans(jobs_dir: Path, known: Collection[MemberKey]) -> dict[MemberKey, int]:
@@ -98,7 +98,7 @@ async def destroy_orphan(pid: int, jobs_dir: Path, key: MemberKey, cgroup_parent
 
 async def destroy_left(jobs_dir: Path, key: MemberKey, cgroup_parent: str | None) -> None:
     """Kill what is left of a member on this host whose supervisor is dead and whose directory is gone."""
-    await _kill_all(MemberDirectory(jobs_dir / str(key)), {"name": str(key), "cgroup_parent": cgroup_parent})
+    await _clear(MemberDirectory(jobs_dir / str(key)), str(key), cgroup_parent)
 
 
 def _message(directory: MemberDirectory, *, started: bool, same_boot: bool) -> str:
@@ -109,6 +109,14 @@ def _message(directory: MemberDirectory, *, started: bool, same_boot: bool) -> s
     return f"{what}; the job's processes were killed with it, run it again" + (
         f". Its last words: {trace}" if trace else ""
     )
+
+
+async def _clear(directory: MemberDirectory, name: str, cgroup_parent: str | None) -> None:
+    """Leave nothing of a member of which no plan is left, whether this daemon or an older one has started it."""
+    older = {"name": name, "cgroup_parent": cgroup_parent}
+    for plan in ({**older, "cgroup_name": cgroup_name(name, directory.path.parent)}, older):
+        await _kill_all(directory, plan)
+        await asyncio.to_thread(_cgroups(directory, plan).remove)
 
 
 async def _kill_all(directory: MemberDirectory, plan: dict[str, Any]) -> bool:
@@ -124,14 +132,13 @@ async def _kill_all(directory: MemberDirectory, plan: dict[str, Any]) -> bool:
 
 def _kill_once(directory: MemberDirectory, plan: dict[str, Any]) -> bool:
     found: set[int] = set()
-    if plan["cgroup_parent"] is not None:
-        group = Cgroup.find(plan["cgroup_parent"], plan["name"])
-        group.kill()
-        found |= {pid for pid in group.pids() if proc.start_time(pid) is not None}
+    group = _cgroups(directory, plan)
+    group.kill()
+    found |= {pid for pid in group.pids() if proc.start_time(pid) is not None}
     init = (directory.read_status() or {}).get("init")
     if init is not None and proc.is_alive(init[0], init[1]):
         found.add(init[0])
-    mark = plan.get("env", {}).get(STATE_MARKER) or state_mark(directory.path.parent)
+    mark = _mark(directory, plan)
     for pid in proc.all_pids():
         if pid in found or not is_marked(proc.environment_entries(pid), plan["name"], mark):
             continue
@@ -144,6 +151,26 @@ def _kill_once(directory: MemberDirectory, plan: dict[str, Any]) -> bool:
         except (ProcessLookupError, PermissionError):
             continue
     return bool(found)
+
+
+def _cgroups(directory: MemberDirectory, plan: dict[str, Any]) -> Cgroup:
+    """Return what is left of a member's cgroups.
+
+    Older daemons called them by the member's name alone: those of one host could share them, and what another one's
+    processes are in is not returned.
+    """
+    if plan["cgroup_parent"] is None:
+        return Cgroup({})
+    if "cgroup_name" in plan:
+        return Cgroup.find(plan["cgroup_parent"], plan["cgroup_name"])
+    group = Cgroup.find(plan["cgroup_parent"], plan["name"])
+    mark = _mark(directory, plan)
+    shared = any(is_anothers(proc.environment_entries(pid), plan["name"], mark) for pid in group.pids())
+    return Cgroup({}) if shared else group
+
+
+def _mark(directory: MemberDirectory, plan: dict[str, Any]) -> str:
+    return plan.get("env", {}).get(STATE_MARKER) or state_mark(directory.path.parent)
 
 
 async def _end_elsewhere(plan: dict[str, Any]) -> None:

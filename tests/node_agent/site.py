@@ -53,7 +53,7 @@ class Site:
 
 
 def allocation(number: int = 1) -> str:
-    """Return the id of an allocation of which no other process of tests has one: jobs share their cgroups by name."""
+    """Return the id of an allocation of which no other process of tests has one: members are looked for by name."""
     return f"a-{os.getpid():09d}{number:03d}"
 
 

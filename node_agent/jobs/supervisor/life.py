@@ -109,7 +109,7 @@ class Supervisor:
     def _start(self) -> tuple[Tree, Pipes]:
         plan = self._plan
         if plan.cgroup_parent is not None and plan.container is None and plan.site is None:
-            self._cgroup = Cgroup.create(plan.cgroup_parent, plan.name, plan.limits)
+            self._cgroup = Cgroup.create(plan.cgroup_parent, plan.cgroup_name, plan.limits)
         command = Command(plan.argv, plan.env, plan.cwd, plan.user, self._cgroup.join_files())
         self._begun = self._started = proc.boottime_seconds()
         if plan.site is not None:

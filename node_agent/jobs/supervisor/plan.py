@@ -30,6 +30,7 @@ class Plan:
         self.isolate: bool = raw["isolate"]
         self.limits: dict[str, int | None] = raw["limits"]
         self.cgroup_parent: str | None = raw["cgroup_parent"]
+        self.cgroup_name: str = raw.get("cgroup_name", self.name)
         self.log_segment_bytes: int = raw["log_segment_bytes"]
         self.log_segments: int = raw["log_segments"]
         self.fence_file: str = raw["fence_file"]

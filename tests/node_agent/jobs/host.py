@@ -15,7 +15,7 @@ from typing import Any
 
 from node_agent.clock import SystemClock
 from node_agent.jobs.directory import MemberDirectory
-from node_agent.jobs.environment import MARKER
+from node_agent.jobs.environment import MARKER, cgroup_name
 from node_agent.jobs.proc import all_pids, environment_entries, kernel_oom_kills, start_time
 from node_agent.jobs.runner import JobRunner
 from node_agent.jobs.settings import RunnerSettings
@@ -55,7 +55,7 @@ asyncio.run(main())
 def spec(name: str, command: str | tuple[str, ...], **fields: Any) -> MemberSpec:  # any field of a specification
     """A member of an allocation and a job named after it, alone in its gang.
 
-    No other process of tests names a member so: a daemon kills what carries the name of its member, wherever it is.
+    No other process of tests names a member so: what is left of one is looked for by its name, wherever it is.
     """
     return MemberSpec(
         f"a-{name}-{os.getpid()}", f"j-{name}", 1, command=command, **{"rank": 0, "world": 1, **DEFAULTS, **fields}
@@ -112,7 +112,8 @@ class Host:
             kill_processes_of(path.name)
             kill_supervisor(MemberDirectory(path))
             if self.settings.cgroup_parent is not None:
-                Cgroup.find(self.settings.cgroup_parent, path.name).remove()
+                for name in (path.name, cgroup_name(path.name, self.settings.jobs_dir)):
+                    Cgroup.find(self.settings.cgroup_parent, name).remove()
         shutil.rmtree(self.settings.state_dir, ignore_errors=True)
 
 

@@ -92,24 +92,6 @@ async def test_a_killed_supervisor_takes_its_whole_job_with_it(any_host: Host) -
     assert "run it again" in status.message
 
 
-async def test_a_daemon_kills_no_job_of_another_one_on_its_host_that_names_its_member_alike(tmp_path: Path) -> None:
-    mine, theirs = (Host(tmp_path / name, isolate_pids=False, cgroup_parent=None) for name in ("mine", "theirs"))
-    job = spec("twin", "sleep 1000")
-    try:
-        async with mine.daemon() as runner, theirs.daemon() as other:
-            for one in (runner, other):
-                await one.converge({job.key: job})
-                await running(one, job.key)
-            os.kill(supervisor_pid(mine, job.key), signal.SIGKILL)
-            assert (await ended(runner, job.key)).outcome is Outcome.SUPERVISOR_LOST
-            assert other.statuses()[job.key].pid in processes_of(job.key)
-            await other.converge({})
-            assert (await ended(other, job.key)).outcome is Outcome.STOPPED
-    finally:
-        mine.clean_up()
-        theirs.clean_up()
-
-
 @pytest.mark.skipif(not has_capability(CAP_SYS_ADMIN), reason="this process may not make process namespaces")
 async def test_a_job_in_a_namespace_dies_with_its_supervisor_even_without_a_daemon(host: Host) -> None:
     """In a namespace of its own, a job dies with its supervisor by the kernel's hand alone."""
