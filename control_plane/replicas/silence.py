@@ -5,6 +5,8 @@ and counts on its own monotonic clock from when it saw the change: the replicas'
 """
 
 import asyncio
+from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
@@ -32,7 +34,11 @@ class FleetSilence:
         self._clock = store.clock
         self._from = self._clock.monotonic()
         self._looked_at = self._from
-        self._stamps: dict[NodeId, tuple[datetime, datetime | None]] = {}
+        self._position: int | None = None
+        self._linked: dict[NodeId, datetime] = {}
+        self._written: dict[NodeId, datetime] = {}
+        self._counts: Counter[datetime] = Counter()
+        """How many nodes were heard at each moment, as it is written."""
         self.lease_seconds = 0.0
         """Where several control planes share the links, each host is told the lease that is set."""
         self._heard: dict[NodeId, float] = {}
@@ -53,17 +59,36 @@ class FleetSilence:
 
     async def look(self) -> None:
         """Look once. Raises Unavailable."""
-        stamps, holders = await self._store.read(lambda tx: (link_holders.last_seen(tx), link_holders.every(tx)))
+        (self._position, linked), written, holders = await self._store.read(
+            lambda tx: (
+                link_holders.linked_at(tx, self._position),
+                link_holders.heard_at(tx, self._counts),
+                link_holders.holders(tx),
+            )
+        )
         now = self._clock.monotonic()
         if now - self._looked_at > _BLIND_SECONDS:
             self._from = now
         self._looked_at = now
-        self._heard.update({node_id: now for node_id, at in stamps.items() if self._stamps.get(node_id) != at})
-        self._stamps = stamps
+        self._heard.update(dict.fromkeys((*self._linked_anew(linked), *self._written_anew(written)), now))
         if now - self._from < _BLIND_SECONDS:
             return  # who leads since a moment ago may not have heard everybody
-        for replica in sorted({name for name in holders.values() if not self._directory.is_there(name)}):
-            await self._forget(replica)
+        for replica in holders:
+            if not self._directory.is_there(replica):
+                await self._forget(replica)
+
+    def _linked_anew(self, linked: Mapping[NodeId, datetime]) -> list[NodeId]:
+        anew = [node_id for node_id, at in linked.items() if self._linked.get(node_id) != at]
+        self._linked.update(linked)
+        return anew
+
+    def _written_anew(self, written: Mapping[NodeId, datetime]) -> list[NodeId]:
+        anew = [node_id for node_id, at in written.items() if self._written.get(node_id) != at]
+        self._counts.subtract(self._written[node_id] for node_id in anew if node_id in self._written)
+        self._written.update(written)
+        self._counts.update(written[node_id] for node_id in anew)
+        self._counts = +self._counts  # without moments at which nobody was heard last
+        return anew
 
     async def _forget(self, replica: str) -> None:
         """A lost replica is not its hosts' fault: each has a whole lease from now on to link to another one."""

@@ -1,21 +1,24 @@
 """Which replica holds the link of which node, where several control planes share the database."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlmodel import col
 
 from control_plane.model.ids import NodeId
 from control_plane.model.record import Noun
-from control_plane.store import nodes
+from control_plane.store import events, nodes
 from control_plane.store.database import Tx
-from control_plane.store.tables import ControlRow, NodeRow
+from control_plane.store.pages import batched
+from control_plane.store.tables import ControlRow, NodeRow, SightingRow
 
 MOVED: Final = "node.link_moved"
 """The kind of the event which tells a replica that another one holds the link now."""
 
 _PREFIX: Final = "link:"
+_EVENTS_MAX: Final = 500
 
 
 def take(tx: Tx, node_id: NodeId, replica: str) -> None:
@@ -49,9 +52,23 @@ def every(tx: Tx) -> dict[NodeId, str]:
     return {NodeId(key.removeprefix(_PREFIX)): value for key, value in tx.session.execute(query)}
 
 
+def holders(tx: Tx) -> tuple[str, ...]:
+    """Return the replicas that hold links, by name: found one after the other, whatever number of links each holds."""
+    value, found, after = col(ControlRow.value), list[str](), ""
+    while True:
+        query = select(value).where(value > after, col(ControlRow.key).startswith(_PREFIX)).order_by(value).limit(1)
+        name: str | None = tx.session.execute(query).scalar()
+        if name is None:
+            return tuple(found)
+        found.append(name)
+        after = name
+
+
 def held_by(tx: Tx, replica: str) -> tuple[NodeId, ...]:
     """Return the nodes whose links a replica holds."""
-    return tuple(node_id for node_id, value in every(tx).items() if value == replica)
+    key = col(ControlRow.key)
+    found = tx.session.execute(select(key).where(col(ControlRow.value) == replica, key.startswith(_PREFIX)))
+    return tuple(NodeId(one.removeprefix(_PREFIX)) for one in found.scalars())
 
 
 def drop(tx: Tx, replica: str) -> tuple[NodeId, ...]:
@@ -65,8 +82,33 @@ def drop(tx: Tx, replica: str) -> tuple[NodeId, ...]:
     return dropped
 
 
-def last_seen(tx: Tx) -> dict[NodeId, tuple[datetime, datetime | None]]:
-    """Return when each node's link came up and when the node was heard since, as whoever heard it wrote."""
+def linked_at(tx: Tx, position: int | None) -> tuple[int, dict[NodeId, datetime]]:
+    """Return how far events are known, and when the link of each node came up last that has one after `position`.
+
+    A link that comes up is such an event. Of all nodes if there is no position, or it is too far back.
+    """
+    newest = events.newest(tx)
     query = select(col(NodeRow.id), col(NodeRow.last_seen_at)).where(col(NodeRow.last_seen_at).is_not(None))
-    heard = nodes.sightings(tx)
-    return {NodeId(node_id): (up, heard.get(node_id)) for node_id, up in tx.session.execute(query) if up is not None}
+    if position is not None and events.oldest(tx) <= position + 1:
+        found = events.after(tx, position, limit=_EVENTS_MAX, nouns=(Noun.NODE,))
+        if len(found) < _EVENTS_MAX:
+            query = query.where(col(NodeRow.id).in_({event.id for event in found}))
+    return newest, {NodeId(node_id): at for node_id, at in tx.session.execute(query) if at is not None}
+
+
+def heard_at(tx: Tx, known: Mapping[datetime, int]) -> dict[NodeId, datetime]:
+    """Return when nodes were heard, as whoever heard them wrote: of all that were not when they are known to have been.
+
+    `known` is how many nodes have been heard at each moment. Hundreds of nodes are written down with one moment: those
+    of a moment of which there are no more than that are left unread, for none has come to them.
+    """
+    if not known:
+        return nodes.sightings(tx)
+    at = col(SightingRow.heard_at)
+    counts = tx.session.execute(select(at, func.count()).group_by(at))
+    fresh = [moment for moment, count in counts if count > known.get(moment, 0)]
+    return {
+        NodeId(node_id): moment
+        for moments in batched(fresh)
+        for node_id, moment in tx.session.execute(select(col(SightingRow.node_id), at).where(at.in_(moments)))
+    }

@@ -336,6 +336,7 @@ class ControlRow(Table, table=True):
     changed_by: str = ""
     reason: str = ""
     changed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    __table_args__ = (Index("control_by_value", "value", "key"),)  # which links a replica holds
 
 
 class TraceRow(Table, table=True):

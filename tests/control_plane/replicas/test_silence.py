@@ -91,6 +91,35 @@ async def test_a_wall_clock_that_is_off_makes_nobody_silent(
     assert silence.silent_for_seconds(node.id) == 0
 
 
+async def test_hosts_that_two_replicas_heard_at_one_moment_are_both_heard(
+    store: Store, directory: Directory, clock: FakeClock
+) -> None:
+    world = World.on(store, clock)
+    one, other = await world.node("one"), await world.node("other")
+    silence = FleetSilence(store, directory)
+    for _ in range(5):
+        clock.advance(1)
+        await hears(store, clock, one)
+        await silence.look()
+        await hears(store, clock, other)
+        await silence.look()
+    assert (silence.silent_for_seconds(one.id), silence.silent_for_seconds(other.id)) == (0, 0)
+
+
+async def test_a_host_whose_link_has_come_up_again_is_heard(
+    store: Store, directory: Directory, clock: FakeClock
+) -> None:
+    world = World.on(store, clock)
+    back, away = await world.node("back"), await world.node("away")
+    silence = FleetSilence(store, directory)
+    for _ in range(5):
+        await silence.look()
+        clock.advance(2)
+    await store.write(lambda tx: nodes.update(tx, back.id, connected=True, last_seen_at=clock.now()))
+    await silence.look()
+    assert (silence.silent_for_seconds(back.id), silence.silent_for_seconds(away.id)) == (0, 10)
+
+
 async def test_while_the_database_was_away_nobody_was_silent(
     store: Store, directory: Directory, clock: FakeClock
 ) -> None:

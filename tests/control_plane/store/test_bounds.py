@@ -1,14 +1,11 @@
 """How many nodes are out of service is counted for every batch of repairs."""
 
-from typing import Any
-
-from sqlalchemy import event
-
 from control_plane.governor import holds
 from control_plane.model.bounds import Level
 from control_plane.model.node import NodeHold, NodeState
 from control_plane.store import bounds, nodes
 from control_plane.store.database import Tx
+from tests.control_plane.store.plans import steps
 from tests.control_plane.world import World
 
 
@@ -33,18 +30,5 @@ async def test_the_count_reads_one_index_and_no_node(world: World) -> None:
     """A node is kilobytes long: to read ten thousand of them for each batch takes longer than to treat it."""
     await world.node("a")
 
-    def plan(tx: Tx) -> list[str]:
-        asked: list[tuple[str, Any]] = []
-        connection = tx.session.connection()
-
-        def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
-            asked.append((statement, parameters))
-
-        event.listen(connection, "before_cursor_execute", note)
-        bounds.count(tx)
-        event.remove(connection, "before_cursor_execute", note)
-        ((statement, parameters),) = asked
-        return [str(row[-1]) for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
-
-    (step,) = await world.store.read(plan)
+    (step,) = await world.store.read(lambda tx: steps(tx, bounds.count))
     assert step.endswith(" INDEX nodes_in_fleet")  # what stands before it depends on SQLite's version
