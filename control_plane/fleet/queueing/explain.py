@@ -6,12 +6,11 @@ from datetime import datetime
 from typing import Final
 
 from control_plane.fleet.placement.phrases import names
-from control_plane.fleet.placement.room import Claim, Lack, Missing
+from control_plane.fleet.placement.room import Lack, Missing
 from control_plane.fleet.queueing.keep import Kept
 from control_plane.fleet.queueing.model import WaitingJob, WaitReason
-from control_plane.fleet.queueing.teams import Parties, Party, asked_gpu_milli
 from control_plane.fleet.queueing.words import clock, gpus
-from control_plane.model.ids import JobId, NodeId, UserId
+from control_plane.model.ids import JobId, NodeId
 
 _ONE_GPU: Final = 1_000  # thousandths
 _REASONS: Final = {
@@ -35,36 +34,6 @@ class Explanation:
 def why_no_room(missing: Missing, kept: Kept | None, host_names: Mapping[NodeId, str], now: datetime) -> Explanation:
     """Explain a job that does not fit by what it lacks. `kept` is the room that is kept for it, if any is."""
     return Explanation(_REASONS[missing.lack], missing.text, (*_endings(kept, host_names, now), *missing.would_help))
-
-
-def why_over_limit(
-    job: WaitingJob,
-    whose: Party | UserId,
-    parties: Parties,
-    limits: Mapping[UserId, int],
-    held: Sequence[Claim],
-    now: datetime,
-) -> Explanation:
-    """Explain a job that a limit keeps waiting. `held` is what is held within the limit, the first to end first."""
-    wanted = asked_gpu_milli(job.resources)
-    if isinstance(whose, Party):
-        name, held_milli, most = f"team {whose.name}", whose.gpu_milli, whose.max_milli or 0
-        least = -(-(held_milli + wanted) // 1000)
-        command = f"orquanta quota set {whose.name} --max-gpus"
-    else:
-        name, held_milli, most = job.user_email, parties.held_by(whose), 1000 * limits[whose]
-        least = -(-(held_milli + wanted) // 1000)
-        command = f"orquanta user update {job.user_email} --max-gpus"
-    if wanted > most:
-        text = f"it needs {gpus(wanted)} GPUs, and {name} may never hold more than {gpus(most)}"
-        return Explanation(
-            WaitReason.UNSATISFIABLE, text, (f"raise the limit of {name}: {command} {-(-wanted // 1000)}",)
-        )
-    holds = "holds" if held_milli <= most else "holds or is promised"  # what makes way for others is still held
-    text = f"{name} may hold {gpus(most)} GPUs and {holds} {gpus(held_milli)}; this job needs {gpus(wanted)}"
-    raise_it = f"raise the limit of {name}: {command} {least}"
-    ends = [f"{one.job_id} ends by {clock(one.ends_by, now)}" for one in held if one.ends_by is not None]
-    return Explanation(WaitReason.QUOTA, text, ((names(ends),) if ends else ()) + (raise_it,))
 
 
 def why_starts() -> Explanation:

@@ -3,7 +3,7 @@
 from collections.abc import Generator, Mapping, Sequence
 from datetime import datetime
 
-from control_plane.fleet.placement.room import Claim, Host, Lack, Missing, Room
+from control_plane.fleet.placement.room import Host, Lack, Missing, Room
 from control_plane.fleet.queueing.backlog import Backlog, Group, Shape
 from control_plane.fleet.queueing.explain import (
     Explanation,
@@ -11,16 +11,16 @@ from control_plane.fleet.queueing.explain import (
     why_in_line,
     why_making_way,
     why_no_room,
-    why_over_limit,
     why_reserved,
     why_starts,
 )
+from control_plane.fleet.queueing.explain_limits import why_over_limits
 from control_plane.fleet.queueing.keep import Kept
 from control_plane.fleet.queueing.ledger import Ledger
 from control_plane.fleet.queueing.model import QueueTerms, Standing, WaitingJob, WaitReason
 from control_plane.fleet.queueing.round import MOST_PLACEMENTS, Round
 from control_plane.fleet.queueing.seats import Seats
-from control_plane.fleet.queueing.teams import Parties, Party, asked_amount, within
+from control_plane.fleet.queueing.teams import Parties, asked_amount
 from control_plane.fleet.queueing.turns import Turns
 from control_plane.model.ids import JobId, NodeId, UserId
 
@@ -110,11 +110,11 @@ class Explainer:
         return self._known[key]
 
     def _look(self, job: WaitingJob, kept: Kept | None) -> Explanation:
-        whose = self._parties.over_limit(job, self._user_limits)
+        whose = self._parties.limits_over(job, self._user_limits)
         missing = self._missing(job)
-        if whose is not None and missing.lack is not Lack.NEVER:
-            held = self._held_within(whose)
-            return why_over_limit(job, whose, self._parties, self._user_limits, held, self._now)
+        if whose and missing.lack is not Lack.NEVER:
+            claims = self._ledger.claims.values()
+            return why_over_limits(job, whose, self._parties, self._user_limits, claims, missing, self._now)
         if missing.lack is not Lack.NOTHING:
             return why_no_room(missing, kept or self._kept_of_shape(job), self._host_names(), self._now)
         if not self._kept or len(self._starting) >= MOST_PLACEMENTS:
@@ -136,11 +136,3 @@ class Explainer:
 
     def _kept_of_shape(self, job: WaitingJob) -> Kept | None:
         return next((one for one in self._kept if one.job.resources == job.resources and not one.soon), None)
-
-    def _held_within(self, whose: Party | UserId) -> list[Claim]:
-        if isinstance(whose, Party):
-            found = [one for one in self._ledger.claims.values() if within(one.team, whose.name)]
-        else:
-            found = [one for one in self._ledger.claims.values() if one.user_id == whose]
-        known = [one for one in found if one.ends_by is not None]
-        return sorted(known, key=lambda one: (one.ends_by or self._now, one.allocation_id))

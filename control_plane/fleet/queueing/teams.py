@@ -186,6 +186,16 @@ class Parties:
                     return party
         return None
 
+    def limits_over(self, job: WaitingJob, user_limits: Mapping[UserId, int]) -> "tuple[Party | UserId, ...]":
+        """Return all whose limits keep the job from starting: its user, its team, the teams around that."""
+        wanted = asked_gpu_milli(job.resources)
+        if not wanted:
+            return ()
+        limit = user_limits.get(job.user_id)
+        user = () if limit is None or self.held_by(job.user_id) + wanted <= 1000 * limit else (job.user_id,)
+        teams = self.team(job.team).chain()
+        return (*user, *(one for one in teams if one.max_milli is not None and wanted + one.gpu_milli > one.max_milli))
+
 
 def within(team: str, outer: str) -> bool:
     """Return whether a team is the outer one or in it."""

@@ -76,9 +76,36 @@ def test_a_limit_is_told_with_figures_and_the_command_that_raises_it() -> None:
     found = _standings(world)
     assert found["two"].reason is WaitReason.QUOTA
     assert found["two"].waits_for == "team a/x may hold 2 GPUs and holds 2; this job needs 1"
-    assert found["two"].would_help[-1].endswith("orquanta quota set a/x --max-gpus 3")
+    assert found["two"].would_help[-1].startswith("raise the limit of team a/x: orquanta quota set a/x --max 3")
     assert found["never"].reason is WaitReason.UNSATISFIABLE
     assert found["bob-2"].would_help[-1].endswith("orquanta user update bob@example.com --max-gpus 2")
+
+
+def test_all_limits_in_the_way_are_told_with_who_has_to_end_and_the_commands_that_raise_them() -> None:
+    world = World(hosts(2, 8), [Team("a", max_gpus=5), Team("a/x", max_gpus=4)])
+    world.submit(waiting("soon", 1, team="a", runtime=600), waiting("late", 3, team="a/x", runtime=7200))
+    world.submit(waiting("later", 1, team="a/x", runtime=9000))
+    world.step()
+    world.submit(waiting("more", 3, team="a/x"))
+    more = _standings(world)["more"]
+    assert more.reason is WaitReason.QUOTA
+    assert more.waits_for == (
+        "team a/x may hold 4 GPUs and holds 4, team a may hold 5 GPUs and holds 5; this job needs 3"
+    )
+    assert more.would_help == (
+        "soon ends by 12:10 UTC, late ends by 14:00 UTC",
+        "raise the limits of team a/x and team a: orquanta quota set a/x --max 7 && orquanta quota set a --max 8",
+    )
+
+
+def test_what_it_would_wait_for_once_a_limit_is_raised_is_told_too() -> None:
+    world = World(hosts(1, 8), [Team("a", max_gpus=6), Team("b")])
+    world.submit(waiting("mine", 4, team="a"), waiting("other", 3, team="b"))
+    world.step()
+    world.submit(waiting("more", 4, team="a"))
+    (help_,) = _standings(world)["more"].would_help
+    assert help_.startswith("raise the limit of team a: orquanta quota set a --max 8; ")
+    assert help_.endswith("; it then waits for room: it needs 4 GPUs, and 1 of 8 is free")
 
 
 def test_dependencies_refusals_and_those_who_make_way_are_named() -> None:
