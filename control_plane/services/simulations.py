@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from math import ceil
 from typing import Final
 
 from control_plane.errors import Unavailable
@@ -14,12 +15,12 @@ from control_plane.fleet.prices import PriceTable
 from control_plane.fleet.queueing.model import WaitingJob
 from control_plane.fleet.queueing.simulate import simulate
 from control_plane.fleet.queueing.simulate_model import SimulatedJob, Simulation, SimulationFigures
-from control_plane.model.job import JobPriority
+from control_plane.model.ids import UserId
 from control_plane.model.money import to_micros
 from control_plane.scheduling.view import QueueView
 from control_plane.scheduling.world import World
 from control_plane.services.bounded import Bounded
-from control_plane.services.validate.fields import Fields
+from control_plane.services.validate.fields import Fields, shown
 from control_plane.services.validate.simulations import (
     REMOVED_MAX,
     order,
@@ -39,6 +40,7 @@ class _Live:
 
     hosts: tuple[Host, ...]
     jobs: tuple[SimulatedJob, ...]
+    user_limits: Mapping[UserId, int]
 
 
 class Simulations:
@@ -84,7 +86,11 @@ class Simulations:
         known = {name for host in before for name in (host.name, host.node_id)}
         for index, name in enumerate(request.remove_nodes):
             if name not in known:
-                fields.wrong(f"remove_nodes[{index}]", "is no host that takes jobs", "NODE_UNKNOWN")
+                fields.wrong(
+                    f"remove_nodes[{index}]",
+                    f"{shown(name)} is none of the hosts that this is simulated on; see: orquanta node list",
+                    "NODE_UNKNOWN",
+                )
         fields.check()
         left = tuple(host for host in before if not removed.intersection((host.name, host.node_id)))
         plain = Simulation(
@@ -93,8 +99,10 @@ class Simulations:
             terms=settings.terms,
             packing=settings.packing,
             teams=rights.teams,
+            user_limits={} if jobs else live.user_limits,
             prices=_prices((*before, *added), self._prices),
             seed=request.seed,
+            starts_at=now,
         )
         changed = replace(plain, hosts=(*left, *added), terms=terms, packing=chosen)
         return changed, None if changed == plain else plain
@@ -106,24 +114,48 @@ def _go_on(ended: threading.Event) -> None:
 
 
 def _live(world: World, now: datetime) -> _Live:
-    """Return the open hosts and the jobs: what runs arrives first, and every job is taken to use its whole time."""
-    running = (_running(claim, now) for claim in world.room.claims().values())
-    waiting = (_waiting(job) for job in world.queue.jobs().values())
-    hosts = tuple(host for host in world.hosts.values() if host.open)
-    return _Live(hosts, (*running, *waiting))
+    """Return the hosts that take jobs or hold some, and the jobs; each is taken to use its whole time."""
+    claims = world.room.claims().values()
+    holding = {one.node_id for claim in claims for one in claim.placements}
+    hosts = tuple(host for host in world.hosts.values() if host.open or host.node_id in holding)
+    waiting = sorted(world.queue.jobs().values(), key=lambda job: (job.queued_at, job.job_id))
+    jobs = (*(_running(claim, now) for claim in claims), *(_waiting(job, now) for job in waiting))
+    return _Live(hosts, jobs, world.rights.limits)
 
 
 def _running(claim: Claim, now: datetime) -> SimulatedJob:
     left = _NO_LIMIT_SECONDS if claim.ends_by is None else max(1.0, (claim.ends_by - now).total_seconds())
-    return SimulatedJob(claim.job_id, 0.0, left, claim.resources, JobPriority.URGENT, claim.team, claim.user_id)
-
-
-def _waiting(job: WaitingJob) -> SimulatedJob:
-    seconds = job.max_runtime_seconds or _NO_LIMIT_SECONDS
-    # A second after what runs, which is placed first so.
     return SimulatedJob(
-        job.job_id, 1.0, float(seconds), job.resources, job.priority, job.team, job.user_id, job.max_runtime_seconds
+        claim.job_id,
+        0.0,
+        left,
+        claim.resources,
+        claim.priority,
+        claim.team,
+        claim.user_id,
+        0 if claim.ends_by is None else ceil(left),
+        waited_seconds=_since(claim.started_at, now),
+        running=claim,
     )
+
+
+def _waiting(job: WaitingJob, now: datetime) -> SimulatedJob:
+    return SimulatedJob(
+        job.job_id,
+        0.0,
+        float(job.max_runtime_seconds or _NO_LIMIT_SECONDS),
+        job.resources,
+        job.priority,
+        job.team,
+        job.user_id,
+        job.max_runtime_seconds,
+        waited_seconds=_since(job.queued_at, now),
+        after=job.waits_for,
+    )
+
+
+def _since(then: datetime, now: datetime) -> float:
+    return max(0.0, (now - then).total_seconds())
 
 
 def _prices(hosts: Iterable[Host], prices: PriceTable) -> Mapping[str, Decimal]:

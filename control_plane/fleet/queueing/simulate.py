@@ -77,7 +77,7 @@ class _Run:
         self._progress = progress
         self._history = History()
         self._room = Hosts(simulation.hosts, policy=simulation.packing, history=self._history, seed=simulation.seed)
-        self._total = float(sum(len(host.slots) for host in simulation.hosts if host.open))
+        self._total = float(sum(len(host.slots) for host in simulation.hosts))
         self._step = _step(simulation, self._total)
         refresh = timedelta(seconds=_REFRESH_STEPS * self._step)
         self._queue = Queue(simulation.terms, most_kept=_KEPT, refresh=refresh)
@@ -89,6 +89,12 @@ class _Run:
         self._events: list[tuple[float, int, str]] = []  # when, which job arrives or whose attempt ends
         self._running: dict[AllocationId, _Attempt] = {}
         self._numbers = {job.job_id: number for number, job in enumerate(self._waiting)}
+        self._hosts = {host.node_id: host for host in simulation.hosts}
+        self._awaited = _awaited(simulation.jobs)
+        self._followers: dict[int, list[int]] = {}
+        for number, others in self._awaited.items():
+            for other in others:
+                self._followers.setdefault(other, []).append(number)
         self._waits: dict[int, float] = {}
         self._wakes: set[float] = set()
         self._used = 0.0
@@ -103,7 +109,8 @@ class _Run:
     def figures(self) -> SimulationFigures:
         """Run it."""
         for number, job in enumerate(self._given.jobs):
-            heappush(self._events, (job.arrives_seconds, number, ""))
+            if number not in self._awaited:
+                heappush(self._events, (job.arrives_seconds, number, ""))
         first = min((job.arrives_seconds for job in self._given.jobs), default=0.0)
         step, last, events = self._step, first, 0
         self._spacing, until = step, first - step
@@ -115,7 +122,7 @@ class _Run:
                 when, number, allocation_id = heappop(self._events)
                 events += 1
                 if number >= 0 and not allocation_id:
-                    self._arrive(number)
+                    self._arrive(number, when)
                 elif allocation_id and self._end(AllocationId(allocation_id), when):
                     last = when
             self._decide(until)
@@ -137,10 +144,17 @@ class _Run:
             points=tuple(_thinned(self._points, MOST_POINTS)),
         )
 
-    def _arrive(self, number: int) -> None:
-        job = self._waiting[number]
+    def _arrive(self, number: int, at: float) -> None:
+        job, claim = self._waiting[number], self._given.jobs[number].running
         self._history.note(job.resources)
-        self._queue.put(job)
+        if claim is None or any(one.node_id not in self._hosts for one in claim.placements):
+            self._queue.put(job)
+            return
+        claim = replace(claim, allocation_id=AllocationId(f"{job.job_id}-0"), job_id=job.job_id)
+        self._room.adopt(claim)
+        attempt = self._begin(number, claim, at)
+        if claim.protected_until is not None:
+            self._wake((claim.protected_until - self._given.starts_at).total_seconds(), [attempt])
 
     def _end(self, allocation_id: AllocationId, at: float) -> bool:
         """An attempt ends, unless it made way and ended earlier; one that made way is queued again."""
@@ -160,9 +174,17 @@ class _Run:
             self._queue.put(self._waiting[attempt.number])
             return False
         self._finished += 1
+        self._let_follow(attempt.number, at)
         if self._progress is not None and self._finished % max(1, len(self._given.jobs) // _REPORTS) == 0:
             self._progress(self._finished, len(self._given.jobs))
         return True
+
+    def _let_follow(self, number: int, at: float) -> None:
+        """Let the jobs arrive that waited for this one alone."""
+        for other in self._followers.pop(number, ()):
+            self._awaited[other].discard(number)
+            if not self._awaited[other]:
+                heappush(self._events, (max(at, self._given.jobs[other].arrives_seconds), other, ""))
 
     def _decide(self, at: float) -> None:
         """Decide until nothing more can start, and carry it out."""
@@ -175,12 +197,11 @@ class _Run:
 
     def _carry_out(self, decision: QueueDecision, at: float, now: datetime) -> None:
         terms = self._given.terms
-        started: list[AllocationId] = []
+        started: list[_Attempt] = []
         for placed in decision.placements:
             number = self._numbers[placed.job_id]
-            job, given = self._waiting[number], self._given.jobs[number]
+            job = self._waiting[number]
             limit = job.max_runtime_seconds
-            runs = min(given.runs_seconds, limit) if limit else given.runs_seconds
             claim = Claim(
                 AllocationId(f"{placed.job_id}-{placed.epoch}"),
                 job.job_id,
@@ -195,24 +216,33 @@ class _Run:
             )
             self._queue.drop(job.job_id)
             self._room.put(claim)
-            price = self._given.prices.get(placed.gpu_type, Decimal(0))
-            self._running[claim.allocation_id] = _Attempt(claim, number, at, at + runs, price)
-            started.append(claim.allocation_id)
-            self._used += claim.gpus
-            self._waits.setdefault(number, at - given.arrives_seconds)
-            heappush(self._events, (at + runs, number, claim.allocation_id))
-        self._wake(at, [self._running[key] for key in started])
+            started.append(self._begin(number, claim, at))
+        self._wake(at + terms.min_runtime_seconds, started)
         for one in decision.preemptions:
             attempt = self._running[one.allocation_id]
             attempt.claim = replace(attempt.claim, stopping=True)
-            self._room.drop(one.allocation_id)
-            self._room.put(attempt.claim)
+            self._room.adopt(attempt.claim)
             self._preemptions += 1
             heappush(self._events, (at + self._given.stop_seconds, attempt.number, one.allocation_id))
 
-    def _wake(self, at: float, started: Sequence[_Attempt]) -> None:
-        """Look again once those that started now may be made to make way, if they still run then."""
-        when = at + self._given.terms.min_runtime_seconds
+    def _begin(self, number: int, claim: Claim, at: float) -> _Attempt:
+        """Have an attempt run that holds what it claims."""
+        given, limit = self._given.jobs[number], self._waiting[number].max_runtime_seconds
+        runs = min(given.runs_seconds, limit) if limit else given.runs_seconds
+        attempt = _Attempt(claim, number, at, at + runs, self._given.prices.get(self._model_of(claim), Decimal(0)))
+        self._running[claim.allocation_id] = attempt
+        self._used += claim.gpus
+        self._waits.setdefault(number, at - given.arrives_seconds)
+        heappush(self._events, (at + runs, number, claim.allocation_id))
+        return attempt
+
+    def _model_of(self, claim: Claim) -> str:
+        """Return the model of the GPUs that are held, empty for none."""
+        held = ((self._hosts[one.node_id], one.gpu_uuids) for one in claim.placements)
+        return next((slot.gpu_type for host, uuids in held for slot in host.slots if slot.uuid in uuids), "")
+
+    def _wake(self, when: float, started: Sequence[_Attempt]) -> None:
+        """Look again once those that started may be made to make way, if they still run then."""
         if self._given.terms.preemption and when not in self._wakes and any(one.ends > when for one in started):
             self._wakes.add(when)
             heappush(self._events, (when, -1, ""))
@@ -237,6 +267,13 @@ def _step(simulation: Simulation, gpus: float) -> float:
     return max(1.0, (max(arriving, work / max(1.0, gpus)) + longest) / _MOST_DECISIONS)
 
 
+def _awaited(jobs: Sequence[SimulatedJob]) -> dict[int, set[int]]:
+    """Return which jobs each one waits for that waits for any, by their numbers."""
+    numbers = {job.name: number for number, job in enumerate(jobs)} if any(job.after for job in jobs) else {}
+    found = {number: {numbers[name] for name in job.after if name in numbers} for number, job in enumerate(jobs)}
+    return {number: others for number, others in found.items() if others}
+
+
 def _waiting(number: int, job: SimulatedJob, starts_at: datetime) -> WaitingJob:
     return WaitingJob(
         JobId(f"{number:06}"),
@@ -245,7 +282,7 @@ def _waiting(number: int, job: SimulatedJob, starts_at: datetime) -> WaitingJob:
         job.team,
         job.priority,
         job.resources,
-        starts_at + timedelta(seconds=job.arrives_seconds),
+        starts_at + timedelta(seconds=job.arrives_seconds - job.waited_seconds),
         0,
         job.max_runtime_seconds,
     )

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Final
 
 from control_plane.fleet.placement.ranking import PackingPolicy
-from control_plane.fleet.placement.room import Host
+from control_plane.fleet.placement.room import Claim, Host
 from control_plane.fleet.queueing.model import QueueTerms
 from control_plane.model.ids import UserId
 from control_plane.model.job import JobPriority, ResourceRequest
@@ -24,7 +24,9 @@ MOST_POINTS: Final = 500
 class SimulatedJob:
     """A job of a simulation. It arrives and runs for so many seconds, which the queue does not know beforehand.
 
-    `max_runtime_seconds` is what the queue knows: the limit that ends it, 0 for none.
+    `max_runtime_seconds` is what the queue knows: the limit that ends it, 0 for none. `waited_seconds` is how long it
+    has waited when it arrives. `after` are the names of jobs that must end first; those that are no part of the
+    simulation have. `running` is what it holds as it arrives; it is queued if one of those hosts is not there.
     """
 
     name: str
@@ -35,6 +37,9 @@ class SimulatedJob:
     team: str = ""
     user: str = ""
     max_runtime_seconds: int = 0
+    waited_seconds: float = 0.0
+    after: tuple[str, ...] = ()
+    running: Claim | None = None
 
 
 @dataclass(frozen=True, slots=True)

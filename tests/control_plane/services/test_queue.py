@@ -6,7 +6,7 @@ import pytest
 from control_plane.store import audit
 from control_plane.store.audit import AuditFilter
 from control_plane.store.pages import PageRequest
-from orquanta.v1 import action_pb2, job_pb2, queue_pb2, quota_pb2
+from orquanta.v1 import action_pb2, auth_pb2, job_pb2, queue_pb2, quota_pb2
 from orquanta.v1.queue_pb2_grpc import QueueServiceStub
 from orquanta.v1.quota_pb2_grpc import QuotaServiceStub
 from tests.control_plane.services.harness import Client, Fleet, a_job, refused
@@ -98,6 +98,26 @@ async def test_the_live_queue_can_be_simulated_on_the_live_fleet(fleet: Fleet, u
     assert found.result.jobs_unsatisfiable == 2
     unknown = await refused(stubs(user).queue.Simulate(queue_pb2.SimulateRequest(remove_nodes=["beta"])))
     assert (unknown.fields, unknown.reason) == (("remove_nodes[0]",), "NODE_UNKNOWN")
+    assert "'beta' is none of the hosts" in unknown.message
+
+
+async def test_the_live_queue_is_simulated_by_the_rules_that_serve_it(
+    fleet: Fleet, user: Client, admin: Client
+) -> None:
+    alpha, beta = await fleet.node("alpha"), await fleet.node("beta")
+    assert user.user
+    await admin.auth.UpdateUser(auth_pb2.UpdateUserRequest(user_id=user.user.email, max_gpus=13))
+    resources = job_pb2.ResourceRequest(gpu_count=5, gpu_types=["H100"])
+    running = [a_job(name, resources=resources, max_runtime_seconds=3600) for name in ("one", "two")]
+    ids = [(await user.jobs.SubmitJob(job_pb2.SubmitJobRequest(spec=spec))).job.id for spec in running]
+    for job_id, node in zip(ids, (alpha, beta), strict=True):
+        await fleet.place(job_id, node, 5)
+    follows = a_job("three", resources=resources, depends_on=ids[:1], max_runtime_seconds=3600)
+    await user.jobs.SubmitJob(job_pb2.SubmitJobRequest(spec=follows))
+    await submit(user, "four", 4)
+    found = await stubs(user).queue.Simulate(queue_pb2.SimulateRequest())
+    assert {one.gpus_used for one in found.result.points} <= {10, 9, 5, 4, 0}
+    assert round(found.result.wait_max_seconds) == 3630  # the limit, and the grace
 
 
 async def test_a_simulation_of_nonsense_is_refused_by_field(user: Client) -> None:

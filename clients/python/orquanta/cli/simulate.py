@@ -59,7 +59,7 @@ def simulate(
 ) -> None:
     """Replay a list of jobs, or the live queue, against a changed fleet or policy; nothing is changed.
 
-    Jobs of the live queue are taken to use their whole time limit. Example:
+    Of the live queue, what runs goes on where it runs, and every job is taken to use its whole time limit. Example:
     orquanta simulate --add-nodes 4xH100x8 --packing fgd
     """
     session = session_of(ctx, as_json=as_json)

@@ -1,17 +1,21 @@
 """The simulation: figures that can be worked out by hand, and the same ones every time."""
 
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 
 from control_plane.errors import InvalidArgument
 from control_plane.fleet.placement.ranking import PackingPolicy
-from control_plane.fleet.queueing.model import QueueTerms
+from control_plane.fleet.placement.room import Claim
+from control_plane.fleet.queueing.model import QueueOrder, QueueTerms
 from control_plane.fleet.queueing.simulate import simulate
 from control_plane.fleet.queueing.simulate_model import SimulatedJob, Simulation
+from control_plane.model.action import Placement
+from control_plane.model.ids import AllocationId, JobId, UserId
 from control_plane.model.job import JobPriority, ResourceRequest
-from tests.control_plane.fleet.queueing.rooms import hosts
+from tests.control_plane.fleet.queueing.rooms import NOW, host, hosts
 
 ONE = ResourceRequest(gpu_count=1)
 
@@ -75,6 +79,59 @@ def test_the_same_seed_gives_the_same_figures(packing: PackingPolicy) -> None:
     assert figures.jobs_finished == 30
     assert told == sorted(told)
     assert told[-1] == 30
+
+
+def _running(name: str, host_number: int, gpus: int, seconds: float) -> SimulatedJob:
+    """A job that holds the first GPUs of a host."""
+    resources, machine = ResourceRequest(gpu_count=gpus), host(host_number)
+    held = Placement(0, machine.node_id, tuple(slot.uuid for slot in machine.slots[:gpus]))
+    claim = Claim(
+        AllocationId(name), JobId(name), UserId("ada"), "", JobPriority.NORMAL, resources, (held,), NOW - timedelta(60)
+    )
+    return SimulatedJob(name, 0, seconds, resources, user="ada", running=claim)
+
+
+def test_what_runs_goes_on_where_it_runs() -> None:
+    scattered = (_running("a", 0, 5, 1000), _running("b", 1, 3, 500))
+    wide = SimulatedJob("wide", 0, 100, ResourceRequest(gpu_count=8, node_count=1))
+    given = Simulation(tuple(hosts(2, 8)), (*scattered, wide), prices={"H100": Decimal(1)}, starts_at=NOW)
+    figures = simulate(given)
+    assert (figures.jobs_finished, figures.wait_max_seconds, figures.preemptions) == (3, 500, 0)
+    assert figures.cost_usd == (Decimal(5 * 1000 + 3 * 500 + 8 * 100) / 3600).quantize(Decimal("0.000001"))
+
+
+def test_what_runs_on_a_host_that_is_taken_away_is_queued_again() -> None:
+    scattered = (_running("a", 0, 5, 1000), _running("b", 1, 5, 500))
+    figures = simulate(Simulation((host(0),), scattered, starts_at=NOW))
+    assert (figures.jobs_finished, figures.wait_max_seconds, figures.makespan_seconds) == (2, 1000, 1500)
+
+
+def test_jobs_that_wait_for_others_come_after_them() -> None:
+    jobs = (
+        SimulatedJob("third", 0, 10, ONE, after=("first", "second", "gone")),
+        SimulatedJob("first", 0, 100, ONE),
+        SimulatedJob("second", 0, 300, ONE),
+        SimulatedJob("never", 0, 10, ONE, after=("huge",)),
+        SimulatedJob("huge", 0, 10, ResourceRequest(gpu_count=64)),
+    )
+    figures = simulate(Simulation(tuple(hosts(1, 8)), jobs))
+    assert (figures.jobs_finished, figures.jobs_unsatisfiable) == (3, 2)
+    assert (figures.wait_max_seconds, figures.makespan_seconds) == (300, 310)
+
+
+def test_who_has_waited_longer_goes_first() -> None:
+    jobs = (
+        SimulatedJob("fresh", 0, 100, ONE),
+        SimulatedJob("old", 0, 1000, ONE, waited_seconds=60),
+    )
+    figures = simulate(Simulation(tuple(hosts(1, 1)), jobs, QueueTerms(order=QueueOrder.FIFO)))
+    assert figures.wait_max_seconds == 1000
+
+
+def test_limits_of_users_hold() -> None:
+    jobs = tuple(SimulatedJob(f"{number}", 0, 100, ONE, user="ada") for number in range(2))
+    figures = simulate(Simulation(tuple(hosts(1, 8)), jobs, user_limits={UserId("ada"): 1}))
+    assert figures.wait_max_seconds == 100
 
 
 def test_too_many_jobs_or_times_that_are_none_are_refused() -> None:
