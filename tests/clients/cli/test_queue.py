@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+import grpc
 import pytest
 
 from orquanta.cli.queue_views import verdict_rows
 from orquanta.convert.queues import read_explanation
 from orquanta.v1 import job_pb2, queue_pb2, quota_pb2
 from tests.clients.cli.conftest import RunCli
-from tests.clients.scripted import ScriptedServer
+from tests.clients.scripted import Failure, ScriptedServer
 
 ENTRY = queue_pb2.QueueEntry(
     job_id="j-1",
@@ -98,14 +99,32 @@ async def test_a_trace_of_either_form_is_sent_with_times_from_its_first_job(
     assert "jobs that ended" in result.stdout
 
 
+HEAD = "arrives_seconds,runs_seconds,gpus"
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("a,b\n1,2\n", "has no column"),
-        ("arrives_seconds,runs_seconds,gpus\n0,x,1\n", "line 2"),
-        ("arrives_seconds,runs_seconds,gpus\n", "has no jobs"),
+        ("a,b\n1,2\n", "has no column 'arrives_seconds'"),
+        ("", "is empty; its first line names the columns"),
+        (f"{HEAD}\n", "has no jobs"),
+        (f"{HEAD.replace(',', ';')}\n0;60;8\n", "separated by commas"),
+        (f"{HEAD},gpu_typ\n0,60,8,H100\n", "has the column 'gpu_typ', which nothing is known of"),
+        (f"{HEAD},gpus\n0,60,8,9\n", "has the column 'gpus' twice"),
+        (f"{HEAD}\n0,x,1\n", "line 2 of {file}: runs_seconds is 'x'; it must be a number"),
+        (f"{HEAD}\n0,60,1\nnan,60,1\n", "line 3 of {file}: arrives_seconds is 'nan'"),
+        (
+            f"{HEAD}\n0,60,99999999999999999999\n",
+            "line 2 of {file}: gpus is '99999999999999999999'; it must be a whole",
+        ),
+        (f"{HEAD}\n0,60,\n", "line 2 of {file}: gpus is ''"),
+        (f"{HEAD}\n0,60\n", "line 2 of {file} has 2 values, and there are 3 columns"),
+        (f"{HEAD}\n0,60,1,2\n", "line 2 of {file} has 4 values, and there are 3 columns"),
+        (f"{HEAD},gpu_milli\n0,60,1,2500\n", "gpu_milli is '2500'; it must be a whole number from 0 to 1000"),
+        (f"{HEAD},memory_gib\n0,60,1,inf\n", "line 2 of {file}: memory_gib is 'inf'"),
+        (f"{HEAD},priority\n0,60,1,unknown\n", "priority is 'unknown'; it must be low, normal, high or urgent"),
+        (f'{HEAD},name\n0,60,1,"half\n', "cannot be read: unexpected end of data"),
     ],
-    ids=["columns", "number", "empty"],
 )
 async def test_a_trace_that_cannot_be_read_is_refused_with_the_place(
     server: ScriptedServer, cli: RunCli, tmp_path: Path, text: str, told: str
@@ -114,5 +133,59 @@ async def test_a_trace_that_cannot_be_read_is_refused_with_the_place(
     trace.write_text(text)
     result = await cli("simulate", "--trace", str(trace))
     assert result.code == 2
-    assert told in " ".join(result.stderr.split())
+    assert told.replace("{file}", str(trace)) in " ".join(result.stderr.split())
     assert server.requests("QueueService/Simulate", queue_pb2.SimulateRequest) == []
+
+
+async def test_a_trace_with_a_byte_order_mark_is_read(server: ScriptedServer, cli: RunCli, tmp_path: Path) -> None:
+    trace = tmp_path / "jobs.csv"
+    trace.write_text(f"{HEAD}\n0,60,8\n", encoding="utf-8-sig")
+    server.answer("QueueService/Simulate", queue_pb2.SimulateResponse())
+    assert (await cli("simulate", "--trace", str(trace))).code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "is empty"),
+        ("sn,cpu_milli,memory_mib,gpu,model\n", "has no hosts"),
+        ("sn,cpu_milli,memory_mib\nn,1,1\n", "has no column 'gpu'"),
+        ("cpu_milli,memory_mib,gpu,model\n1,1,-8,H100\n", "line 2 of {file}: gpu is '-8'"),
+    ],
+    ids=["empty", "no hosts", "columns", "negative"],
+)
+async def test_hosts_that_cannot_be_read_are_refused_and_never_taken_for_the_live_ones(
+    server: ScriptedServer, cli: RunCli, tmp_path: Path, text: str, told: str
+) -> None:
+    hosts = tmp_path / "hosts.csv"
+    hosts.write_text(text)
+    result = await cli("simulate", "--nodes-file", str(hosts))
+    assert result.code == 2
+    assert told.replace("{file}", str(hosts)) in " ".join(result.stderr.split())
+    assert server.requests("QueueService/Simulate", queue_pb2.SimulateRequest) == []
+
+
+@pytest.mark.parametrize("kind", ["\u00b2xH100x8", "\u0664xH100x8", "9999999999xH100x8", "4xx8"])
+async def test_a_kind_of_host_that_is_none_is_refused(cli: RunCli, kind: str) -> None:
+    result = await cli("simulate", "--nodes", kind)
+    assert result.code == 2
+    assert "is no kind of host; write it like 4xH100x8" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("jobs[1].runs_seconds: is -5.0", "line 3 of {file}: runs_seconds: is -5.0"),
+        ("nodes[0].gpu_count: is 65", "4xH100x65: gpu_count: is 65"),
+        ("packing: 'x' is not known", "packing: 'x' is not known"),
+    ],
+    ids=["job", "host", "else"],
+)
+async def test_what_the_server_refuses_of_a_file_is_told_with_the_line(
+    server: ScriptedServer, cli: RunCli, tmp_path: Path, said: str, told: str
+) -> None:
+    trace = tmp_path / "jobs.csv"
+    trace.write_text(f"{HEAD}\n0,60,8\n0,-5,8\n")
+    server.answer("QueueService/Simulate", Failure(grpc.StatusCode.INVALID_ARGUMENT, said, "NUMBER_OUT_OF_RANGE"))
+    result = await cli("simulate", "--trace", str(trace), "--nodes", "4xH100x65")
+    assert (result.code, result.stderr.strip()) == (2, f"orquanta: {told.replace('{file}', str(trace))}")

@@ -1,6 +1,8 @@
 """`orquanta simulate`: what would come of other hosts, jobs or ways to serve the queue."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +12,9 @@ from orquanta.cli.formats import money, span
 from orquanta.cli.options import AsJson
 from orquanta.cli.output import Output
 from orquanta.cli.session import session_of
-from orquanta.cli.traces import parse_nodes, read_jobs, read_nodes
-from orquanta.types.simulations import SimulationOutcome, SimulationResult
+from orquanta.cli.traces import Listed, parse_nodes, read_jobs, read_nodes
+from orquanta.errors import InvalidArgument
+from orquanta.types.simulations import SimulatedJob, SimulationOutcome, SimulationResult
 
 _FIGURES: tuple[tuple[str, Callable[[SimulationResult], str]], ...] = (
     ("jobs that ended", lambda one: f"{one.jobs_finished:,}"),
@@ -53,8 +56,10 @@ def simulate(
     preemption: Annotated[
         bool | None, typer.Option("--preemption/--no-preemption", help="Have jobs make way or not.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="For what is drawn.")] = 0,
-    timeout_minutes: Annotated[float, typer.Option("--timeout", min=0.1, help="Give up after so many minutes.")] = 10,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="For what is drawn.")] = 0,
+    timeout_minutes: Annotated[
+        float, typer.Option("--timeout", min=0.1, max=1440, help="Give up after so many minutes.")
+    ] = 10,
     as_json: AsJson = False,
 ) -> None:
     """Replay a list of jobs, or the live queue, against a changed fleet or policy; nothing is changed.
@@ -63,13 +68,14 @@ def simulate(
     orquanta simulate --add-nodes 4xH100x8 --packing fgd
     """
     session = session_of(ctx, as_json=as_json)
-    hosts = [*map(parse_nodes, nodes or ()), *(read_nodes(nodes_file) if nodes_file else ())]
-    jobs = read_jobs(trace) if trace else []
-    with session.connect() as client:
+    hosts = parse_nodes(nodes or ()) + (Listed() if nodes_file is None else read_nodes(nodes_file))
+    added = parse_nodes(add_nodes or ())
+    jobs = Listed[SimulatedJob]() if trace is None else read_jobs(trace)
+    with session.connect() as client, _told_where(jobs=jobs.places, nodes=hosts.places, add_nodes=added.places):
         found = client.queue.simulate(
-            jobs,
-            nodes=hosts,
-            add_nodes=[parse_nodes(one) for one in add_nodes or ()],
+            jobs.values,
+            nodes=hosts.values,
+            add_nodes=added.values,
             remove_nodes=remove_node or (),
             packing=packing,
             order=order,
@@ -82,6 +88,20 @@ def simulate(
         session.output.document(found)
     else:
         _print(session.output, found)
+
+
+@contextmanager
+def _told_where(**places: Sequence[str]) -> Iterator[None]:
+    """Have what the server refuses named by the line or the word that it came from."""
+    try:
+        yield
+    except InvalidArgument as error:
+        found = re.match(r"(\w+)\[(\d+)\]\.?", error.message)
+        given = places.get(found[1], ()) if found else ()
+        if found is None or int(found[2]) >= len(given):
+            raise
+        message = f"{given[int(found[2])]}: {error.message[found.end() :].lstrip(' :')}"
+        raise InvalidArgument(message, reason=error.reason, metadata=error.metadata) from None
 
 
 def _print(output: Output, found: SimulationOutcome) -> None:
