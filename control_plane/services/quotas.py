@@ -58,6 +58,8 @@ class Quotas(QuotaServiceServicer):
             if before is None:
                 _check_fits_in(tx, path)
             teams.put(tx, after)
+            if before is None or (before.guaranteed_gpus, before.max_gpus) != (after.guaranteed_gpus, after.max_gpus):
+                _check_can_be_kept(teams.every(tx), path)
             _audit(tx, caller, "quota.set" if before else "quota.created", before, after)
             change.remember(tx, path)
 
@@ -115,7 +117,7 @@ class Quotas(QuotaServiceServicer):
                     tx,
                     agent_name=caller.email,
                     action="team.assigned",
-                    reasoning="",
+                    reasoning=f"into {path}" if path else "out of every team",
                     outcome="done",
                     payload={"user_id": user.id, "email": email, "team": path, "before": user.team},
                     user_id=caller.user_id,
@@ -139,13 +141,31 @@ def _figures(world: World) -> tuple[tuple[TeamFigures, ...], float]:
 
 def _promised(every: tuple[Team, ...]) -> int:
     """Return what is guaranteed in all: what a team promises to the teams in it is within its own."""
+    return sum(gpus for path, gpus in _promises(every).items() if "/" not in path)
+
+
+def _promises(every: tuple[Team, ...]) -> Mapping[str, int]:
+    """Return what is guaranteed to each team with the teams in it."""
     needed: dict[str, int] = {}
     for team in sorted(every, key=lambda one: -len(levels(one.path))):
         needed[team.path] = max(team.guaranteed_gpus, needed.get(team.path, 0))
         above = levels(team.path)[:-1]
         if above:
             needed[above[-1]] = needed.get(above[-1], 0) + needed[team.path]
-    return sum(gpus for path, gpus in needed.items() if "/" not in path)
+    return needed
+
+
+def _check_can_be_kept(every: tuple[Team, ...], path: str) -> None:
+    """Refuse guarantees that a limit around them never lets anybody have."""
+    needed, limits = _promises(every), {team.path: team.max_gpus for team in every}
+    for level in levels(path):
+        most = limits[level]
+        if most is not None and needed[level] > most:
+            raise PreconditionFailed(
+                f"team {level} may hold at most {most} GPUs, and {needed[level]} would be guaranteed to it and the "
+                f"teams in it; guarantee less, or raise its limit: orquanta quota set {level} --max {needed[level]}",
+                reason="QUOTA_INVALID",
+            )
 
 
 def _check_fits_in(tx: Tx, path: str) -> None:
@@ -165,7 +185,7 @@ def _audit(tx: Tx, caller: Principal, action: str, before: Team | None, after: T
         tx,
         agent_name=caller.email,
         action=action,
-        reasoning="",
+        reasoning=_words(before, after),
         outcome="done",
         payload={
             name: {
@@ -179,3 +199,10 @@ def _audit(tx: Tx, caller: Principal, action: str, before: Team | None, after: T
         },
         user_id=caller.user_id,
     )
+
+
+def _words(before: Team | None, after: Team | None) -> str:
+    if after is None:
+        return f"{before.path} is gone" if before is not None else ""
+    most = "no limit" if after.max_gpus is None else f"at most {after.max_gpus}"
+    return f"{after.path}: {after.guaranteed_gpus} GPUs guaranteed, {most}, weight {after.weight:g}"

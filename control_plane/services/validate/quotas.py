@@ -1,6 +1,5 @@
 """What names of teams and their quotas must be."""
 
-import math
 import re
 from typing import Final
 
@@ -9,6 +8,7 @@ from control_plane.services.validate.fields import Fields, shown
 from orquanta.v1 import quota_pb2
 
 DEPTH_MAX: Final = 4
+WEIGHT_MIN: Final = 0.001
 WEIGHT_MAX: Final = 1_000.0
 GPUS_MAX: Final = 1_000_000
 
@@ -32,8 +32,10 @@ def entitled(fields: Fields, request: quota_pb2.SetQuotaRequest, known: Team | N
     """Check what a team is to be entitled to, and return it with all that stays as it was."""
     before = known or Team(request.team)
     weight = request.weight if request.HasField("weight") else before.weight
-    if not (math.isfinite(weight) and 0 < weight <= WEIGHT_MAX):
-        fields.wrong("weight", f"is {weight}; it must be above 0 and at most {WEIGHT_MAX:g}", "NUMBER_OUT_OF_RANGE")
+    if not WEIGHT_MIN <= weight <= WEIGHT_MAX:
+        fields.wrong(
+            "weight", f"is {weight:g}; it must be from {WEIGHT_MIN:g} to {WEIGHT_MAX:g}", "NUMBER_OUT_OF_RANGE"
+        )
     guaranteed = (
         fields.integer("guaranteed_gpus", request.guaranteed_gpus, least=0, most=GPUS_MAX)
         if request.HasField("guaranteed_gpus")

@@ -6,7 +6,7 @@ import pytest
 from control_plane.store import audit
 from control_plane.store.audit import AuditFilter
 from control_plane.store.pages import PageRequest
-from orquanta.v1 import action_pb2, auth_pb2, job_pb2, queue_pb2, quota_pb2
+from orquanta.v1 import action_pb2, audit_pb2, auth_pb2, job_pb2, queue_pb2, quota_pb2
 from orquanta.v1.queue_pb2_grpc import QueueServiceStub
 from orquanta.v1.quota_pb2_grpc import QuotaServiceStub
 from tests.control_plane.services.harness import Client, Fleet, a_job, refused
@@ -188,10 +188,41 @@ async def test_a_team_holds_no_more_than_it_may_whatever_its_members_may(user: C
         (quota_pb2.SetQuotaRequest(team="a/b"), "TEAM_NOT_FOUND"),
         (quota_pb2.SetQuotaRequest(team="a", weight=0), "NUMBER_OUT_OF_RANGE"),
         (quota_pb2.SetQuotaRequest(team="a", weight=float("nan")), "NUMBER_OUT_OF_RANGE"),
+        (quota_pb2.SetQuotaRequest(team="a", weight=5e-324), "NUMBER_OUT_OF_RANGE"),
         (quota_pb2.SetQuotaRequest(team="a", guaranteed_gpus=3, max_gpus=2), "QUOTA_INVALID"),
         (quota_pb2.SetQuotaRequest(team="a", max_gpus=2, clear_max_gpus=True), "AMBIGUOUS"),
     ],
-    ids=["empty-word", "too-deep", "no-parent", "no-weight", "nan", "more-than-max", "both"],
+    ids=["empty-word", "too-deep", "no-parent", "no-weight", "nan", "tiny", "more-than-max", "both"],
 )
 async def test_a_bad_quota_is_refused(admin: Client, request_: quota_pb2.SetQuotaRequest, reason: str) -> None:
     assert (await refused(stubs(admin).quotas.SetQuota(request_))).reason == reason
+
+
+async def test_what_a_limit_around_it_never_lets_a_team_have_is_not_guaranteed(admin: Client) -> None:
+    quotas = stubs(admin).quotas
+    await quotas.SetQuota(quota_pb2.SetQuotaRequest(team="a", max_gpus=16))
+    await quotas.SetQuota(quota_pb2.SetQuotaRequest(team="a/x", guaranteed_gpus=10))
+    more = await refused(quotas.SetQuota(quota_pb2.SetQuotaRequest(team="a/y", guaranteed_gpus=7)))
+    less = await refused(quotas.SetQuota(quota_pb2.SetQuotaRequest(team="a", max_gpus=9)))
+    assert (more.reason, less.reason) == ("QUOTA_INVALID", "QUOTA_INVALID")
+    assert "team a may hold at most 16 GPUs, and 17 would be guaranteed" in more.message
+    assert "orquanta quota set a --max 10" in less.message
+    listed = await quotas.ListQuotas(quota_pb2.ListQuotasRequest())
+    assert {one.team: one.max_gpus for one in listed.quotas if one.HasField("max_gpus")} == {"a": 16}
+    assert "a/y" not in {one.team for one in listed.quotas}
+
+
+async def test_the_record_says_of_a_team_what_was_done(user: Client, admin: Client) -> None:
+    assert user.user
+    quotas = stubs(admin).quotas
+    await quotas.SetQuota(quota_pb2.SetQuotaRequest(team="a", guaranteed_gpus=2, max_gpus=16))
+    await quotas.AssignTeam(quota_pb2.AssignTeamRequest(email=user.user.email, team="a"))
+    await quotas.AssignTeam(quota_pb2.AssignTeamRequest(email=user.user.email))
+    await quotas.RemoveQuota(quota_pb2.RemoveQuotaRequest(team="a"))
+    said = (await admin.audit.ListAuditRecords(audit_pb2.ListAuditRecordsRequest())).records
+    assert [one.reasoning for one in reversed(said) if one.action.startswith(("quota.", "team."))] == [
+        "a: 2 GPUs guaranteed, at most 16, weight 1",
+        "into a",
+        "out of every team",
+        "a is gone",
+    ]

@@ -13,6 +13,8 @@ quota_commands = typer.Typer(
     no_args_is_help=True, help="Quotas: what teams are entitled to, what they hold, and who is in them."
 )
 
+_GPUS_MAX = 1_000_000
+
 Team = Annotated[str, typer.Argument(metavar="TEAM", help="The team's path, for example research/nlp.")]
 
 
@@ -55,12 +57,16 @@ def set_quota(
     ctx: typer.Context,
     team: Team,
     weight: Annotated[
-        float | None, typer.Option("--weight", help="Its weight among the teams beside it; 1 at first.")
+        float | None,
+        typer.Option("--weight", help="Its weight among the teams beside it, from 0.001 to 1000; 1 at first."),
     ] = None,
     guaranteed: Annotated[
-        int | None, typer.Option("--guaranteed", min=0, help="GPUs that it gets back whenever it needs them.")
+        int | None,
+        typer.Option("--guaranteed", min=0, max=_GPUS_MAX, help="GPUs that it gets back whenever it needs them."),
     ] = None,
-    most: Annotated[int | None, typer.Option("--max", min=0, help="GPUs that it may hold at most.")] = None,
+    most: Annotated[
+        int | None, typer.Option("--max", min=0, max=_GPUS_MAX, help="GPUs that it may hold at most.")
+    ] = None,
     no_max: Annotated[bool, typer.Option("--no-max", help="Take the limit away.")] = False,
     request_id: RequestId = "",
     as_json: AsJson = False,

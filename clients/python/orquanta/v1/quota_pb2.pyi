@@ -142,7 +142,7 @@ class SetQuotaRequest(message.Message):
     team: builtins.str
     """Path of the team: words of letters, digits, `-`, `_`, `.`, joined by `/`; at most 4 deep."""
     weight: builtins.float
-    """Its weight, above 0 and at most 1,000; unchanged if unset, 1 at first."""
+    """Its weight, from 0.001 to 1,000; unchanged if unset, 1 at first."""
     guaranteed_gpus: builtins.int
     """GPUs guaranteed; unchanged if unset, 0 at first."""
     max_gpus: builtins.int
