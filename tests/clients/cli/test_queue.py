@@ -137,6 +137,14 @@ async def test_a_trace_that_cannot_be_read_is_refused_with_the_place(
     assert server.requests("QueueService/Simulate", queue_pb2.SimulateRequest) == []
 
 
+async def test_the_live_queue_is_simulated_where_no_list_is_given(server: ScriptedServer, cli: RunCli) -> None:
+    server.answer("QueueService/Simulate", queue_pb2.SimulateResponse())
+    result = await cli("simulate", "--order", "fifo")
+    (request,) = server.requests("QueueService/Simulate", queue_pb2.SimulateRequest)
+    assert (result.code, request.order, list(request.jobs), list(request.nodes)) == (0, "fifo", [], [])
+    assert "No GPU was used." in result.stdout
+
+
 async def test_a_trace_with_a_byte_order_mark_is_read(server: ScriptedServer, cli: RunCli, tmp_path: Path) -> None:
     trace = tmp_path / "jobs.csv"
     trace.write_text(f"{HEAD}\n0,60,8\n", encoding="utf-8-sig")

@@ -70,7 +70,7 @@ def simulate(
     session = session_of(ctx, as_json=as_json)
     hosts = parse_nodes(nodes or ()) + (Listed() if nodes_file is None else read_nodes(nodes_file))
     added = parse_nodes(add_nodes or ())
-    jobs = Listed[SimulatedJob]() if trace is None else read_jobs(trace)
+    jobs: Listed[SimulatedJob] = Listed() if trace is None else read_jobs(trace)
     with session.connect() as client, _told_where(jobs=jobs.places, nodes=hosts.places, add_nodes=added.places):
         found = client.queue.simulate(
             jobs.values,
