@@ -113,9 +113,9 @@ class Judge:
             found.extend(self._gpus_missing(row, host, request, possible))
         cpu, memory = max(0, int(grid.cpu_free[row])), max(0, int(grid.memory_free[row]))
         if request.cpu_milli > cpu:
-            found.append(f"{cpu / 1_000:g} of {request.cpu_milli / 1_000:g} cores free")
+            found.append(f"{cpu / 1_000:g} cores free, {request.cpu_milli / 1_000:g} wanted")
         if request.memory_bytes > memory:
-            found.append(f"{memory / GB:.4g} of {request.memory_bytes / GB:.4g} GB of memory free")
+            found.append(f"{memory / GB:.4g} GB of memory free, {request.memory_bytes / GB:.4g} wanted")
         return found
 
     def _not_admitted(self, row: int, host: Host, asked: Asked) -> Iterator[str]:
@@ -133,7 +133,9 @@ class Judge:
         if alone:
             yield f"exclusively held by {alone[0]}"
         elif request.exclusive_nodes and self._grid.holders[row]:
-            yield f"{self._grid.holders[row]} jobs run there, and the job wants a host to itself"
+            there = int(self._grid.holders[row])
+            others = "a job runs" if there == 1 else f"{there} jobs run"
+            yield f"{others} there, and the job wants a host to itself"
         if host.node_id in self._apart.nodes(asked):
             word = request.anti_affinity
             beside = [c.job_id for c in claims if c.resources.anti_affinity == word and c.team == asked.team]
@@ -160,7 +162,7 @@ class Judge:
             slots = usable(grid, at, need)
             free = max(free, int(largest_group(grid, at, slots, by_island=need.island)[0]))
         if free < wanted:
-            yield f"{free} of {wanted} {what} free{' in one NVLink island' if needs[0].island else ''}"
+            yield f"{free} {what} free{' in one NVLink island' if needs[0].island else ''}, {wanted} wanted"
 
     def _kinds_missing(self, request: ResourceRequest) -> str:
         return f"has no {what_of(request)}"

@@ -237,7 +237,7 @@ def test_hosts_are_compared_best_first_each_with_what_it_lacks() -> None:
     found = {one.name: one.reason for one in room.verdicts(asked(ResourceRequest(gpu_types=H100, gpu_count=4), "q"))}
     assert list(found) == ["a", "b", "d", "e", "c"]
     assert found["a"] == "fits: 8 such GPUs free, 4 wanted"
-    assert found["b"] == "1 of 4 H100 free"
+    assert found["b"] == "1 H100 free, 4 wanted"
     assert found["d"] == "has no H100"
     assert found["e"] == "takes no jobs now"
     assert found["c"].startswith("exclusively held by j-")
@@ -258,11 +258,15 @@ def test_verdicts_name_islands_neighbours_cores_and_memory() -> None:
         return room.verdicts(asked(request, "q", "red"))[0].reason
 
     near = ResourceRequest(gpu_count=5, topology=TopologyDomain.NVLINK)
-    assert reason(near) == "4 of 5 GPUs free in one NVLink island"
+    assert reason(near) == "4 GPUs free in one NVLink island, 5 wanted"
     assert reason(ResourceRequest(gpu_count=1, anti_affinity="w")).startswith("must not be beside j-")
-    assert reason(ResourceRequest(gpu_count=1, cpu_milli=8_000)) == "4 of 8 cores free"
-    assert reason(ResourceRequest(memory_bytes=100 * GB)) == "12 of 100 GB of memory free"
+    assert reason(ResourceRequest(gpu_count=1, cpu_milli=8_000)) == "4 cores free, 8 wanted"
+    assert reason(ResourceRequest(memory_bytes=100 * GB)) == "12 GB of memory free, 100 wanted"
     assert reason(ResourceRequest(gpu_count=1, exclusive_nodes=True)).startswith("2 jobs run there")
+    alone = Hosts([host("b", 8)])
+    run(alone, "one", ResourceRequest(gpu_count=1))
+    (told,) = alone.verdicts(asked(ResourceRequest(gpu_count=1, exclusive_nodes=True), "q", "red"))
+    assert told.reason.startswith("a job runs there, and")
 
 
 @settings(max_examples=80, deadline=None)
