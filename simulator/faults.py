@@ -3,6 +3,7 @@
 What each fault means is what the real daemon says of it: severity, repair and the vendor's own word for the action.
 """
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -103,7 +104,7 @@ class Script:
                 made = cls(name, fault, rate_per_host_hour=float(amount))
         except ValueError:
             made = cls(name, fault, rate_per_host_hour=-1.0)
-        if made.rate_per_host_hour < 0 or made.at_seconds < 0 or made.hosts < 0:
+        if not (0 <= made.rate_per_host_hour < math.inf and 0 <= made.at_seconds < math.inf and made.hosts >= 0):
             raise ValueError(
                 f"{text!r} does not say when: write NAME:RATE, with the rate per host and hour ({name}:0.02), or "
                 f"NAME@SECONDS:HOSTS, for so many hosts at once ({name}@60:100)"

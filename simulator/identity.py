@@ -95,9 +95,11 @@ async def make_tokens(server: str, api_key: str, ca: bytes, count: int) -> list[
         try:
             return list(await asyncio.gather(*(make() for _ in range(count))))
         except grpc.aio.AioRpcError as error:
+            refused = error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+            help_ = "The API key must be that of an operator: `orquanta login`, then `orquanta key create`"
             raise SimulatorError(
-                f"{server} makes no join tokens: {error.code().name}: {error.details()}. The API key must be that of "
-                "an operator: `orquanta login`, then `orquanta key create`"
+                f"{server} makes no join tokens: {error.code().name}: {error.details()}. "
+                f"{help_ if refused else 'Look at --server and --ca-file, and whether it runs'}"
             ) from None
 
 

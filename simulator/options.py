@@ -159,6 +159,10 @@ def read(arguments: Sequence[str] | None = None) -> Options:
         asked.error("--api-key-file needs --ca-file: the control plane keeps it as identity/trust.crt")
     if given.telemetry == TelemetryWay.SHARED.value and not given.nats_password_file:
         asked.error("--telemetry shared needs --nats-password-file, see docs/simulator.md")
+    for folder in (given.state_dir, given.journal and given.journal.parent):
+        _make(asked, folder)
+    if given.journal is not None:
+        _append(asked, given.journal)
     return Options(
         hosts=given.hosts,
         first=given.first,
@@ -170,7 +174,7 @@ def read(arguments: Sequence[str] | None = None) -> Options:
         zones=given.zones,
         server=given.server,
         tokens=tuple(tokens),
-        api_key=_text(asked, given.api_key_file).strip() if given.api_key_file else "",
+        api_key=_secret(asked, given.api_key_file) if given.api_key_file else "",
         ca=_text(asked, given.ca_file).encode() if given.ca_file else b"",
         state_dir=given.state_dir,
         journal=given.journal,
@@ -183,7 +187,7 @@ def read(arguments: Sequence[str] | None = None) -> Options:
         offline_seconds=given.offline_seconds,
         telemetry=TelemetryWay(given.telemetry),
         telemetry_seconds=given.telemetry_seconds,
-        nats_password=_text(asked, given.nats_password_file).strip() if given.nats_password_file else "",
+        nats_password=_secret(asked, given.nats_password_file) if given.nats_password_file else "",
         connects_per_second=given.connects_per_second,
         duration_seconds=given.duration,
         seed=given.seed,
@@ -225,3 +229,24 @@ def _text(asked: argparse.ArgumentParser, file: Path) -> str:
         return file.read_text()
     except OSError as error:
         asked.error(f"{file} cannot be read: {error.strerror}")
+    except UnicodeDecodeError:
+        asked.error(f"{file} cannot be read: it is no text")
+
+
+def _secret(asked: argparse.ArgumentParser, file: Path) -> str:
+    return _text(asked, file).strip() or asked.error(f"{file} is empty")
+
+
+def _make(asked: argparse.ArgumentParser, folder: Path | None) -> None:
+    try:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        asked.error(f"{folder} cannot be made: {error.strerror}")
+
+
+def _append(asked: argparse.ArgumentParser, file: Path) -> None:
+    try:
+        file.open("ab").close()
+    except OSError as error:
+        asked.error(f"{file} cannot be written: {error.strerror}")

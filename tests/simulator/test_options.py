@@ -31,7 +31,21 @@ def test_faults_are_by_chance_or_at_a_moment() -> None:
     assert Script.parse("offline@5:3").fault is None
 
 
-@pytest.mark.parametrize("text", ["xid79", "xid79:x", "xid79@60", "xid79@x:5", "xid12345:1", ":", "xid79:-1"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "xid79",
+        "xid79:x",
+        "xid79@60",
+        "xid79@x:5",
+        "xid12345:1",
+        ":",
+        "xid79:-1",
+        "xid79:nan",
+        "xid79:inf",
+        "xid79@nan:1",
+    ],
+)
 def test_a_fault_that_makes_no_sense_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"xid"):
         Script.parse(text)
@@ -86,3 +100,39 @@ def test_what_cannot_work_is_told_before_anything_begins(
         read(["--server", "x:1", *arguments])
     assert ended.value.code == 2
     assert "orquanta-sim: error:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("--state-dir", "taken/below/more cannot be made: Not a directory"),
+        ("--journal", "taken/below"),
+        ("--token-file", "no text"),
+        ("--api-key-file", "is empty"),
+    ],
+)
+def test_a_file_that_cannot_serve_is_refused_before_a_host_joins(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, told: str
+) -> None:
+    (tmp_path / "taken").write_bytes(b"")
+    (tmp_path / "binary").write_bytes(b"\xd0\xff")
+    file = {"--token-file": "binary", "--api-key-file": "taken"}.get(option, "taken/below/more")
+    ca = tmp_path / "ca"
+    ca.write_text("ca")
+    with pytest.raises(SystemExit) as ended:
+        read(
+            [
+                "--server",
+                "127.0.0.1:1",
+                "--token",
+                "t",
+                "--hosts",
+                "1",
+                "--ca-file",
+                str(ca),
+                option,
+                str(tmp_path / file),
+            ]
+        )
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err
