@@ -35,3 +35,10 @@ def test_a_program_with_its_libraries_runs(entry: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 0
     assert done.stdout.lower().startswith("usage:")
+
+
+def test_a_program_without_streams_runs_as_with_streams_that_lead_nowhere() -> None:
+    code = "import sys; from orquanta.programs import cli; sys.argv = ['orquanta', 'version']; sys.exit(cli())"
+    command = '"$0" -c "$1" <&- >&- 2>&-'
+    done = subprocess.run(["/bin/sh", "-c", command, sys.executable, code], timeout=30, check=False)
+    assert done.returncode == 0

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from dataclasses import replace
@@ -10,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import grpc
 import pytest
 
+from orquanta.cli.output import Output
 from orquanta.cli.queue_watch import Answers, changes, head_lines
 from orquanta.convert.queues import read_entry
 from orquanta.transport import Transport
@@ -124,3 +126,15 @@ async def test_ctrl_c_ends_a_watch_without_a_word(server: ScriptedServer, enviro
     process.send_signal(signal.SIGINT)
     _, stderr = await process.communicate()
     assert (process.returncode, stderr) == (130, b"")
+
+
+def test_a_pipe_that_nobody_reads_any_more_is_noticed_before_something_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        Output(as_json=False).check_reader()
+        os.close(reader)
+        with pytest.raises(BrokenPipeError):
+            Output(as_json=False).check_reader()

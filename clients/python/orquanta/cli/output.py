@@ -1,5 +1,6 @@
 """Where a command's results go: JSON for scripts, tables for people, notes to stderr."""
 
+import select
 import shutil
 import sys
 import textwrap
@@ -24,6 +25,17 @@ class Output:
     def terminal(self) -> bool:
         """True if a person looks at stdout: then there may be colours and live views."""
         return not self.as_json and sys.stdout.isatty()
+
+    def check_reader(self) -> None:
+        """Raise BrokenPipeError if nobody reads what is written into a pipe any more."""
+        try:
+            descriptor = sys.stdout.fileno()
+        except ValueError:  # what is written goes into memory
+            return
+        looked = select.poll()
+        looked.register(descriptor, 0)
+        if any(happened & select.POLLERR for _, happened in looked.poll(0)):
+            raise BrokenPipeError
 
     @property
     def interactive(self) -> bool:

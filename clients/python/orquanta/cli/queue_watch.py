@@ -62,12 +62,17 @@ def watch_queue(output: Output, client: "Client", *, limit: int, team: str, user
     """Show the queue until Ctrl-C: with --json a line for each change, on a terminal a table that is redrawn."""
     # Over a table that is redrawn, its own head says so.
     answers = Answers(every_seconds, None if output.terminal else output.note)
+
+    def on_answer() -> None:
+        answers.note()
+        output.check_reader()
+
     watched = client.queue.watch(
         limit,
         team=team,
         user_id=user_id,
         every_seconds=every_seconds,
-        on_answer=answers.note,
+        on_answer=on_answer,
         on_failure=answers.failed,
     )
     try:
