@@ -150,7 +150,7 @@ class Heap:
 
     def look(self) -> int:
         """Leave alone what has settled, if it is much; return about how many objects."""
-        settled = len(gc.get_objects(generation=2))
+        settled = _survivors()
         return 0 if settled <= SETTLED_MAX else self._leave_alone(settled)
 
     def _leave_alone(self, settled: int) -> int:
@@ -171,3 +171,12 @@ class Heap:
             "heap.swept", freed=freed, seconds=round(self._clock.monotonic() - began, 3), objects=gc.get_freeze_count()
         )
         return freed
+
+
+def _survivors() -> int:
+    """Return how many objects have survived two looks and are not left alone.
+
+    They are listed and counted in one call into C, without a moment in which another thread could have its turn: as
+    long as such a list refers to a tuple that is being made there, CPython cannot make it longer (SystemError).
+    """
+    return next(map(len, map(gc.get_objects, (2,))))

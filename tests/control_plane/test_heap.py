@@ -5,6 +5,8 @@ import gc
 import platform
 import subprocess
 import sys
+import threading
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import suppress
@@ -43,6 +45,42 @@ def settled() -> list[list[int]]:
     many: list[list[int]] = [[] for _ in range(SETTLED_MAX + 1_000)]
     gc.collect()
     return many
+
+
+def test_a_look_does_no_harm_to_tuples_that_other_threads_are_making() -> None:
+    heap, made, failed = Heap(SystemClock()), 0, list[SystemError]()
+
+    def slowly() -> Iterator[int]:
+        gc.collect(1)
+        gc.collect(1)  # the tuple counts among what has survived
+        for number in range(30):
+            yield number
+            time.sleep(0)
+
+    def make() -> None:
+        nonlocal made
+        for _ in range(100):
+            try:
+                made += len(tuple(slowly()))
+            except SystemError as error:
+                failed.append(error)
+
+    interval = sys.getswitchinterval()
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    sys.setswitchinterval(1e-6)
+    try:
+        maker = threading.Thread(target=make)
+        maker.start()
+        while maker.is_alive():
+            heap.look()
+        maker.join()
+    finally:
+        sys.setswitchinterval(interval)
+        gc.enable()
+    assert not failed
+    assert made == 3_000
 
 
 def test_what_has_settled_is_left_alone_after_its_garbage_was_collected() -> None:
