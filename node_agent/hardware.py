@@ -15,12 +15,14 @@ from node_agent.jobs.executor import Executor
 from node_agent.jobs.status import MemberState, MemberStatus
 from node_agent.link.tls import Address
 from node_agent.probe.child_process import RequestFailed, VirtualGpuSettings
-from node_agent.probe.client import BadVirtualGpus, ProbeAway, ProbeClient, ProbeStats
+from node_agent.probe.client import ProbeClient
+from node_agent.probe.errors import BadVirtualGpus, ProbeAway
 from node_agent.probe.host import HostSampler
 from node_agent.probe.inventory import HostInventory, NvmlInventory, host_inventory
 from node_agent.probe.known import KnownGpus
 from node_agent.probe.observations import ProbeObservations
 from node_agent.probe.samples import NvmlReading, TelemetryBatch
+from node_agent.probe.stats import ProbeStats
 from node_agent.settings import Settings
 from node_agent.virtual.fault import BadFault, VirtualFault, VirtualRepair
 from orquanta.v1 import node_pb2

@@ -16,8 +16,9 @@ from node_agent.convert_health import to_condition
 from node_agent.health.engine import HealthEngine
 from node_agent.health.model import Condition, GpuIdentity, Severity
 from node_agent.probe.child_process import VirtualGpuSettings
-from node_agent.probe.client import ProbeAway, ProbeClient
+from node_agent.probe.client import ProbeClient
 from node_agent.probe.custom.checks import CustomChecks
+from node_agent.probe.errors import ProbeAway
 from node_agent.probe.host import HostSampler
 from node_agent.probe.host_checks.checks import HostChecks
 from node_agent.probe.host_checks.settings import HostCheckSettings

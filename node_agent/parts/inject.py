@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from node_agent.hardware import Hardware
-from node_agent.probe.client import ProbeAway
+from node_agent.probe.errors import ProbeAway
 from node_agent.settings import Settings
 from node_agent.virtual.fault import VirtualFault, VirtualFaultKind
 from orquanta.v1 import node_local_pb2

@@ -6,7 +6,6 @@ A hang is told as `ProbeStall`; the daemon itself never waits longer than a dead
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, NoReturn, TypeVar
 
 import structlog
@@ -14,9 +13,12 @@ import structlog
 from node_agent.clock import Clock
 from node_agent.probe import child_process
 from node_agent.probe.child_process import ProbeEnded, ProbeProcess, RequestFailed, VirtualGpuSettings, describe_exit
+from node_agent.probe.deadlines import Deadlines
+from node_agent.probe.errors import BadVirtualGpus, GpusHeld, ProbeAway
 from node_agent.probe.inventory import NvmlInventory
 from node_agent.probe.observations import NvmlXid, ProbeStall
 from node_agent.probe.samples import NvmlReading
+from node_agent.probe.stats import ProbeStats
 from node_agent.probe.wire import BadValue, rebuild
 
 log = structlog.get_logger()
@@ -36,51 +38,6 @@ Observe = Callable[[ProbeStall | NvmlXid], None]
 Spawn = Callable[
     [VirtualGpuSettings | None, Callable[[str, Any], None], Callable[[], None]], Awaitable[ProbeProcess]
 ]  # Any: the value of a JSON frame
-
-
-@dataclass(frozen=True, slots=True)
-class Deadlines:
-    """How long each thing may take, in seconds."""
-
-    sample: float = 10.0
-    """An NVML call that takes longer than this hangs in the driver."""
-    inventory: float = 60.0
-    """Opening the driver takes seconds where it has to initialise each GPU (no persistence mode)."""
-    control: float = 15.0
-    start: float = 60.0
-    """Until a fresh process answers, on a host that is out of memory or processors."""
-    bury: float = 5.0
-    """Until a killed process is gone; after that it is given up."""
-    first_pause: float = 0.5
-    longest_pause: float = 30.0
-
-
-@dataclass(slots=True)
-class ProbeStats:
-    """Counts since the daemon started."""
-
-    starts: int = 0
-    stalls: int = 0
-    deaths: int = 0
-    """Probes that ended by themselves, or were killed by somebody else, or for sending garbage."""
-    stuck: int = 0
-    """Probes that were given up because the kernel did not let them go."""
-
-
-class ProbeAway(Exception):
-    """The probe cannot be asked now. `error` is why, in the way of NVML's error names."""
-
-    def __init__(self, error: str) -> None:
-        self.error = error
-        super().__init__(f"the probe is away ({error}); it is started again by itself")
-
-
-class GpusHeld(Exception):
-    """GPUs cannot be let go of: a killed probe still has them open, because the driver does not let it end."""
-
-
-class BadVirtualGpus(Exception):
-    """The specification of the virtual GPUs cannot be read; the message says why."""
 
 
 class ProbeClient:

@@ -10,8 +10,9 @@ import pynvml
 
 from node_agent.clock import Clock
 from node_agent.virtual import physics
-from node_agent.virtual.catalogue import MEBIBYTE, GpuModel
+from node_agent.virtual.catalogue import MEBIBYTE
 from node_agent.virtual.faults import Faults
+from node_agent.virtual.gpu_model import GpuModel
 from node_agent.virtual.identity import Identity, mig_uuid
 from node_agent.virtual.load import GpuLoad, Load
 

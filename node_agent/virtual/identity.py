@@ -4,7 +4,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Final
 
-from node_agent.virtual.catalogue import GpuModel
+from node_agent.virtual.gpu_model import GpuModel
 
 try:
     from _sha1 import sha1  # type: ignore[import-not-found] # CPython's own, without OpenSSL

@@ -5,7 +5,7 @@ from typing import Final
 
 import pynvml
 
-from node_agent.virtual.catalogue import GpuModel
+from node_agent.virtual.gpu_model import GpuModel
 
 AMBIENT_CELSIUS: Final = 27.0
 THERMAL_SECONDS: Final = 18.0

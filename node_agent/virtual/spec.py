@@ -12,7 +12,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from node_agent.virtual.catalogue import GpuModel, find_model, known_words
+from node_agent.virtual.catalogue import find_model, known_words
+from node_agent.virtual.gpu_model import GpuModel
 
 MAXIMUM_GPUS: Final = 16
 """The bound on virtual GPUs per host: the largest HGX hosts have 16."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from node_agent.virtual.catalogue import GpuModel, Wiring
+from node_agent.virtual.gpu_model import GpuModel, Wiring
 
 SWITCH: Final = -1
 """The far end of a link that goes to an NVSwitch rather than to a GPU."""

@@ -13,8 +13,8 @@ from node_agent.virtual.calls.table import (
     target_of,
     value_of,
 )
-from node_agent.virtual.catalogue import PageRepair
 from node_agent.virtual.device import EFFECTIVE_ERRORS, VirtualGpu
+from node_agent.virtual.gpu_model import PageRepair
 
 FIELD_CALLS: Final = CallTable()
 

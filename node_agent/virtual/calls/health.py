@@ -14,8 +14,8 @@ from node_agent.virtual.calls.table import (
     target_of,
     value_of,
 )
-from node_agent.virtual.catalogue import PageRepair, Wiring
 from node_agent.virtual.device import NvLink, VirtualGpu
+from node_agent.virtual.gpu_model import PageRepair, Wiring
 from node_agent.virtual.topology import SWITCH
 
 HEALTH_CALLS: Final = CallTable()

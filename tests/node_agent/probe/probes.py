@@ -9,7 +9,9 @@ from typing import Any
 from node_agent.clock import SystemClock
 from node_agent.probe import child_process
 from node_agent.probe.child_process import ProbeProcess, VirtualGpuSettings
-from node_agent.probe.client import Deadlines, ProbeAway, ProbeClient, Spawn
+from node_agent.probe.client import ProbeClient, Spawn
+from node_agent.probe.deadlines import Deadlines
+from node_agent.probe.errors import ProbeAway
 from node_agent.probe.observations import NvmlXid, ProbeStall
 from node_agent.probe.samples import NvmlReading
 from node_agent.virtual.fault import VirtualFault

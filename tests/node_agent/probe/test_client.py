@@ -14,7 +14,8 @@ import pytest
 
 from node_agent.probe import child_process
 from node_agent.probe.child_process import ProbeProcess, RequestFailed, VirtualGpuSettings
-from node_agent.probe.client import MAXIMUM_STUCK, BadVirtualGpus, GpusHeld, ProbeAway
+from node_agent.probe.client import MAXIMUM_STUCK
+from node_agent.probe.errors import BadVirtualGpus, GpusHeld, ProbeAway
 from node_agent.probe.observations import NvmlXid
 from node_agent.virtual.fault import VirtualFault
 from node_agent.virtual.fault import VirtualFaultKind as Kind

@@ -16,8 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node_agent.probe.child_process import ProbeProcess, VirtualGpuSettings, attach
-from node_agent.probe.client import Deadlines, ProbeAway, Spawn
+from node_agent.probe.client import Spawn
+from node_agent.probe.deadlines import Deadlines
 from node_agent.probe.doing import MEMORY_BYTES, Doing, DoingReader, ProbeThread, make_memory
+from node_agent.probe.errors import ProbeAway
 from node_agent.probe.frames import MAXIMUM_FRAME_BYTES, BadFrame, Frames, encode
 from node_agent.probe.inventory import NvmlInventory
 from node_agent.probe.nvml import Nvml

@@ -13,7 +13,7 @@ import pytest
 
 from node_agent.files import write_atomically
 from node_agent.health.model import Rung
-from node_agent.probe.client import GpusHeld
+from node_agent.probe.errors import GpusHeld
 from node_agent.repair.journal import Entry, RepairJournal, Undo, UndoKind
 from node_agent.repair.model import RepairRecord, RepairState
 from node_agent.repair.toolbox import MARKER

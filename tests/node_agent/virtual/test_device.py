@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node_agent.virtual import GpuLoad, LoadTable, VirtualHost, physics, virtual_gpus
-from node_agent.virtual.catalogue import MODELS, GpuModel
+from node_agent.virtual.catalogue import MODELS
+from node_agent.virtual.gpu_model import GpuModel
 
 GIBIBYTE = 1024**3
 models = st.sampled_from(list(MODELS.values()))
