@@ -1,10 +1,14 @@
 """What all tests of the daemon need."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import pytest
 from grpc import aio
+
+from tests.node_agent.kernel_log import Kernel
+from tests.node_agent.site import Site, site_of
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -23,3 +27,15 @@ def _grpc_stays_up() -> Iterator[None]:
 
 async def _run(function: Callable[[], None]) -> None:
     function()
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> Kernel:
+    return Kernel(tmp_path / "kmsg")
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    async with site_of(tmp_path) as made:
+        await made.join()
+        yield made

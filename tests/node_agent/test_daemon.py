@@ -5,7 +5,7 @@ import json
 import re
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,13 +19,6 @@ from tests.node_agent.site import Site, allocation, assignment, site_of
 
 RUNNING = job_pb2.ALLOCATION_STATE_RUNNING
 ENDED = job_pb2.ALLOCATION_STATE_ENDED
-
-
-@pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    async with site_of(tmp_path) as made:
-        await made.join()
-        yield made
 
 
 async def test_a_job_runs_and_its_end_and_all_its_output_arrive(site: Site) -> None:

@@ -1,85 +1,29 @@
 """The real daemon with virtual GPUs and a kernel log of its own: from a printed line to the books, and to a repair."""
 
 import asyncio
-import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from node_agent.convert_repair import from_policy
 from node_agent.errors import LocalRefused
-from node_agent.health.model import Rung
-from node_agent.repair.model import Allowance, LocalPolicy
-from orquanta.v1 import health_pb2, job_pb2, node_link_pb2, node_local_pb2, node_pb2, repair_pb2
-from tests.node_agent.daemon_process import DaemonProcess
-from tests.node_agent.site import Site, assignment, site_of
-
-NODE = "n-0123456789ab"
-GPUS = ("--virtual-gpus", "2xH100")
-FATAL = health_pb2.CONDITION_SEVERITY_FATAL
-RAISED, CLEARED = health_pb2.HEALTH_EVENT_KIND_RAISED, health_pb2.HEALTH_EVENT_KIND_CLEARED
-SUCCEEDED, REFUSED = repair_pb2.REPAIR_STATE_SUCCEEDED, repair_pb2.REPAIR_STATE_REFUSED
-
-
-class Kernel:
-    """A kernel log that only this test's daemon reads."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        os.mkfifo(path)
-        self._handle = os.open(path, os.O_RDWR)
-
-    @property
-    def settings(self) -> str:
-        return f'kernel_log = "{self.path}"\nallow_kmsg_injection = true\n'
-
-    def xid(self, code: int, gpu: node_pb2.GpuInventory, text: str = "GPU has fallen off the bus.") -> None:
-        pci = gpu.pci_bus_id[4:] if gpu.pci_bus_id.startswith("0000" + "0000") else gpu.pci_bus_id
-        os.write(self._handle, f"NVRM: Xid (PCI:{pci.rpartition('.')[0]}): {code}, pid=0, {text}\n".encode())
-
-
-@pytest.fixture
-def kernel(tmp_path: Path) -> Kernel:
-    return Kernel(tmp_path / "kmsg")
-
-
-@pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    async with site_of(tmp_path) as made:
-        await made.join()
-        yield made
-
-
-async def gpus_of(site: Site, streams: int = 1) -> list[node_pb2.GpuInventory]:
-    stream = await site.plane.up(streams)
-    assert stream.hello is not None
-    return list(stream.hello.inventory.gpus)
-
-
-def of_kind(site: Site, kind: health_pb2.HealthEventKind.ValueType, words: str) -> list[health_pb2.HealthEvent]:
-    return [event for event in site.plane.health_events if event.kind == kind and words in event.condition.id]
-
-
-def ended(site: Site) -> list[repair_pb2.RepairReport]:
-    """The ends of repairs that are in the books."""
-    return [record.repair_report for record in site.plane.books if record.HasField("repair_report")]
-
-
-async def eventually(holds: Callable[[], Awaitable[object]]) -> None:
-    """Wait until what another process says is true."""
-    async with asyncio.timeout(60):
-        while not await holds():  # noqa: ASYNC110 - another process
-            await asyncio.sleep(0.05)
-
-
-async def ready(daemon: DaemonProcess) -> None:
-    async def reads() -> bool:
-        return bool((await daemon.status())["kernel_log"] == "read")
-
-    await eventually(reads)
+from orquanta.v1 import job_pb2, node_link_pb2, node_local_pb2, repair_pb2
+from tests.node_agent.kernel_log import (
+    CLEARED,
+    FATAL,
+    GPUS,
+    RAISED,
+    REFUSED,
+    SUCCEEDED,
+    Kernel,
+    ended,
+    eventually,
+    gpus_of,
+    of_kind,
+    ready,
+)
+from tests.node_agent.site import Site, assignment
 
 
 async def test_a_line_of_the_kernel_is_a_condition_in_the_books_and_in_the_next_hello(
@@ -244,93 +188,6 @@ async def test_a_hung_driver_becomes_a_condition_while_the_link_and_jobs_go_on(s
     site.plane.stream.order(assignment("echo alive"), revision=2)
     report = await site.plane.reported(job_pb2.ALLOCATION_STATE_ENDED)
     assert (report.exit_reason, report.exit_code) == (job_pb2.EXIT_REASON_EXITED, 0)
-
-
-def signed(site: Site, *, lifetime: timedelta, after_seconds: float = 0.5) -> repair_pb2.SignedPolicy:
-    now = datetime.now(UTC)
-    policy = LocalPolicy(
-        node_id=NODE,
-        version=1,
-        issued_at=now - timedelta(minutes=1),
-        expires_at=now + lifetime,
-        allowances={Rung.RESET_GPU: Allowance(2, 3600.0, may_stop_jobs=True)},
-        total_count=3,
-        total_period_seconds=86400.0,
-        after_seconds=after_seconds,
-    )
-    return site.plane.authority.sign_policy(from_policy(policy))
-
-
-async def held_policy(daemon: DaemonProcess, word: str) -> None:
-    async def holds() -> bool:
-        return str((await daemon.status())["policy"]).startswith(word)
-
-    await eventually(holds)
-
-
-async def test_alone_the_host_repairs_itself_as_its_signed_policy_allows_and_tells_on_return(
-    site: Site, kernel: Kernel
-) -> None:
-    site.plane.policy = signed(site, lifetime=timedelta(hours=1))
-    daemon = await site.start(*GPUS, settings=kernel.settings)
-    gpus = await gpus_of(site)
-    await ready(daemon)
-    await held_policy(daemon, "valid, version 1")
-    await site.plane.stop_link()
-    kernel.xid(62, gpus[0], "an error that a reset ends")
-
-    async def repaired() -> bool:
-        return any(report.state == SUCCEEDED for report in await daemon.ask(lambda local: local.repairs()))
-
-    await eventually(repaired)
-    await site.plane.start_link()
-    await site.plane.wait_for(lambda: ended(site))
-    report = ended(site)[0]
-    assert (report.origin, report.rung) == (
-        repair_pb2.REPAIR_ORIGIN_LOCAL_POLICY,
-        repair_pb2.REPAIR_RUNG_RESET_GPU,
-    )
-    assert report.policy_version == 1
-    await site.plane.wait_for(lambda: of_kind(site, CLEARED, gpus[0].uuid))
-    stream = await site.plane.up(streams=2)
-    assert stream.hello is not None
-    assert stream.hello.policy_version == 1
-
-
-async def test_alone_without_a_policy_the_host_only_watches_and_takes_no_jobs(site: Site, kernel: Kernel) -> None:
-    site.plane.policy = signed(site, lifetime=timedelta(seconds=4))
-    daemon = await site.start(*GPUS, settings=kernel.settings)
-    gpus = await gpus_of(site)
-    await ready(daemon)
-    await held_policy(daemon, "expired")
-    await site.plane.stop_link()
-    kernel.xid(62, gpus[0], "an error that a reset ends")
-
-    async def cordoned() -> bool:
-        return bool((await daemon.status())["cordoned"])
-
-    await eventually(cordoned)
-    status = await daemon.status()
-    assert "its local policy has run out" in status["cordoned"]
-    assert not await daemon.ask(lambda local: local.repairs())
-    site.plane.desired = (assignment("echo again"),)
-    await site.plane.start_link()
-    report = await site.plane.reported(job_pb2.ALLOCATION_STATE_ENDED)
-    assert (report.exit_reason, report.exit_code) == (job_pb2.EXIT_REASON_EXITED, 0)
-    assert not (await daemon.status())["cordoned"]
-
-
-async def test_a_policy_of_another_authority_is_not_held(site: Site, kernel: Kernel) -> None:
-    policy = signed(site, lifetime=timedelta(hours=1))
-    site.plane.policy = repair_pb2.SignedPolicy(policy=policy.policy, signature=b"x" * 70)
-    daemon = await site.start(*GPUS, settings=kernel.settings)
-    await site.plane.up()
-
-    async def refused() -> bool:
-        return "policy.refused" in daemon.log()
-
-    await eventually(refused)
-    assert (await daemon.status())["policy"] == "missing"
 
 
 async def test_while_nats_is_away_telemetry_goes_into_roll_ups_and_none_is_lost(site: Site) -> None:

@@ -2,13 +2,9 @@
 
 import asyncio
 import json
-import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
 import structlog
@@ -23,57 +19,10 @@ from control_plane.model.incident import Incident, IncidentState
 from control_plane.model.node import Node
 from control_plane.store import agents, incidents, notices
 from control_plane.store.database import Tx
+from tests.control_plane.agents.receiver import SECRET, Receiver, receiving, silent
 from tests.control_plane.world import World, spec
 
 EXPENSIVE = spec("train", gpu=8, seconds=3600 * 40)
-SECRET = "T0K3N-in-the-path"
-
-
-@dataclass
-class Receiver:
-    """A webhook on this machine. `answers` are the next statuses; then it says 200. `heard` is what it was sent."""
-
-    port: int = 0
-    answers: list[int] = field(default_factory=list)
-    heard: list[dict[str, Any]] = field(default_factory=list)  # Any: JSON of any shape
-    paths: list[str] = field(default_factory=list)
-    location: str = ""
-
-    def webhook(self, kind: WebhookKind = WebhookKind.JSON) -> Webhook:
-        return Webhook(f"http://127.0.0.1:{self.port}/{SECRET}", kind)
-
-
-@contextmanager
-def receiving() -> Iterator[Receiver]:
-    receiver = Receiver()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            receiver.paths.append(self.path)
-            receiver.heard.append(json.loads(body))
-            status = receiver.answers.pop(0) if receiver.answers else 200
-            self.send_response(status)
-            if receiver.location:
-                self.send_header("location", receiver.location)
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    receiver.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield receiver
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.fixture
@@ -255,19 +204,6 @@ async def test_a_host_that_is_not_there_is_an_error_without_its_address(world: W
     assert SECRET not in said
     assert SECRET not in json.dumps(logged, default=str)
     assert [line["event"] for line in logged] == ["notice.failed"]
-
-
-@asynccontextmanager
-async def silent() -> AsyncIterator[int]:
-    """Serve a port that takes connections and never answers."""
-    held: list[asyncio.StreamWriter] = []
-    server = await asyncio.start_server(lambda _reader, writer: held.append(writer), "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        for writer in held:
-            writer.close()
-        server.close()
 
 
 async def test_a_host_that_never_answers_is_given_a_bounded_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """A real server of the people's port, over TLS, on a real store; and clients of every role."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
 
 from control_plane.agents.orchestrator.orchestrator import Orchestrator
@@ -312,52 +311,6 @@ async def running_fleet(store: Store, clock: FakeClock, directory: Path) -> Asyn
         await health.enter_graceful_shutdown()
         await server.stop(0)
         await memory.close()
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """What a failed call says."""
-
-    code: grpc.StatusCode
-    message: str
-    reason: str
-    metadata: Mapping[str, str]
-    fields: tuple[str, ...]
-    retry_seconds: float | None
-
-
-def refusal_of(error: aio.AioRpcError) -> Refusal:
-    """Read the details of a failed call."""
-    info = error_details_pb2.ErrorInfo()
-    fields: tuple[str, ...] = ()
-    retry_seconds: float | None = None
-    for key, value in error.trailing_metadata() or ():
-        if key == "grpc-status-details-bin" and isinstance(value, bytes):
-            status = status_pb2.Status.FromString(value)
-            assert status.code == error.code().value[0]
-            for detail in status.details:
-                bad, retry = error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
-                if detail.Unpack(bad):
-                    fields = tuple(violation.field for violation in bad.field_violations)
-                elif detail.Unpack(retry):
-                    retry_seconds = retry.retry_delay.ToNanoseconds() / 1e9
-                else:
-                    assert detail.Unpack(info)
-                    assert info.domain == "orquanta"
-    return Refusal(error.code(), error.details() or "", info.reason, dict(info.metadata), fields, retry_seconds)
-
-
-async def refused(call: Any) -> Refusal:  # Any: a call of any method
-    """Await a call that must fail and return what it says."""
-    try:
-        if hasattr(call, "__aiter__"):
-            async for _ in call:
-                pass
-        else:
-            await call
-    except aio.AioRpcError as error:
-        return refusal_of(error)
-    raise AssertionError("the call was expected to fail")
 
 
 def a_job(name: str = "train", **spec: Any) -> job_pb2.JobSpec:  # Any: fields of a message

@@ -28,7 +28,8 @@ from orquanta.v1 import (
     quota_pb2,
     tool_pb2,
 )
-from tests.control_plane.services.harness import Fleet, refused
+from tests.control_plane.services.harness import Fleet
+from tests.control_plane.services.refusals import refused
 
 PROTOS = Path(__file__).parents[3] / "proto" / "orquanta" / "v1"
 FILES: tuple[FileDescriptor, ...] = tuple(

@@ -3,7 +3,8 @@ import pytest
 
 from control_plane.model.identity import Role
 from orquanta.v1 import action_pb2, job_pb2, node_pb2
-from tests.control_plane.services.harness import Client, Fleet, a_job, refused
+from tests.control_plane.services.harness import Client, Fleet, a_job
+from tests.control_plane.services.refusals import refused
 
 
 async def waiting(client: Client) -> action_pb2.Action:

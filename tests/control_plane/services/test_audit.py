@@ -10,7 +10,8 @@ from orquanta.ledger.records import LedgerRecord
 from orquanta.ledger.signatures import Signer
 from orquanta.ledger.verify import FaultKind, Verdict, Verifier
 from orquanta.v1 import audit_pb2, goal_pb2, job_pb2
-from tests.control_plane.services.harness import Client, Fleet, a_job, refused
+from tests.control_plane.services.harness import Client, Fleet, a_job
+from tests.control_plane.services.refusals import refused
 
 SIGNER = Signer(bytes(range(32)))
 

@@ -10,7 +10,8 @@ from control_plane.store import audit, users
 from control_plane.store.audit import AuditFilter
 from control_plane.store.pages import PageRequest
 from orquanta.v1 import auth_pb2
-from tests.control_plane.services.harness import PASSWORD, Client, Fleet, refused
+from tests.control_plane.services.harness import PASSWORD, Client, Fleet
+from tests.control_plane.services.refusals import refused
 
 WRONG = "wrong horse battery"
 

@@ -17,7 +17,8 @@ from control_plane.services.interceptors import Gate
 from control_plane.store import goals, jobs, keys, users
 from control_plane.store.database import Tx
 from orquanta.v1 import action_pb2, auth_pb2, goal_pb2, job_pb2
-from tests.control_plane.services.harness import Client, Fleet, a_job, refusal_of, refused
+from tests.control_plane.services.harness import Client, Fleet, a_job
+from tests.control_plane.services.refusals import refusal_of, refused
 
 SUBMIT = "/orquanta.v1.JobService/SubmitJob"
 

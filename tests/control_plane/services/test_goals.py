@@ -8,7 +8,8 @@ from control_plane.model.identity import Role
 from control_plane.store import goals, jobs
 from control_plane.store.database import Store, Tx
 from orquanta.v1 import goal_pb2, job_pb2
-from tests.control_plane.services.harness import Client, Fleet, refused, running_fleet
+from tests.control_plane.services.harness import Client, Fleet, running_fleet
+from tests.control_plane.services.refusals import refused
 from tests.fake_clock import FakeClock
 
 TEXT = "Train for 1 hour on 2 H100, command: python train.py"

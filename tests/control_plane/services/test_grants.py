@@ -5,7 +5,8 @@ import pytest
 
 from control_plane.model.identity import Role
 from orquanta.v1 import action_pb2, agent_pb2, auth_pb2, grant_pb2, grant_pb2_grpc, job_pb2, node_pb2
-from tests.control_plane.services.harness import Client, Fleet, a_job, refused
+from tests.control_plane.services.harness import Client, Fleet, a_job
+from tests.control_plane.services.refusals import refused
 
 
 def grants_of(client: Client) -> grant_pb2_grpc.GrantServiceStub:

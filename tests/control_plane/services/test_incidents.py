@@ -11,7 +11,8 @@ from control_plane.model.repair import RepairState, Rung
 from control_plane.store import incidents, nodes
 from control_plane.store.database import Tx
 from orquanta.v1 import audit_pb2, incident_pb2, node_pb2
-from tests.control_plane.services.harness import Client, Fleet, refused
+from tests.control_plane.services.harness import Client, Fleet
+from tests.control_plane.services.refusals import refused
 from tests.control_plane.services.troubles import condition, open_incident, report_health, report_repair
 
 

@@ -8,7 +8,8 @@ from control_plane.store import audit, jobs
 from control_plane.store.audit import AuditFilter
 from control_plane.store.pages import PageRequest
 from orquanta.v1 import action_pb2, job_pb2
-from tests.control_plane.services.harness import Client, Fleet, a_job, refused
+from tests.control_plane.services.harness import Client, Fleet, a_job
+from tests.control_plane.services.refusals import refused
 
 GPU = job_pb2.ResourceRequest
 

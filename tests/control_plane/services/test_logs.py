@@ -11,7 +11,8 @@ from control_plane.store import jobs
 from control_plane.store.database import Tx
 from control_plane.telemetry.log_file import LogChunk, LogRecord, LogStream
 from orquanta.v1 import job_pb2
-from tests.control_plane.services.harness import Client, Fleet, a_job, refused
+from tests.control_plane.services.harness import Client, Fleet, a_job
+from tests.control_plane.services.refusals import refused
 
 READ_AT = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 

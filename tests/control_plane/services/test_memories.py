@@ -7,7 +7,8 @@ import pytest
 
 from control_plane.model.ids import MEMORY, derived_id
 from orquanta.v1 import audit_pb2, memory_pb2, memory_pb2_grpc
-from tests.control_plane.services.harness import Client, Fleet, refused
+from tests.control_plane.services.harness import Client, Fleet
+from tests.control_plane.services.refusals import refused
 
 
 def memories_of(client: Client) -> memory_pb2_grpc.MemoryServiceStub:

@@ -6,7 +6,8 @@ import pytest
 from control_plane.model.health import ConditionScope, ConditionSeverity
 from control_plane.model.repair import RepairState, Rung
 from orquanta.v1 import audit_pb2, health_pb2, job_pb2, metrics_pb2, node_pb2, repair_pb2
-from tests.control_plane.services.harness import Client, Fleet, a_job, refused
+from tests.control_plane.services.harness import Client, Fleet, a_job
+from tests.control_plane.services.refusals import refused
 from tests.control_plane.services.troubles import condition, open_incident, report_health, report_repair
 
 

@@ -6,7 +6,8 @@ from google.protobuf.duration_pb2 import Duration
 
 from control_plane.model.ids import JOB, new_id
 from orquanta.v1 import job_pb2, node_pb2
-from tests.control_plane.services.harness import Client, Fleet, a_job, refused
+from tests.control_plane.services.harness import Client, Fleet, a_job
+from tests.control_plane.services.refusals import refused
 
 
 async def test_a_node_is_found_by_id_and_by_name_with_who_holds_its_gpus(fleet: Fleet, user: Client) -> None:

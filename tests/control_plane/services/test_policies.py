@@ -13,7 +13,8 @@ from control_plane.model.identity import Role
 from control_plane.services.convert.scalars import timestamp
 from orquanta.v1 import action_pb2, job_pb2, policy_pb2
 from orquanta.v1.policy_pb2_grpc import PolicyServiceStub
-from tests.control_plane.services.harness import Client, Fleet, a_job, refused
+from tests.control_plane.services.harness import Client, Fleet, a_job
+from tests.control_plane.services.refusals import refused
 
 DENY_BIG = "rules:\n  - {id: big, when: est.gpus > 4, then: deny, message: too big}\n"
 BROKEN = "rules:\n  - {id: big, when: est.gpu > 4, then: deny, message: too big}\n"

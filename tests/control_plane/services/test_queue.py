@@ -9,7 +9,8 @@ from control_plane.store.pages import PageRequest
 from orquanta.v1 import action_pb2, audit_pb2, auth_pb2, job_pb2, queue_pb2, quota_pb2
 from orquanta.v1.queue_pb2_grpc import QueueServiceStub
 from orquanta.v1.quota_pb2_grpc import QuotaServiceStub
-from tests.control_plane.services.harness import Client, Fleet, a_job, refused
+from tests.control_plane.services.harness import Client, Fleet, a_job
+from tests.control_plane.services.refusals import refused
 
 
 @dataclass

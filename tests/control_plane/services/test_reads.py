@@ -7,7 +7,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from control_plane.model.ids import NodeId
 from control_plane.telemetry.reading import reading_of
 from orquanta.v1 import agent_pb2, audit_pb2, catalog_pb2, event_pb2, job_pb2, metrics_pb2, node_pb2
-from tests.control_plane.services.harness import Client, Fleet, a_job, refused
+from tests.control_plane.services.harness import Client, Fleet, a_job
+from tests.control_plane.services.refusals import refused
 
 
 async def test_a_user_sees_the_audit_of_their_own_work_and_an_operator_all_of_it(

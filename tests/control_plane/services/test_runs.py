@@ -14,7 +14,8 @@ from control_plane.model.run_step import NewRun
 from control_plane.store import run_events, runs
 from control_plane.store.database import Tx
 from orquanta.v1 import agent_pb2, audit_pb2
-from tests.control_plane.services.harness import Client, Fleet, refused
+from tests.control_plane.services.harness import Client, Fleet
+from tests.control_plane.services.refusals import refused
 
 AGENT = "master_orchestrator"
 

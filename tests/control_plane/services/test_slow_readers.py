@@ -36,7 +36,8 @@ from orquanta.v1 import (
     node_pb2,
     node_pb2_grpc,
 )
-from tests.control_plane.services.harness import Client, Fleet, a_job, refusal_of
+from tests.control_plane.services.harness import Client, Fleet, a_job
+from tests.control_plane.services.refusals import refusal_of
 from tests.control_plane.services.test_incidents import trouble
 from tests.control_plane.services.test_logs import running_job
 

@@ -15,7 +15,8 @@ from control_plane.store import actions
 from control_plane.store.actions import ActionFilter
 from control_plane.store.pages import PageRequest
 from orquanta.v1 import job_pb2, tool_pb2
-from tests.control_plane.services.harness import Client, Fleet, a_job, refused
+from tests.control_plane.services.harness import Client, Fleet, a_job
+from tests.control_plane.services.refusals import refused
 from tests.control_plane.world import principal
 
 

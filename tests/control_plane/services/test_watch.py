@@ -13,7 +13,8 @@ from control_plane.store import events, jobs
 from control_plane.store.database import Store, Tx
 from control_plane.store.feed import REMEMBERED_MAX
 from orquanta.v1 import action_pb2, goal_pb2, job_pb2, node_pb2
-from tests.control_plane.services.harness import Client, Fleet, a_job, refusal_of, refused, running_fleet
+from tests.control_plane.services.harness import Client, Fleet, a_job, running_fleet
+from tests.control_plane.services.refusals import refusal_of, refused
 from tests.fake_clock import FakeClock
 
 

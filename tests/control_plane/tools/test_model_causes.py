@@ -1,89 +1,22 @@
 """Where the rules end, a model is asked why a job failed: checked by code, once for each attempt, and never obeyed."""
 
-import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any  # JSON
 
 import pytest
 
-from control_plane.model.diagnosis import Diagnosis
-from control_plane.model.identity import Principal, Role
-from control_plane.model.job import AllocationState, ExitReason
-from control_plane.reasoning.contract import ModelReply, ModelRequest
-from control_plane.reasoning.errors import ModelBudgetExceeded, ModelUnavailable
-from control_plane.reasoning.scripted import Script, Scripted, ScriptedModel
-from control_plane.store import actions, audit, diagnoses
+from control_plane.reasoning.contract import ModelRequest
+from control_plane.reasoning.errors import ModelBudgetExceeded
+from control_plane.reasoning.scripted import Scripted
+from control_plane.store import actions, audit
 from control_plane.store.actions import ActionFilter
 from control_plane.store.audit import AuditFilter
-from control_plane.store.database import Tx
 from control_plane.store.pages import PageRequest
-from control_plane.telemetry.log_file import LogChunk, LogRecord, LogStream
-from control_plane.tools.diagnosing import COST_USD_MAX, PER_HOUR, Asker
-from control_plane.tools.job_diagnoses import JobDiagnoses
+from control_plane.tools.diagnosing import COST_USD_MAX
 from control_plane.tools.model_cause import CONFIDENCE_MAX
 from tests.control_plane.tools.bench import Bench
-from tests.control_plane.world import job_id, principal, spec
-
-OUTPUT = "step 17\nstep 18\nloader: shard 12 ends in the midst of a record, giving up\nbye\n"
-TELLING = "giving up"
-
-
-@dataclass
-class Desk:
-    """A job that failed in a way no rule knows, and who asks why."""
-
-    bench: Bench
-    owner: Principal
-    model: ScriptedModel
-
-    @property
-    def diagnoses(self) -> JobDiagnoses:
-        return JobDiagnoses(
-            self.bench.world.store, self.bench.logs, self.bench.telemetry, Asker(self.bench.world.store, self.model)
-        )
-
-    async def why(self, who: Principal | None = None, name: str = "train") -> Diagnosis:
-        return (await self.diagnoses.of_job(who or self.owner, job_id(name)))[1]
-
-
-async def failed(bench: Bench, script: Script, text: str = OUTPUT, *, name: str = "train", model: str = "m") -> Desk:
-    """Let a job write something and fail with exit code 3."""
-    world = bench.world
-    owner = await bench.account(f"owner-of-{name}")
-    node = await world.node(f"host-of-{name}")
-    await world.launch(owner, spec(name))
-    await world.place(name, (node, [0]))
-    attempt = await world.newest(name)
-    records = tuple(LogRecord(LogStream.STDERR, line.encode(), world.clock.now()) for line in text.splitlines(True))
-    size = len(text.encode())
-    await bench.logs.append([(LogChunk(job_id(name), attempt.id, 1, 0, 0, size, records, end=True), False)])
-    await world.report(name, AllocationState.ENDED, ExitReason.EXITED, exit_code=3)
-    return Desk(bench, principal(owner), ScriptedModel(script, model_name=model))
-
-
-def said(cites: str = "", **changes: Any) -> Mapping[str, Any]:  # Any: JSON
-    """What a sensible model says; it cites the line that holds `cites`."""
-    return {
-        "cause": "DATA_INVALID",
-        "summary": "A data shard is cut off.",
-        "advice": "Check the shard, and write it anew.",
-        "fault": "job",
-        "confidence": 0.65,
-        "evidence": [cites] if cites else [],
-        "alternatives": ["FILE_NOT_FOUND"],
-        **changes,
-    }
-
-
-def label_of(request: ModelRequest, words: str) -> str:
-    """The label of the piece of evidence that holds these words."""
-    shown = request.messages[1].text
-    return next(line for line in shown.splitlines() if words in line).split("]")[0].strip("[")
-
-
-def sensible(request: ModelRequest) -> Scripted:
-    return said(label_of(request, TELLING))
+from tests.control_plane.tools.desk import OUTPUT, TELLING, failed, label_of, said, sensible
+from tests.control_plane.world import job_id
 
 
 async def test_a_cause_that_a_model_reads_is_shown_with_its_name_and_the_evidence_that_it_cites(bench: Bench) -> None:
@@ -99,37 +32,6 @@ async def test_a_cause_that_a_model_reads_is_shown_with_its_name_and_the_evidenc
     assert "nothing is done because of them" in found.note
     page = await bench.world.store.read(lambda tx: audit.page(tx, AuditFilter(job_id=job_id("train")), PageRequest()))
     assert "diagnosis.made" in [one.action for one in page.items]
-
-
-async def test_a_model_is_asked_once_for_an_attempt_whoever_asks_and_after_a_restart(bench: Bench) -> None:
-    desk = await failed(bench, [said("E2")])
-    first = await desk.why()
-
-    viewer = principal(await bench.account("eve", Role.VIEWER))
-    assert await desk.why(viewer) == first
-    bench.world.clock.advance(3600)
-    assert await desk.why() == first
-    assert len(desk.model.requests) == 1
-
-
-async def test_asking_for_the_rules_own_cause_costs_nothing(bench: Bench) -> None:
-    desk = await failed(bench, [], "torch.OutOfMemoryError: CUDA out of memory.\n")
-
-    found = await desk.why()
-
-    assert (found.cause, found.by_rules, found.note) == ("GPU_OUT_OF_MEMORY", True, "")
-    assert desk.model.requests == []
-
-
-async def test_only_who_may_act_on_the_job_causes_a_model_to_be_asked(bench: Bench) -> None:
-    desk = await failed(bench, [said("E2")])
-
-    for name, role in (("eve", Role.VIEWER), ("bob", Role.USER)):
-        other = await desk.why(principal(await bench.account(name, role)))
-        assert other.by_rules
-        assert "owner" in other.note
-    assert desk.model.requests == []
-    assert not (await desk.why(principal(await bench.account("olga", Role.OPERATOR)))).by_rules
 
 
 async def test_a_model_alone_is_never_surer_than_its_cap_and_that_is_said(bench: Bench) -> None:
@@ -220,27 +122,6 @@ async def test_orders_in_the_log_are_shown_as_evidence_between_marks_and_do_noth
     assert (await bench.call("diagnose_job", job=job_id("train"))).untrusted
 
 
-async def test_an_endpoint_that_is_down_leaves_the_rules_answer_and_is_asked_again_later(bench: Bench) -> None:
-    desk = await failed(bench, [ModelUnavailable("it is down"), said("E2")])
-
-    found = await desk.why()
-    assert (found.cause, found.by_rules) == ("PROGRAM_FAILED", True)
-    assert "it is down" in found.note
-    assert (await desk.why()).note == found.note
-    assert len(desk.model.requests) == 1
-
-    bench.world.clock.advance(601)
-    assert (await desk.why()).cause == "DATA_INVALID"
-
-
-async def test_a_model_that_is_never_there_is_asked_three_times_at_most(bench: Bench) -> None:
-    desk = await failed(bench, lambda _: ModelUnavailable("it is down"))
-    for _ in range(6):
-        assert (await desk.why()).by_rules
-        bench.world.clock.advance(601)
-    assert len(desk.model.requests) == 3
-
-
 async def test_without_a_model_the_rules_answer_as_ever(bench: Bench) -> None:
     found = await (await failed(bench, [], model="")).why()
     assert (found.cause, found.by_rules, found.note) == ("PROGRAM_FAILED", True, "")
@@ -283,73 +164,8 @@ async def test_lines_that_differ_in_numbers_alone_are_told_once(bench: Bench) ->
     assert shown.count("retrying shard") <= 8
 
 
-async def test_the_hour_of_one_person_is_bounded(bench: Bench) -> None:
-    world = bench.world
-    desk = await failed(bench, [said("E2")])
-
-    def spend(tx: Tx) -> None:
-        for number in range(PER_HOUR):
-            diagnoses.begin(tx, f"job:{number}", "", user_id=desk.owner.user_id)
-
-    await world.store.write(spend)
-    assert f"{PER_HOUR} diagnoses" in (await desk.why()).note
-    world.clock.advance(3601)
-    assert (await desk.why()).cause == "DATA_INVALID"
-
-
 async def test_the_tool_tells_who_found_the_cause(bench: Bench) -> None:
     desk = await failed(bench, [])
     told = await bench.data("diagnose_job", job=job_id("train"))
     assert (told["diagnosed_by"], told["note"]) == ("rules", "")
     assert desk.model.requests == []
-
-
-class Slow:
-    """A model that never answers."""
-
-    available = True
-    model_name = "slow"
-
-    def __init__(self) -> None:
-        self.asked = asyncio.Event()
-
-    async def ask(self, request: ModelRequest, *, on_delta: object = None) -> ModelReply:
-        self.asked.set()
-        await asyncio.Event().wait()
-        raise AssertionError(request, on_delta)
-
-
-async def test_a_model_that_does_not_answer_in_time_leaves_the_rules_answer(bench: Bench) -> None:
-    desk, slow = await failed(bench, []), Slow()
-    diagnoses = JobDiagnoses(bench.world.store, bench.logs, bench.telemetry, Asker(bench.world.store, slow))
-    _, found = await diagnoses.of_job(desk.owner, job_id("train"), seconds=0.01)
-    assert (found.cause, found.by_rules) == ("PROGRAM_FAILED", True)
-    assert "no answer within" in found.note
-
-
-async def test_who_leaves_before_a_model_has_answered_leaves_nothing_undone(bench: Bench) -> None:
-    desk, slow = await failed(bench, [said("E2")]), Slow()
-    diagnoses = JobDiagnoses(bench.world.store, bench.logs, bench.telemetry, Asker(bench.world.store, slow))
-    asking = asyncio.ensure_future(diagnoses.of_job(desk.owner, job_id("train"), seconds=30))
-    await slow.asked.wait()
-    asking.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await asking
-    assert "left before it had answered" in (await desk.why()).note
-    bench.world.clock.advance(601)
-    assert (await desk.why()).cause == "DATA_INVALID"
-
-
-async def test_all_who_ask_at_once_get_the_one_answer(bench: Bench) -> None:
-    desk = await failed(bench, [said("E2")])
-    diagnoses = desk.diagnoses
-    found = await asyncio.gather(*(diagnoses.of_job(desk.owner, job_id("train")) for _ in range(5)))
-    assert {diagnosis.cause for _, diagnosis in found} == {"DATA_INVALID"}
-    assert len(desk.model.requests) == 1
-
-
-async def test_who_had_the_model_asked_and_the_goal_pay(bench: Bench) -> None:
-    desk = await failed(bench, [said("E2")])
-    await desk.why()
-    purpose = desk.model.requests[0].purpose
-    assert (purpose.agent_name, purpose.user_id) == ("diagnosis", desk.owner.user_id)

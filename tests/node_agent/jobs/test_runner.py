@@ -11,14 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from node_agent.jobs.proc import boot_id, boottime_seconds, kernel_oom_kills
+from node_agent.jobs.proc import kernel_oom_kills
 from node_agent.jobs.runner import StateDirectoryBusyError
 from node_agent.jobs.status import MemberState, Outcome, rejected
-from node_agent.jobs.supervisor.fence import read_fence
 from tests.node_agent.jobs.host import (
     CAP_SETUID,
     Host,
-    can_limit_memory,
     ended,
     eventually,
     has_capability,
@@ -30,8 +28,6 @@ from tests.node_agent.jobs.host import (
     spec,
     until,
 )
-
-MIB = 1024 * 1024
 
 # Signals 32 and 33 are the C library's own: no program can set them, so who started the tests decides.
 _C_LIBRARY_SIGNALS = 0b11 << 31
@@ -153,95 +149,6 @@ async def test_parts_of_one_gpu_run_side_by_side_and_a_whole_one_waits(host: Hos
         await runner.converge({})
         ends = [await ended(runner, part.key) for part in parts]
     assert all(end.gpu_seconds == pytest.approx(end.runtime_seconds * 0.4) for end in ends)
-
-
-async def test_a_job_is_stopped_at_its_maximum_runtime(host: Host) -> None:
-    job = spec("long", "sleep 1000", max_runtime_seconds=0.2)
-    async with host.daemon() as runner:
-        status = (await host.run(runner, job))[job.key]
-    assert (status.outcome, status.signal) == (Outcome.TIMED_OUT, signal.SIGTERM)
-    assert status.runtime_seconds >= 0.2
-    assert "maximum" in status.message
-
-
-async def test_a_fence_that_passes_stops_jobs_and_one_that_is_renewed_does_not(host: Host) -> None:
-    job, other = spec("fenced", "sleep 1000"), spec("other", "sleep 1000")
-    async with host.daemon() as runner:
-        runner.set_fence(boottime_seconds() + 1000)
-        await runner.converge({job.key: job})
-        await running(runner, job.key)
-        now = boottime_seconds()
-        runner.set_fence(now + 0.8)
-        runner.set_fence(now + 1.0)
-        status = await ended(runner, job.key)
-        assert status.outcome is Outcome.FENCED
-        assert boottime_seconds() >= now + 1.0
-
-        await runner.converge({other.key: other})
-        waits = runner.statuses()[other.key]
-        assert (waits.state, waits.message[:5]) == (MemberState.STARTING, "waits")
-        runner.set_fence(boottime_seconds() + 1000)
-        await runner.converge({other.key: other})
-        await running(runner, other.key)
-        await runner.converge({})
-        await ended(runner, other.key)
-
-
-async def test_a_fence_that_is_only_extended_never_moves_back(host: Host) -> None:
-    async with host.daemon() as runner:
-        now = boottime_seconds()
-        found = []
-        for extend, seconds in [(True, 200), (True, 100), (True, 300), (False, 50), (True, 40), (True, 60)]:
-            (runner.extend_fence if extend else runner.set_fence)(now + seconds)
-            deadline = read_fence(str(host.settings.fence_file), boot_id())
-            found.append(None if deadline is None else round(deadline - now))
-    assert found == [200, 200, 300, 50, 50, 60]
-
-
-async def test_what_was_ordered_before_the_fence_passed_is_not_started_when_it_opens_again(host: Host) -> None:
-    """By then the control plane may have started it elsewhere; only its next order tells."""
-    holder = spec("holder", "sleep 1000", gpu_uuids=("GPU-1",))
-    waiting, next_job = spec("waiting", "touch ran", gpu_uuids=("GPU-1",)), spec("next", "true")
-    async with host.daemon() as runner:
-        runner.set_fence(boottime_seconds() + 1000)
-        await runner.converge({job.key: job for job in (holder, waiting)})
-        await running(runner, holder.key)
-        runner.set_fence(boottime_seconds() + 0.1)
-        assert (await ended(runner, holder.key)).outcome is Outcome.FENCED
-        runner.set_fence(boottime_seconds() + 1000)
-        await asyncio.sleep(0)
-        assert runner.statuses()[waiting.key].state is MemberState.STARTING
-        await runner.converge({next_job.key: next_job})
-        await ended(runner, next_job.key)
-        assert (await ended(runner, waiting.key)).outcome is Outcome.STOPPED
-    assert not host.work_dir(waiting.key).exists()
-
-
-@pytest.mark.skipif(not can_limit_memory(), reason="this machine does not let us make memory cgroups")
-async def test_a_job_over_its_memory_limit_is_reported_as_out_of_memory(host: Host) -> None:
-    hog = "import time; b = bytearray(200 << 20); time.sleep(60)"
-    job = spec("hog", ("/usr/bin/env", "python3", "-c", hog), memory_limit_bytes=64 * MIB)
-    job = replace(job, env={"PATH": os.environ["PATH"]})
-    async with host.daemon() as runner:
-        status = (await host.run(runner, job))[job.key]
-    assert (status.outcome, status.oom_killed, status.signal) == (Outcome.OOM_KILLED, True, signal.SIGKILL)
-    assert "memory" in status.limits_enforced
-    assert status.peak_memory_bytes is not None
-    assert 32 * MIB < status.peak_memory_bytes <= 64 * MIB
-    assert f"{64 * MIB} bytes" in status.message
-
-
-@pytest.mark.skipif(not can_limit_memory(), reason="this machine does not let us make cgroups")
-async def test_the_process_limit_holds_a_fork_bomb(host: Host) -> None:
-    bomb = "i=0; while [ $i -lt 60 ]; do sleep 5 & i=$((i+1)); done"
-    job = spec("bomb", bomb, pids_limit=20, cpu_limit_milli=500)
-    async with host.daemon() as runner:
-        status = (await host.run(runner, job))[job.key]
-        text = await output(runner, job.key)
-    assert {"pids", "cpu"} <= status.limits_enforced
-    assert status.exit_code not in {0, None}
-    assert b"annot fork" in text
-    assert processes_of(job.key) == []
 
 
 async def test_an_acknowledged_end_is_told_again_when_the_control_plane_wants_the_member_still(host: Host) -> None:
