@@ -182,20 +182,16 @@ def update(
     if row is None:
         raise NotFound(f"there is no action {action_id}", reason="ACTION_NOT_FOUND")
     lifecycle.ACTION.check(ActionState(row.state), state)
-    row.state = state.value
-    if decision is not None:
-        row.decision = list(decision)
-    if decided_by is not None:
-        row.decided_by = decided_by
-    if outcome is not None:
-        row.outcome = outcome
-    if expires_at is not None:
-        row.expires_at = expires_at
-    if state.ended:
-        row.finished_at = tx.now
-    tx.session.add(row)
+    values = {
+        "decision": None if decision is None else list(decision),
+        "decided_by": decided_by,
+        "outcome": outcome,
+        "expires_at": expires_at,
+        "finished_at": tx.now if state.ended else None,
+    }
+    given = {name: value for name, value in values.items() if value is not None}
+    tx.change(row, given | {"state": state.value})
     _emit(tx, row)
-    tx.session.flush()
     return _one(tx, row)
 
 
@@ -213,13 +209,14 @@ def ask(
     row = tx.row(ActionRow, action_id)
     if row is None:
         raise NotFound(f"there is no action {action_id}", reason="ACTION_NOT_FOUND")
-    row.approval_need = action_rows.need_document(need)
-    row.decision = list(decision)
-    row.policy_version = policy_version
-    row.estimate_usd_micros = to_micros(estimate_usd)
-    row.summary = summary
-    tx.session.add(row)
-    tx.session.flush()
+    asked = {
+        "approval_need": action_rows.need_document(need),
+        "decision": list(decision),
+        "policy_version": policy_version,
+        "estimate_usd_micros": to_micros(estimate_usd),
+        "summary": summary,
+    }
+    tx.change(row, asked)
     _emit(tx, row)
     return _one(tx, row)
 
@@ -240,11 +237,8 @@ def mark_undone(tx: Tx, action_id: ActionId, *, by: ActionId) -> Action:
     if row is None:
         raise NotFound(f"there is no action {action_id}", reason="ACTION_NOT_FOUND")
     lifecycle.ACTION.check(ActionState(row.state), ActionState.UNDONE)
-    row.state = ActionState.UNDONE.value
-    row.undone_by = by
-    tx.session.add(row)
+    tx.change(row, {"state": ActionState.UNDONE.value, "undone_by": by})
     _emit(tx, row)
-    tx.session.flush()
     return _one(tx, row)
 
 

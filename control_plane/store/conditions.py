@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import delete, func, inspect, select
+from sqlalchemy import delete, func, select
 from sqlmodel import col
 
 from control_plane.model.health import Condition, ConditionOrder, ConditionSeverity, HealthEvent, HealthEventKind
@@ -16,7 +16,7 @@ from control_plane.store.documents import CONDITION
 from control_plane.store.health_tables import ConditionOrderRow, ConditionRow, HealthEventRow
 from control_plane.store.pages import batched
 from control_plane.store.readable import json_text, readable
-from control_plane.store.rows import change, fresh
+from control_plane.store.rows import fresh
 
 CHANGED = "node.conditions_changed"
 """Kind of the event after a node's conditions have changed."""
@@ -113,7 +113,7 @@ def put(tx: Tx, node_id: NodeId, condition: Condition) -> bool:
     if row.document == document:
         return False
     severity = int(condition.severity)
-    change(
+    tx.change(
         row,
         {"severity": severity, "gpu_uuid": condition.gpu_uuid, "document": document, "changed_at": tx.now},
     )
@@ -126,9 +126,7 @@ def remove(tx: Tx, node_id: NodeId, condition_id: str) -> bool:
     if row is None:
         return False
     known: list[ConditionRow] | None = tx.known((_PRESENT, node_id))
-    if known is None or not inspect(row).persistent:
-        tx.session.flush()
-    tx.session.delete(row)
+    tx.delete(row)
     if known is not None:
         known.remove(row)
     said: tuple[ConditionOrder, ...] | None = tx.known((_ORDERS, node_id))

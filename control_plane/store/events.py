@@ -26,8 +26,9 @@ _COLUMNS = (
 
 
 def newest(tx: Tx) -> int:
-    """Return the newest event's sequence number, or 0."""
-    return int(tx.session.execute(select(func.max(col(EventRow.sequence)))).scalar() or 0)
+    """Return the newest event's sequence number, or 0; those of this transaction count."""
+    tx.settle()
+    return int(tx.session.connection().execute(select(func.max(col(EventRow.sequence)))).scalar() or 0)
 
 
 def newest_before(tx: Tx, at: datetime) -> int:

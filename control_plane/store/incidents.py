@@ -20,7 +20,7 @@ from control_plane.store.documents import CONDITION
 from control_plane.store.health_tables import IncidentEntryRow, IncidentRow, RepairRow
 from control_plane.store.pages import Page, PageRequest, batched, newest_first
 from control_plane.store.readable import readable
-from control_plane.store.rows import change, fresh
+from control_plane.store.rows import fresh
 
 ACKNOWLEDGED = "incident.acknowledged"
 """Kind of the event after a person has said something about an incident."""
@@ -213,8 +213,7 @@ def update(
     row = _row(tx, incident_id)
     if state is not None and state.value != row.state:
         lifecycle.INCIDENT.check(IncidentState(row.state), state)
-        row.state = state.value
-        row.closed_at = tx.now if state.ended else None
+        tx.change(row, {"state": state.value, "closed_at": tx.now if state.ended else None})
         tx.forget((_ESCALATED, row.node_id))
     values = {
         "summary": summary,
@@ -231,7 +230,7 @@ def update(
         "drained_at": drained_at,
     }
     changed = {name: value for name, value in values.items() if value is not None}
-    change(row, changed | {"version": row.version + 1})
+    tx.change(row, changed | {"version": row.version + 1})
     _emit(tx, row, f"incident.{row.state}")
 
 

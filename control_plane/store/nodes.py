@@ -23,7 +23,7 @@ from control_plane.store.database import Tx
 from control_plane.store.documents import HOST_INVENTORY, host_inventory
 from control_plane.store.pages import Page, PageRequest, batched, by_key
 from control_plane.store.readable import Unreadable, readable, set_aside
-from control_plane.store.rows import change, columns
+from control_plane.store.rows import columns
 from control_plane.store.tables import NodeRow, SightingRow
 
 POOL = "pool"
@@ -187,8 +187,9 @@ def insert(tx: Tx, node: Node) -> None:
         created_at=node.created_at,
         version=node.version,
     )
-    tx.add(row, node.id)
+    tx.session.add(row)
     tx.session.flush()
+    tx.keep(row, node.id)
     bounds.recount(tx)
     _emit(tx, row)
 
@@ -210,7 +211,7 @@ def update(
         if state is not None:
             _set_state(tx, row, state)
         if last_seen_at is not None:
-            row.last_seen_at = last_seen_at
+            tx.change(row, {"last_seen_at": last_seen_at})
     values: dict[str, object] = {
         "status_reason": status_reason,
         "cordoned": cordoned,
@@ -231,11 +232,11 @@ def _row(tx: Tx, node_id: NodeId) -> NodeRow:
 def _set_state(tx: Tx, row: NodeRow, state: NodeState) -> None:
     if state.value != row.state:
         lifecycle.NODE.check(NodeState(row.state), state)
-        change(row, {"state": state.value, "lost_at": tx.now if state is NodeState.LOST else None})
+        tx.change(row, {"state": state.value, "lost_at": tx.now if state is NodeState.LOST else None})
 
 
 def _changed(tx: Tx, row: NodeRow, values: Mapping[str, Any]) -> Node:  # Any: a column's value
-    change(row, {**values, "version": row.version + 1})
+    tx.change(row, {**values, "version": row.version + 1})
     _emit(tx, row)
     return _known(tx, row)
 
@@ -245,7 +246,7 @@ def set_hold(tx: Tx, node_id: NodeId, hold: NodeHold | None, *, state: NodeState
     row = _row(tx, node_id)
     with bounds.counted(tx, row):
         _set_state(tx, row, state)
-        change(row, {"hold": hold.value if hold else ""})
+        tx.change(row, {"hold": hold.value if hold else ""})
     return _changed(tx, row, {"status_reason": status_reason})
 
 

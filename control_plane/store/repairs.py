@@ -19,7 +19,7 @@ from control_plane.store.database import Tx
 from control_plane.store.health_tables import RepairRow
 from control_plane.store.pages import batched
 from control_plane.store.readable import readable
-from control_plane.store.rows import change, fresh
+from control_plane.store.rows import fresh
 from control_plane.store.tables import ActionRow
 
 CHANGED = "node.repair_changed"
@@ -274,7 +274,7 @@ def update(tx: Tx, before: Repair, after: Repair) -> Repair:
         lifecycle.REPAIR.check(before.state, after.state)
     if after.state.ended and after.closed_at is None:
         after = replace(after, closed_at=tx.now)
-    change(row, repair_rows.state(after))
+    tx.change(row, repair_rows.state(after))
     _emit(tx, after)
     return after
 

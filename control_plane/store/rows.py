@@ -1,4 +1,4 @@
-"""Rows made and changed at the least cost: where a storm writes thousands, SQLModel's own ways are half of the work."""
+"""Rows made and read at the least cost: where a storm writes thousands, SQLModel's own ways are half of the work."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 
 from pydantic_core import PydanticUndefined
 from sqlalchemy import inspect
-from sqlalchemy.orm.attributes import set_attribute
 from sqlmodel import SQLModel
 
 R = TypeVar("R", bound=SQLModel)
@@ -15,20 +14,12 @@ R = TypeVar("R", bound=SQLModel)
 def fresh(table: type[R], values: Mapping[str, Any]) -> R:  # Any: a column's value
     """Return a row that is not in the database yet; columns that are not named get the table's defaults.
 
-    An INSERT takes what the row holds, so nothing has to be noted about each column as for an UPDATE.
+    `Tx.add` takes it: an INSERT writes what the row holds, so nothing has to be noted about each column.
     """
     row: R = inspect(table).class_manager.new_instance()
     row.__dict__.update(_defaults(table))
     row.__dict__.update(values)
     return row
-
-
-def change(row: SQLModel, values: Mapping[str, Any]) -> None:  # Any: a column's value
-    """Set the columns that differ: most of a row stays as it is, and looking is far cheaper than setting."""
-    now = row.__dict__
-    for name, value in values.items():
-        if name not in now or now[name] != value:
-            set_attribute(row, name, value)
 
 
 def columns(row: SQLModel) -> Mapping[str, Any]:  # Any: a column's value

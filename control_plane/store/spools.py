@@ -10,7 +10,7 @@ from control_plane.model.ids import NodeId
 from control_plane.store.database import Tx
 from control_plane.store.health_tables import HealthEventRow, SpoolRow
 from control_plane.store.pages import batched
-from control_plane.store.rows import change, fresh
+from control_plane.store.rows import fresh
 
 _SPOOLS_MAX = 8
 """Spools remembered of one host; it starts one anew only when it has lost the one before."""
@@ -95,7 +95,7 @@ def advance(
     row = _row(tx, node_id, spool_id)
     if row is None:
         for old in _rows(tx, node_id)[_SPOOLS_MAX - 1 :]:
-            tx.session.delete(old)
+            tx.delete(old)
         row = fresh(SpoolRow, {"node_id": node_id, "spool_id": spool_id, "changed_at": tx.now})
         tx.add(row)
         tx.forget((_SILENT, node_id))
@@ -108,4 +108,4 @@ def advance(
         "lost_samples": min(row.lost_samples + lost_samples, _LOST_MAX),
         "changed_at": tx.now,
     }
-    change(row, moved)
+    tx.change(row, moved)

@@ -1,21 +1,21 @@
 """A transaction as the store's modules see it, and what the database's errors mean to callers."""
 
 import sqlite3
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from functools import cache
 from typing import Any, Final, TypeAlias, TypeVar
 
 import structlog
 from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-from sqlalchemy.orm import ORMExecuteState, make_transient_to_detached
+from sqlalchemy.orm import ORMExecuteState
 from sqlmodel import Session, SQLModel
 
 from control_plane.errors import Conflict, OrQuantaError, Unavailable
 from control_plane.model.record import Noun
 from control_plane.store.tables import EventRow, Table
+from control_plane.store.unwritten import Unwritten
 
 log = structlog.get_logger()
 
@@ -47,12 +47,10 @@ class Tx:
         self.emitted: list[Emitted] = []
         """The events of it that are written and have not been undone, in their order."""
         self._telling: dict[tuple[Noun, str, str], Emitted] = {}
-        self._waiting: dict[type[Table], list[dict[str, Any]]] = {}  # Any: a column's value
-        self._unwritten: dict[type[SQLModel], list[SQLModel]] = {}
+        self._unwritten = Unwritten(session)
         self._rows: dict[tuple[type[SQLModel], str], Any] = {}  # Any: the row, of that type
         self._known: dict[Hashable, Any] = {}  # Any: whatever belongs to the key
         self._together = False
-        self._refused: SQLAlchemyError | None = None
         session.info[_CURRENT] = self
 
     def emit(self, noun: Noun, item_id: str, kind: str, message: str, *, parent_id: str = "") -> None:
@@ -66,55 +64,34 @@ class Tx:
 
     def later(self, table: type[Table], values: dict[str, Any]) -> None:  # Any: a column's value
         """Add a row that nobody changes in this transaction. All rows of a table name the same columns."""
-        self._waiting.setdefault(table, []).append(values)
+        self._unwritten.add(table, values)
+
+    def change(self, row: SQLModel, values: Mapping[str, Any]) -> None:  # Any: a column's value
+        """Set columns of a row that was read or added here; the session takes no notice of it."""
+        self._unwritten.change(row, values)
 
     def settle(self) -> None:
         """Write all that waits. Raises what the database raises, and again from then on.
 
         Some of it may be written and some of it is not: whoever takes no notice of the error must not commit that.
         """
-        if self._refused is not None:
-            raise self._refused
-        self._write_rows()
-        self.session.flush()
+        self._unwritten.write_rows()
         for told in self._telling.values():
             self.emitted.append(told)
             self.later(EventRow, _event_row(told))
         self._telling.clear()
-        if self._waiting:
-            waiting, self._waiting = self._waiting, {}
-            for table, rows in waiting.items():
-                self._insert(table, rows)
+        self._unwritten.write_added()
 
-    def _write_rows(self) -> None:
-        """Write the rows that `add` has kept back, in bulk; from then on the session follows their changes as ever."""
-        if not self._unwritten:
-            return
-        if self.session.new:  # which may refer to them, or they to it: the session finds the order
-            self.hand_over()
-            return
-        unwritten, self._unwritten = self._unwritten, {}
-        self.session.flush()  # one of them may take the place of what ends with this
-        for table in sorted(unwritten, key=_depth):
-            rows = unwritten[table]
-            names = tuple(table.model_fields)
-            self._insert(table, [{name: held[name] for name in names} for held in map(vars, rows)])
-            for row in rows:
-                make_transient_to_detached(row)
-            self.session.add_all(rows)
+    def before_statement(self) -> None:
+        """Have the session's next statement see all that waits."""
+        self.settle()
+        self._unwritten.attach()
 
-    def hand_over(self) -> None:
-        """Leave the rows that `add` has kept back to the session."""
-        for rows in self._unwritten.values():
-            self.session.add_all(rows)
-        self._unwritten.clear()
-
-    def _insert(self, table: type[SQLModel], rows: list[dict[str, Any]]) -> None:  # Any: a column's value
-        try:
-            self.session.connection().execute(table.__table__.insert(), rows)  # type: ignore[attr-defined] # SQLModel adds it
-        except SQLAlchemyError as error:
-            self._refused = error
-            raise
+    def before_flush(self) -> None:
+        """Have the session write its own rows among those that wait."""
+        self._unwritten.write_changes()
+        if self.session.new:
+            self._unwritten.hand_over()
 
     def row(self, table: type[R], key: str) -> R | None:
         """Return the row with this key, also one that is not written yet. For tables whose rows nobody deletes here."""
@@ -130,20 +107,14 @@ class Tx:
         self._rows[type(row), key] = row
 
     def add(self, row: SQLModel, key: str = "") -> None:
-        """Add a row; with its key, `row` finds it at once.
-
-        Inside of `together` those with a key, of `fresh`, are written in bulk before the next statement or at its end.
-        """
-        if key and self._together:
-            self._unwritten.setdefault(type(row), []).append(row)
-            self._rows[type(row), key] = row
-            return
-        if self.session.deleted:
-            # What comes in the place of a deleted row would be taken for a change of that one.
-            self.session.flush()
-        self.session.add(row)
+        """Add a row of `fresh`; with its key, `row` finds it at once. What changes of it is said with `change`."""
+        self._unwritten.begin(row)
         if key:
             self._rows[type(row), key] = row
+
+    def delete(self, row: SQLModel) -> None:
+        """Delete a row that was read or added here."""
+        self._unwritten.delete(row)
 
     def know(self, key: Hashable, value: Any) -> None:  # Any: whatever belongs to the key
         """Remember something. Whoever changes it in this transaction keeps it true, or forgets it."""
@@ -173,10 +144,8 @@ class Tx:
         self._together = True
         try:
             yield
-            self._write_rows()
         finally:
             self._together = False
-            self._unwritten.clear()
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -203,11 +172,9 @@ class Tx:
             except SQLAlchemyError as trouble:
                 raise unavailable(trouble) from error
             self.session.expire_all()
-            self._waiting.clear()
             self._unwritten.clear()
             self._telling.clear()
             del self.emitted[emitted:]
-            self._refused = None
             self._rows.clear()
             self._known.clear()
             if isinstance(error, SQLAlchemyError):
@@ -228,27 +195,21 @@ def _event_row(told: Emitted) -> dict[str, Any]:  # Any: a column's value
     }
 
 
-@cache
-def _depth(table: type[SQLModel]) -> int:
-    """Return where a table stands among all: behind those that its rows refer to."""
-    return table.metadata.sorted_tables.index(table.__table__)  # type: ignore[attr-defined] # SQLModel adds it
-
-
 def settle_before_statements(session: Session) -> None:
     """Have what waits in a session's transaction written before each of its statements, so that they see it."""
 
-    def settle(statement: ORMExecuteState) -> None:
+    def before_statement(statement: ORMExecuteState) -> None:
         tx: Tx | None = statement.session.info.get(_CURRENT)
         if tx is not None:
-            tx.settle()
+            tx.before_statement()
 
-    def hand_over(flushed: Session, *_: object) -> None:
+    def before_flush(flushed: Session, *_: object) -> None:
         tx: Tx | None = flushed.info.get(_CURRENT)
         if tx is not None:
-            tx.hand_over()
+            tx.before_flush()
 
-    event.listen(session, "do_orm_execute", settle)
-    event.listen(session, "before_flush", hand_over)
+    event.listen(session, "do_orm_execute", before_statement)
+    event.listen(session, "before_flush", before_flush)
 
 
 def domain_error(error: Exception) -> OrQuantaError:
