@@ -1,6 +1,5 @@
 """What memory says about repairs of such a fault: which rungs have failed before, and so are not tried first. Pure."""
 
-from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -72,8 +71,8 @@ def symptoms_of(conditions: Collection[Condition]) -> tuple[str, ...]:
 
 def node_class_of(node: Node) -> str:
     """Return what kind of host it is, for example "8x H100"; "" where its GPUs are not known."""
-    types = Counter(gpu.gpu_type for gpu in node.inventory.gpus if gpu.gpu_type) if node.inventory else Counter[str]()
-    return " + ".join(f"{number}x {gpu_type}" for gpu_type, number in sorted(types.items()))
+    types = [gpu.gpu_type for gpu in node.inventory.gpus if gpu.gpu_type] if node.inventory else []
+    return " + ".join([f"{types.count(gpu_type)}x {gpu_type}" for gpu_type in sorted(set(types))])
 
 
 def gpu_type_of(node: Node, conditions: Iterable[Condition]) -> str:

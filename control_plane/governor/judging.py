@@ -43,7 +43,7 @@ class Judgement:
     @property
     def dry_run_only(self) -> bool:
         """Whether it is recorded but not carried out, whoever approves: then nobody is asked to."""
-        said = {verdict.ruling for verdict in self.verdicts}
+        said = [verdict.ruling for verdict in self.verdicts]
         return Ruling.DRY_RUN_ONLY in said and Ruling.DENY not in said
 
 

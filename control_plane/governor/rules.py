@@ -135,8 +135,8 @@ BUILT_IN_RULES: Final = (
 
 def judge(facts: Facts) -> tuple[Verdict, ...]:
     """Return what every rule that applies says, in a fixed order."""
-    said = (judge_rule(rule, facts) for rule in BUILT_IN_RULES)
-    return tuple(verdict for verdict in said if verdict is not None)
+    said = [judge_rule(rule, facts) for rule in BUILT_IN_RULES]
+    return tuple([verdict for verdict in said if verdict is not None])
 
 
 def judge_rule(rule: BuiltInRule, facts: Facts) -> Verdict | None:

@@ -125,5 +125,5 @@ class Facts:
 
 def ruling(verdicts: tuple[Verdict, ...]) -> Ruling:
     """Return the strictest ruling: denied, needs approval, dry run only, allowed."""
-    said = {verdict.ruling for verdict in verdicts}
-    return next((one for one in STRICTEST_FIRST if one in said), Ruling.ALLOW)
+    said = [verdict.ruling for verdict in verdicts]
+    return min(said, key=STRICTEST_FIRST.index, default=Ruling.ALLOW)

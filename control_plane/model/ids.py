@@ -115,7 +115,7 @@ def parse_user_id(text: str) -> UserId:
 
 
 def _render(prefix: Prefix[_Id], number: int) -> _Id:
-    body = "".join(_ALPHABET[number >> shift & 31] for shift in range(_BITS - 5, -1, -5))
+    body = "".join([_ALPHABET[number >> shift & 31] for shift in range(_BITS - 5, -1, -5)])
     return cast("_Id", f"{prefix.text}-{body}")
 
 

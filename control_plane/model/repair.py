@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, IntEnum
+from functools import cached_property
 
 from control_plane.model.ids import ActionId, IncidentId, NodeId, RepairId
 
@@ -19,7 +20,7 @@ class Rung(IntEnum):
     QUARANTINE = 7
     VERIFY = 8
 
-    @property
+    @cached_property
     def words(self) -> str:
         """The rung as a person reads it, for example "reset gpu"."""
         return self.name.lower().replace("_", " ")

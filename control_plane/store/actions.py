@@ -248,12 +248,15 @@ def _emit(tx: Tx, row: ActionRow) -> None:
 
 def kill_switch(tx: Tx) -> KillSwitch:
     """Return the kill switch."""
-    known: tuple[ControlRow | None] | None = tx.known(_SWITCH)
-    row = tx.session.get(ControlRow, _KILL_SWITCH) if known is None else known[0]
-    tx.know(_SWITCH, (row,))
-    if row is None:
-        return KillSwitch(engaged=False, changed_by="", reason="", changed_at=None)
-    return KillSwitch(row.value == _ENGAGED, row.changed_by, row.reason, row.changed_at)
+    known: KillSwitch | None = tx.known(_SWITCH)
+    if known is None:
+        row = tx.session.get(ControlRow, _KILL_SWITCH)
+        if row is None:
+            known = KillSwitch(engaged=False, changed_by="", reason="", changed_at=None)
+        else:
+            known = KillSwitch(row.value == _ENGAGED, row.changed_by, row.reason, row.changed_at)
+        tx.know(_SWITCH, known)
+    return known
 
 
 def set_kill_switch(tx: Tx, *, engaged: bool, changed_by: str, reason: str) -> KillSwitch:

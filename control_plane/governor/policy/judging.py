@@ -28,8 +28,8 @@ def ask(
 
 def strictest(outcomes: Iterable[Outcome]) -> Ruling:
     """Return the strictest ruling of the rules that spoke."""
-    said = {one.ruling for one in outcomes if one.matched}
-    return next((one for one in STRICTEST_FIRST if one in said), Ruling.ALLOW)
+    said = [one.ruling for one in outcomes if one.matched]
+    return min(said, key=STRICTEST_FIRST.index, default=Ruling.ALLOW)
 
 
 def _ask(rule: PolicyRule, values: Values) -> Outcome:
