@@ -1,6 +1,6 @@
 """Incidents: troubles of nodes, from the first sign to their end."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
@@ -71,7 +71,6 @@ class Incident:
     gpu_uuids: tuple[str, ...] = ()
     repairs: tuple[Repair, ...] = ()
     entries: tuple[IncidentEntry, ...] = ()
-    timings: IncidentTimings = field(default=IncidentTimings())
     acknowledged_by: str = ""
     taken_over: bool = False
     requested_by: str = ""

@@ -17,9 +17,9 @@ from control_plane.model.money import to_micros
 from control_plane.model.record import Noun
 from control_plane.store import action_rows, approvals
 from control_plane.store.database import Tx
-from control_plane.store.pages import Page, PageRequest, batched, newest_first
+from control_plane.store.pages import Page, PageRequest, among, batched, newest_first
 from control_plane.store.readable import readable
-from control_plane.store.rows import fresh
+from control_plane.store.rows import columns, fresh
 from control_plane.store.tables import ActionRow, ControlRow
 
 _KILL_SWITCH = "kill_switch"
@@ -119,7 +119,7 @@ def load_newest(tx: Tx, node_ids: Collection[NodeId], kind: str, *, proposer: st
     """Read what `newest_of_node` looks at, for that time or a later one, for many nodes at once."""
     newest: dict[str, ActionRow | None] = dict.fromkeys(node_ids)
     for ids in batched(node_ids):
-        query = _proposed(kind, proposer, since).where(col(ActionRow.node_id).in_(ids))
+        query = _proposed(kind, proposer, since).where(col(ActionRow.node_id).in_(among(ids)))
         for row in tx.session.execute(query.order_by(col(ActionRow.created_at), col(ActionRow.id))).scalars():
             newest[row.node_id or ""] = row
     for node_id, found in newest.items():
@@ -243,7 +243,8 @@ def mark_undone(tx: Tx, action_id: ActionId, *, by: ActionId) -> Action:
 
 
 def _emit(tx: Tx, row: ActionRow) -> None:
-    tx.emit(Noun.ACTION, row.id, f"action.{row.state}", row.summary, parent_id=row.goal_id or "")
+    held = columns(row)
+    tx.emit(Noun.ACTION, held["id"], f"action.{held['state']}", held["summary"], parent_id=held["goal_id"] or "")
 
 
 def kill_switch(tx: Tx) -> KillSwitch:

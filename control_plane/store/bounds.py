@@ -18,6 +18,8 @@ from control_plane.store.tables import AllocationMemberRow, AllocationRow, JobRo
 
 _Counts = dict[tuple[BoundScope, str], tuple[int, int]]
 """How many nodes of the fleet, each pool and each rack there are, and how many of them are out of service."""
+_REVOKED: Final = NodeState.REVOKED.value
+_LOST: Final = NodeState.LOST.value
 _COUNTS: Final = "bounds.counts"
 _BOUNDS: Final = "bounds.bounds"
 """Under these a transaction remembers them."""
@@ -50,11 +52,11 @@ def save(tx: Tx, bounds: Bounds, *, changed_by: str) -> bool:
 
 
 def _out() -> ColumnElement[bool]:
-    return or_(col(NodeRow.hold) != "", col(NodeRow.state) == NodeState.LOST.value)
+    return or_(col(NodeRow.hold) != "", col(NodeRow.state) == _LOST)
 
 
 def _in_fleet() -> ColumnElement[bool]:
-    return and_(col(NodeRow.state) != NodeState.REVOKED.value, col(NodeRow.last_seen_at).is_not(None))
+    return and_(col(NodeRow.state) != _REVOKED, col(NodeRow.last_seen_at).is_not(None))
 
 
 def is_out(tx: Tx, node_id: NodeId) -> bool:
@@ -64,7 +66,7 @@ def is_out(tx: Tx, node_id: NodeId) -> bool:
 
 
 def _means_out(state: str, hold: str) -> bool:
-    return hold != "" or state == NodeState.LOST.value
+    return hold != "" or state == _LOST
 
 
 def count(tx: Tx) -> None:
@@ -86,11 +88,13 @@ def counted(tx: Tx, row: NodeRow) -> Iterator[None]:
     if counts is None:
         yield
         return
-    _take(counts, row, -1)
+    total, out = _weight(row)
     try:
         yield
     finally:
-        _take(counts, row, 1)
+        now = _weight(row)
+        if now != (total, out):
+            _add(counts, row.pool, row.rack, now[0] - total, now[1] - out)
 
 
 def recount(tx: Tx) -> None:
@@ -98,9 +102,12 @@ def recount(tx: Tx) -> None:
     tx.forget(_COUNTS)
 
 
-def _take(counts: _Counts, row: NodeRow, number: int) -> None:
-    if row.state != NodeState.REVOKED.value and row.last_seen_at is not None:
-        _add(counts, row.pool, row.rack, number, number if _means_out(row.state, row.hold) else 0)
+def _weight(row: NodeRow) -> tuple[int, int]:
+    """Return whether a node counts, and whether it counts as out of service; each as a number."""
+    state = row.state
+    if state == _REVOKED or row.last_seen_at is None:
+        return 0, 0
+    return 1, int(_means_out(state, row.hold))
 
 
 def _add(counts: _Counts, pool: str, rack: str, total: int, out: int) -> None:

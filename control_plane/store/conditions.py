@@ -14,7 +14,7 @@ from control_plane.model.record import Noun
 from control_plane.store.database import Tx
 from control_plane.store.documents import CONDITION
 from control_plane.store.health_tables import ConditionOrderRow, ConditionRow, HealthEventRow
-from control_plane.store.pages import batched
+from control_plane.store.pages import among, batched
 from control_plane.store.readable import json_text, readable
 from control_plane.store.rows import fresh
 
@@ -50,7 +50,7 @@ def load(tx: Tx, node_ids: Collection[NodeId]) -> None:
     """Read what is wrong with many nodes at once: `of_node`, `get`, `put` and `count` look at it."""
     found: dict[str, list[ConditionRow]] = {node_id: [] for node_id in node_ids}
     for ids in batched(node_ids):
-        for row in tx.session.execute(select(ConditionRow).where(col(ConditionRow.node_id).in_(ids))).scalars():
+        for row in tx.session.execute(select(ConditionRow).where(col(ConditionRow.node_id).in_(among(ids)))).scalars():
             found[row.node_id].append(row)
     for node_id, rows in found.items():
         tx.know((_PRESENT, node_id), rows)
@@ -87,7 +87,7 @@ def of_nodes(tx: Tx, node_ids: Collection[NodeId]) -> dict[NodeId, tuple[Conditi
     """Return what is wrong with each of the nodes that has anything wrong, as far as it can be read, worst first."""
     found: dict[NodeId, list[Condition]] = {}
     for ids in batched(node_ids):
-        rows = tx.session.execute(select(ConditionRow).where(col(ConditionRow.node_id).in_(ids))).scalars()
+        rows = tx.session.execute(select(ConditionRow).where(col(ConditionRow.node_id).in_(among(ids)))).scalars()
         for node_id, condition in readable(tx, rows, lambda row: (NodeId(row.node_id), _model(tx, row))):
             found.setdefault(node_id, []).append(condition)
     return {node_id: _worst_first(conditions) for node_id, conditions in found.items()}
@@ -238,7 +238,7 @@ def orders(tx: Tx, node_id: NodeId) -> tuple[ConditionOrder, ...]:
 
 
 def _order_rows(tx: Tx, node_ids: Collection[NodeId]) -> Iterable[ConditionOrderRow]:
-    query = select(ConditionOrderRow).where(col(ConditionOrderRow.node_id).in_(node_ids))
+    query = select(ConditionOrderRow).where(col(ConditionOrderRow.node_id).in_(among(node_ids)))
     oldest_first = query.order_by(col(ConditionOrderRow.at), col(ConditionOrderRow.condition_id))
     return tx.session.execute(oldest_first).scalars()
 

@@ -10,7 +10,7 @@ from sqlmodel import col
 from control_plane.model.ids import IncidentId, NodeId
 from control_plane.model.incident import IncidentEntry, IncidentState
 from control_plane.store.health_tables import IncidentEntryRow, IncidentRow
-from control_plane.store.pages import batched
+from control_plane.store.pages import among, batched
 from control_plane.store.transaction import Tx
 
 ENTRIES_MAX: Final = 200
@@ -61,7 +61,7 @@ def count(tx: Tx, incident_ids: Collection[IncidentId]) -> None:
     numbers: dict[str, int] = dict.fromkeys(incident_ids, 0)
     incident_id = col(IncidentEntryRow.incident_id)
     for ids in batched(incident_ids):
-        query = select(incident_id, func.count()).where(incident_id.in_(ids)).group_by(incident_id)
+        query = select(incident_id, func.count()).where(incident_id.in_(among(ids))).group_by(incident_id)
         numbers |= {one: int(number) for one, number in tx.session.execute(query)}
     for one, number in numbers.items():
         tx.know((_NUMBER, one), number)
@@ -73,10 +73,10 @@ def last_escalations(tx: Tx, node_ids: Collection[NodeId]) -> dict[NodeId, datet
     of_it = (
         select(node_id, func.max(col(IncidentEntryRow.at)))
         .join(IncidentRow, col(IncidentRow.id) == col(IncidentEntryRow.incident_id))
-        .where(node_id.in_(node_ids), col(IncidentEntryRow.kind) == IncidentState.ESCALATED.value)
+        .where(node_id.in_(among(node_ids)), col(IncidentEntryRow.kind) == IncidentState.ESCALATED.value)
     )
     still = select(node_id, func.max(col(IncidentRow.closed_at))).where(
-        node_id.in_(node_ids), col(IncidentRow.state) == IncidentState.ESCALATED.value
+        node_id.in_(among(node_ids)), col(IncidentRow.state) == IncidentState.ESCALATED.value
     )
     found: dict[NodeId, datetime] = {}
     for query in (of_it, still):

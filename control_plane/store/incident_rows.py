@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from control_plane.fleet.timings import timings
 from control_plane.model.health import Condition
 from control_plane.model.ids import IncidentId, NodeId
 from control_plane.model.incident import Incident, IncidentEntry, IncidentState
@@ -30,7 +29,8 @@ class IncidentStanding:
 
 def standing(row: IncidentRow) -> IncidentStanding:
     """Return how far the incident of a row is."""
-    return IncidentStanding(IncidentState(row.state), row.cordoned_at, row.drained_at)
+    held = columns(row)
+    return IncidentStanding(IncidentState(held["state"]), held["cordoned_at"], held["drained_at"])
 
 
 def model(tx: Tx, row: IncidentRow, repairs: tuple[Repair, ...], entries: tuple[IncidentEntry, ...]) -> Incident:
@@ -52,14 +52,6 @@ def model(tx: Tx, row: IncidentRow, repairs: tuple[Repair, ...], entries: tuple[
         gpu_uuids=tuple(held["gpu_uuids"]),
         repairs=repairs,
         entries=entries,
-        timings=timings(
-            observed_at=held["observed_at"],
-            opened_at=held["created_at"],
-            cordoned_at=held["cordoned_at"],
-            drained_at=held["drained_at"],
-            closed_at=held["closed_at"],
-            repairs=repairs,
-        ),
         acknowledged_by=held["acknowledged_by"],
         taken_over=held["taken_over"],
         requested_by=held["requested_by"],

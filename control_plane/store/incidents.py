@@ -18,9 +18,9 @@ from control_plane.store import incident_entries, incident_rows, repairs
 from control_plane.store.database import Tx
 from control_plane.store.documents import CONDITION
 from control_plane.store.health_tables import IncidentEntryRow, IncidentRow, RepairRow
-from control_plane.store.pages import Page, PageRequest, batched, newest_first
+from control_plane.store.pages import Page, PageRequest, among, batched, newest_first
 from control_plane.store.readable import readable
-from control_plane.store.rows import fresh
+from control_plane.store.rows import columns, fresh
 
 ACKNOWLEDGED = "incident.acknowledged"
 """Kind of the event after a person has said something about an incident."""
@@ -61,7 +61,9 @@ def load_open(tx: Tx, node_ids: Collection[NodeId]) -> dict[IncidentId, datetime
     """Read what `open_of` and `open_ids` look at for many nodes at once; return when each incident was opened."""
     unended_of: dict[NodeId, list[IncidentRow]] = {node_id: [] for node_id in node_ids}
     for ids in batched(node_ids):
-        query = select(IncidentRow).where(col(IncidentRow.node_id).in_(ids), col(IncidentRow.closed_at).is_(None))
+        query = select(IncidentRow).where(
+            col(IncidentRow.node_id).in_(among(ids)), col(IncidentRow.closed_at).is_(None)
+        )
         for row in tx.session.execute(query.order_by(col(IncidentRow.created_at), col(IncidentRow.id))).scalars():
             unended_of[NodeId(row.node_id)].append(row)
             tx.keep(row, row.id)
@@ -141,8 +143,8 @@ def unended(tx: Tx, *, node_id: NodeId | None = None, parts: Parts = Parts.ALL) 
 
 def open_of(tx: Tx, node_id: NodeId, parts: Parts = Parts.ALL) -> Incident | None:
     """Return the node's incident that has not ended, or None."""
-    found = unended(tx, node_id=node_id, parts=parts)
-    return found[0] if found else None
+    rows = _open_rows(tx, node_id)
+    return _model(tx, rows[0], parts) if rows else None
 
 
 def open_ids(tx: Tx, node_ids: Collection[NodeId] | None = None) -> dict[NodeId, IncidentId]:
@@ -273,8 +275,9 @@ def _row(tx: Tx, incident_id: IncidentId) -> IncidentRow:
 
 
 def _emit(tx: Tx, row: IncidentRow, kind: str) -> None:
-    text = f"{row.node_name}: {row.status_reason or row.summary}"
-    tx.emit(Noun.INCIDENT, row.id, kind, text, parent_id=row.node_id)
+    held = columns(row)
+    text = f"{held['node_name']}: {held['status_reason'] or held['summary']}"
+    tx.emit(Noun.INCIDENT, held["id"], kind, text, parent_id=held["node_id"])
 
 
 def count_by_state(tx: Tx) -> dict[IncidentState, int]:

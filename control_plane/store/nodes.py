@@ -21,7 +21,7 @@ from control_plane.model.record import Noun
 from control_plane.store import bounds
 from control_plane.store.database import Tx
 from control_plane.store.documents import HOST_INVENTORY, host_inventory
-from control_plane.store.pages import Page, PageRequest, batched, by_key
+from control_plane.store.pages import Page, PageRequest, among, batched, by_key
 from control_plane.store.readable import Unreadable, readable, set_aside
 from control_plane.store.rows import columns
 from control_plane.store.tables import NodeRow, SightingRow
@@ -78,10 +78,11 @@ def _model(tx: Tx, row: NodeRow) -> Node:
 
 def _inventory(tx: Tx, row: NodeRow) -> tuple[HostInventory | None, str]:
     """Return what the host is made of, and why that cannot be read, if so: its host tells it again."""
-    if row.inventory is None:
+    source = row.inventory
+    if source is None:
         return None, ""
     try:
-        return tx.parsed((_INVENTORY, row.id), row.inventory, host_inventory), ""
+        return tx.parsed((_INVENTORY, row.id), source, host_inventory), ""
     except Unreadable as error:
         set_aside(tx, f"what node {row.name} ({row.id}) is made of", error)
         return None, error.message
@@ -90,29 +91,30 @@ def _inventory(tx: Tx, row: NodeRow) -> tuple[HostInventory | None, str]:
 def load(tx: Tx, node_ids: Collection[NodeId]) -> None:
     """Read many nodes at once: `get`, `resolve` and `update` look at them."""
     for ids in batched(node_ids):
-        for row in tx.session.execute(select(NodeRow).where(col(NodeRow.id).in_(ids))).scalars():
+        for row in tx.session.execute(select(NodeRow).where(col(NodeRow.id).in_(among(ids)))).scalars():
             tx.keep(row, row.id)
 
 
 def get(tx: Tx, node_id: NodeId) -> Node | None:
     """Return the node, or None."""
+    known: Node | None = tx.known((_NODE, node_id))
+    if known is not None:
+        return known
     row = tx.row(NodeRow, node_id)
-    return None if row is None else _known(tx, row)
+    return None if row is None else _read(tx, row)
 
 
-def _known(tx: Tx, row: NodeRow) -> Node:
-    known: Node | None = tx.known((_NODE, row.id))
-    if known is None or known.version != row.version:
-        known = _model(tx, row)
-        tx.know((_NODE, row.id), known)
-    return known
+def _read(tx: Tx, row: NodeRow) -> Node:
+    node = _model(tx, row)
+    tx.know((_NODE, node.id), node)
+    return node
 
 
 def by_name(tx: Tx, name: str) -> Node | None:
     """Return the node with this name that is not revoked, or None."""
     query = select(NodeRow).where(col(NodeRow.name) == name, col(NodeRow.state) != NodeState.REVOKED.value)
     row = tx.session.execute(query).scalars().first()
-    return None if row is None else _known(tx, row)
+    return None if row is None else _read(tx, row)
 
 
 def resolve(tx: Tx, id_or_name: str) -> Node:
@@ -238,7 +240,7 @@ def _set_state(tx: Tx, row: NodeRow, state: NodeState) -> None:
 def _changed(tx: Tx, row: NodeRow, values: Mapping[str, Any]) -> Node:  # Any: a column's value
     tx.change(row, {**values, "version": row.version + 1})
     _emit(tx, row)
-    return _known(tx, row)
+    return _read(tx, row)
 
 
 def set_hold(tx: Tx, node_id: NodeId, hold: NodeHold | None, *, state: NodeState, status_reason: str) -> Node:
@@ -304,7 +306,9 @@ def disconnect_all(tx: Tx) -> None:
 
 
 def _emit(tx: Tx, row: NodeRow) -> None:
-    tx.emit(Noun.NODE, row.id, f"node.{row.state}", f"{row.name}: {row.status_reason}", parent_id=row.id)
+    held = columns(row)
+    node_id = held["id"]
+    tx.emit(Noun.NODE, node_id, f"node.{held['state']}", f"{held['name']}: {held['status_reason']}", parent_id=node_id)
 
 
 def count_by_state(tx: Tx) -> dict[NodeState, int]:

@@ -8,7 +8,7 @@ from sqlmodel import col
 
 from control_plane.model.ids import NodeId
 from control_plane.model.job import AllocationState
-from control_plane.store.pages import batched
+from control_plane.store.pages import among, batched
 from control_plane.store.tables import AllocationMemberRow
 from control_plane.store.transaction import Tx
 
@@ -20,7 +20,8 @@ def load(tx: Tx, node_ids: Collection[NodeId]) -> None:
     """Read which of these nodes have a member of a job that has not ended."""
     for ids in batched(node_ids):
         query = select(col(AllocationMemberRow.node_id)).where(
-            col(AllocationMemberRow.node_id).in_(ids), col(AllocationMemberRow.state) != AllocationState.ENDED.value
+            col(AllocationMemberRow.node_id).in_(among(ids)),
+            col(AllocationMemberRow.state) != AllocationState.ENDED.value,
         )
         occupied = set(tx.session.execute(query.distinct()).scalars())
         for node_id in ids:

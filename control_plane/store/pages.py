@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Integer, Select, and_, or_
+from sqlalchemy import BindParameter, ColumnElement, Integer, Select, String, and_, bindparam, or_
 from sqlmodel import Session
 
 from control_plane.errors import InvalidArgument
@@ -104,6 +104,11 @@ def batched(keys: Iterable[K]) -> Iterator[list[K]]:
     waiting = iter(keys)
     while batch := list(islice(waiting, _KEYS_MAX)):
         yield batch
+
+
+def among(keys: Iterable[str]) -> BindParameter[str]:
+    """Return the keys for an IN of a column of text, in which SQLAlchemy would look at each if they came as a list."""
+    return bindparam(None, list(keys), String, expanding=True)
 
 
 def _before(created_at: Any, row_id: Any, when: datetime, key: str) -> ColumnElement[bool]:  # Any: any table's columns

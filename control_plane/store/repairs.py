@@ -17,7 +17,7 @@ from control_plane.model.repair import Repair, RepairOrigin, RepairState, Rung
 from control_plane.store import repair_rows
 from control_plane.store.database import Tx
 from control_plane.store.health_tables import RepairRow
-from control_plane.store.pages import batched
+from control_plane.store.pages import among, batched
 from control_plane.store.readable import readable
 from control_plane.store.rows import fresh
 from control_plane.store.tables import ActionRow
@@ -43,7 +43,7 @@ def load_recent(tx: Tx, node_ids: Collection[NodeId], incident_ids: Collection[I
     _load(tx, node_ids, or_(col(RepairRow.closed_at).is_(None), col(RepairRow.closed_at) > after), after)
     of_incidents: dict[str, list[RepairRow]] = {incident_id: [] for incident_id in incident_ids}
     for these in batched(incident_ids):
-        for row in tx.session.execute(select(RepairRow).where(col(RepairRow.incident_id).in_(these))).scalars():
+        for row in tx.session.execute(select(RepairRow).where(col(RepairRow.incident_id).in_(among(these)))).scalars():
             of_incidents[row.incident_id or ""].append(row)
     for incident_id, rows in of_incidents.items():
         tx.know((_OF_INCIDENT, incident_id), rows)
@@ -57,7 +57,7 @@ def load_unfinished(tx: Tx, node_ids: Collection[NodeId]) -> None:
 def _load(tx: Tx, node_ids: Collection[NodeId], which: ColumnElement[bool], ended_after: datetime) -> None:
     found: dict[str, list[RepairRow]] = {node_id: [] for node_id in node_ids}
     for ids in batched(node_ids):
-        for row in tx.session.execute(select(RepairRow).where(col(RepairRow.node_id).in_(ids), which)).scalars():
+        for row in tx.session.execute(select(RepairRow).where(col(RepairRow.node_id).in_(among(ids)), which)).scalars():
             found[row.node_id].append(row)
     for node_id, rows in found.items():
         tx.know((_RECENT, node_id), (ended_after, rows))
@@ -68,7 +68,7 @@ def _load(tx: Tx, node_ids: Collection[NodeId], which: ColumnElement[bool], ende
 def load_rows(tx: Tx, repair_ids: Collection[RepairId]) -> None:
     """Read what `get` looks at for many repairs at once."""
     for ids in batched(repair_ids):
-        for row in tx.session.execute(select(RepairRow).where(col(RepairRow.id).in_(ids))).scalars():
+        for row in tx.session.execute(select(RepairRow).where(col(RepairRow.id).in_(among(ids)))).scalars():
             tx.keep(row, row.id)
 
 
@@ -131,7 +131,7 @@ def latest_of(tx: Tx, node_ids: Collection[NodeId]) -> dict[NodeId, Repair]:
     for ids in batched(node_ids):
         newest = (
             select(col(RepairRow.node_id).label("node_id"), func.max(col(RepairRow.ordered_at)).label("ordered_at"))
-            .where(col(RepairRow.node_id).in_(ids))
+            .where(col(RepairRow.node_id).in_(among(ids)))
             .group_by(col(RepairRow.node_id))
             .subquery()
         )

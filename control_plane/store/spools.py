@@ -9,7 +9,7 @@ from sqlmodel import col
 from control_plane.model.ids import NodeId
 from control_plane.store.database import Tx
 from control_plane.store.health_tables import HealthEventRow, SpoolRow
-from control_plane.store.pages import batched
+from control_plane.store.pages import among, batched
 from control_plane.store.rows import fresh
 
 _SPOOLS_MAX = 8
@@ -37,7 +37,7 @@ def load(tx: Tx, node_ids: Collection[NodeId]) -> None:
     """Read what `position` and `advance` look at for many nodes at once."""
     found: dict[str, list[SpoolRow]] = {node_id: [] for node_id in node_ids}
     for ids in batched(node_ids):
-        query = select(SpoolRow).where(col(SpoolRow.node_id).in_(ids))
+        query = select(SpoolRow).where(col(SpoolRow.node_id).in_(among(ids)))
         for row in tx.session.execute(
             query.order_by(col(SpoolRow.changed_at).desc(), col(SpoolRow.spool_id))
         ).scalars():
@@ -45,7 +45,7 @@ def load(tx: Tx, node_ids: Collection[NodeId]) -> None:
     for node_id, rows in found.items():
         tx.know((_SPOOLS, node_id), rows)
     for bare in batched(node_id for node_id, rows in found.items() if not rows):
-        told = select(col(HealthEventRow.node_id)).where(col(HealthEventRow.node_id).in_(bare)).distinct()
+        told = select(col(HealthEventRow.node_id)).where(col(HealthEventRow.node_id).in_(among(bare))).distinct()
         for node_id in set(bare) - set(tx.session.execute(told).scalars()):
             tx.know((_SILENT, node_id), value=True)
 

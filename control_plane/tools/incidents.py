@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from control_plane.fleet.timings import timings
 from control_plane.model.diagnosis import Diagnosis
 from control_plane.model.identity import Principal
 from control_plane.model.incident import Incident, IncidentState
@@ -167,7 +168,7 @@ async def _get(sources: Sources, _principal: Principal, wanted: GetIncident) -> 
         diagnosis=incident.diagnosis,
         explanation=_cause(why),
         status_reason=incident.status_reason,
-        total_seconds=incident.timings.total_seconds,
+        total_seconds=timings(incident).total_seconds,
         conditions=tuple(condition_out(incident.node_id, one) for one in incident.conditions),
         repairs=tuple(
             RepairTried(

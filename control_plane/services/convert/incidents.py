@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from control_plane.fleet.timings import timings
 from control_plane.model.diagnosis import Diagnosis
 from control_plane.model.incident import Incident, IncidentEntry, IncidentState, IncidentTimings
 from control_plane.services.convert.diagnoses import diagnosis
@@ -35,7 +36,7 @@ def incident(value: Incident, *, brief: bool = False, why: Diagnosis | None = No
         gpu_uuids=value.gpu_uuids,
         repairs=[repair(one, brief=brief) for one in value.repairs[newest]],
         entries=[_entry(entry) for entry in value.entries[newest]],
-        timings=_timings(value.timings),
+        timings=_timings(timings(value)),
         acknowledged_by=value.acknowledged_by,
         taken_over=value.taken_over,
         opened_at=timestamp(value.opened_at),

@@ -3,6 +3,7 @@
 import pytest
 
 from control_plane.agents.incidents.agent import Incidents
+from control_plane.fleet.timings import timings
 from control_plane.model.action import (
     QuarantineNode,
     ReleaseNode,
@@ -109,7 +110,7 @@ async def test_a_release_after_a_test_resolves_what_was_escalated_and_says_so(cl
     (was,) = [one for one in found if "keeps coming back" in one.status_reason]
     assert was.status_reason.startswith(f"released by {operator.email}: board exchanged; tested since, and passed")
     assert test.id in was.status_reason
-    assert was.timings.total_seconds is not None
+    assert timings(was).total_seconds is not None
     assert await clinic.state(alpha) is NodeState.READY
     # The count of returns begins anew with the escalation, though it is resolved by now.
     await clinic.raised(alpha)
