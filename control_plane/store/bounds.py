@@ -70,7 +70,11 @@ def _means_out(state: str, hold: str) -> bool:
 
 
 def count(tx: Tx) -> None:
-    """Count the fleet, its pools and racks once. From then on `levels` follows each change of this transaction."""
+    """Count the fleet, its pools and racks once, and read their bounds, before anything is there to be written.
+
+    From then on `levels` follows each change of this transaction.
+    """
+    load(tx)
     state, hold, rack, pool = (col(one) for one in (NodeRow.state, NodeRow.hold, NodeRow.rack, NodeRow.pool))
     counts: _Counts = {}
     # In the order of the index `nodes_in_fleet`, so that it alone is read: the nodes themselves are long.
