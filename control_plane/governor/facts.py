@@ -52,7 +52,7 @@ def gather(
         user=user,
         invalid=invalid(tx, effect, proposal.user_id),
         nodes=touched,
-        protected=tuple(node.name for node in touched if is_protected(node, limits)),
+        protected=tuple([node.name for node in touched if is_protected(node, limits)]),
         frozen=freeze,
         let_in=_let_in(tx, effect, freeze),
         tainted=proposal.tainted,
@@ -122,8 +122,8 @@ def is_protected(node: Node, limits: Limits) -> bool:
 
 
 def _nodes(tx: Tx, node_ids: Sequence[NodeId]) -> tuple[Node, ...]:
-    found = (nodes.get(tx, node_id) for node_id in dict.fromkeys(node_ids))
-    return tuple(node for node in found if node is not None)
+    found = [nodes.get(tx, node_id) for node_id in dict.fromkeys(node_ids)]
+    return tuple([node for node in found if node is not None])
 
 
 def _let_in(tx: Tx, effect: Effect, freeze: Frozen | None) -> bool:

@@ -122,7 +122,7 @@ def _render(prefix: Prefix[_Id], number: int) -> _Id:
 def _join(*parts: str) -> bytes:
     """Length before each part, so that ("ab", "c") and ("a", "bc") differ."""
     encoded = [part.encode(errors="surrogatepass") for part in parts]
-    return b"".join(len(part).to_bytes(8, "big") + part for part in encoded)
+    return b"".join([len(part).to_bytes(8, "big") + part for part in encoded])
 
 
 def _shown(text: str) -> str:

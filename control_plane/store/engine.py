@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from control_plane.errors import InvalidArgument
-from control_plane.store.readable import from_json
+from control_plane.store.readable import from_json, to_json
 
 _READERS = 4
 _BUSY_MILLISECONDS = 10_000
@@ -42,7 +42,9 @@ def open_engine(url: str) -> Engine:
         if not parsed.database or parsed.database == ":memory:":
             raise InvalidArgument("SQLite needs a file: sqlite:///PATH", reason="DATABASE_URL_INVALID")
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(parsed, pool_size=_READERS + 1, max_overflow=0, json_deserializer=from_json)
+        engine = create_engine(
+            parsed, pool_size=_READERS + 1, max_overflow=0, json_serializer=to_json, json_deserializer=from_json
+        )
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -53,6 +55,7 @@ def open_engine(url: str) -> Engine:
             max_overflow=0,
             pool_pre_ping=True,
             isolation_level="REPEATABLE READ",
+            json_serializer=to_json,
             connect_args={"connect_timeout": 5, **_DEAD_PEER},
         )
     raise InvalidArgument(

@@ -213,10 +213,12 @@ def update(
     Raises NotFound, or LifecycleError for an impossible change.
     """
     row = _row(tx, incident_id)
-    if state is not None and state.value != row.state:
-        lifecycle.INCIDENT.check(IncidentState(row.state), state)
-        tx.change(row, {"state": state.value, "closed_at": tx.now if state.ended else None})
-        tx.forget((_ESCALATED, row.node_id))
+    held = columns(row)
+    changed: dict[str, object] = {"version": held["version"] + 1}
+    if state is not None and state.value != held["state"]:
+        lifecycle.INCIDENT.check(IncidentState(held["state"]), state)
+        changed |= {"state": state.value, "closed_at": tx.now if state.ended else None}
+        tx.forget((_ESCALATED, held["node_id"]))
     values = {
         "summary": summary,
         "diagnosis": diagnosis,
@@ -231,9 +233,8 @@ def update(
         "cordoned_at": cordoned_at,
         "drained_at": drained_at,
     }
-    changed = {name: value for name, value in values.items() if value is not None}
-    tx.change(row, changed | {"version": row.version + 1})
-    _emit(tx, row, f"incident.{row.state}")
+    tx.change(row, changed | {name: value for name, value in values.items() if value is not None})
+    _emit(tx, row, f"incident.{held['state']}")
 
 
 def add_entry(

@@ -28,6 +28,7 @@ UNREADABLE: Final = "RECORD_UNREADABLE"
 _TOLD_MAX: Final = 1_024
 """Rows of which the log is known to have told in this hour."""
 _WHY_MAX: Final = 300
+_ENCODER: Final = json.JSONEncoder()
 
 
 class Unreadable(PreconditionFailed):
@@ -48,6 +49,11 @@ class NotJson:
 
 BROKEN: Final = (Unreadable, ValueError, KeyError, TypeError, AttributeError)
 """What comes of reading a row that holds something else than it should."""
+
+
+def to_json(value: object) -> str:
+    """Return what a JSON column holds of a value; a good part of all such columns is an empty list."""
+    return "[]" if value == [] else _ENCODER.encode(value)
 
 
 def from_json(text: str) -> object:

@@ -46,7 +46,7 @@ class Tx:
         self.writable = writable
         self.emitted: list[Emitted] = []
         """The events of it that are written and have not been undone, in their order."""
-        self._telling: dict[tuple[Noun, str, str], Emitted] = {}
+        self._telling: dict[tuple[str, str], Emitted] = {}
         self._unwritten = Unwritten(session)
         self._rows: dict[tuple[type[SQLModel], str], Any] = {}  # Any: the row, of that type
         self._known: dict[Hashable, Any] = {}  # Any: whatever belongs to the key
@@ -58,7 +58,7 @@ class Tx:
 
         What is said again of the same thing before it is written is told once, in its last words and at its last place.
         """
-        key = (noun, item_id, kind)
+        key = (item_id, kind)  # a kind begins with its noun
         self._telling.pop(key, None)
         self._telling[key] = (noun, item_id, parent_id, kind, message, self.now)
 
