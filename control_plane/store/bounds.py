@@ -1,7 +1,5 @@
 """The bounds of the blast radius, and how many nodes are out of service now."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, case, func, or_, select
@@ -85,20 +83,12 @@ def count(tx: Tx) -> None:
     tx.know(_COUNTS, counts)
 
 
-@contextmanager
-def counted(tx: Tx, row: NodeRow) -> Iterator[None]:
-    """Let the counts of `count`, if it was called, follow what is changed inside about a node."""
+def follow(tx: Tx, row: NodeRow, before: tuple[int, int]) -> None:
+    """Let the counts of `count`, if it was called, follow what has changed about a node; `before` was its `weight`."""
     counts: _Counts | None = tx.known(_COUNTS)
-    if counts is None:
-        yield
-        return
-    total, out = _weight(row)
-    try:
-        yield
-    finally:
-        now = _weight(row)
-        if now != (total, out):
-            _add(counts, row.pool, row.rack, now[0] - total, now[1] - out)
+    now = weight(row)
+    if counts is not None and now != before:
+        _add(counts, row.pool, row.rack, now[0] - before[0], now[1] - before[1])
 
 
 def recount(tx: Tx) -> None:
@@ -106,7 +96,7 @@ def recount(tx: Tx) -> None:
     tx.forget(_COUNTS)
 
 
-def _weight(row: NodeRow) -> tuple[int, int]:
+def weight(row: NodeRow) -> tuple[int, int]:
     """Return whether a node counts, and whether it counts as out of service; each as a number."""
     state = row.state
     if state == _REVOKED or row.last_seen_at is None:

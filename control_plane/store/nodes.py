@@ -209,11 +209,12 @@ def update(
 ) -> Node:
     """Change what is given and return the node. Raises NotFound, or LifecycleError for an impossible change."""
     row = _row(tx, node_id)
-    with bounds.counted(tx, row):
-        if state is not None:
-            _set_state(tx, row, state)
-        if last_seen_at is not None:
-            tx.change(row, {"last_seen_at": last_seen_at})
+    weight = bounds.weight(row)
+    if state is not None:
+        _set_state(tx, row, state)
+    if last_seen_at is not None:
+        tx.change(row, {"last_seen_at": last_seen_at})
+    bounds.follow(tx, row, weight)
     values: dict[str, object] = {
         "status_reason": status_reason,
         "cordoned": cordoned,
@@ -246,9 +247,10 @@ def _changed(tx: Tx, row: NodeRow, values: Mapping[str, Any]) -> Node:  # Any: a
 def set_hold(tx: Tx, node_id: NodeId, hold: NodeHold | None, *, state: NodeState, status_reason: str) -> Node:
     """Record why the node is out of service, or that it no longer is. Raises as `update`."""
     row = _row(tx, node_id)
-    with bounds.counted(tx, row):
-        _set_state(tx, row, state)
-        tx.change(row, {"hold": hold.value if hold else ""})
+    weight = bounds.weight(row)
+    _set_state(tx, row, state)
+    tx.change(row, {"hold": hold.value if hold else ""})
+    bounds.follow(tx, row, weight)
     return _changed(tx, row, {"status_reason": status_reason})
 
 

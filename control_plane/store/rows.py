@@ -1,6 +1,6 @@
 """Rows made and read at the least cost: where a storm writes thousands, SQLModel's own ways are half of the work."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, TypeVar
 
@@ -16,10 +16,16 @@ def fresh(table: type[R], values: Mapping[str, Any]) -> R:  # Any: a column's va
 
     `Tx.add` takes it: an INSERT writes what the row holds, so nothing has to be noted about each column.
     """
-    row: R = inspect(table).class_manager.new_instance()
+    row: R = _maker(table)()
     row.__dict__.update(_defaults(table))
     row.__dict__.update(values)
     return row
+
+
+@cache
+def _maker(table: type[SQLModel]) -> Callable[[], Any]:  # Any: a row of this table
+    made: Callable[[], Any] = inspect(table).class_manager.new_instance
+    return made
 
 
 def columns(row: SQLModel) -> Mapping[str, Any]:  # Any: a column's value
