@@ -91,7 +91,7 @@ class Healing(Agent):
         super().__init__(store, interval_seconds=_CHECK_SECONDS)
         self._governor = governor
         self._links = links
-        self._leases = leases
+        self._set = self._leases = leases
         self._clock = clock
         self._revoked_at: dict[NodeId, float] = {}
         self._nodes: dict[NodeId, NodeStanding] = {}
@@ -102,8 +102,7 @@ class Healing(Agent):
     async def round(self) -> str:
         """Mark silent nodes lost, and give up attempts on nodes that were silent for long enough."""
         now = self._clock.monotonic()
-        if self._links.lease_seconds > self._leases.lease_seconds:
-            self._leases = replace(self._leases, lease_seconds=self._links.lease_seconds)
+        self._follow_lease()
         position, changed = await self._changed(None if now >= self._reload_at else self._position)
         view = await self._store.read(partial(_load, changed=changed))
         if view.is_all:
@@ -119,6 +118,17 @@ class Healing(Agent):
             for batch in batched(hopeless):
                 done.extend(await asyncio.gather(*(self._give_up(one, gone) for one, gone in batch)))
         return "; ".join(text for text in done if text)
+
+    def _follow_lease(self) -> None:
+        before, self._leases = self._leases, self._leases_now()
+        if self._leases != before:
+            self._silent_at = 0.0
+            # Whoever went by a longer one may have done so until it was revoked.
+            fallen = max(0.0, before.lease_seconds - self._leases.lease_seconds)
+            self._revoked_at = {node_id: at + fallen for node_id, at in self._revoked_at.items()}
+
+    def _leases_now(self) -> Leases:
+        return replace(self._set, lease_seconds=max(self._set.lease_seconds, self._links.lease_seconds))
 
     async def _changed(self, position: int | None) -> tuple[int, Collection[NodeId] | None]:
         """Return how far events are known, and the nodes that changed up to there; None for all of them.
@@ -153,10 +163,9 @@ class Healing(Agent):
         """Mark all of them in one transaction: a rack that goes dark is out of scheduling at once."""
         if not silent:
             return []
-        lease = self._leases.lease_seconds
 
         def write(tx: Tx) -> list[str]:
-            done = []
+            done, lease = [], self._leases_now().lease_seconds  # it may have waited for long
             for node in nodes.states(tx, [node.id for node in silent]):
                 if node.state in _GONE:
                     continue  # what was known of it was older
@@ -184,7 +193,7 @@ class Healing(Agent):
 
     def _gone(self, one: _Stranded, states: Mapping[NodeId, NodeState]) -> dict[NodeId, str]:
         """Return the nodes, with their names, that have surely stopped what is left of the attempt there."""
-        limit = self._leases.give_up_seconds(one.stop_grace_seconds)
+        limit = self._leases_now().give_up_seconds(one.stop_grace_seconds)
         return {
             member.node_id: member.node_name
             for member in one.allocation.members

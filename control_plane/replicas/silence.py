@@ -5,17 +5,20 @@ and counts on its own monotonic clock from when it saw the change: the replicas'
 """
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import structlog
 
 from control_plane.errors import Unavailable
+from control_plane.fleet.told_leases import ToldLease, ToldLeases
 from control_plane.model.ids import NodeId
 from control_plane.replicas.directory import Directory
-from control_plane.store import link_holders
+from control_plane.store import link_holders, told_leases
 from control_plane.store.database import Store
 
 log = structlog.get_logger()
@@ -32,21 +35,29 @@ class FleetSilence:
         self._store = store
         self._directory = directory
         self._clock = store.clock
-        self._from = self._clock.monotonic()
-        self._looked_at = self._from
+        self._from = self._looked_at = -math.inf
         self._position: int | None = None
         self._linked: dict[NodeId, datetime] = {}
         self._written: dict[NodeId, datetime] = {}
         self._counts: Counter[datetime] = Counter()
         """How many nodes were heard at each moment, as it is written."""
-        self.lease_seconds = 0.0
-        """Where several control planes share the links, each host is told the lease that is set."""
+        self._told = ToldLeases()
         self._heard: dict[NodeId, float] = {}
 
+    @property
+    def lease_seconds(self) -> float:
+        """The longest lease that any replica has told a host, as of the look that tells who was heard."""
+        return self._told.seconds
+
     def silent_for_seconds(self, node_id: NodeId) -> float:
-        """Return for how long no replica has heard a node; one that was not asked about before counts as just heard."""
+        """Return for how long no replica has heard a node; one that was not asked about before counts as just heard.
+
+        Who has not looked for a while knows nobody as silent: neither who was heard since, nor what they were told.
+        """
         now = self._clock.monotonic()
-        return now - max(self._from, self._heard.setdefault(node_id, now))
+        if now - self._looked_at > _BLIND_SECONDS:
+            return 0.0
+        return max(0.0, now - max(self._from, self._heard.setdefault(node_id, now)))
 
     async def run(self) -> None:
         """Look until cancelled; forget the links of replicas that are gone."""
@@ -59,18 +70,21 @@ class FleetSilence:
 
     async def look(self) -> None:
         """Look once. Raises Unavailable."""
-        (self._position, linked), written, holders = await self._store.read(
+        # What was told is read last: whoever was heard had been told it before.
+        (self._position, linked), written, holders, told = await self._store.read(
             lambda tx: (
                 link_holders.linked_at(tx, self._position),
                 link_holders.heard_at(tx, self._counts),
                 link_holders.holders(tx),
+                told_leases.every(tx),
             )
         )
         now = self._clock.monotonic()
         if now - self._looked_at > _BLIND_SECONDS:
-            self._from = now
+            self._from, self._told = now, ToldLeases()
         self._looked_at = now
         self._heard.update(dict.fromkeys((*self._linked_anew(linked), *self._written_anew(written)), now))
+        await self._follow(told, now)
         if now - self._from < _BLIND_SECONDS:
             return  # who leads since a moment ago may not have heard everybody
         for replica in holders:
@@ -89,6 +103,13 @@ class FleetSilence:
         self._counts.update(written[node_id] for node_id in anew)
         self._counts = +self._counts  # without moments at which nobody was heard last
         return anew
+
+    async def _follow(self, told: Mapping[str, ToldLease], now: float) -> None:
+        """Judge by the longest lease that was told; when that counts no more, who went by it still has all of it."""
+        if fallen := self._told.look(told, now):
+            self._heard = {node_id: max(at, self._from) + fallen for node_id, at in self._heard.items()}
+        if over := self._told.over(now):
+            await self._store.write(partial(told_leases.forget, over=over))
 
     async def _forget(self, replica: str) -> None:
         """A lost replica is not its hosts' fault: each has a whole lease from now on to link to another one."""

@@ -80,6 +80,7 @@ class LinkPeers:
             return None
         asked = json.loads(request)
         node_id, boot_id = NodeId(str(asked["node_id"])), str(asked["boot_id"])
-        alive_seconds = self._terms.alive_seconds_of(self._registry.hosts)
+        hosts = self._registry.hosts
+        alive_seconds = self._terms.among(hosts).alive_seconds_of(hosts)
         why = self._registry.rival(node_id, boot_id, alive_seconds=alive_seconds)
         return json.dumps({"why": why}).encode()

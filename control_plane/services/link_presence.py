@@ -1,6 +1,7 @@
 """Writes down which hosts are heard, and sees to it that only who may do so acknowledges their heartbeats."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from functools import partial
 from itertools import islice
@@ -12,6 +13,7 @@ from control_plane.clock import Clock
 from control_plane.errors import Unavailable
 from control_plane.model.node import NodeState
 from control_plane.services.link_admission import LinkAdmission
+from control_plane.services.link_lease import LinkLease
 from control_plane.services.link_peers import LinkPeers
 from control_plane.services.link_registry import LinkRegistry
 from control_plane.services.link_session import LinkSession
@@ -28,7 +30,6 @@ _BETWEEN_SECONDS: Final = 0.5
 
 _EXCUSE_SECONDS: Final = 1.0
 _COUNT_SECONDS: Final = 10.0
-_GONE: Final = (NodeState.LOST, NodeState.REVOKED)
 _SUPERSEDED: Final = "CONTROL_PLANE_SUPERSEDED"
 
 
@@ -44,6 +45,7 @@ class LinkPresence:
         registry: LinkRegistry,
         peers: LinkPeers | None,
         admission: LinkAdmission,
+        lease: LinkLease,
         *,
         clock: Clock,
         terms: LinkTerms,
@@ -54,6 +56,7 @@ class LinkPresence:
         self._registry = registry
         self._peers = peers
         self._admission = admission
+        self._lease = lease
         self._clock = clock
         self._terms = terms
         self._superseded = superseded
@@ -65,7 +68,12 @@ class LinkPresence:
             tasks.create_task(self._flush())
             tasks.create_task(self._excuse())
             tasks.create_task(self._count())
-            tasks.create_task(self._stay_in_charge() if self._peers is None else self._stay_held(self._peers))
+            if self._peers is None:
+                tasks.create_task(self._stay_in_charge())
+                tasks.create_task(self._look_back())
+            else:
+                tasks.create_task(self._stay_held(self._peers))
+                tasks.create_task(self._tell_again())
 
     async def _flush(self) -> None:
         """Write when hosts were last heard, some hundred of them at a time: what else is written waits for so long.
@@ -105,16 +113,28 @@ class LinkPresence:
     async def _count(self) -> None:
         """Know how many hosts there are, so that thousands beat less often than a few."""
         while True:
+            await asyncio.sleep(_COUNT_SECONDS)
             try:
-                counts = await self._store.read(nodes.count_by_state)
+                await self._lease.count()
             except Unavailable as error:
                 log.debug("link.hosts_unknown", why=error.message)
             else:
-                hosts = sum(number for state, number in counts.items() if state not in _GONE)
-                # Never fewer: who was told a long lease is not judged by a shorter one.
-                self._registry.hosts = max(self._registry.hosts, hosts)
                 self._counted()
+
+    async def _tell_again(self) -> None:
+        """Say as often who was heard as how long a lease hosts were told: the leader has to know of both."""
+        while True:
+            await asyncio.sleep(self._terms.flush_seconds)
+            with contextlib.suppress(Unavailable):
+                await self._lease.tell_again()
+
+    async def _look_back(self) -> None:
+        """Judge by what was told before this control plane came until nobody goes by that any more."""
+        counts = True
+        while counts:
             await asyncio.sleep(_COUNT_SECONDS)
+            with contextlib.suppress(Unavailable):
+                counts = await self._lease.look_back()
 
     async def _stay_in_charge(self) -> None:
         """Look several times in a lease whether another control plane has taken over; if so, send every host away."""

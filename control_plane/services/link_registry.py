@@ -65,8 +65,9 @@ class LinkRegistry:
         self._hooks: list[ChangeHook] = []
         self.hosts = 0
         """How many hosts may be linked in all: those that are not lost or revoked, the most since the start."""
-        self.lease_seconds = 0.0
-        """The longest lease that a host was told."""
+        self._lease_seconds = 0.0
+        self._told_at = -math.inf
+        self._told_before_seconds = 0.0
         self._in_charge_seconds = math.inf
 
     def connected(self, node_id: NodeId) -> bool:
@@ -77,13 +78,33 @@ class LinkRegistry:
         """Return every node whose link is up."""
         return tuple(self._links)
 
+    @property
+    def lease_seconds(self) -> float:
+        """The longest lease that a host was told, by this control plane or by one before it that may still count."""
+        return max(self._lease_seconds, self._told_before_seconds)
+
     def note_lease(self, seconds: float, *, in_charge_seconds: float) -> None:
         """Take note that hosts are told this lease from now on, and for how long this control plane is in charge.
 
         The latter must not stretch with the lease: whoever takes over counts on the one that was set.
         """
-        self.lease_seconds = max(self.lease_seconds, seconds)
+        self._lease_seconds = max(self._lease_seconds, seconds)
         self._in_charge_seconds = in_charge_seconds
+
+    def note_told(self, at: float) -> None:
+        """Take note that at this monotonic time it was still to be written how long a lease this control plane tells.
+
+        It was written since, so whoever judges silence knows of it.
+        """
+        self._told_at = at
+
+    def note_told_before(self, seconds: float) -> None:
+        """Take note of the longest lease that control planes before this one have told.
+
+        When it counts no more, hosts that were not heard since still have as long as it said.
+        """
+        before, self._told_before_seconds = self.lease_seconds, seconds
+        self._started += max(0.0, before - self.lease_seconds)
 
     def note_in_charge(self, at: float) -> None:
         """Take note that at this monotonic time no other control plane had taken over."""
@@ -104,12 +125,12 @@ class LinkRegistry:
         """Return whether a heartbeat may be acknowledged: whoever counts this node's silence surely knows of it.
 
         That is so if nobody else counted so many seconds ago; where replicas share the work, if the one that counts
-        could read that recently that the node was heard.
+        could read that recently that the node was heard, and how long a lease it may have been told.
         """
         if not self._shared:
             return self.in_charge_within(min(seconds, self._in_charge_seconds))
-        reported_at = self._reported.get(node_id)
-        return reported_at is not None and self._clock.monotonic() - reported_at <= seconds
+        known_at = min(self._told_at, self._reported.get(node_id, -math.inf))
+        return self._clock.monotonic() - known_at <= seconds
 
     def counted_seconds_ago(self, node_id: NodeId, boot_id: str) -> float | None:
         """Return how long ago the node's silence begins at the earliest, whoever counts it; None if nobody knows.

@@ -26,6 +26,7 @@ from control_plane.services.link_greeting import (
     hello,
 )
 from control_plane.services.link_health_writer import LinkHealthWriter
+from control_plane.services.link_lease import LinkLease
 from control_plane.services.link_peers import LinkPeers
 from control_plane.services.link_policy import LocalPolicies
 from control_plane.services.link_presence import LinkPresence
@@ -98,11 +99,13 @@ class NodeLinks:
         self._dispatch = LinkDispatch(
             store, feed, registry, self._writer, policies, clock=clock, replica=replica, elsewhere=elsewhere
         )
+        self._lease = LinkLease(store, registry, clock=clock, terms=terms)
         self._presence = LinkPresence(
             store,
             registry,
             peers,
             self._admission,
+            self._lease,
             clock=clock,
             terms=terms,
             superseded=self._send_away,
@@ -110,7 +113,10 @@ class NodeLinks:
         )
 
     async def start(self) -> None:
-        """Load who owns which GPU, and forget the links of an earlier control plane. Raises Unavailable."""
+        """Load who owns which GPU and how long hosts may be silent; forget the links of an earlier control plane.
+
+        Raises Unavailable.
+        """
 
         def load(tx: Tx) -> None:
             if self._peers is None:
@@ -120,6 +126,10 @@ class NodeLinks:
             self._claims.load(gpu_briefs.uuids(tx))
 
         await self._store.write(load)
+        await self._lease.count()
+        self._terms_now()
+        if self._peers is None:
+            await self._lease.look_back()
 
     async def run(self) -> None:
         """Run the loops until cancelled."""
@@ -178,8 +188,7 @@ class NodeLinks:
 
     def _terms_now(self) -> LinkTerms:
         """Return the terms of a stream that begins now; one object for all of them, until the fleet has grown."""
-        # Several control planes would have to know of each other's hosts: there the lease is as it was set.
-        among = self._terms.among(self.registry.hosts) if self._peers is None else self._terms
+        among = self._terms.among(self.registry.hosts)
         if among.lease_seconds > self._among.lease_seconds:
             self._among = among
         self.registry.note_lease(self._among.lease_seconds, in_charge_seconds=self._terms.lease_seconds)

@@ -164,6 +164,8 @@ def test_a_replica_acknowledges_a_heartbeat_only_if_the_leader_could_read_that_t
     registry, node_id = LinkRegistry(clock=clock, shared=True), NodeId("n-0123456789ab")
     assert not registry.may_acknowledge(node_id, 15)
     registry.note_reported([node_id], clock.monotonic())
+    assert not registry.may_acknowledge(node_id, 15), "how long a lease it was told may not be in the books"
+    registry.note_told(clock.monotonic())
     clock.advance(15)
     assert registry.may_acknowledge(node_id, 15)
     clock.advance(0.1)
