@@ -1,6 +1,7 @@
 """What a control plane knows of the links that the others hold, where several share one database."""
 
 import json
+from dataclasses import asdict
 from typing import Final, Self
 
 import structlog
@@ -12,7 +13,8 @@ from control_plane.clock import Clock
 from control_plane.errors import OrQuantaError, Unavailable
 from control_plane.model.ids import NodeId
 from control_plane.replicas.directory import GONE_SECONDS, Directory
-from control_plane.services.link_registry import LinkRegistry
+from control_plane.services.link_registry import LinkRegistry, Rival
+from control_plane.services.link_signs import ask_for_a_sign
 from control_plane.services.link_terms import LinkTerms
 
 log = structlog.get_logger()
@@ -60,20 +62,22 @@ class LinkPeers:
         """Return whether a replica announces itself."""
         return self._directory.is_there(name)
 
-    async def rival(self, holder: str, node_id: NodeId, boot_id: str) -> str:
+    async def rival(self, holder: str, node_id: NodeId, boot_id: str) -> Rival | None:
         """Return why a stream here must not replace the one that another replica holds, or nothing if it may."""
         if holder in ("", self.name) or self._clock.monotonic() < self._silent_until.get(holder, 0.0):
-            return ""
+            return None
         question = json.dumps({"node_id": node_id, "boot_id": boot_id}).encode()
         try:
             answer = await self._bus.request(replica_link(holder), question, timeout_seconds=_ANSWER_SECONDS)
-            return str(json.loads(answer)["why"])[:_REASON_MAX]
+            said = json.loads(answer)
+            why = str(said["why"])[:_REASON_MAX]
+            return Rival(why, may_be_left=said.get("may_be_left") is True) if why else None
         except (OrQuantaError, ValueError, KeyError, TypeError) as error:
             log.info("link.holder_silent", node_id=node_id, holder=holder, why=str(error)[:_REASON_MAX])
             # One late answer of a replica that is there says nothing about its other hosts.
             if isinstance(error, Unavailable) and not self._directory.is_there(holder):
                 self._silent_until[holder] = self._clock.monotonic() + GONE_SECONDS
-            return ""
+            return None
 
     async def _answer(self, request: bytes) -> bytes | None:
         if len(request) > _REQUEST_BYTES_MAX:
@@ -82,5 +86,8 @@ class LinkPeers:
         node_id, boot_id = NodeId(str(asked["node_id"])), str(asked["boot_id"])
         hosts = self._registry.hosts
         alive_seconds = self._terms.among(hosts).alive_seconds_of(hosts)
-        why = self._registry.rival(node_id, boot_id, alive_seconds=alive_seconds)
-        return json.dumps({"why": why}).encode()
+        rival = self._registry.rival(node_id, boot_id, alive_seconds=alive_seconds)
+        if rival is None:
+            return b'{"why": ""}'
+        ask_for_a_sign(self._registry.link(node_id))
+        return json.dumps(asdict(rival)).encode()

@@ -11,6 +11,7 @@ import structlog
 
 from control_plane.clock import Clock
 from control_plane.errors import Unavailable
+from control_plane.model.ids import NodeId
 from control_plane.model.node import NodeState
 from control_plane.services.link_admission import LinkAdmission
 from control_plane.services.link_lease import LinkLease
@@ -18,7 +19,7 @@ from control_plane.services.link_peers import LinkPeers
 from control_plane.services.link_registry import LinkRegistry
 from control_plane.services.link_session import LinkSession
 from control_plane.services.link_terms import LinkTerms
-from control_plane.store import link_holders, nodes
+from control_plane.store import audit, link_holders, nodes
 from control_plane.store.database import Store, Tx
 from control_plane.store.pages import batched
 
@@ -30,6 +31,7 @@ _BETWEEN_SECONDS: Final = 0.5
 
 _EXCUSE_SECONDS: Final = 1.0
 _COUNT_SECONDS: Final = 10.0
+_TWO_AT_ONCE: Final = "another host called with the certificate of one that was connected, and spoke on"
 _SUPERSEDED: Final = "CONTROL_PLANE_SUPERSEDED"
 
 
@@ -68,6 +70,7 @@ class LinkPresence:
             tasks.create_task(self._flush())
             tasks.create_task(self._excuse())
             tasks.create_task(self._count())
+            tasks.create_task(self._tell_of_rivals())
             if self._peers is None:
                 tasks.create_task(self._stay_in_charge())
                 tasks.create_task(self._look_back())
@@ -109,6 +112,17 @@ class LinkPresence:
                 for node in standing:
                     if node.state is not NodeState.REVOKED and node.id not in no_more:
                         self._registry.excuse(node.id, put_off[node.id])
+
+    async def _tell_of_rivals(self) -> None:
+        """Put on record which nodes are two hosts at once; while the store is away, wait for it."""
+        rivals: dict[NodeId, None] = {}
+        while True:
+            await asyncio.sleep(_EXCUSE_SECONDS)
+            rivals.update(dict.fromkeys(self._registry.two_at_once()))
+            with contextlib.suppress(Unavailable):
+                for node_id in tuple(rivals):
+                    await self._store.write(partial(record_rival, node_id=node_id, why=_TWO_AT_ONCE))
+                    del rivals[node_id]
 
     async def _count(self) -> None:
         """Know how many hosts there are, so that thousands beat less often than a few."""
@@ -180,3 +194,15 @@ class LinkPresence:
             session.end("another control plane of this fleet holds its link")
         elif session.inventory is not None:
             session.state_changed(session.fresh_inventory or session.inventory)
+
+
+def record_rival(tx: Tx, node_id: NodeId, why: str) -> None:
+    """Put on record that two hosts may have one identity."""
+    audit.append(
+        tx,
+        agent_name="node-link",
+        action="link.refuse",
+        reasoning=f"{why}; its key may have been copied: revoke the node and join the host again",
+        outcome="refused",
+        node_id=node_id,
+    )

@@ -3,6 +3,7 @@
 import math
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from control_plane.clock import Clock
@@ -15,6 +16,9 @@ ChangeHook = Callable[[NodeId, bool], None]
 _REPLACEMENTS_MAX: Final = 6
 _REPLACEMENTS_SECONDS: Final = 60.0
 _RIVALS_TOLD_SECONDS: Final = 600.0
+_ON_THE_WAY_SECONDS: Final = 5.0
+"""What was heard of a stream within this time after another boot of its host called may have been said before."""
+
 STREAMS_AT_ONCE: Final = 60
 _STREAMS_PER_SECOND: Final = 0.5
 """A host may open this many streams at once, and then one every two seconds: each costs a full state and writes."""
@@ -36,6 +40,17 @@ class Link(Protocol):
     def end(self, reason: str, *, permanent: bool = False, retry_after_seconds: float = 0.0) -> None:
         """Say farewell and end the stream; returns at once."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """Why a second stream of a node must not replace the first.
+
+    `may_be_left`: the host may have been booted anew and have left the first one behind. If not, somebody is told.
+    """
+
+    why: str
+    may_be_left: bool = False
 
 
 class LinkRegistry:
@@ -61,6 +76,7 @@ class LinkRegistry:
         self._no_more: set[NodeId] = set()  # no more than there are hosts
         self._replaced: dict[NodeId, deque[float]] = {}
         self._rivals: dict[NodeId, float] = {}
+        self._called: dict[NodeId, float] = {}  # since when another boot of a linked node has called
         self._openings: dict[NodeId, Allowance] = {}
         self._hooks: list[ChangeHook] = []
         self.hosts = 0
@@ -214,7 +230,7 @@ class LinkRegistry:
             self._openings[node_id] = allowance
         return allowance.take()
 
-    def rival(self, node_id: NodeId, boot_id: str, *, alive_seconds: float) -> str:
+    def rival(self, node_id: NodeId, boot_id: str, *, alive_seconds: float) -> Rival | None:
         """Return why a second stream of a node must not replace the first, or nothing if it may.
 
         A host that reconnects has the same boot id, and one that was booted anew leaves a silent stream behind.
@@ -222,31 +238,44 @@ class LinkRegistry:
         """
         present = self._links.get(node_id)
         if present is None:
-            return ""
+            return None
         if present.boot_id != boot_id:
             # Heard, not excused: it was the newcomer that was put off.
-            if self._clock.monotonic() - self.last_heard(node_id) < alive_seconds:
-                return "another host is connected with the same certificate"
-            return ""
+            if self._clock.monotonic() - self.last_heard(node_id) >= alive_seconds:
+                return None
+            self._called.setdefault(node_id, self._clock.monotonic())
+            why = "another host is connected with the same certificate"
+            return Rival(why, may_be_left=not self._told_lately(node_id))
         now = self._clock.monotonic()
         times = self._replaced.setdefault(node_id, deque(maxlen=_REPLACEMENTS_MAX))
         if len(times) == _REPLACEMENTS_MAX and now - times[0] < _REPLACEMENTS_SECONDS:
-            return "two daemons of one host keep replacing each other"
+            return Rival("two daemons of one host keep replacing each other")
         times.append(now)
-        return ""
+        return None
+
+    def two_at_once(self) -> tuple[NodeId, ...]:
+        """Return the nodes whose live stream has spoken on after another boot of theirs called; of each but once."""
+        spoke = [node_id for node_id, at in self._called.items() if self.last_heard(node_id) > at + _ON_THE_WAY_SECONDS]
+        for node_id in spoke:
+            del self._called[node_id]
+        return tuple(node_id for node_id in spoke if self.first_rival(node_id))
 
     def first_rival(self, node_id: NodeId) -> bool:
         """Return whether no rival of this node was told of in the last ten minutes."""
-        now = self._clock.monotonic()
-        if now - self._rivals.get(node_id, -_RIVALS_TOLD_SECONDS) < _RIVALS_TOLD_SECONDS:
+        if self._told_lately(node_id):
             return False
-        self._rivals[node_id] = now
+        self._rivals[node_id] = self._clock.monotonic()
         return True
+
+    def _told_lately(self, node_id: NodeId) -> bool:
+        return self._clock.monotonic() - self._rivals.get(node_id, -math.inf) < _RIVALS_TOLD_SECONDS
 
     def add(self, link: Link) -> None:
         """Make this the node's live link; the one before is ended."""
         before = self._links.get(link.node_id)
         self._links[link.node_id] = link
+        if before is not None and before.boot_id != link.boot_id:
+            self._called.pop(link.node_id, None)
         self._no_more.add(link.node_id)
         self._excused.pop(link.node_id, None)
         self.heard(link.node_id)
@@ -260,6 +289,7 @@ class LinkRegistry:
         if self._links.get(link.node_id) is not link:
             return False
         del self._links[link.node_id]
+        self._called.pop(link.node_id, None)
         self._tell(link.node_id, up=False)
         return True
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
+from functools import partial
 from typing import Final
 
 import structlog
@@ -29,22 +30,26 @@ from control_plane.services.link_health_writer import LinkHealthWriter
 from control_plane.services.link_lease import LinkLease
 from control_plane.services.link_peers import LinkPeers
 from control_plane.services.link_policy import LocalPolicies
-from control_plane.services.link_presence import LinkPresence
+from control_plane.services.link_presence import LinkPresence, record_rival
 from control_plane.services.link_recorder import LinkRecorder
 from control_plane.services.link_registry import LinkRegistry
 from control_plane.services.link_session import LinkSession, end_silent
+from control_plane.services.link_signs import ask_for_a_sign
 from control_plane.services.link_stream import Context, LinkStream
 from control_plane.services.link_terms import LinkTerms
 from control_plane.services.link_verdicts import LinkVerdicts
 from control_plane.services.link_writer import LinkWriter
 from control_plane.services.reader import hand_over
-from control_plane.store import audit, gpu_briefs, link_holders, nodes
+from control_plane.store import gpu_briefs, link_holders, nodes
 from control_plane.store.database import Store, Tx
 from control_plane.store.feed import EventFeed
 from control_plane.urgency import Urgency
 from orquanta.v1 import node_link_pb2
 
 log = structlog.get_logger()
+
+_ASK_AGAIN_SECONDS: Final = 5.0
+"""When a host may come back that may have left a stream behind: if that is so, it has ended by then, or soon."""
 
 _SILENCE_LOOKS: Final = 0.2
 """How often silence is looked for, as a part of the lease."""
@@ -263,28 +268,24 @@ class NodeLinks:
 
     async def _refuse_rival(self, principal: NodePrincipal, boot_id: str, holder: str, terms: LinkTerms) -> None:
         alive_seconds = terms.alive_seconds_of(self.registry.hosts)
-        why = self.registry.rival(principal.node_id, boot_id, alive_seconds=alive_seconds)
-        if not why and self._peers is not None:
-            why = await self._peers.rival(holder, principal.node_id, boot_id)
-        if not why:
+        rival = self.registry.rival(principal.node_id, boot_id, alive_seconds=alive_seconds)
+        if rival is not None:
+            ask_for_a_sign(self.registry.link(principal.node_id))
+        elif self._peers is not None:
+            rival = await self._peers.rival(holder, principal.node_id, boot_id)
+        if rival is None:
             return
-        log.warning("link.rival", node_id=principal.node_id, why=why)
-
-        def record(tx: Tx) -> None:
-            audit.append(
-                tx,
-                agent_name="node-link",
-                action="link.refuse",
-                reasoning=f"{why}; its key may have been copied: revoke the node and join the host again",
-                outcome="refused",
-                node_id=principal.node_id,
+        log.warning("link.rival", node_id=principal.node_id, why=rival.why, may_be_left=rival.may_be_left)
+        if rival.may_be_left:
+            raise Rejected(
+                f"{rival.why}, or this host has left a stream behind that may still be alive",
+                retry_after_seconds=min(_ASK_AGAIN_SECONDS, terms.lease_seconds),
             )
-
         if self.registry.first_rival(principal.node_id):
-            await self._store.write(record)
+            await self._store.write(partial(record_rival, node_id=principal.node_id, why=rival.why))
         raise Rejected(
-            f"{why}. If this host was cloned, give it an identity of its own: `orquanta-node join --force` with a "
-            "fresh join token",
+            f"{rival.why}. If this host was cloned, give it an identity of its own: `orquanta-node join --force` with "
+            "a fresh join token",
             retry_after_seconds=terms.lease_seconds,
         )
 

@@ -12,6 +12,9 @@ BEATS_PER_SECOND: Final = 500
 """Heartbeats of all hosts together; where there are more hosts, each beats less often."""
 
 BEATS_IN_A_LEASE: Final = 3
+_LATE_SECONDS: Final = 15.0
+"""However seldom heartbeats are, none is late by more on its way."""
+
 LONGEST_LEASE_SECONDS: Final = 120.0
 """A lease does not stretch beyond that of twenty thousand hosts."""
 
@@ -50,7 +53,8 @@ class LinkTerms:
 
     def alive_seconds_of(self, hosts: int) -> float:
         """Where there are so many hosts, a stream silent for longer than this may be one that its host left behind."""
-        return min(2.5 * self.heartbeat_of(hosts), self.lease_seconds)
+        beat = self.heartbeat_of(hosts)
+        return min(beat + min(1.5 * beat, _LATE_SECONDS), self.lease_seconds)
 
     def welcome(
         self,

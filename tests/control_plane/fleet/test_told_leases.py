@@ -42,6 +42,4 @@ def test_nothing_is_over_that_was_told_within_its_own_leases(looks: list[tuple[f
             for teller, one in told.items()
         }
         over = leases.over(now)
-        assert set(over) == {
-            teller for teller, (one, at) in changed.items() if now - at > LEASES_UNTOLD * one.seconds
-        }
+        assert set(over) == {teller for teller, (one, at) in changed.items() if now - at > LEASES_UNTOLD * one.seconds}

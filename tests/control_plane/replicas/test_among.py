@@ -116,11 +116,14 @@ async def test_a_second_host_with_one_identity_is_found_by_the_replica_that_hold
         LinkPeers(bus, directory("holder"), holding, terms=terms, clock=CLOCK),
         LinkPeers(bus, directory("asker"), other, terms=terms, clock=CLOCK) as peers,
     ):
-        assert "another host" in await peers.rival("holder", node_id, "another boot")
-        assert await peers.rival("holder", node_id, "boot") == "", "a host that comes back"
-        assert await peers.rival("gone", node_id, "another boot") == "", "a replica that does not answer has no links"
-        assert await peers.rival("asker", node_id, "another boot") == ""
-        assert await peers.rival("", node_id, "another boot") == ""
+        rival = await peers.rival("holder", node_id, "another boot")
+        assert rival is not None
+        assert "another host" in rival.why
+        assert rival.may_be_left
+        assert await peers.rival("holder", node_id, "boot") is None, "a host that comes back"
+        assert await peers.rival("gone", node_id, "another boot") is None, "a replica that does not answer has no links"
+        assert await peers.rival("asker", node_id, "another boot") is None
+        assert await peers.rival("", node_id, "another boot") is None
 
 
 async def test_a_replica_that_does_not_answer_is_not_asked_about_each_of_its_hosts(
@@ -136,10 +139,10 @@ async def test_a_replica_that_does_not_answer_is_not_asked_about_each_of_its_hos
     subscription = await bus.serve(replica_link("mute"), mute)
     async with LinkPeers(bus, directory("curious"), registry, terms=terms, clock=clock) as peers:
         for _ in range(3):
-            assert await peers.rival("mute", new_id(NODE), "boot") == ""
+            assert await peers.rival("mute", new_id(NODE), "boot") is None
         await eventually(lambda: len(asked) == 1)
         clock.advance(4)
-        assert await peers.rival("mute", new_id(NODE), "boot") == ""
+        assert await peers.rival("mute", new_id(NODE), "boot") is None
         await eventually(lambda: len(asked) == 2)
     await subscription.close()
 
@@ -155,11 +158,12 @@ async def test_a_late_answer_of_a_replica_that_is_there_says_nothing_about_its_o
     await replicas._take(Message("$KV.ORQ_REPLICAS.replica.late", json.dumps(asdict(late)).encode(), {}))
     registry = LinkRegistry(clock=clock, shared=True)
     async with LinkPeers(bus, replicas, registry, terms=LinkTerms(), clock=clock) as peers:
-        assert await peers.rival("late", new_id(NODE), "boot") == "", "nobody has answered"
+        assert await peers.rival("late", new_id(NODE), "boot") is None, "nobody has answered"
         subscription = await bus.serve(replica_link("late"), answer)
 
         async def is_refused() -> bool:
-            return "another host" in await peers.rival("late", new_id(NODE), "boot")
+            rival = await peers.rival("late", new_id(NODE), "boot")
+            return rival is not None and "another host" in rival.why
 
         await eventually(is_refused)
         await subscription.close()

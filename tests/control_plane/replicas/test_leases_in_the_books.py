@@ -213,7 +213,7 @@ CUT_OFF: Final[list[Step]] = [
 """A replica that told a long lease no longer sees the books, and is forgotten there while its host still runs jobs."""
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(steps=st.lists(STEPS, min_size=4, max_size=20))
 @example(steps=UNTOLD)
 @example(steps=CUT_OFF)

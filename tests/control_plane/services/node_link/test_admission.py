@@ -138,7 +138,7 @@ def test_a_host_that_was_booted_anew_and_put_off_is_no_rival_of_the_stream_that_
     clock.offset_seconds += 10.0
     registry.excuse(left_behind.node_id, clock.monotonic() + 5.0)
     assert registry.silent_for_seconds(left_behind.node_id) == 0.0, "it is not to be lost while it waits"
-    assert registry.rival(left_behind.node_id, "boot-2", alive_seconds=7.5) == ""
+    assert registry.rival(left_behind.node_id, "boot-2", alive_seconds=7.5) is None
 
 
 def test_jobs_may_run_on_for_as_long_as_nobody_counts_their_host_as_silent() -> None:

@@ -17,13 +17,16 @@ from control_plane.model.action import RevokeNode
 from control_plane.model.identity import CertificateSerial, NodePrincipal
 from control_plane.model.ids import NODE, NodeId, new_id
 from control_plane.model.node import NodeState
+from control_plane.model.record import AuditRecord
 from control_plane.services.link_answers import LateAnswers
 from control_plane.services.link_registry import LinkRegistry
 from control_plane.services.link_session import LinkSession, end_silent
 from control_plane.services.link_stream import LinkStream
 from control_plane.services.link_terms import LinkTerms
-from control_plane.store import nodes
+from control_plane.store import audit, nodes
+from control_plane.store.audit import AuditFilter
 from control_plane.store.database import Store, Tx
+from control_plane.store.pages import page_request
 from control_plane.urgency import Urgency
 from orquanta.v1 import node_link_pb2
 from tests.control_plane.services.node_link.hosts import key_pem, signing_request
@@ -113,9 +116,20 @@ async def test_a_second_host_with_a_copied_identity_is_refused_while_the_first_i
                     farewell = await second.farewell()
                     assert "another host is connected with the same certificate" in farewell.reason
                     assert farewell.retry_after.ToTimedelta() > timedelta()
+            assert await rig.audited(host.node_id, "link.refuse") == [], "it may have been booted anew"
+            rig.clock.offset_seconds += 6
             await first.heartbeat(1)
             await first.next("heartbeat_ack")
+            await rig.until(_refusals, lambda found: len(found) == 1)
+            async with host.dial() as second:
+                await second.send(hello=host.hello(boot_id="boot-of-the-clone"))
+                assert "If this host was cloned" in (await second.farewell()).reason
             assert len(await rig.audited(host.node_id, "link.refuse")) == 1
+
+
+def _refusals(tx: Tx) -> list[AuditRecord]:
+    page = audit.page(tx, AuditFilter(), page_request(500, ""))
+    return [record for record in page.items if record.action == "link.refuse"]
 
 
 async def test_a_host_that_was_booted_anew_takes_over_from_the_stream_it_left_behind(rig: Rig) -> None:
