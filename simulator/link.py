@@ -190,7 +190,7 @@ class HostLink:
                 raise await _status(call)
             match response.WhichOneof("message"):
                 case "heartbeat_ack":
-                    if response.heartbeat_ack.sequence == self._sequence:
+                    if 0 < response.heartbeat_ack.sequence == self._sequence:
                         host.fence_at = self._sent_at + self._fence_seconds
                 case "desired_state":
                     host.obey(response.desired_state, time.time())
