@@ -77,6 +77,7 @@ class LinkRegistry:
         self._replaced: dict[NodeId, deque[float]] = {}
         self._rivals: dict[NodeId, float] = {}
         self._called: dict[NodeId, float] = {}  # since when another boot of a linked node has called
+        self._boots: dict[NodeId, tuple[str, str]] = {}  # which was linked last, and which one before it
         self._openings: dict[NodeId, Allowance] = {}
         self._hooks: list[ChangeHook] = []
         self.hosts = 0
@@ -245,7 +246,7 @@ class LinkRegistry:
                 return None
             self._called.setdefault(node_id, self._clock.monotonic())
             why = "another host is connected with the same certificate"
-            return Rival(why, may_be_left=not self._told_lately(node_id))
+            return Rival(why, may_be_left=not (self._is_back(node_id, boot_id) or self._told_lately(node_id)))
         now = self._clock.monotonic()
         times = self._replaced.setdefault(node_id, deque(maxlen=_REPLACEMENTS_MAX))
         if len(times) == _REPLACEMENTS_MAX and now - times[0] < _REPLACEMENTS_SECONDS:
@@ -253,8 +254,15 @@ class LinkRegistry:
         times.append(now)
         return None
 
+    def _is_back(self, node_id: NodeId, boot_id: str) -> bool:
+        """Return whether this boot was linked before another one was: no host goes back to a boot that is over."""
+        return boot_id == self._boots.get(node_id, ("", ""))[1]
+
     def two_at_once(self) -> tuple[NodeId, ...]:
-        """Return the nodes whose live stream has spoken on after another boot of theirs called; of each but once."""
+        """Return the nodes whose live stream has spoken on after another boot of theirs called; of each but once.
+
+        Also those which were linked with one boot, then with another, and then with the first again.
+        """
         spoke = [node_id for node_id, at in self._called.items() if self.last_heard(node_id) > at + _ON_THE_WAY_SECONDS]
         for node_id in spoke:
             del self._called[node_id]
@@ -276,6 +284,11 @@ class LinkRegistry:
         self._links[link.node_id] = link
         if before is not None and before.boot_id != link.boot_id:
             self._called.pop(link.node_id, None)
+        if self._is_back(link.node_id, link.boot_id):
+            self._called[link.node_id] = -math.inf
+        last, _ = self._boots.get(link.node_id, ("", ""))
+        if last != link.boot_id:
+            self._boots[link.node_id] = (link.boot_id, last)
         self._no_more.add(link.node_id)
         self._excused.pop(link.node_id, None)
         self.heard(link.node_id)
@@ -302,6 +315,8 @@ class LinkRegistry:
         self._heard_since_taken.discard(node_id)
         self._replaced.pop(node_id, None)
         self._rivals.pop(node_id, None)
+        self._called.pop(node_id, None)
+        self._boots.pop(node_id, None)
         self._openings.pop(node_id, None)
 
     def _tell(self, node_id: NodeId, *, up: bool) -> None:

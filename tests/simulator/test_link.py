@@ -69,7 +69,7 @@ async def test_a_sign_of_life_before_the_first_heartbeat_moves_no_fence(tmp_path
                 await other.send(hello=host.hello(boot_id="another-boot"))
                 await other.farewell()
             fences.ordered.clear()
-            await rig.place(await rig.launch(1), (host, link.host.body.uuids[:1]))
+            await rig.place(await rig.launch(1), (host, list(link.host.body.uuids[:1])))
             async with asyncio.timeout(30):
                 await fences.ordered.wait()
             assert fences.seen[-1] == fences.seen[0], "what was said last comes after the sign of life"

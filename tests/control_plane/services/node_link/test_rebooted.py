@@ -7,7 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from control_plane.model.record import AuditRecord
 from control_plane.services.link_terms import LinkTerms
+from control_plane.store import audit
+from control_plane.store.audit import AuditFilter
+from control_plane.store.database import Tx
+from control_plane.store.pages import page_request
 from tests.control_plane.services.node_link.hosts import Stream
 from tests.control_plane.services.node_link.rig import Rig, running
 
@@ -119,6 +124,38 @@ async def test_a_host_that_is_asked_for_a_sign_of_life_takes_no_notice_of_it(tmp
             assert (await alive.next("heartbeat_ack")).heartbeat_ack.sequence == 0, "no heartbeat of its own"
             await alive.heartbeat(1)
             assert (await alive.next("heartbeat_ack")).heartbeat_ack.sequence == 1
+
+
+async def test_a_clone_that_was_let_in_is_on_record_as_soon_as_the_host_that_was_only_slow_calls_again(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path, terms=CALM) as rig:
+        host = await rig.join("gpu-1")
+        async with host.connect() as slow:
+            rig.clock.offset_seconds += 76
+            async with host.connect(boot_id="boot-of-the-clone"):
+                assert (await slow.farewell()).reason.startswith("replaced")
+                async with host.dial() as back:
+                    await back.send(hello=host.hello())
+                    assert "join --force" in (await back.farewell()).reason
+                    assert len(await rig.audited(host.node_id, "link.refuse")) == 1
+
+
+async def test_a_clone_that_came_and_went_is_on_record_once_the_host_is_linked_again(tmp_path: Path) -> None:
+    async with running(tmp_path, terms=CALM) as rig:
+        host = await rig.join("gpu-1")
+        async with host.connect():
+            rig.clock.offset_seconds += 76
+            async with host.connect(boot_id="boot-of-the-clone"):
+                pass
+        await rig.until_node(host.node_id, lambda node: not node.connected)
+        async with host.connect():
+            await rig.until(_refusals, lambda records: len(records) == 1)
+
+
+def _refusals(tx: Tx) -> list[AuditRecord]:
+    page = audit.page(tx, AuditFilter(), page_request(500, ""))
+    return [record for record in page.items if record.action == "link.refuse"]
 
 
 async def _told_to_come_back(stream: Stream) -> float:
