@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, Column, Index, Text, text
 from sqlalchemy.types import JSON
 from sqlmodel import Field
 
-from control_plane.store.tables import Table
+from control_plane.store.tables import Table, WaitingTable
 from control_plane.store.types import Sequence, UtcDateTime
 
 
@@ -15,7 +15,7 @@ def _json() -> Any:  # Any: SQLModel's Field takes a column of any type
     return Column(JSON, nullable=False)
 
 
-class ConditionRow(Table, table=True):
+class ConditionRow(WaitingTable, table=True):
     """What is wrong with a node now; `document` holds the whole condition."""
 
     __tablename__ = "node_conditions"
@@ -63,7 +63,7 @@ class RollupRow(Table, table=True):
     gpus: list[dict[str, Any]] = Field(sa_column=_json())  # Any: nested JSON
 
 
-class SpoolRow(Table, table=True):
+class SpoolRow(WaitingTable, table=True):
     """How far a host's spool is in the books, and what it had to give up."""
 
     __tablename__ = "node_spools"
@@ -75,7 +75,7 @@ class SpoolRow(Table, table=True):
     changed_at: datetime = Field(sa_type=UtcDateTime)
 
 
-class IncidentRow(Table, table=True):
+class IncidentRow(WaitingTable, table=True):
     """A trouble of a node. `conditions` are whole ones as they were last seen; `created_at` is when it was opened."""
 
     __tablename__ = "incidents"
@@ -124,7 +124,7 @@ class IncidentEntryRow(Table, table=True):
     repair_id: str = ""
 
 
-class RepairRow(Table, table=True):
+class RepairRow(WaitingTable, table=True):
     """A repair: its order and what its host said about it. The database refuses a second order to one node."""
 
     __tablename__ = "repairs"

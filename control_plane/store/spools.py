@@ -94,8 +94,11 @@ def advance(
     """Move the position, in the transaction that takes the records."""
     row = _row(tx, node_id, spool_id)
     if row is None:
-        for old in _rows(tx, node_id)[_SPOOLS_MAX - 1 :]:
+        oldest = _rows(tx, node_id)[_SPOOLS_MAX - 1 :]
+        for old in oldest:
             tx.delete(old)
+        if oldest:
+            tx.settle()  # or the session would still find them
         row = fresh(SpoolRow, {"node_id": node_id, "spool_id": spool_id, "changed_at": tx.now})
         tx.add(row)
         tx.forget((_SILENT, node_id))

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import BigInteger, CheckConstraint, Column, Index, MetaData, Text, text
 from sqlalchemy.types import JSON
 from sqlmodel import Field, SQLModel
+from typing_extensions import override
 
 from control_plane.store.types import Sequence, UnreadJson, UtcDateTime
 
@@ -16,6 +17,16 @@ class Table(SQLModel):
     """Base of every table, with metadata of its own."""
 
     metadata = metadata
+
+
+class WaitingTable(Table):
+    """Base of the tables whose rows `Tx.add` takes: what is assigned to such a row would not always be written."""
+
+    @override
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in type(self).model_fields:
+            raise TypeError(f"{type(self).__name__}.{name} is set with Tx.change, and at first with fresh")
+        super().__setattr__(name, value)
 
 
 def _json() -> Any:  # Any: SQLModel's Field takes a column of any type
@@ -253,7 +264,7 @@ class GpuUsageRow(Table, table=True):
     __table_args__ = (CheckConstraint("used_milli >= 0 AND used_milli <= 1000", name="gpu_used_at_most_once"),)
 
 
-class ActionRow(Table, table=True):
+class ActionRow(WaitingTable, table=True):
     """A proposed effect and what became of it."""
 
     __tablename__ = "actions"

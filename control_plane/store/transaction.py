@@ -93,6 +93,10 @@ class Tx:
         if self.session.new:
             self._unwritten.hand_over()
 
+    def undone(self) -> None:
+        """Have the session forget the rows that began here, as all of the transaction was undone."""
+        self._unwritten.clear()
+
     def row(self, table: type[R], key: str) -> R | None:
         """Return the row with this key, also one that is not written yet. For tables whose rows nobody deletes here."""
         found: R | None = self._rows.get((table, key))
@@ -161,6 +165,7 @@ class Tx:
                 raise Inseparable(f"{type(error).__name__}: {error}") from error
             return
         self.settle()
+        mark = self._unwritten.mark()
         emitted = len(self.emitted)
         nested = self.session.begin_nested()
         try:
@@ -172,7 +177,7 @@ class Tx:
             except SQLAlchemyError as trouble:
                 raise unavailable(trouble) from error
             self.session.expire_all()
-            self._unwritten.clear()
+            self._unwritten.clear(mark)
             self._telling.clear()
             del self.emitted[emitted:]
             self._rows.clear()

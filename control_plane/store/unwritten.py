@@ -3,15 +3,17 @@
 All of it waits and is written in bulk, which costs a fraction of what a session takes to follow each row.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache, lru_cache
 from typing import Any, Final
 
 from sqlalchemy import Update, and_, bindparam
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import make_transient_to_detached
+from sqlalchemy.orm.exc import StaleDataError
 from sqlmodel import Session, SQLModel
 
+from control_plane.store.rows import columns
 from control_plane.store.tables import Table
 
 _UPDATES_MAX: Final = 256
@@ -27,11 +29,14 @@ class Unwritten:
         self._begun: dict[int, SQLModel] = {}
         self._added: dict[type[Table], list[dict[str, Any]]] = {}  # Any: a column's value
         self._detached: list[SQLModel] = []
-        self._refused: SQLAlchemyError | None = None
+        self._attached: list[SQLModel] = []
+        self._refused: Exception | None = None
 
     def change(self, row: SQLModel, values: Mapping[str, Any]) -> None:  # Any: a column's value
         """Set the columns that differ: most of a row stays as it is."""
         now = row.__dict__
+        if not values.keys() <= now.keys():
+            columns(row)  # what was undone is read again: what it differs from is in the database
         differing = {name: value for name, value in values.items() if name not in now or now[name] != value}
         now.update(differing)
         if differing and id(row) not in self._begun:
@@ -56,36 +61,42 @@ class Unwritten:
         if self._refused is not None:
             raise self._refused
         self.write_changes()
-        self._session.flush()
-        if not self._begun:
-            return
-        rows_of: dict[type[SQLModel], list[SQLModel]] = {}
-        for row in self._begun.values():
-            rows_of.setdefault(type(row), []).append(row)
-        self._detached += self._begun.values()
-        self._begun.clear()
-        for table in sorted(rows_of, key=_depth):
-            names = tuple(table.model_fields)
-            self._execute(
-                _insert_of(table), [{name: held[name] for name in names} for held in map(vars, rows_of[table])]
-            )
+        with self._remembering():
+            self._session.flush()
+            self._write_begun({type(row) for row in self._begun.values()})
 
     def write_added(self) -> None:
         """Write the rows that nobody changes."""
         added, self._added = self._added, {}
-        for table, rows in added.items():
-            self._execute(_insert_of(table), rows)
+        with self._remembering():
+            for table, rows in added.items():
+                self._execute(_insert_of(table), rows)
 
     def write_changes(self) -> None:
-        """Write the columns that differ."""
+        """Write the columns that differ, and before them what begins and they now refer to."""
         changed, self._changed = self._changed, {}
         rows_of: dict[tuple[type[SQLModel], tuple[str, ...]], list[dict[str, Any]]] = {}  # Any: a column's value
-        for row, values in changed.values():
-            held = row.__dict__
-            which = {f"of_{name}": held[name] for name in _keys(type(row))}
-            rows_of.setdefault((type(row), tuple(values)), []).append(values | which)
-        for (table, names), rows in rows_of.items():
-            self._execute(_update_of(table, names), rows)
+        with self._remembering():
+            for row, values in changed.values():
+                held = row.__dict__
+                which = {f"of_{name}": held[name] for name in _keys(type(row))}
+                rows_of.setdefault((type(row), tuple(values)), []).append(values | which)
+            for (table, names), rows in sorted(rows_of.items(), key=lambda one: _depth(one[0][0])):
+                if self._begun and (referred := _referred(table, names)):
+                    self._write_begun({type(row) for row in self._begun.values() if _table(type(row)).name in referred})
+                if self._execute(_update_of(table, names), rows) != len(rows):
+                    raise StaleDataError(f"a row of {_table(table).name} that changes is not there any more")
+
+    def _write_begun(self, tables: Iterable[type[SQLModel]]) -> None:
+        for table in sorted(tables, key=_depth):
+            rows = {key: row for key, row in self._begun.items() if type(row) is table}
+            names = tuple(table.model_fields)
+            self._execute(
+                _insert_of(table), [{name: held[name] for name in names} for held in map(vars, rows.values())]
+            )
+            self._detached += rows.values()
+            for key in rows:
+                del self._begun[key]
 
     def hand_over(self) -> None:
         """Leave what begins to the session, as it is about to write what may refer to it, in the order that it finds.
@@ -103,22 +114,37 @@ class Unwritten:
             for row in self._detached:
                 make_transient_to_detached(row)
             self._session.add_all(self._detached)
+            self._attached += self._detached
             self._detached.clear()
 
-    def clear(self) -> None:
-        """Forget all of it, as what it belongs to was undone."""
+    def mark(self) -> int:
+        """Have the session know all that is written; return what `clear` takes to undo what follows."""
+        self.attach()
+        return len(self._attached)
+
+    def clear(self, mark: int = 0) -> None:
+        """Forget all of it, as what it belongs to was undone; the session forgets the rows that began since `mark`."""
+        for row in self._attached[mark:]:
+            if row in self._session:
+                self._session.expunge(row)
+        del self._attached[mark:]
         self._changed.clear()
         self._begun.clear()
         self._added.clear()
         self._detached.clear()
         self._refused = None
 
-    def _execute(self, statement: Any, rows: list[dict[str, Any]]) -> None:  # Any: an INSERT or UPDATE; columns' values
+    @contextmanager
+    def _remembering(self) -> Iterator[None]:
+        """Raise again later what is raised inside: not all is written that was to be."""
         try:
-            self._session.connection().execute(statement, rows)
-        except SQLAlchemyError as error:
+            yield
+        except Exception as error:
             self._refused = error
             raise
+
+    def _execute(self, statement: Any, rows: list[dict[str, Any]]) -> int:  # Any: an INSERT or UPDATE; columns' values
+        return int(self._session.connection().execute(statement, rows).rowcount)
 
 
 def _table(of: type[SQLModel]) -> Any:  # Any: SQLModel adds it, and tells nobody
@@ -151,3 +177,10 @@ def _identity(row: SQLModel) -> tuple[object, ...]:
 def _depth(table: type[SQLModel]) -> int:
     """Return where a table stands among all: behind those that its rows refer to."""
     return table.metadata.sorted_tables.index(_table(table))
+
+
+@cache
+def _referred(table: type[SQLModel], names: tuple[str, ...]) -> frozenset[str]:
+    """Return the tables that these columns refer to."""
+    held = _table(table).columns
+    return frozenset(key.column.table.name for name in names for key in held[name].foreign_keys)

@@ -198,6 +198,7 @@ class Writer:
                 raise
             savepoint.rollback()
             session.expire_all()
+            tx.undone()
             write.future.set_exception(domain_error(error) if isinstance(error, SQLAlchemyError) else error)
             return None
         return result, tx.emitted
