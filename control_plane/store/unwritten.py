@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import cache, lru_cache
 from typing import Any, Final
 
-from sqlalchemy import Update, and_, bindparam
+from sqlalchemy import Update, and_, bindparam, inspect
 from sqlalchemy.orm import make_transient_to_detached
 from sqlalchemy.orm.exc import StaleDataError
 from sqlmodel import Session, SQLModel
@@ -54,6 +54,7 @@ class Unwritten:
         """Delete a row, also one that is not written yet."""
         if self._begun.pop(id(row), None) is None:
             self.attach()
+            columns(row)  # of what was undone the session would read the key again in the midst of its flush
             self._session.delete(row)
 
     def write_rows(self) -> None:
@@ -103,7 +104,7 @@ class Unwritten:
 
         What takes the place of a row that it deletes stays: the session would take it for a change of that one.
         """
-        gone = {_identity(row) for row in self._session.deleted}
+        gone = {(type(row), *(inspect(row).identity or ())) for row in self._session.deleted}
         staying = {key: row for key, row in self._begun.items() if gone and _identity(row) in gone}
         self._session.add_all([row for key, row in self._begun.items() if key not in staying])
         self._begun = staying

@@ -5,6 +5,7 @@ import contextlib
 import threading
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 
 import pytest
@@ -212,7 +213,7 @@ async def test_a_row_that_was_written_cannot_be_assigned_to(any_world: World) ->
 async def test_a_spool_that_was_given_up_begins_again_in_the_same_transaction(any_world: World) -> None:
     node = await any_world.node("alpha")
     for number in range(8):
-        await any_world.store.write(lambda tx, number=number: spools.advance(tx, node.id, f"s{number}", 5))
+        await any_world.store.write(partial(spools.advance, node_id=node.id, spool_id=f"s{number}", sequence=5))
 
     def write(tx: Tx) -> int:
         oldest = spools.of_node(tx, node.id)[-1].spool_id
