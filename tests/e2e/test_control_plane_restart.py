@@ -84,7 +84,8 @@ async def test_jobs_watches_questions_approvals_and_the_kill_switch_survive_a_ki
         assert last == b"that was line %d\n" % len(lines)
         assert await output(researcher, job.id) == following.result()
         assert goal.result().goal.state is GoalState.SUCCEEDED
-        assert (await researcher.goals.wait(asking.id)).goal.state is GoalState.SUCCEEDED
+        tuned = (await researcher.goals.wait(asking.id)).goal
+        assert tuned.state is GoalState.SUCCEEDED, tuned.status_reason
         async with nothing_changes(admin):
             again = await admin.actions.approve(action.id, action.hash)  # as a retry would, whose answer was lost
         assert again.state is ActionState.DONE

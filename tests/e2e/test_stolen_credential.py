@@ -15,6 +15,7 @@ from nats.errors import Error as NatsError
 
 from control_plane.services.access import RULES, Port
 from orquanta.gameday.fleet import Fleet, Host, wait_until
+from orquanta.types.audit import AuditRecord
 from orquanta.types.jobs import ExitReason, Job, JobSpec, JobState, ResourceRequest
 from orquanta.types.nodes import NodeState
 from orquanta.v1 import event_pb2, job_pb2, node_link_pb2, node_pb2
@@ -163,6 +164,10 @@ async def test_no_claim_of_another_name_helps_on_nats(site: Site) -> None:
                 assert "authorization" in str(error).lower()  # noqa: PT017 - refused at once, or bound to its own
 
 
+async def refusals(site: Site, host: Host) -> list[AuditRecord]:
+    return [one async for one in site.admin.audit.list(node_id=host.node_id) if one.action == "link.refuse"]
+
+
 async def test_another_host_with_the_same_certificate_is_refused_while_the_first_is_there(site: Site) -> None:
     async with guests(site, robbed="1xL4") as (robbed,):
         async with nothing_changes(site.admin), link(site.fleet, robbed, "another-boot") as stream:
@@ -173,7 +178,10 @@ async def test_another_host_with_the_same_certificate_is_refused_while_the_first
         node = await site.admin.nodes.get(robbed.node_id)
         assert node.connected
         assert node.inventory.hostname != "thief"
-        told = [one async for one in site.admin.audit.list(node_id=robbed.node_id) if one.action == "link.refuse"]
+        told = await refusals(site, robbed)
+        while not told:  # it is on record as soon as the first host speaks on
+            await asyncio.sleep(0.5)
+            told = await refusals(site, robbed)
         assert len(told) == 1
         assert "copied" in told[0].reasoning
 

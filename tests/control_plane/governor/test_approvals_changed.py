@@ -103,7 +103,7 @@ async def test_arguments_changed_between_two_approvals_are_refused(world: World)
     def tamper(tx: Tx) -> None:
         row = tx.session.get(ActionRow, first.id)
         assert row is not None
-        row.arguments_json = row.arguments_json.replace('"gpu_count":1', '"gpu_count":64')
+        tx.change(row, {"arguments_json": row.arguments_json.replace('"gpu_count":1', '"gpu_count":64')})
 
     await world.store.write(tamper)
     assert await refusal(world, first, otto) == "ACTION_CHANGED"

@@ -22,7 +22,7 @@ async def left(world: World, action: Action, state: ActionState) -> None:
     def write(tx: Tx) -> None:
         row = tx.session.get(ActionRow, action.id)
         assert row is not None
-        row.state = state.value
+        tx.change(row, {"state": state.value})
 
     await world.store.write(write)
 
@@ -67,7 +67,7 @@ async def test_what_was_left_and_changed_behind_the_hash_is_not_carried_out(worl
     def tamper(tx: Tx) -> None:
         row = tx.session.get(ActionRow, waiting.id)
         assert row is not None
-        row.arguments_json = row.arguments_json.replace('"gpu_count":8', '"gpu_count":64')
+        tx.change(row, {"arguments_json": row.arguments_json.replace('"gpu_count":8', '"gpu_count":64')})
 
     await world.store.write(tamper)
     await left(world, waiting, state)

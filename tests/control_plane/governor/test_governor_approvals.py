@@ -82,7 +82,7 @@ async def test_arguments_that_were_changed_behind_the_hash_are_refused(world: Wo
     def tamper(tx: Tx) -> None:
         row = tx.session.get(ActionRow, waiting.id)
         assert row is not None
-        row.arguments_json = row.arguments_json.replace('"gpu_count":8', '"gpu_count":64')
+        tx.change(row, {"arguments_json": row.arguments_json.replace('"gpu_count":8', '"gpu_count":64')})
 
     await world.store.write(tamper)
     with pytest.raises(PreconditionFailed) as refused:
