@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import structlog
@@ -132,9 +132,10 @@ def advance(tx: Tx, before: Allocation, after: Allocation) -> Job:
         users.account(tx, job.user_id, spent_usd=charge, reserved_usd=-charge)
     allocations.update(tx, before, after)
     verdict = progress.judge(job, after, max_attempts=job.spec.max_attempts)
+    runs = verdict.state is JobState.RUNNING or _ran_unheard(after)
+    started = tx.now if runs and job.started_at is None else None
     if verdict.state.ended:
-        return close_job(tx, job, verdict.state, verdict.reason, exit_code=verdict.exit_code)
-    started = tx.now if verdict.state is JobState.RUNNING and job.started_at is None else None
+        return close_job(tx, job, verdict.state, verdict.reason, exit_code=verdict.exit_code, started_at=started)
     if verdict.state is not job.state or verdict.reason != job.status_reason:
         moved = after.moved and verdict.state is JobState.QUEUED
         job = jobs.update(
@@ -151,7 +152,21 @@ def advance(tx: Tx, before: Allocation, after: Allocation) -> Job:
     return job
 
 
-def close_job(tx: Tx, job: Job, state: JobState, reason: str, *, exit_code: int | None = None) -> Job:
+def _ran_unheard(allocation: Allocation) -> bool:
+    """Tell whether an attempt has ended that ran: of a short one, its end may be the first that is heard of it."""
+    ended = allocation.state is AllocationState.ENDED
+    return ended and any(member.started_at is not None for member in allocation.members)
+
+
+def close_job(
+    tx: Tx,
+    job: Job,
+    state: JobState,
+    reason: str,
+    *,
+    exit_code: int | None = None,
+    started_at: datetime | None = None,
+) -> Job:
     """End a job: give back what is still reserved, cancel what waits for it, and end its goal if it was the last.
 
     A job that has ended already stays as it is: it may wait for several that end together.
@@ -168,6 +183,7 @@ def close_job(tx: Tx, job: Job, state: JobState, reason: str, *, exit_code: int 
         status_reason=reason,
         exit_code=exit_code,
         reserved_usd=Decimal(0),
+        started_at=started_at,
         finished_at=tx.now,
     )
     text = f"{reason}; cost {format_usd(closed.cost_usd)}, {format_usd(released)} given back"

@@ -8,10 +8,13 @@ from sqlalchemy import text
 
 from control_plane.exposition.exposing import Exposing
 from control_plane.exposition.registry import ProcessFigures, ServerMetrics
+from control_plane.governor import books, verdicts
 from control_plane.model.action import PlaceJob, Placement
+from control_plane.model.job import ExitReason
 from control_plane.model.node import MigDevice
+from control_plane.model.report import MemberReport
 from control_plane.store.database import Tx
-from tests.control_plane.world import GB, RUNNING, World, gpus, spec
+from tests.control_plane.world import ENDED, GB, RUNNING, World, gpus, spec
 
 
 def metrics() -> ServerMetrics:
@@ -49,6 +52,36 @@ async def test_the_wait_of_a_job_is_counted_by_the_control_plane_that_leads_and_
     assert await look() == {"one": 1, "two": 1}
     assert await look() == {"one": 1, "two": 1}
     assert all(sample(one, 'orquanta_gpus_held{gpu_type="H100"}') == 2 for one in found.values())
+
+
+@pytest.mark.parametrize(("exit_code", "ran"), [(0, True), (3, True), (0, False)])
+async def test_the_wait_of_a_job_is_counted_whose_end_is_the_first_that_is_heard_of_it(
+    world: World, exit_code: int, ran: bool
+) -> None:
+    user, node = await world.user(), await world.node()
+    await world.launch(user, spec("short"))
+    await world.place("short", (node, [0]))
+    since = world.clock.now()
+    world.clock.advance(2)
+    job = await world.job("short")
+    told = MemberReport(
+        allocation_id=job.allocations[0].id,
+        job_id=job.id,
+        epoch=1,
+        rank=0,
+        state=ENDED,
+        exit_reason=ExitReason.EXITED if ran else ExitReason.START_FAILED,
+        exit_code=exit_code if ran else None,
+        started_at=since if ran else None,
+        ended_at=world.clock.now(),
+    )
+    await world.store.write(lambda tx: books.apply_report(tx, node.id, told))
+    await world.store.write(lambda tx: verdicts.conclude(tx, told.allocation_id))
+    assert (await world.job("short")).started_at == (world.clock.now() if ran else None)
+    found = metrics()
+    await Exposing(world.store, found)._look(since)
+    assert sample(found, "orquanta_job_wait_seconds_count") == int(ran)
+    assert sample(found, "orquanta_job_wait_seconds_sum") == (2 if ran else 0)
 
 
 async def test_mig_devices_are_held_as_parts_of_their_gpu_also_where_a_job_cannot_be_read(world: World) -> None:
