@@ -20,7 +20,7 @@ from control_plane.services.composition import (
 )
 from control_plane.services.interceptors import Gate
 from control_plane.services.node_link import NodeLink
-from control_plane.setting_addresses import split_address
+from control_plane.setting_addresses import join_address, split_address
 from control_plane.settings import Settings
 from control_plane.telemetry.windows import NODES_MAX
 from orquanta.v1 import node_link_pb2_grpc
@@ -45,8 +45,8 @@ class Listeners:
     def __init__(self, settings: Settings, certificates: Certificates, *, people_port: int, nodes_port: int) -> None:
         self._settings = settings
         self._certificates = certificates
-        self._people = f"{split_address(settings.people_address)[0]}:{people_port}"
-        self._nodes = f"{split_address(settings.nodes_address)[0]}:{nodes_port}"
+        self._people = join_address(split_address(settings.people_address)[0], people_port)
+        self._nodes = join_address(split_address(settings.nodes_address)[0], nodes_port)
 
     async def open(self, stack: AsyncExitStack, people: PeopleServices, node_link: NodeLink, *, clock: Clock) -> None:
         """Serve. Raises PreconditionFailed when a port was taken meanwhile."""

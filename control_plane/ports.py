@@ -1,37 +1,33 @@
-"""Addresses of the servers: checked before anything is started, and shown the way others reach them."""
+"""Addresses of the servers: checked and held before anything is started, and shown the way others reach them."""
 
 import errno
 import socket
 
 from control_plane.errors import PreconditionFailed
-from control_plane.setting_addresses import split_address
+from control_plane.held_port import HeldPort
+from control_plane.setting_addresses import join_address, split_address
 
-_ANY = frozenset({"", "0.0.0.0", "::", "[::]"})  # noqa: S104 - recognised here, not bound
+_ANY = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - recognised here, not bound
 
 
-def free_port(setting: str, address: str) -> int:
-    """Return the port of `address`, or any free one if it is 0.
+def hold_port(setting: str, address: str) -> HeldPort:
+    """Hold the port of `address`, or any free one if it is 0.
 
     Raises PreconditionFailed, naming the setting, when somebody listens there already or it is not this machine's.
     """
-    host, port = split_address(address)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host.strip("[]"), port))
-        except OSError as error:
-            flag = f"--{setting.replace('_', '-')}"
-            if error.errno == errno.EADDRINUSE:
-                raise PreconditionFailed(
-                    f"{address} is taken by another program; stop that, or choose another address with {flag}",
-                    reason="PORT_TAKEN",
-                ) from error
+    try:
+        return HeldPort(*split_address(address))
+    except OSError as error:
+        flag = f"--{setting.replace('_', '-')}"
+        if error.errno == errno.EADDRINUSE:
             raise PreconditionFailed(
-                f"cannot listen on {address} ({error.strerror or error}); choose one of this machine with {flag}",
-                reason="ADDRESS_UNUSABLE",
+                f"{address} is taken by another program; stop that, or choose another address with {flag}",
+                reason="PORT_TAKEN",
             ) from error
-        return int(probe.getsockname()[1])
+        raise PreconditionFailed(
+            f"cannot listen on {address} ({error.strerror or error}); choose one of this machine with {flag}",
+            reason="ADDRESS_UNUSABLE",
+        ) from error
 
 
 def reachable(address: str, port: int, advertise_names: tuple[str, ...]) -> str:
@@ -41,11 +37,11 @@ def reachable(address: str, port: int, advertise_names: tuple[str, ...]) -> str:
         host = advertise_names[0]
     elif host in _ANY:
         host = socket.gethostname()
-    return f"{host}:{port}"
+    return join_address(host, port)
 
 
 def certificate_names(addresses: tuple[str, ...], advertise_names: tuple[str, ...]) -> tuple[str, ...]:
     """Return every name and address that the server certificate must cover."""
     names = ["localhost", "127.0.0.1", "::1", socket.gethostname(), *advertise_names]
-    names += [host.strip("[]") for host, _ in map(split_address, addresses) if host not in _ANY]
+    names += [host for host, _ in map(split_address, addresses) if host not in _ANY]
     return tuple(dict.fromkeys(names))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -27,7 +27,7 @@ from control_plane.leading import Parts, deciders, imported, leader_loops, put_i
 from control_plane.listeners import Listeners
 from control_plane.loops import Loop, renew_certificates, run_loops
 from control_plane.model.ids import NodeId
-from control_plane.ports import certificate_names, free_port, reachable
+from control_plane.ports import certificate_names, hold_port, reachable
 from control_plane.price_file import load_prices
 from control_plane.reasoning.assemble import assemble
 from control_plane.replication import Addresses, Replication
@@ -76,8 +76,10 @@ class ControlPlane:
         self._settings = settings
         self._clock = SystemClock()
         self._urgency = Urgency()
-        self._people_port = free_port("people_address", settings.people_address)
-        self._nodes_port = free_port("nodes_address", settings.nodes_address)
+        with ExitStack() as held:
+            self._people_port = held.enter_context(hold_port("people_address", settings.people_address))
+            self._nodes_port = held.enter_context(hold_port("nodes_address", settings.nodes_address))
+            self._held = held.pop_all()
 
     async def run(self, stop: asyncio.Event, when_serving: Callable[[Serving], None]) -> None:
         """Start everything, serve until `stop` is set, and stop everything.
@@ -86,6 +88,7 @@ class ControlPlane:
         """
         settings = self._settings
         async with AsyncExitStack() as stack:
+            stack.enter_context(self._held)
             claim(stack, settings.state_dir)
             certificates = Certificates(
                 settings,
@@ -198,8 +201,7 @@ class ControlPlane:
                 await replication.follower.ready(stop)
             await self._listen(stack, certificates, people, node_link)
             stack.push_async_callback(links.close)
-            issuer = secrets.nats_issuer_public_key if settings.nats_url else None
-            when_serving(Serving(self._people_server, self._nodes_server, certificates.trust_file, first_admin, issuer))
+            when_serving(self._serving(certificates, first_admin, secrets.nats_issuer_public_key))
             await stop.wait()
             log.info("control_plane.stopping")
 
@@ -208,7 +210,8 @@ class ControlPlane:
     ) -> None:
         """Open both ports, and leave word of where they are."""
         settings = self._settings
-        listeners = Listeners(settings, certificates, people_port=self._people_port, nodes_port=self._nodes_port)
+        ports = {"people_port": self._people_port.port, "nodes_port": self._nodes_port.port}
+        listeners = Listeners(settings, certificates, **ports)
         await listeners.open(stack, people, node_link, clock=self._clock)
         announce(
             stack,
@@ -218,13 +221,17 @@ class ControlPlane:
             ca_certificate=certificates.trust_file,
         )
 
+    def _serving(self, certificates: Certificates, first_admin: FirstAdmin | None, nats_issuer: str) -> Serving:
+        issuer = nats_issuer if self._settings.nats_url else None
+        return Serving(self._people_server, self._nodes_server, certificates.trust_file, first_admin, issuer)
+
     @property
     def _people_server(self) -> str:
-        return reachable(self._settings.people_address, self._people_port, self._settings.advertise_names)
+        return reachable(self._settings.people_address, self._people_port.port, self._settings.advertise_names)
 
     @property
     def _nodes_server(self) -> str:
-        return reachable(self._settings.nodes_address, self._nodes_port, self._settings.advertise_names)
+        return reachable(self._settings.nodes_address, self._nodes_port.port, self._settings.advertise_names)
 
     def _replication(self, store: Store, broker: Broker, book: PolicyBook) -> Replication | None:
         if broker.bucket is None:

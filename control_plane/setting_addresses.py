@@ -20,6 +20,11 @@ def split_address(text: str) -> tuple[str, int]:
     return match["host"].strip("[]"), int(match["port"])
 
 
+def join_address(host: str, port: int) -> str:
+    """Return `host:port`, the opposite of `split_address`."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def _address(text: str) -> str:
     split_address(text)
     return text

@@ -18,6 +18,7 @@ from control_plane.bus.broker_process import NO_ANSWER, BrokerProcess, config_fi
 from control_plane.bus.cancellation import end
 from control_plane.clock import Clock
 from control_plane.errors import OrQuantaError, Unavailable
+from control_plane.held_port import HeldPort
 from control_plane.identity.files import explained, private_directory
 
 __all__ = ["BrokerConfig", "EmbeddedNats", "Sync"]
@@ -44,6 +45,7 @@ class EmbeddedNats:
         self._config = replace(config, directory=config.directory.absolute())
         self._clock = clock
         self._port = config.port
+        self._held: HeldPort | None = None
         self._broker: BrokerProcess | None = None
         self.complaint: str | None = "not started"
         self._supervisor: asyncio.Task[None] | None = None
@@ -92,6 +94,7 @@ class EmbeddedNats:
         self._lock = _lock(self._config.directory / "lock")
         try:
             await _stop_strays(config_file(self._config))
+            self._hold()
             await self._run_once()
         except BaseException:
             self._release()
@@ -118,7 +121,16 @@ class EmbeddedNats:
         if self._broker is not None:
             self._broker.reload()
 
+    def _hold(self) -> None:
+        """Hold the port for as long as we run, or it may be another's when the server is restarted."""
+        with contextlib.suppress(OSError):  # the server will say what is wrong with the address
+            self._held = HeldPort(self._config.host, self._port)
+            self._port = self._held.port
+
     def _release(self) -> None:
+        if self._held is not None:
+            self._held.close()
+            self._held = None
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

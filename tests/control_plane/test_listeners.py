@@ -17,7 +17,7 @@ from control_plane import listeners
 from control_plane.clock import SystemClock
 from control_plane.credentials import Certificates
 from control_plane.listeners import Listeners
-from control_plane.ports import free_port
+from control_plane.ports import hold_port
 from control_plane.services.access import Port
 from control_plane.services.link_join import Joining
 from control_plane.services.node_link import NodeLink
@@ -52,12 +52,13 @@ async def listening(
     monkeypatch.setattr(listeners, "raise_limit", lambda: FILES)
     settings = Settings(state_dir=tmp_path / "state", people_address="127.0.0.1:0", nodes_address="127.0.0.1:0")
     certificates = Certificates(settings, ("127.0.0.1",), clock=SystemClock())
-    ports = {port: free_port(f"{port.value}_address", "127.0.0.1:0") for port in Port}
     async with (
         running_fleet(sqlite_store, clock, tmp_path / "people") as fleet,
         running(tmp_path / "links") as rig,
         AsyncExitStack() as stack,
     ):
+        held = {port: stack.enter_context(hold_port(f"{port.value}_address", "127.0.0.1:0")) for port in Port}
+        ports = {port: one.port for port, one in held.items()}
         joining = Joining(
             rig.store, rig.ca, clock=clock, certificate_lifetime=timedelta(hours=1), link_servers=lambda: ()
         )

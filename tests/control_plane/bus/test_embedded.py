@@ -118,6 +118,24 @@ async def test_killed_broker_comes_back_on_the_same_port(broker: EmbeddedNats) -
     assert broker.pid != pid
 
 
+async def test_port_of_a_broker_that_is_away_goes_to_nobody_else(
+    broker: EmbeddedNats, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("control_plane.bus.embedded._MAX_BACKOFF_SECONDS", 0.05)
+    store = site.directory / "nats" / "store"
+    assert broker.pid is not None
+    stand_still(broker.pid)
+    store.rename(store.with_name("aside"))
+    store.write_text("not a directory")
+    os.kill(broker.pid, signal.SIGKILL)
+    await eventually(lambda: broker.restarts >= 2)
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(("127.0.0.1", broker.port))
+    await broker.stop()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", broker.port))
+
+
 async def test_broker_that_hangs_is_replaced(broker: EmbeddedNats, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("control_plane.bus.embedded._PROBE_EVERY_SECONDS", 0.05)
     monkeypatch.setattr("control_plane.bus.broker_process._PROBE_SECONDS", 0.1)
