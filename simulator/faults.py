@@ -104,6 +104,8 @@ class Script:
                 made = cls(name, fault, rate_per_host_hour=float(amount))
         except ValueError:
             made = cls(name, fault, rate_per_host_hour=-1.0)
+        if at and made.hosts == 0 and made.rate_per_host_hour == 0:
+            raise ValueError(f"{text!r} is for no host: write at least one ({what}:1)")
         if not (0 <= made.rate_per_host_hour < math.inf and 0 <= made.at_seconds < math.inf and made.hosts >= 0):
             raise ValueError(
                 f"{text!r} does not say when: write NAME:RATE, with the rate per host and hour ({name}:0.02), or "

@@ -70,7 +70,7 @@ class Options:
         if self.racks:
             found["rack"] = f"rack-{index % self.racks}"
         if self.zones:
-            found["zone"] = f"zone-{(index % self.racks if self.racks else index) % self.zones}"
+            found["zone"] = f"zone-{index % self.racks % self.zones}"
         return found
 
 
@@ -134,20 +134,7 @@ def read(arguments: Sequence[str] | None = None) -> Options:
     """Read the command line; ends the program, saying what is wrong, if it makes no sense."""
     asked = parser()
     given = asked.parse_args(arguments)
-    bounds = {
-        "--hosts": (given.hosts, 1, HOSTS_MAX),
-        "--gpus": (given.gpus, 1, GPUS_MAX),
-        "--racks": (given.racks, 0, HOSTS_MAX),
-        "--zones": (given.zones, 0, HOSTS_MAX),
-        "--processes": (given.processes, 1, min(_PROCESSES_MAX, max(1, given.hosts))),
-        "--connects-per-second": (given.connects_per_second, 0.1, 10_000),
-        "--telemetry-seconds": (given.telemetry_seconds, 0.05, 3600),
-        "--duration": (given.duration, 0, 30 * 86_400),
-        "--offline-seconds": (given.offline_seconds, 0, 86_400),
-    }
-    for name, (value, least, most) in bounds.items():
-        if not least <= value <= most:
-            asked.error(f"{name} must be from {least:g} to {most:g}, not {value:g}")
+    _check_numbers(asked, given)
     tokens = [*given.token, *(_text(asked, given.token_file).split() if given.token_file else [])]
     if not tokens and not given.api_key_file and not given.state_dir:
         asked.error("hosts join with tokens: give --api-key-file, or one --token for each host")
@@ -195,6 +182,25 @@ def read(arguments: Sequence[str] | None = None) -> Options:
         follow=given.follow,
         script_on_signal=given.script_on_signal,
     )
+
+
+def _check_numbers(asked: argparse.ArgumentParser, given: argparse.Namespace) -> None:
+    bounds = {
+        "--hosts": (given.hosts, 1, HOSTS_MAX),
+        "--gpus": (given.gpus, 1, GPUS_MAX),
+        "--racks": (given.racks, 0, HOSTS_MAX),
+        "--zones": (given.zones, 0, HOSTS_MAX),
+        "--processes": (given.processes, 1, min(_PROCESSES_MAX, max(1, given.hosts))),
+        "--connects-per-second": (given.connects_per_second, 0.1, 10_000),
+        "--telemetry-seconds": (given.telemetry_seconds, 0.05, 3600),
+        "--duration": (given.duration, 0, 30 * 86_400),
+        "--offline-seconds": (given.offline_seconds, 0, 86_400),
+    }
+    for name, (value, least, most) in bounds.items():
+        if not least <= value <= most:
+            asked.error(f"{name} must be from {least:g} to {most:g}, not {value:g}")
+    if given.zones > given.racks:
+        asked.error(f"--zones {given.zones} divides the racks: give --racks, at least as many")
 
 
 def duration(text: str) -> Duration:

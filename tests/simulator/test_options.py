@@ -44,6 +44,7 @@ def test_faults_are_by_chance_or_at_a_moment() -> None:
         "xid79:nan",
         "xid79:inf",
         "xid79@nan:1",
+        "xid79@5:0",
     ],
 )
 def test_a_fault_that_makes_no_sense_is_refused(text: str) -> None:
@@ -90,8 +91,20 @@ def test_racks_are_divided_among_zones(tmp_path: Path) -> None:
         ["--hosts", "4", "--token", "t", "--processes", "2"],
         ["--hosts", "1", "--token", "t", "--job-failures", "2"],
         ["--hosts", "1", "--api-key-file", "/nonexistent", "--ca-file", "/nonexistent"],
+        ["--hosts", "1", "--token", "t", "--zones", "1"],
+        ["--hosts", "1", "--token", "t", "--racks", "1", "--zones", "2"],
     ],
-    ids=["too-few-tokens", "no-hosts", "no-token", "no-password", "tokens-for-processes", "share", "no-file"],
+    ids=[
+        "too-few-tokens",
+        "no-hosts",
+        "no-token",
+        "no-password",
+        "tokens-for-processes",
+        "share",
+        "no-file",
+        "zones-of-nothing",
+        "more-zones-than-racks",
+    ],
 )
 def test_what_cannot_work_is_told_before_anything_begins(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
