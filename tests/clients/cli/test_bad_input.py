@@ -31,6 +31,40 @@ async def test_what_cannot_be_is_wrong_usage(cli: RunCli, command: tuple[str, ..
     assert "Errno" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("job", "submit", "--gpus", "99999999999", "--", "true"),
+        ("job", "submit", "--nodes", "99999999999", "--", "true"),
+        ("job", "submit", "--cpus", "inf", "--", "true"),
+        ("job", "submit", "--memory", "inf", "--", "true"),
+        ("job", "submit", "--memory", "1e30", "--", "true"),
+        ("job", "submit", "--gpu-memory", "1e30", "--", "true"),
+        ("job", "submit", "--max-hours", "inf", "--", "true"),
+        ("job", "logs", "--tail", "99999999999", "j-1"),
+        ("job", "logs", "--rank", "99999999999", "j-1"),
+        ("job", "list", "--limit", "99999999999"),
+        ("audit", "export", "--from", "99999999999999999999"),
+        ("audit", "erase", "--record", "99999999999999999999"),
+        ("user", "update", "--budget", "inf", "ada@example.com"),
+        ("user", "update", "--max-gpus", "99999999999", "ada@example.com"),
+        ("grant", "create", "--budget", "1e40"),
+    ],
+    ids=lambda given: " ".join(given[:3]),
+)
+async def test_a_number_that_the_contract_cannot_carry_is_told_with_its_option(
+    cli: RunCli, command: tuple[str, ...]
+) -> None:
+    result = await cli(*command)
+    assert result.code == 2
+    assert f"Invalid value for '{command[2]}'" in result.stderr
+
+
+async def test_a_duration_without_bounds_is_wrong_usage(cli: RunCli) -> None:
+    result = await cli("job", "submit", "--max-time", "99999999999999999h", "--", "true")
+    assert (result.code, "'99999999999999999h' is too long; give 3650d at most" in result.stderr) == (2, True)
+
+
 async def test_a_budget_below_zero_takes_no_limit_away(server: ScriptedServer, cli: RunCli) -> None:
     server.answer("AuthService/UpdateUser", auth_pb2.UpdateUserResponse(user=auth_pb2.User(team="research/nlp")))
     told = await cli("user", "update", "ada@example.com", "--budget", "-1")

@@ -11,7 +11,7 @@ import typer
 
 from orquanta.cli.exits import CommandError, ExitCode
 from orquanta.cli.formats import moment, money, now, or_dash, short
-from orquanta.cli.options import AsJson, Limit, Reason, first, page_size, parse_span
+from orquanta.cli.options import RECORD_MAX, AsJson, Limit, Reason, first, page_size, parse_span
 from orquanta.cli.session import session_of
 from orquanta.ledger.checkpoint import Checkpoint
 from orquanta.ledger.export_file import Header, checkpoint_line, header_line, read_lines, record_line
@@ -75,7 +75,9 @@ def list_records(
 def export(
     ctx: typer.Context,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; stdout without.")] = None,
-    from_id: Annotated[int, typer.Option("--from", min=0, help="Begin with the record after a checkpoint.")] = 0,
+    from_id: Annotated[
+        int, typer.Option("--from", min=0, max=RECORD_MAX, help="Begin with the record after a checkpoint.")
+    ] = 0,
 ) -> None:
     """Write the whole audit as JSON lines, with all that `orquanta audit verify` needs to verify it anywhere."""
     session = session_of(ctx, as_json=False)
@@ -164,7 +166,7 @@ def checkpoints(ctx: typer.Context, limit: Limit = 20, as_json: AsJson = False) 
 def erase(
     ctx: typer.Context,
     user: Annotated[str, typer.Option("--user", help="Erase the words of this person (id or e-mail).")] = "",
-    record: Annotated[int, typer.Option("--record", min=0, help="Erase the words of this record.")] = 0,
+    record: Annotated[int, typer.Option("--record", min=0, max=RECORD_MAX, help="Erase the words of this record.")] = 0,
     reason: Reason = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: AsJson = False,

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from orquanta.cli.formats import moment, money, relative
-from orquanta.cli.options import AsJson, Limit, Reason, RequestId, first, page_size, parse_span
+from orquanta.cli.options import USD_MAX, AsJson, Limit, Reason, RequestId, first, page_size, parse_span
 from orquanta.cli.output import Output
 from orquanta.cli.session import session_of
 from orquanta.types.grants import Grant
@@ -20,7 +20,9 @@ GrantId = Annotated[str, typer.Argument(metavar="GRANT", help="The grant's id, g
 def create(
     ctx: typer.Context,
     kinds: Annotated[list[str], typer.Argument(metavar="KIND...", help="Kinds of action, for example repair_node.")],
-    budget: Annotated[float, typer.Option("--budget", min=0, help="US dollars that they may cost together.")],
+    budget: Annotated[
+        float, typer.Option("--budget", min=0, max=USD_MAX, help="US dollars that they may cost together.")
+    ],
     uses: Annotated[int, typer.Option("--uses", min=1, max=1000, help="Actions that it may cover.")],
     lifetime: Annotated[str, typer.Option("--for", help="For how long, for example 8h; 7d at most.")] = "8h",
     user: Annotated[str, typer.Option("--user", help="Only requests of this user; everybody's but yours.")] = "",

@@ -12,6 +12,7 @@ from orquanta.cli.job_follow import copy_logs
 from orquanta.cli.job_submit import submit
 from orquanta.cli.job_views import asked_gpus, print_job
 from orquanta.cli.options import (
+    COUNT_MAX,
     AsJson,
     Limit,
     Reason,
@@ -105,9 +106,13 @@ def logs(
     ctx: typer.Context,
     job_id: JobId,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
-    tail: Annotated[int, typer.Option("--tail", min=0, help="Only this many last lines; 0 for all.")] = 0,
-    rank: Annotated[int | None, typer.Option("--rank", min=0, help="Only this rank of a gang.")] = None,
-    attempt: Annotated[int, typer.Option("--attempt", min=0, help="Which attempt; the newest if 0.")] = 0,
+    tail: Annotated[
+        int, typer.Option("--tail", min=0, max=COUNT_MAX, help="Only this many last lines; 0 for all.")
+    ] = 0,
+    rank: Annotated[int | None, typer.Option("--rank", min=0, max=COUNT_MAX, help="Only this rank of a gang.")] = None,
+    attempt: Annotated[
+        int, typer.Option("--attempt", min=0, max=COUNT_MAX, help="Which attempt; the newest if 0.")
+    ] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Print a job's output, byte for byte, both streams to stdout. With --json: one line for each chunk."""

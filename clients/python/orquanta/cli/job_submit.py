@@ -10,7 +10,17 @@ import typer
 from orquanta.cli.exits import ExitCode, code_for_job
 from orquanta.cli.formats import words
 from orquanta.cli.job_follow import APPROVAL_NEEDED, follow_job
-from orquanta.cli.options import AsJson, RequestId, parse_pairs, parse_share, parse_span
+from orquanta.cli.options import (
+    COUNT_MAX,
+    CPUS_MAX,
+    GIB_MAX,
+    HOURS_MAX,
+    AsJson,
+    RequestId,
+    parse_pairs,
+    parse_share,
+    parse_span,
+)
 from orquanta.cli.session import Session, session_of
 from orquanta.types.jobs import JobPriority, JobSpec, ResourceRequest, Submission, TopologyDomain
 
@@ -42,12 +52,15 @@ def submit(
         list[str] | None,
         typer.Argument(metavar="[-- COMMAND...]", help="One argument is a shell command line; more are quoted."),
     ] = None,
-    gpu_count: Annotated[int, typer.Option("--gpus", "-g", min=0, help="GPUs over all nodes; 0 for none.")] = 1,
+    gpu_count: Annotated[
+        int, typer.Option("--gpus", "-g", min=0, max=COUNT_MAX, help="GPUs over all nodes; 0 for none.")
+    ] = 1,
     gpu_share: Annotated[
         str, typer.Option("--gpu-share", help="A part of one GPU instead: 0.25 or 250m. Its memory goes with it.")
     ] = "",
     share_memory_gib: Annotated[
-        float, typer.Option("--share-memory", min=0, help="GPU memory of that part, in GiB; in proportion if 0.")
+        float,
+        typer.Option("--share-memory", min=0, max=GIB_MAX, help="GPU memory of that part, in GiB; in proportion if 0."),
     ] = 0,
     mig: Annotated[
         str, typer.Option("--mig", metavar="PROFILE", help="MIG devices such as 1g.10gb; --gpus then counts them.")
@@ -59,9 +72,11 @@ def submit(
         list[str] | None, typer.Option("--exclude-gpu-type", help="A model not to use; may be repeated.")
     ] = None,
     gpu_memory_gib: Annotated[
-        float, typer.Option("--gpu-memory", min=0, help="Memory that each GPU must have, in GiB.")
+        float, typer.Option("--gpu-memory", min=0, max=GIB_MAX, help="Memory that each GPU must have, in GiB.")
     ] = 0,
-    nodes: Annotated[int, typer.Option("--nodes", "-N", min=0, help="Spread the GPUs over this many nodes.")] = 0,
+    nodes: Annotated[
+        int, typer.Option("--nodes", "-N", min=0, max=COUNT_MAX, help="Spread the GPUs over this many nodes.")
+    ] = 0,
     near: Annotated[
         Near | None, typer.Option("--near", help="Demand that its GPUs share an NVLink island, node, rack or zone.")
     ] = None,
@@ -75,21 +90,25 @@ def submit(
         str, typer.Option("--apart", metavar="WORD", help="Never on one node with your team's jobs of the same word.")
     ] = "",
     exclusive: Annotated[bool, typer.Option("--exclusive", help="Share its nodes with no other job.")] = False,
-    cpus: Annotated[float, typer.Option("--cpus", min=0, help="CPUs on each node.")] = 0,
-    memory_gib: Annotated[float, typer.Option("--memory", min=0, help="Memory on each node, in GiB.")] = 0,
+    cpus: Annotated[float, typer.Option("--cpus", min=0, max=CPUS_MAX, help="CPUs on each node.")] = 0,
+    memory_gib: Annotated[float, typer.Option("--memory", min=0, max=GIB_MAX, help="Memory on each node, in GiB.")] = 0,
     image: Annotated[str, typer.Option("--image", "-i", help="A container image to run in.")] = "",
     template: Annotated[str, typer.Option("--template", help="A shipped program to run instead of a command.")] = "",
     name: Annotated[str, typer.Option("--name", help="A name for people.")] = "",
     environment: Annotated[
         list[str] | None, typer.Option("--env", "-e", metavar="KEY=VALUE", help="May be repeated.")
     ] = None,
-    max_hours: Annotated[float, typer.Option("--max-hours", min=0, help="Wall-clock limit in hours.")] = 0,
+    max_hours: Annotated[
+        float, typer.Option("--max-hours", min=0, max=HOURS_MAX, help="Wall-clock limit in hours.")
+    ] = 0,
     max_time: Annotated[str, typer.Option("--max-time", help="Wall-clock limit such as 90s or 15m.")] = "",
     priority: Annotated[Priority, typer.Option("--priority")] = Priority.NORMAL,
     after: Annotated[
         list[str] | None, typer.Option("--after", metavar="JOB", help="Start when this job has succeeded.")
     ] = None,
-    max_attempts: Annotated[int, typer.Option("--max-attempts", min=0, help="Attempts at most when hosts fail.")] = 0,
+    max_attempts: Annotated[
+        int, typer.Option("--max-attempts", min=0, max=COUNT_MAX, help="Attempts at most when hosts fail.")
+    ] = 0,
     checkpoint_signal: Annotated[
         str,
         typer.Option(

@@ -13,9 +13,17 @@ import typer
 Item = TypeVar("Item")
 State = TypeVar("State", bound=StrEnum)
 
+# The most that a number may be, so that it fits the contract whatever its unit.
+COUNT_MAX = 2**31 - 1
+RECORD_MAX = 2**63 - 1
+CPUS_MAX = 1_000_000
+GIB_MAX = 1_000_000_000
+HOURS_MAX = 87_600
+USD_MAX = 1_000_000_000
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Why; it goes into the audit.")]
-Limit = Annotated[int, typer.Option("--limit", "-n", min=0, help="At most this many; 0 for all.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=0, max=COUNT_MAX, help="At most this many; 0 for all.")]
 States = Annotated[list[str] | None, typer.Option("--state", "-s", help="Only in this state; may be repeated.")]
 NodeReference = Annotated[str, typer.Argument(metavar="NODE", help="The node's id or name.")]
 RequestId = Annotated[
@@ -44,7 +52,10 @@ def parse_span(text: str) -> timedelta:
     match = _SPAN.fullmatch(text.strip().lower())
     if match is None:
         raise typer.BadParameter(f"{text!r} is not a duration; write it like 90s, 15m, 8h or 7d")
-    return timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
+    seconds = float(match[1]) * _SECONDS[match[2]]
+    if seconds > HOURS_MAX * _SECONDS["h"]:
+        raise typer.BadParameter(f"{text!r} is too long; give {HOURS_MAX // 24}d at most")
+    return timedelta(seconds=seconds)
 
 
 def parse_share(text: str) -> int:

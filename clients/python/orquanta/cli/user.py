@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from orquanta.cli.formats import money, or_dash, relative
-from orquanta.cli.options import AsJson, Limit, RequestId, first, page_size
+from orquanta.cli.options import COUNT_MAX, USD_MAX, AsJson, Limit, RequestId, first, page_size
 from orquanta.cli.output import Output
 from orquanta.cli.passwords import new_password
 from orquanta.cli.session import session_of
@@ -18,8 +18,8 @@ user_commands = typer.Typer(no_args_is_help=True, help="Accounts: who may do wha
 _NO_LIMIT = -1
 
 PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin.")]
-Budget = Annotated[float | None, typer.Option("--budget", help="US dollars it may spend in total.")]
-MaxGpus = Annotated[int | None, typer.Option("--max-gpus", min=0, help="GPUs it may hold at once.")]
+Budget = Annotated[float | None, typer.Option("--budget", max=USD_MAX, help="US dollars it may spend in total.")]
+MaxGpus = Annotated[int | None, typer.Option("--max-gpus", min=0, max=COUNT_MAX, help="GPUs it may hold at once.")]
 
 
 class RoleName(Enum):
@@ -95,7 +95,7 @@ def update(
         bool | None, typer.Option("--disable/--enable", help="Whether it may log in.", show_default=False)
     ] = None,
     budget: Annotated[
-        float | None, typer.Option("--budget", help="US dollars it may spend in total; -1 for no limit.")
+        float | None, typer.Option("--budget", max=USD_MAX, help="US dollars it may spend in total; -1 for no limit.")
     ] = None,
     max_gpus: MaxGpus = None,
     request_id: RequestId = "",
