@@ -44,9 +44,10 @@ _OWN_SETTINGS: Final = frozenset(
     {
         "admin_email", "admin_password", "admin_password_file", "advertise_names", "audit_checkpoint_file",
         "ca_certificate_file", "ca_key_file", "ca_key_passphrase", "database_url", "identity_folder", "insecure",
-        "link_servers", "log_format", "log_level", "nats_address", "nats_ca_file", "nats_certificate_file",
-        "nats_key_file", "nats_password", "nats_password_file", "nats_url", "nats_user", "nodes_address",
-        "people_address", "policy_folder", "price_file", "replica_name", "server_certificate_days", "state_dir",
+        "link_servers", "log_format", "log_level", "memory_embedder_key_file", "memory_weaviate_key_file",
+        "metrics_address", "nats_address", "nats_ca_file", "nats_certificate_file", "nats_key_file", "nats_password",
+        "nats_password_file", "nats_url", "nats_user", "nodes_address", "otlp_endpoint", "people_address",
+        "policy_folder", "price_file", "replica_name", "server_certificate_days", "state_dir",
     }
 )  # fmt: skip
 """Settings that differ between replicas for good reason; all others should be the same in each."""

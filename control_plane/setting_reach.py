@@ -30,7 +30,8 @@ class ReachSettings(SettingSection):
     nats_url: Names = ()
     """URLs of your own NATS cluster, tls://host:4222; the embedded broker is then not started."""
     nats_ca_file: FilePath | None = None
-    """CA certificate (PEM) of your own NATS cluster; the control plane's own CA if unset."""
+    """CA certificate (PEM) of your own NATS cluster; the control plane's own CA if unset. Hosts trust only that one,
+    and can send neither output nor telemetry to servers of another."""
     nats_certificate_file: FilePath | None = None
     """Client certificate (PEM) for your own NATS cluster."""
     nats_key_file: FilePath | None = None

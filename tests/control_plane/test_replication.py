@@ -36,6 +36,23 @@ def settings(*flags: str, state_dir: Path) -> Settings:
 
 
 @pytest.mark.parametrize(
+    ("flag", "one", "other"),
+    [
+        ("--metrics-address", "10.0.0.1:9446", "10.0.0.2:9446"),
+        ("--otlp-endpoint", "http://10.0.0.1:4317", "http://10.0.0.2:4317"),
+        ("--memory-embedder-key-file", "/a/key", "/b/key"),
+        ("--memory-weaviate-key-file", "/a/key", "/b/key"),
+    ],
+)
+def test_addresses_and_paths_of_one_machine_are_no_other_settings(
+    flag: str, one: str, other: str, tmp_path: Path
+) -> None:
+    alpha = settings(flag, one, state_dir=tmp_path / "a")
+    beta = settings(flag, other, state_dir=tmp_path / "b")
+    assert settings_version(alpha) == settings_version(beta)
+
+
+@pytest.mark.parametrize(
     ("flags", "told"),
     [
         (CLUSTER[2:], "replicated needs a database that several control planes can reach: set database_url"),
