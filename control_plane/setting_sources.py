@@ -15,6 +15,8 @@ from control_plane.errors import InvalidArgument
 from control_plane.setting_display import MASK, is_many, is_secret, shown
 
 ENVIRONMENT_PREFIX: Final = "ORQUANTA_"
+_DAEMON_PREFIX: Final = "ORQUANTA_NODE_"
+"""The daemon's own variables, which may stand beside the control plane's."""
 
 _MAX_FILE_BYTES: Final = 1024 * 1024
 _CLOSE: Final = 0.8  # how alike an unknown ORQUANTA_ variable must be to a setting to be taken for a typing error
@@ -75,8 +77,10 @@ def read_environment(
         name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
         if name in fields and variable == variable_of(name):
             found[name] = many(text) if is_many(fields[name]) else text
+        elif variable.startswith(_DAEMON_PREFIX):
+            continue
         elif difflib.get_close_matches(name, tuple(fields), 1, _CLOSE):
-            # Other variables with this prefix belong to the command line client and the daemon.
+            # Other variables with this prefix belong to the command line client.
             faults.append(
                 f"{variable} in the environment is not a setting{_did_you_mean(name, tuple(fields), as_variable=True)}"
             )

@@ -98,6 +98,11 @@ def test_a_secret_can_come_from_a_file(tmp_path: Path) -> None:
         settings.password("admin_password")
 
 
+def test_the_daemons_own_variables_are_none_of_the_control_planes() -> None:
+    settings = load(ORQUANTA_NODE_METRICS_ADDRESS="127.0.0.1:9", ORQUANTA_NODE_ADDRESS="cp.example:7702")
+    assert settings == load()
+
+
 @pytest.mark.parametrize(
     ("argv", "environ", "expected"),
     [
